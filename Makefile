@@ -1,0 +1,62 @@
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+help: ## Show this help.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install the locked packages (every target does it by itself).
+
+$(STAMP): deploy/locks/all.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"This needs Python 3.11 to 3.13; $(PYTHON) is {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
+	@echo "Installing into $(VENV) (about a minute, some 6 GB with torch's GPU libraries) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes deploy/locks/all.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Pack Fashion-MNIST, train it through the service, print the result.
+	@$(BIN)/alexnet demo $(DEMO_ARGS)
+
+serve: $(STAMP) ## Start the control plane on loopback, with a local Ray it owns.
+	@$(BIN)/alexnet serve
+
+test: $(STAMP) ## Run every test but those that need a Docker engine.
+	$(BIN)/python -m pytest -m "not compose"
+
+test-compose: $(STAMP) ## Run the tests that need a Docker engine.
+	$(BIN)/python -m pytest -m compose
+
+quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: under a minute, for every commit.
+	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
+
+check: lint types layers test ## What CI runs: lint, types, layers, all tests.
+
+lint: $(STAMP) ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## Mend style and formatting.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## Check types, strictly.
+	$(BIN)/mypy
+
+layers: $(STAMP) ## Check which package imports which.
+	@$(BIN)/lint-imports
+
+lock: $(STAMP) ## Compile the hash-locked requirements from pyproject.toml.
+	deploy/compile-locks
+
+clean: ## Remove what was built here (not .venv).
+	@test ! -x $(BIN)/alexnet || $(BIN)/alexnet stop --quiet
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup demo serve test test-compose quick check lint format types layers lock clean

@@ -1,0 +1,1 @@
+"""Pack, verify, order and stream WebDataset shards. Knows neither Ray nor the service."""

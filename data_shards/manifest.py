@@ -1,0 +1,136 @@
+"""manifest.json, the description of a set of shards (pydantic and standard library only)."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+MANIFEST_VERSION: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# A plain file name: the manifest can only speak of files beside it.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+Triple = tuple[float, float, float]
+
+
+class ManifestError(Exception):
+    """A manifest is missing, unreadable, or not one of ours."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ShardEntry(_Record):
+    """One tar."""
+
+    name: FileName
+    num_samples: int = Field(ge=1)
+    size_bytes: int = Field(ge=1)
+    sha256: Sha256
+
+
+class SidecarEntry(_Record):
+    """A file beside the shards that is not a tar."""
+
+    name: FileName
+    size_bytes: int = Field(ge=1)
+    sha256: Sha256
+
+
+class ClassEntry(_Record):
+    """One class; its place in the list is its label."""
+
+    name: str = Field(min_length=1, max_length=400)
+    synset: str | None = Field(default=None, description="WordNet id, where the source has one.")
+
+
+class RgbPca(_Record):
+    """Principal components of the training set's RGB pixels on 0-255 (paper section 4.1)."""
+
+    eigenvalues: Triple = Field(description="Variance along each component, largest first.")
+    eigenvectors: tuple[Triple, Triple, Triple] = Field(
+        description="Row i is the unit vector (R, G, B) of component i."
+    )
+
+
+class Packing(_Record):
+    """How the shards were made; the same values on the same source give the same bytes."""
+
+    source: str = Field(description="Kind of source, never a path.")
+    seed: int
+    samples_per_shard: int
+    quality: int | None = Field(description="JPEG quality; None for raw.")
+    limit: int | None = Field(description="Samples taken at most; None: all.")
+    skipped: dict[str, int] = Field(description="Samples left out, by reason.")
+
+
+class Manifest(_Record):
+    """Everything a reader must know before it opens the first tar."""
+
+    version: Literal[1] = MANIFEST_VERSION
+    split: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    encoding: Literal["jpeg", "raw"]
+    image_size: int = Field(ge=1, description="Edge of the square images, in pixels.")
+    num_samples: int = Field(ge=1)
+    classes: tuple[ClassEntry, ...] = Field(min_length=1)
+    shards: tuple[ShardEntry, ...] = Field(min_length=1)
+    index: SidecarEntry = Field(
+        description="npy, int64 (num_samples, 4): shard, byte offset, byte size, label."
+    )
+    mean_image: SidecarEntry = Field(
+        description="npy, float32 (image_size, image_size, 3), RGB on 0-255."
+    )
+    rgb_pca: RgbPca
+    packing: Packing
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        counted = sum(shard.num_samples for shard in self.shards)
+        if counted != self.num_samples:
+            raise ValueError(f"the shards hold {counted} samples, not {self.num_samples}")
+        return self
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all shards."""
+        return sum(shard.size_bytes for shard in self.shards)
+
+    def to_json(self) -> str:
+        """Stable text: the same manifest gives the same bytes."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a manifest from its file, or from the folder it lies in.
+
+    Raises ManifestError, which says what is wrong with which file and what to do.
+    """
+    file = path / MANIFEST_NAME if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{file} does not exist; pack the images first: python -m data_shards pack SOURCE OUT"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{file} cannot be read: {error}") from error
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"{file} is not JSON ({error}); pack the images again") from error
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != MANIFEST_VERSION:
+        raise ManifestError(
+            f"{file} has version {version!r}; this release reads version {MANIFEST_VERSION}"
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        raise ManifestError(
+            f"{file}: {where}: {first['msg']}; pack the images again, or mend the file"
+        ) from error

@@ -1,0 +1,56 @@
+"""What an attempt is told to do, and what it leaves behind when it ends."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from trainer.contract.model import Record
+from trainer.contract.spec import JobSpec
+
+
+class AttemptOrder(Record):
+    """Written by whoever starts an attempt, to attempts/NUMBER/order.json, mode 0600."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    spec: JobSpec
+    accelerator: Literal["cpu", "gpu"] = Field(description="What `auto` came to.")
+    resume_from: str | None = Field(
+        description="Checkpoint folder relative to the run directory; None: from the start."
+    )
+    control_plane_url: str | None = Field(
+        default=None, description="Where events go; None: only to the run directory."
+    )
+    token: str | None = Field(default=None, description="The attempt's own bearer token.")
+
+
+class Reason(StrEnum):
+    """Why an attempt ended badly. Decides whether another is worth starting."""
+
+    BAD_SPEC = "bad_spec"
+    """The spec cannot be trained as it stands."""
+    BAD_DATA = "bad_data"
+    """A shard is missing or wrong, or too many samples are corrupt."""
+    NONFINITE_LOSS = "nonfinite_loss"
+    """The loss became infinite or not a number; the same weights would do so again."""
+    NO_DEVICE = "no_device"
+    """The devices the attempt was promised are not there."""
+    CRASHED = "crashed"
+    """A process died or an unforeseen error was raised."""
+    LOST = "lost"
+    """Ray no longer knows the attempt, or never started it."""
+    STALE = "stale"
+    """The attempt found that it is no longer the current one and stopped itself."""
+
+
+RETRYABLE = frozenset({Reason.NO_DEVICE, Reason.CRASHED, Reason.LOST})
+
+
+class Outcome(Record):
+    """How an attempt ended: attempts/NUMBER/outcome.json, written last, whole or not at all."""
+
+    outcome: Literal["succeeded", "paused", "cancelled", "failed"]
+    step: int | None = Field(default=None, description="Steps committed; None if it never started.")
+    reason: Reason | None = Field(default=None, description="Set when failed.")
+    message: str | None = Field(default=None, description="For people: what, where, what to do.")

@@ -1,0 +1,45 @@
+"""checkpoint.json, the manifest that makes a folder of tensors a checkpoint."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.contract.events import Ratio
+from trainer.contract.model import Record
+
+CHECKPOINT_VERSION: Literal[1] = 1
+MANIFEST_NAME = "checkpoint.json"
+WEIGHTS_NAME = "model.safetensors"
+VELOCITY_NAME = "velocity.safetensors"
+
+
+class CheckpointFile(Record):
+    """Size and digest of one file beside the manifest."""
+
+    size_bytes: int = Field(ge=0)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ScheduleState(Record):
+    """All that the schedule remembers."""
+
+    drops: int = Field(default=0, ge=0, description="How often the rate has dropped.")
+    best_error: Ratio | None = Field(default=None, description="Least validation top-1 error seen.")
+    epochs_since_best: int = Field(default=0, ge=0)
+
+
+class CheckpointManifest(Record):
+    """One atomic snapshot: weights, velocity, schedule and position."""
+
+    version: Literal[1] = CHECKPOINT_VERSION
+    job_id: str
+    attempt: int
+    step: int = Field(ge=0, description="Steps done; also the position in the data.")
+    epoch: float
+    schedule: ScheduleState
+    top1: Ratio | None = Field(description="Latest evaluation; None before the first.")
+    top5: Ratio | None
+    spec_sha256: str
+    num_threads: int = Field(description="Torch threads; bit-identical resume needs the same.")
+    versions: dict[str, str] = Field(description="Of python, torch and this project.")
+    files: dict[str, CheckpointFile]

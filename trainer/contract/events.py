@@ -1,0 +1,105 @@
+"""What an attempt tells the control plane: numbered events, and the reply to them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.contract.model import Record
+from trainer.contract.status import Desired
+
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class Started(Record):
+    """The workers stand and the first step is about to be taken."""
+
+    kind: Literal["started"] = "started"
+    start_step: int = Field(description="Steps already committed by the lineage.")
+    planned_steps: int = Field(description="Steps of the whole job.")
+    steps_per_epoch: int
+    worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
+    devices: tuple[str, ...] = Field(description="Devices of rank 0's towers.")
+
+
+class Progress(Record):
+    """Where training stands. Rates are means since the previous progress event."""
+
+    kind: Literal["progress"] = "progress"
+    step: int = Field(description="Steps done, of the whole job.")
+    epoch: float = Field(description="Epochs done, with fraction.")
+    planned_steps: int
+    loss: float = Field(description="Mean cross-entropy of the samples since the last event, nats.")
+    learning_rate: float
+    images_per_second: float = Field(description="Over all replicas.")
+    data_wait_ratio: Ratio = Field(description="Share of rank 0's time spent waiting for batches.")
+
+
+class Evaluated(Record):
+    """A pass over the validation set."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    epoch: float
+    num_samples: int
+    loss: float
+    top1: Ratio = Field(description="Share right at the first guess.")
+    top5: Ratio = Field(description="Share right within five guesses.")
+    protocol: Literal["centre_crop"] = "centre_crop"
+
+
+class CheckpointSaved(Record):
+    """A checkpoint is complete under its final name."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    epoch: float
+    path: str = Field(description="Folder, relative to the run directory.")
+    size_bytes: int
+    weights_sha256: str = Field(description="Of model.safetensors.")
+    top1: Ratio | None = Field(description="Of the latest evaluation; None before the first.")
+
+
+class SamplesSkipped(Record):
+    """Samples could not be read and weighed zero."""
+
+    kind: Literal["samples_skipped"] = "samples_skipped"
+    step: int
+    samples: tuple[str, ...] = Field(description="SHARD:KEY of each, at most 20 an event.")
+    reason: str
+    total: int = Field(description="Skipped so far in this attempt.")
+
+
+class Finished(Record):
+    """The attempt is over in good order."""
+
+    kind: Literal["finished"] = "finished"
+    outcome: Literal["succeeded", "paused", "cancelled"]
+    step: int
+
+
+AttemptEventData = Annotated[
+    Started | Progress | Evaluated | CheckpointSaved | SamplesSkipped | Finished,
+    Field(discriminator="kind"),
+]
+
+
+class AttemptEvent(Record):
+    """One numbered event; numbers start at 1 and have no gaps within an attempt."""
+
+    number: int = Field(ge=1)
+    at: datetime = Field(description="UTC, from the attempt's clock.")
+    data: AttemptEventData
+
+
+class EventBatch(Record):
+    """Body of POST /jobs/{job_id}/attempts/{attempt}/events."""
+
+    events: tuple[AttemptEvent, ...] = Field(max_length=500)
+
+
+class EventReply(Record):
+    """What the control plane answers: how far it has stored, and what is wanted."""
+
+    stored_through: int = Field(description="Highest number stored without a gap before it.")
+    desired: Desired

@@ -1,0 +1,56 @@
+"""Named starting points for a spec. A request names one and overrides what it likes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Every default of JobSpec is the paper's.
+    "paper": {},
+    # A quarter-width net on 64-pixel crops that learns Fashion-MNIST in minutes on two cores.
+    # Narrow nets need the variance-preserving init: with std .01 this one stays at chance.
+    "small": {
+        "model": {
+            "width": 0.25,
+            "input_size": 64,
+            "num_classes": 10,
+            "init": "variance_preserving",
+        },
+        "optim": {"epochs": 6, "schedule": {"kind": "steps", "epochs": [4]}},
+        "scale": {"cpus_per_replica": 2},
+        "checkpoint": {"interval_steps": 50},
+    },
+}
+
+
+class UnknownPresetError(ValueError):
+    """The request names a preset that does not exist."""
+
+    def __init__(self, name: object) -> None:
+        super().__init__(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+
+
+def expand_preset(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the `preset` key of a request by the preset's fields; the request's own win."""
+    own = {key: value for key, value in request.items() if key != "preset"}
+    if "preset" not in request:
+        return own
+    name = request["preset"]
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UnknownPresetError(name)
+    return _merge(PRESETS[name], own)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping) and _same_kind(below, value):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same_kind(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    # A tagged union is replaced whole: the other variant's fields would not fit.
+    return bool(above.get("kind", below.get("kind")) == below.get("kind"))

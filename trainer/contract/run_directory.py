@@ -1,0 +1,82 @@
+"""Where everything of a run lies. Knows names only; who writes what stands beside each."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class AttemptDirectory:
+    """attempts/NUMBER: the only place that attempt writes."""
+
+    run: Path
+    number: int
+
+    @property
+    def path(self) -> Path:
+        """The folder itself; its existence makes every earlier attempt stale."""
+        return self.run / "attempts" / f"{self.number:04d}"
+
+    @property
+    def order(self) -> Path:
+        """AttemptOrder, written by whoever starts the attempt."""
+        return self.path / "order.json"
+
+    @property
+    def outcome(self) -> Path:
+        """Outcome, written by the attempt's driver as its last act."""
+        return self.path / "outcome.json"
+
+    @property
+    def events(self) -> Path:
+        """Spool of AttemptEvent lines, written by rank 0 before they are sent."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of step-XXXXXXXX checkpoint folders."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of the checkpoint after `step` steps."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def ledger(self, rank: int) -> Path:
+        """Lines of samples trained, one a step, written by that replica."""
+        return self.path / f"ledger-{rank}.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the driver and workers printed."""
+        return self.path / "driver.log"
+
+    @property
+    def ray_storage(self) -> Path:
+        """What Ray Train insists on keeping somewhere."""
+        return self.path / "ray"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one job."""
+
+    path: Path
+
+    def attempt(self, number: int) -> AttemptDirectory:
+        """The folder of attempt `number` (from 1)."""
+        return AttemptDirectory(self.path, number)
+
+    def newest_attempt(self) -> int:
+        """Highest attempt number with a folder; 0 when there is none."""
+        return max(
+            (
+                int(entry.name)
+                for entry in (self.path / "attempts").glob("[0-9][0-9][0-9][0-9]")
+                if entry.is_dir()
+            ),
+            default=0,
+        )
+
+    @property
+    def report(self) -> Path:
+        """The final report (JSON), written by the attempt that succeeds."""
+        return self.path / "report.json"

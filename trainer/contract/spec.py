@@ -1,0 +1,256 @@
+"""The job specification: everything that decides what a run computes.
+
+Defaults are the paper's (Krizhevsky, Sutskever & Hinton, NIPS 2012); each names its section.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from trainer.contract.model import Record
+
+SPEC_VERSION: Literal[1] = 1
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,80}$")]
+Location = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+
+Recipe = Literal["paper", "source2012"]
+
+
+class DataSpec(Record):
+    """Where the images are, and how their order is cut into streams."""
+
+    train: Location = Field(description="Manifest of the training shards (path of manifest.json).")
+    validation: Location = Field(description="Manifest of the validation shards.")
+    num_streams: int = Field(
+        default=8,
+        ge=1,
+        le=4096,
+        description="Equal streams the epoch is cut into; divides the global batch.",
+    )
+    window: int = Field(
+        default=4, ge=1, le=1024, description="Shards inside which a stream's samples are shuffled."
+    )
+    corrupt_sample_limit: int = Field(
+        default=100,
+        ge=0,
+        description="Unreadable samples an attempt may meet (each weighs zero) before it fails.",
+    )
+    num_loader_processes: int = Field(
+        default=1, ge=1, le=64, description="Decoding processes of each replica."
+    )
+
+
+class ModelSpec(Record):
+    """The two-tower network and its ablations (paper section 3)."""
+
+    recipe: Recipe = Field(
+        default="paper",
+        description="Layer order, LRN scale and initialisation: the paper's or the 2012 source's.",
+    )
+    num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
+    width: float = Field(
+        default=1.0,
+        ge=0.125,
+        le=4.0,
+        description="Factor on every hidden channel count; 1 is the paper's 96-256-384-384-256.",
+    )
+    input_size: int = Field(
+        default=224, ge=63, le=512, description="Edge of the square crop, in pixels (section 4.1)."
+    )
+    activation: Literal["relu", "tanh"] = Field(default="relu", description="Section 3.1.")
+    lrn: bool = Field(default=True, description="Local response normalisation (section 3.3).")
+    overlapping_pool: bool = Field(
+        default=True, description="Pools of 3 with stride 2, else 2 with stride 2 (section 3.4)."
+    )
+    dropout: bool = Field(default=True, description="Dropout after fc6 and fc7 (section 4.2).")
+    init: Literal["recipe", "variance_preserving"] = Field(
+        default="recipe",
+        description="The recipe's Gaussians, or He's variance-preserving ones for narrow nets.",
+    )
+
+
+class PlateauSchedule(Record):
+    """Divide the rate when validation top-1 error stops improving (paper section 5)."""
+
+    kind: Literal["plateau"] = "plateau"
+    factor: float = Field(
+        default=0.1, gt=0, lt=1, description="What a drop multiplies the rate by."
+    )
+    patience_epochs: int = Field(
+        default=5, ge=1, description="Epochs without improvement before a drop (assumed)."
+    )
+    max_drops: int = Field(default=3, ge=0, description="Section 5: three times.")
+
+
+class StepSchedule(Record):
+    """Divide the rate at the end of given epochs (the 2012 source: 23, 51, 78)."""
+
+    kind: Literal["steps"] = "steps"
+    factor: float = Field(
+        default=0.1, gt=0, lt=1, description="What a drop multiplies the rate by."
+    )
+    epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(23, 51, 78), description="Completed epochs after which the rate drops."
+    )
+
+
+class OptimSpec(Record):
+    """The update rule (paper section 5) and its schedule."""
+
+    global_batch_size: int = Field(default=128, ge=1, le=65_536, description="Section 5.")
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Samples a replica computes at once; a divisor of its batch. None: all of it.",
+    )
+    learning_rate: float = Field(default=0.01, gt=0, le=100, description="Initial ε, section 5.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Section 5.")
+    weight_decay: float = Field(default=0.0005, ge=0, le=1, description="Section 5.")
+    schedule: Annotated[PlateauSchedule | StepSchedule, Field(discriminator="kind")] = Field(
+        default=PlateauSchedule(), description="When the rate drops."
+    )
+    epochs: int = Field(default=90, ge=1, le=10_000, description="Passes over the data, section 5.")
+    max_steps: int | None = Field(
+        default=None, ge=1, description="Stop after this many steps if that comes first."
+    )
+
+
+class AugmentSpec(Record):
+    """The paper's two forms of augmentation (section 4.1)."""
+
+    crop: bool = Field(default=True, description="Random crop; else the centre one.")
+    mirror: bool = Field(default=True, description="Random horizontal reflection.")
+    colour_strength: float = Field(
+        default=0.1, ge=0, le=10, description="Standard deviation of the PCA colour α; 0 is off."
+    )
+
+
+class ScaleSpec(Record):
+    """How many replicas, on what."""
+
+    replicas: int = Field(
+        default=1, ge=1, le=1024, description="Copies in data parallel; divides num_streams."
+    )
+    devices_per_replica: Literal[1, 2] = Field(
+        default=2, description="GPUs of a replica: one per tower, or both towers on one."
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="auto: gpu if the cluster has any, else cpu."
+    )
+    cpus_per_replica: int = Field(
+        default=1, ge=1, le=256, description="CPU cores reserved; on cpu also the torch threads."
+    )
+
+
+class CheckpointSpec(Record):
+    """When a checkpoint is written; one is always written at the end of an epoch."""
+
+    interval_steps: int | None = Field(
+        default=None, ge=1, description="Also every so many steps. None: only at ends of epochs."
+    )
+    keep_last: int = Field(default=3, ge=1, le=1000, description="Latest checkpoints kept.")
+    keep_best: bool = Field(default=True, description="Keep the one with least top-1 error too.")
+
+
+class RetrySpec(Record):
+    """What happens after an attempt fails through no fault of its spec or data."""
+
+    max_attempts: int = Field(default=5, ge=1, le=100, description="Attempts in all.")
+    backoff_s: float = Field(
+        default=2.0, ge=0, le=3600, description="Wait before the second attempt; doubles each time."
+    )
+    max_backoff_s: float = Field(default=300.0, ge=0, le=86_400, description="Longest wait.")
+
+
+class JobSpec(Record):
+    """A training job. The same spec on the same kind of hardware gives the same weights."""
+
+    version: Literal[1] = Field(default=SPEC_VERSION, description="Version of this format.")
+    name: Name = Field(description="For people; need not be unique.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Free key-value pairs to filter by."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every random draw.")
+    kind: Literal["train"] = Field(default="train", description="What the job does.")
+    data: DataSpec
+    model: ModelSpec = ModelSpec()
+    optim: OptimSpec = OptimSpec()
+    augment: AugmentSpec = AugmentSpec()
+    scale: ScaleSpec = ScaleSpec()
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Arithmetic of the towers; weights and updates stay fp32."
+    )
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    retry: RetrySpec = RetrySpec()
+
+    @field_validator("name")
+    @classmethod
+    def _no_trailing_space(cls, name: str) -> str:
+        return name.strip()
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        batch, streams, replicas = (
+            self.optim.global_batch_size,
+            self.data.num_streams,
+            self.scale.replicas,
+        )
+        if batch % streams:
+            raise SpecError(
+                "optim.global_batch_size",
+                f"{batch} is not divisible by data.num_streams = {streams}; "
+                f"use a multiple of {streams}, or streams that divide {batch}",
+            )
+        if streams % replicas:
+            raise SpecError(
+                "data.num_streams",
+                f"{streams} is not divisible by scale.replicas = {replicas}; "
+                f"use a multiple of {replicas} that divides the global batch {batch}",
+            )
+        micro = self.optim.micro_batch_size
+        if micro is not None and (batch // replicas) % micro:
+            raise SpecError(
+                "optim.micro_batch_size",
+                f"{micro} does not divide a replica's batch of {batch // replicas} "
+                f"(global batch {batch} over {replicas} replicas)",
+            )
+        return self
+
+    @property
+    def replica_batch_size(self) -> int:
+        """Samples each replica takes of a global batch."""
+        return self.optim.global_batch_size // self.scale.replicas
+
+    def sha256(self) -> str:
+        """Digest of what decides the weights: all but name, labels, priority, scale and retry.
+
+        The micro-batch and the number of loader processes do not decide them either (beyond the
+        order of floating-point sums), nor does where checkpoints are kept.
+        """
+        decisive = self.model_dump(
+            mode="json",
+            include={"version", "seed", "kind", "data", "model", "optim", "augment", "precision"},
+        )
+        decisive["data"].pop("num_loader_processes")
+        decisive["optim"].pop("micro_batch_size")
+        return hashlib.sha256(canonical_json(decisive)).hexdigest()
+
+
+class SpecError(ValueError):
+    """A rule between fields is broken; carries the field to blame and the mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+def canonical_json(document: object) -> bytes:
+    """One byte string per JSON value: sorted keys, no spaces."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
