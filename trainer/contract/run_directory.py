@@ -62,7 +62,7 @@ class RunDirectory:
     path: Path
 
     def attempt(self, number: int) -> AttemptDirectory:
-        """The folder of attempt `number` (from 1)."""
+        """Return the folder of attempt `number` (from 1)."""
         return AttemptDirectory(self.path, number)
 
     def newest_attempt(self) -> int:

@@ -1,0 +1,176 @@
+"""The product as its users have it: processes, files and HTTP, and images to train on."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+
+T = TypeVar("T")
+
+NUM_CLASSES = 10
+STATE_OF_MACHINE = ("/dev/shm", "/tmp")
+
+
+def wait_for(what: str, probe: Callable[[], T | None], *, timeout_s: float) -> T:
+    """Return the first truthy answer of `probe`; fail with `what` when none comes in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if answer := probe():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout_s:.0f} s in vain for {what}")
+
+
+def draw_images(folder: Path, *, num_images: int, seed: int, size: int = 72) -> Path:
+    """Write an image folder of striped, noisy JPEGs whose class is the direction and hue."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:size, 0:size]
+    for number in range(num_images):
+        label = number % NUM_CLASSES
+        angle = np.pi * label / NUM_CLASSES
+        phase = random.uniform(0, 2 * np.pi)
+        stripes = np.sin((columns * np.cos(angle) + rows * np.sin(angle)) / 4 + phase)
+        hue = np.array([label / 9, 0.5, 1 - label / 9])
+        pixels = 128 + 60 * stripes[..., None] * hue + random.normal(0, 25, (size, size, 3))
+        file = folder / f"class-{label}" / f"{number:06d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, quality=90)
+    return folder
+
+
+def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's modules: run("data_shards", "verify", folder)."""
+    done = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+def pack(source: Path, out: Path, *, split: str) -> Path:
+    """Pack an image folder; return its manifest."""
+    run(
+        *("data_shards", "pack", source, out, "--split", split),
+        *("--size", 72, "--samples-per-shard", 250, "--processes", 1),
+    )
+    return out / "manifest.json"
+
+
+class ControlPlane:
+    """One `alexnet serve`, on its own state directory, that a test may kill and start again."""
+
+    def __init__(self, state_dir: Path, data_root: Path, **settings: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.state_dir = state_dir
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=20)
+        self.log = state_dir.with_suffix(".log")
+        self._environment = {
+            **os.environ,
+            "ALEXNET_STATE_DIR": str(state_dir),
+            "ALEXNET_DATA_ROOTS": json.dumps([str(data_root)]),
+            "ALEXNET_PORT": str(self.port),
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "ControlPlane":
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service", "serve"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for("the control plane to be ready", self._ready, timeout_s=90)
+        return self
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "start it first"
+        return self._process
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+        self.http.close()
+
+    def submit(self, **spec: Any) -> str:
+        answer = self.http.post("/jobs", json=spec)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return dict(self.http.get(f"/jobs/{job_id}").raise_for_status().json())
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        answer = self.http.get(f"/jobs/{job_id}/events", headers={"Accept": "application/json"})
+        return list(answer.raise_for_status().json()["events"])
+
+    def wait_status(self, job_id: str, *statuses: str, timeout_s: float = 120) -> dict[str, Any]:
+        def probe() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            if job["status"] in statuses:
+                return job
+            ended = job["status"] in ("SUCCEEDED", "FAILED", "CANCELLED")
+            assert not ended, (job, self.log.read_text()[-4000:])
+            return None
+
+        return wait_for(f"{job_id} to be {' or '.join(statuses)}", probe, timeout_s=timeout_s)
+
+    def run_directory(self, job_id: str) -> Path:
+        return self.state_dir / "runs" / job_id
+
+
+def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:
+    """Return the whole lines of a ledger that may still be growing."""
+    file = attempt / f"ledger-{rank}.jsonl"
+    if not file.exists():
+        return []
+    text = file.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def traces() -> set[str]:
+    """Return what a run could leave on the machine: our processes, shared memory, temp folders."""
+    processes = set()
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if any(
+            mark in words for mark in ("raylet", "gcs_server", "ray::", "-m service", "-m trainer")
+        ):
+            processes.add(f"process {process.info['pid']}: {words[:120]}")
+    files = {
+        str(entry)
+        for folder in STATE_OF_MACHINE
+        for entry in Path(folder).iterdir()
+        if not entry.name.startswith(("pytest-", "tmp"))
+    }
+    return processes | files

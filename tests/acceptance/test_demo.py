@@ -1,0 +1,82 @@
+"""`make demo`: the figures the README promises, an independent recount, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.product import traces, wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def _demo(folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["make", "--no-print-directory", "demo", f"DEMO_ARGS=--folder {folder}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+def test_the_demo_learns_in_time_and_leaves_nothing(folder: Path) -> None:
+    before = traces()
+    started = time.monotonic()
+    demo = _demo(folder)
+    output, _ = demo.communicate(timeout=400)
+    seconds = time.monotonic() - started
+    print(output)
+    assert demo.returncode == 0
+    word, _, document = output.splitlines()[-1].partition(" ")
+    assert word == "DEMO"
+    result = json.loads(document)
+    assert result["status"] == "SUCCEEDED"
+    assert result["top1"] >= 0.80
+    assert result["top5"] >= result["top1"]
+    assert result["images_per_second"] > 0
+    assert result["checkpoints"] >= 1
+    assert seconds < 240
+    assert traces() - before == set()
+
+    recount = subprocess.run(
+        [sys.executable, ROOT / "tests/acceptance/recompute_top1.py", folder, result["job_id"]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(recount.stdout) == pytest.approx(result["top1"], abs=1e-9)
+
+
+def test_ctrl_c_leaves_nothing(folder: Path) -> None:
+    before = traces()
+    demo = _demo(folder)
+    log = folder / "serve.log"
+    log.unlink()
+    wait_for("the service to start", lambda: log.exists() and log.stat().st_size, timeout_s=60)
+    runs = folder / "state" / "runs"
+    known = set(runs.glob("*/attempts/*/ledger-0.jsonl"))
+    wait_for(
+        "a step of training",
+        lambda: set(runs.glob("*/attempts/*/ledger-0.jsonl")) - known,
+        timeout_s=120,
+    )
+    # As a terminal does it: to the whole foreground group.
+    os.killpg(demo.pid, signal.SIGINT)
+    output, _ = demo.communicate(timeout=90)
+    assert demo.returncode != 0
+    assert "Traceback" not in output
+    assert traces() - before == set()
