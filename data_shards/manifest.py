@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from data_shards.errors import DataError
+
 MANIFEST_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 
@@ -15,7 +17,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 Triple = tuple[float, float, float]
 
 
-class ManifestError(Exception):
+class ManifestError(DataError):
     """A manifest is missing, unreadable, or not one of ours."""
 
 

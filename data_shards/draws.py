@@ -1,0 +1,80 @@
+"""Random draws of augmentation, each a pure function of (seed, epoch, sample).
+
+No generator state: the same sample in the same epoch gets the same crop, mirror and colour in any
+process, after any restart. The bits come from a counter-based hash: the finaliser of splitmix64
+(Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014), chained over
+purpose and seed, epoch, and sample, with one purpose constant a draw.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from data_shards.order import Bools, Int64s
+
+Uint64s = npt.NDArray[np.uint64]
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+
+# One purpose a draw; changing a number changes every run.
+_CROP = 1
+_MIRROR = 2
+_COLOUR = 3  # and the next five: a pair for each of three normals
+
+
+def crop_offsets(samples: Int64s, *, seed: int, epoch: int, num_positions: int) -> Int64s:
+    """Return (n, 2) offsets (row, column), each uniform in [0, num_positions).
+
+    A 224 crop of a 256 image has 33 positions each way (paper section 4.1 says 32).
+    """
+    bits = _bits(samples, seed=seed, epoch=epoch, purpose=_CROP)
+    # High and low half, (n,) each, scaled to the range: biased by less than positions / 2**32.
+    halves = np.stack([bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)], axis=1)
+    return ((halves * np.uint64(num_positions)) >> np.uint64(32)).astype(np.int64)
+
+
+def mirrored(samples: Int64s, *, seed: int, epoch: int) -> Bools:
+    """Return (n,) whether to reflect each image left to right; half of them (section 4.1)."""
+    bits = _bits(samples, seed=seed, epoch=epoch, purpose=_MIRROR)
+    return (bits >> np.uint64(63)).astype(np.bool_)
+
+
+def colour_normals(samples: Int64s, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
+    """Return (n, 3) standard normals, one for each principal component (section 4.1).
+
+    Drawn once for each presentation of an image; the caller scales them by its strength.
+    """
+    # (n, 3) each, in (0, 1] so that the logarithm is finite.
+    radius, angle = (
+        np.stack(
+            [
+                _bits(samples, seed=seed, epoch=epoch, purpose=_COLOUR + 2 * component + part)
+                for component in range(3)
+            ],
+            axis=1,
+        )
+        for part in range(2)
+    )
+    # Box and Muller's transform.
+    normals = np.sqrt(-2 * np.log(_unit(radius))) * np.cos(2 * np.pi * _unit(angle))
+    return np.asarray(normals, dtype=np.float32)
+
+
+def _unit(bits: Uint64s) -> npt.NDArray[np.float64]:
+    """Return floats in (0, 1] from the upper 53 bits."""
+    return ((bits >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
+
+
+def _bits(samples: Int64s, *, seed: int, epoch: int, purpose: int) -> Uint64s:
+    """Return (n,) independent 64-bit numbers."""
+    state = np.array([seed + purpose * _GOLDEN & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
+    state = _mix(_mix(state) + np.uint64(epoch))
+    return _mix(_mix(state + samples.astype(np.uint64) * np.uint64(_GOLDEN)))
+
+
+def _mix(state: Uint64s) -> Uint64s:
+    """Splitmix64's finaliser: a bijection in which every input bit moves every output bit."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_FIRST)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_SECOND)
+    return state ^ (state >> np.uint64(31))

@@ -1,0 +1,41 @@
+"""What can go wrong with data, in words for people. All errors of this package are DataError."""
+
+
+class DataError(Exception):
+    """Images, shards or a manifest are not as they must be; another try would end the same."""
+
+
+class SourceError(DataError):
+    """The images to pack are not there, or not in a layout we know."""
+
+
+class FetchError(DataError):
+    """A public data set could not be obtained; the message tells each way that was tried."""
+
+
+class PackError(DataError):
+    """The target folder cannot be packed into."""
+
+
+class PlanError(DataError):
+    """What the reader was asked for does not fit the shards."""
+
+
+class ShardError(DataError):
+    """A file of a packed set is missing or not the one its manifest describes."""
+
+    def __init__(self, shard: str, problem: str) -> None:
+        super().__init__(shard, problem)
+        self.shard = shard
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.problem}; restore the file, or pack the images again"
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended without being asked to; says how. Trying again may well help."""
+
+
+class WorkerFailedError(Exception):
+    """A worker process met an error nobody foresaw; carries its traceback."""
