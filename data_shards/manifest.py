@@ -14,6 +14,7 @@ MANIFEST_NAME = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A plain file name: the manifest can only speak of files beside it.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Triple = tuple[float, float, float]
 
 
@@ -73,7 +74,7 @@ class Manifest(_Record):
     """Everything a reader must know before it opens the first tar."""
 
     version: Literal[1] = MANIFEST_VERSION
-    split: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    split: SplitName
     encoding: Literal["jpeg", "raw"]
     image_size: int = Field(ge=1, description="Edge of the square images, in pixels.")
     num_samples: int = Field(ge=1)
@@ -94,6 +95,11 @@ class Manifest(_Record):
         if counted != self.num_samples:
             raise ValueError(f"the shards hold {counted} samples, not {self.num_samples}")
         return self
+
+    @property
+    def files(self) -> tuple[ShardEntry | SidecarEntry, ...]:
+        """Every file of the set but the manifest."""
+        return (*self.shards, self.index, self.mean_image)
 
     @property
     def size_bytes(self) -> int:

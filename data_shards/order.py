@@ -21,6 +21,7 @@ Bools = npt.NDArray[np.bool_]
 # Philox counters at which each use of the generator starts; far apart, so they never meet.
 _SHARD_COUNTER = 0
 _SAMPLE_COUNTER = 1 << 192
+_PACKING_COUNTER = 2 << 192
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,11 @@ def sequential_order(num_samples: int) -> EpochOrder:
         samples=np.arange(num_samples, dtype=np.int64),
         stream_starts=np.array([0, num_samples], dtype=np.int64),
     )
+
+
+def packing_order(num_samples: int, *, seed: int) -> Int64s:
+    """Return (num_samples,) the order in which a source's samples go into shards."""
+    return _permutation(_raw(num_samples, seed=seed, epoch=0, counter=_PACKING_COUNTER))
 
 
 def _windows(stream_starts: Int64s, shard_ends: Int64s, window: int) -> list[tuple[int, int]]:

@@ -4,12 +4,13 @@ Plain child processes rather than multiprocessing's: those import the parent's m
 (under Ray, Ray's own worker, which takes seconds) and keep a tracker process beside them.
 """
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +76,25 @@ class WorkerPool:
         ready = wait(self._connections)[0]
         worker = next(i for i, connection in enumerate(self._connections) if connection is ready)
         return worker, self._receive_from(worker)
+
+    def share(self, tasks: Iterable[object], *, last: type) -> Iterator[Any]:
+        """Hand out tasks, one at a time to each worker; yield every answer as it comes.
+
+        An answer of type `last` ends a task.
+        """
+        waiting = iter(tasks)
+        busy = 0
+        for worker, task in zip(range(len(self._processes)), waiting, strict=False):
+            self.send(worker, task)
+            busy += 1
+        while busy:
+            worker, answer = self.receive()
+            if isinstance(answer, last):
+                busy -= 1
+                for task in itertools.islice(waiting, 1):
+                    self.send(worker, task)
+                    busy += 1
+            yield answer
 
     def close(self) -> None:
         """End the workers at once; they hold nothing that needs saving."""

@@ -1,0 +1,19 @@
+"""`python -m data_shards fetch|pack|verify`."""
+
+import typer
+
+from data_shards.commands import fetch_command, pack_command, verify_command
+
+app = typer.Typer(
+    help="Pack, verify and stream WebDataset shards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("fetch")(fetch_command)
+app.command("pack")(pack_command)
+app.command("verify")(verify_command)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m data_shards")

@@ -1,0 +1,243 @@
+"""Packing a source into shards: parallel, deterministic, and whole or not at all."""
+
+import fcntl
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data_shards.errors import PackError
+from data_shards.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestError,
+    Packing,
+    ShardEntry,
+    load_manifest,
+)
+from data_shards.order import packing_order
+from data_shards.shard_packer import ImagesDone, PackerSetup, ShardDone, ShardTask
+from data_shards.sidecars import INDEX_NAME, MEAN_IMAGE_NAME, save_sidecar
+from data_shards.sources import Source
+from data_shards.statistics import PixelSums
+from data_shards.worker_pool import WorkerPool
+
+# Where shards grow, inside the target so that a rename moves them.
+_WORK_NAME = ".packing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackRequest:
+    """What is packed, and how. Together with the source's bytes it decides the result's bytes."""
+
+    source: Source
+    split: str
+    size: int
+    encoding: Literal["jpeg", "raw"]
+    quality: int
+    samples_per_shard: int
+    limit: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", self.split):
+            raise PackError(
+                f"{self.split!r} is no name for a split; use up to 40 of a-z, 0-9, - and _"
+            )
+
+    @property
+    def num_samples(self) -> int:
+        """Images to be tried."""
+        return min(len(self.source.samples), self.limit or len(self.source.samples))
+
+    def packing(self, skipped: dict[str, int]) -> Packing:
+        """Return the manifest's record of this request."""
+        return Packing(
+            source=self.source.kind,
+            seed=self.seed,
+            samples_per_shard=self.samples_per_shard,
+            quality=self.quality if self.encoding == "jpeg" else None,
+            limit=self.limit,
+            skipped=skipped,
+        )
+
+
+def pack(
+    request: PackRequest,
+    out: Path,
+    *,
+    num_processes: int,
+    force: bool,
+    on_images: Callable[[int], None],
+) -> tuple[Manifest, bool]:
+    """Pack into the folder `out`; return the manifest, and whether it was there already.
+
+    `on_images` hears of each few images done. Files appear under their final names only when all
+    are complete, the manifest last; nothing is left of an interrupted run that can be caught.
+    Raises PackError if `out` holds something else (unless `force`), or no image could be read.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        present = None if force else _present(request, out)
+        if present is not None:
+            return present, True
+        work = out / _WORK_NAME
+        # A run that was killed outright leaves its work behind.
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            done = _make_shards(request, work, num_processes, on_images)
+            manifest = _describe(request, work, done)
+            (work / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+            _publish(manifest, work, out)
+        finally:
+            shutil.rmtree(work)
+    return manifest, False
+
+
+def _make_shards(
+    request: PackRequest, work: Path, num_processes: int, on_images: Callable[[int], None]
+) -> list[ShardDone]:
+    tasks = list(_tasks(request))
+    done: list[ShardDone] = []
+    setup = PackerSetup(
+        loader=request.source.loader,
+        folder=work,
+        size=request.size,
+        encoding=request.encoding,
+        quality=request.quality,
+    )
+    with WorkerPool(setup.open, num_processes=min(num_processes, len(tasks))) as pool:
+        for answer in pool.share(tasks, last=ShardDone):
+            if isinstance(answer, ImagesDone):
+                on_images(answer.count)
+            else:
+                done.append(answer)
+    # Names are in the order of packing, whoever came first.
+    return sorted(done, key=lambda shard: shard.name)
+
+
+def _tasks(request: PackRequest) -> Iterator[ShardTask]:
+    source = request.source.samples
+    order = packing_order(len(source), seed=request.seed)[: request.num_samples]
+    for number, first in enumerate(range(0, len(order), request.samples_per_shard)):
+        chosen = order[first : first + request.samples_per_shard].tolist()
+        yield ShardTask(
+            name=f"{request.split}-{number:06d}.tar",
+            first_key=first,
+            samples=[source[place] for place in chosen],
+        )
+
+
+def _describe(request: PackRequest, work: Path, done: list[ShardDone]) -> Manifest:
+    skipped: Counter[str] = Counter()
+    sums = PixelSums.zero(request.size)
+    for shard in done:
+        skipped.update(shard.skipped)
+        sums.add(shard.sums)
+    if sums.num_images == 0:
+        raise PackError(f"none of the {request.num_samples} images could be read")
+    # A shard all of whose images were skipped is no shard.
+    full = [shard for shard in done if shard.samples]
+    index = np.array(
+        [(number, *sample) for number, shard in enumerate(full) for sample in shard.samples],
+        dtype=np.int64,
+    )
+    return Manifest(
+        split=request.split,
+        encoding=request.encoding,
+        image_size=request.size,
+        num_samples=len(index),
+        classes=request.source.classes,
+        shards=tuple(
+            ShardEntry(
+                name=shard.name,
+                num_samples=len(shard.samples),
+                size_bytes=shard.size_bytes,
+                sha256=shard.sha256,
+            )
+            for shard in full
+        ),
+        index=save_sidecar(work, INDEX_NAME, index),
+        mean_image=save_sidecar(work, MEAN_IMAGE_NAME, sums.mean_image()),
+        rgb_pca=sums.rgb_pca(),
+        packing=request.packing(dict(sorted(skipped.items()))),
+    )
+
+
+def _publish(manifest: Manifest, work: Path, out: Path) -> None:
+    """Move everything to its final name; without its manifest, a set does not exist."""
+    (out / MANIFEST_NAME).unlink(missing_ok=True)
+    for stale in _shards_in(out, manifest.split):
+        stale.unlink()
+    names = [*(shard.name for shard in manifest.shards), INDEX_NAME, MEAN_IMAGE_NAME, MANIFEST_NAME]
+    for name in names:
+        (work / name).replace(out / name)
+    _sync_folder(out)
+
+
+def _present(request: PackRequest, out: Path) -> Manifest | None:
+    """Return the manifest of a finished set made by the same request; None if there is no set."""
+    mend = "choose another folder, or pack with --force to replace it"
+    if not (out / MANIFEST_NAME).exists():
+        if _shards_in(out, request.split):
+            raise PackError(f"{out} holds shards without a manifest; {mend}")
+        return None
+    try:
+        manifest = load_manifest(out)
+    except ManifestError as error:
+        raise PackError(f"{out} holds a set that cannot be read ({error}); {mend}") from error
+    wanted = request.packing(manifest.packing.skipped).model_dump()
+    wanted |= {"split": request.split, "encoding": request.encoding, "size": request.size}
+    wanted |= {"classes": len(request.source.classes), "images": request.num_samples}
+    found = manifest.packing.model_dump()
+    found |= {"split": manifest.split, "encoding": manifest.encoding, "size": manifest.image_size}
+    found |= {
+        "classes": len(manifest.classes),
+        "images": manifest.num_samples + sum(manifest.packing.skipped.values()),
+    }
+    differences = [
+        f"{name} {found[name]} (asked: {wanted[name]})"
+        for name in wanted
+        if found[name] != wanted[name]
+    ]
+    if differences:
+        raise PackError(f"{out} holds a set packed otherwise: {', '.join(differences)}; {mend}")
+    for entry in manifest.files:
+        path = out / entry.name
+        if not path.is_file() or path.stat().st_size != entry.size_bytes:
+            raise PackError(f"{path} is missing or not whole; {mend}")
+    return manifest
+
+
+def _shards_in(out: Path, split: str) -> list[Path]:
+    return sorted(out.glob(f"{split}-[0-9][0-9][0-9][0-9][0-9][0-9].tar"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against other packers; the lock goes with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PackError(f"another process is packing into {folder}; wait for it") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""What a packing process does: make one shard after another."""
+
+import importlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+from data_shards.decode import Decoder
+from data_shards.images import SkippedImageError, encode_jpeg
+from data_shards.sidecars import file_sha256
+from data_shards.sources import Reference, SquareLoader
+from data_shards.statistics import PixelSums
+from data_shards.tar_index import SUFFIX_OF_ENCODING, TarSample, read_tar_index
+from data_shards.worker import Handler
+
+# Images between two signs of life.
+_REPORT_EVERY = 16
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Make one shard of these samples."""
+
+    name: str
+    first_key: int
+    samples: list[tuple[Reference, int]]
+    """(reference, label) of each."""
+
+
+@dataclass(frozen=True)
+class ImagesDone:
+    """So many more images were packed or skipped."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A shard is complete on disk, unless it has no samples: then there is none."""
+
+    name: str
+    samples: list[TarSample]
+    size_bytes: int
+    sha256: str
+    sums: PixelSums
+    skipped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PackerSetup:
+    """What a packer must know before its first task; `open` is what its process runs."""
+
+    loader: SquareLoader
+    folder: Path
+    size: int
+    encoding: Literal["jpeg", "raw"]
+    quality: int
+
+    def open(self) -> Handler:
+        """Return the handler of a new packer's tasks."""
+        return _Packer(self).pack
+
+
+class _Packer:
+    def __init__(self, setup: PackerSetup) -> None:
+        self._setup = setup
+        self._suffix = SUFFIX_OF_ENCODING[setup.encoding]
+        self._decoder = Decoder(setup.encoding, setup.size)
+        self._tar_writer = _tar_writer_class()
+
+    def pack(self, task: ShardTask) -> Iterator[ImagesDone | ShardDone]:
+        path = self._setup.folder / task.name
+        sums = PixelSums.zero(self._setup.size)
+        skipped: Counter[str] = Counter()
+        with path.open("wb") as file:
+            # The same bytes whoever packs, whenever: no time, no user.
+            with self._tar_writer(
+                file, encoder=False, mtime=0, user="root", group="root", mode=0o444
+            ) as tar:
+                for place, (reference, label) in enumerate(task.samples):
+                    try:
+                        data = self._encode(reference)
+                    except SkippedImageError as error:
+                        skipped[error.reason] += 1
+                    else:
+                        # What readers will see, so JPEG's losses are in the statistics.
+                        sums.add_image(self._decoder.decode(memoryview(data)))
+                        key = f"{task.first_key + place:09d}"
+                        tar.write({"__key__": key, "cls": str(label).encode(), self._suffix: data})
+                    if (place + 1) % _REPORT_EVERY == 0:
+                        yield ImagesDone(_REPORT_EVERY)
+            file.flush()
+            os.fsync(file.fileno())
+        yield ImagesDone(len(task.samples) % _REPORT_EVERY)
+        yield ShardDone(
+            name=task.name,
+            samples=read_tar_index(path, self._suffix),
+            size_bytes=path.stat().st_size,
+            sha256=file_sha256(path),
+            sums=sums,
+            skipped=dict(skipped),
+        )
+
+    def _encode(self, reference: Reference) -> bytes:
+        image = self._setup.loader.load(reference, self._setup.size)
+        if self._setup.encoding == "raw":
+            return image.tobytes()
+        return encode_jpeg(image, self._setup.quality)
+
+
+def _tar_writer_class() -> Any:
+    """Import webdataset's writer without torch.
+
+    webdataset works without torch, which it only looks for; finding it would cost each packing
+    process seconds and hundreds of megabytes.
+    """
+    hidden = "torch" not in sys.modules
+    if hidden:
+        # None stands for a module that cannot be imported.
+        sys.modules["torch"] = cast(ModuleType, None)
+    try:
+        return importlib.import_module("webdataset.writer").TarWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
