@@ -1,0 +1,173 @@
+"""`docker compose up`, then one `curl`: the demo's job trains in the worker's container.
+
+deploy/README.md gives the same commands.
+"""
+
+import json
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.acceptance.compose.processes import REPOSITORY, execute
+from tests.acceptance.compose.stack import Stack
+from tests.acceptance.product import wait_for
+
+# By signal, so that containers, engine and images are removed when the time is up.
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500, method="signal")]
+
+DASHBOARD = REPOSITORY / "deploy/grafana/dashboards/alexnet.json"
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of a job while it ran, and how it ended."""
+
+    job: dict[str, Any]
+    loss: float
+    dashboard: dict[str, int]
+    processes_of_worker: str
+
+
+@pytest.fixture(scope="module")
+def observed(stack: Stack) -> Observed:
+    stack.compose("run", "--rm", "demo-data", timeout_s=300)
+    answer = execute(
+        *("curl", "--silent", "--show-error", "--fail-with-body", "--max-time", 30),
+        *("--request", "POST", f"{stack.url('control-plane')}/jobs"),
+        *("--header", "Content-Type: application/json"),
+        *("--data", "@deploy/demo-job.json"),
+        timeout_s=40,
+    )
+    job_id = json.loads(answer)["id"]
+
+    def status(*wanted: str) -> dict[str, Any] | None:
+        job = stack.job(job_id)
+        ended = job["status"] in ("SUCCEEDED", "FAILED", "CANCELLED")
+        assert job["status"] in wanted or not ended, f"{job}\n{stack.logs()}"
+        return job if job["status"] in wanted else None
+
+    wait_for("the job to run", lambda: status("RUNNING"), timeout_s=180)
+    [loss] = wait_for(
+        "Prometheus to know its loss",
+        lambda: status("RUNNING") and stack.query(f'alexnet_train_loss{{job_id="{job_id}"}}'),
+        timeout_s=120,
+    )
+    wait_for(
+        "Prometheus to know its validation error",
+        lambda: status("RUNNING") and stack.query("alexnet_eval_error_ratio"),
+        timeout_s=180,
+    )
+    dashboard = {expression: len(stack.query(expression)) for expression in _expressions(job_id)}
+    processes = stack.docker("top", stack.containers()["ray-worker"]["Id"])
+    job = wait_for("the job to succeed", lambda: status("SUCCEEDED"), timeout_s=400)
+    return Observed(job, float(loss["value"][1]), dashboard, processes)
+
+
+def _expressions(job_id: str) -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [
+        target["expr"].replace("$job", job_id) for panel in panels for target in panel["targets"]
+    ]
+
+
+def test_a_job_submitted_with_curl_trains_in_the_worker(observed: Observed) -> None:
+    assert observed.job["status"] == "SUCCEEDED"
+    assert "ray::" in observed.processes_of_worker
+    assert 0 < observed.loss < 2.5  # ln 10 = 2.30 is chance
+    assert observed.job["report"]["top1"] >= 0.8
+
+
+def test_every_panel_of_the_dashboard_shows_something(observed: Observed) -> None:
+    # An attempt that did not fail has no restarts to show.
+    empty = [expression for expression, found in observed.dashboard.items() if not found]
+    assert [expression for expression in empty if "restarts" not in expression] == []
+
+
+def test_series_of_the_job_end_with_it(stack: Stack, observed: Observed) -> None:
+    expression = f'alexnet_train_loss{{job_id="{observed.job["id"]}"}}'
+    wait_for("its series to end", lambda: not stack.query(expression), timeout_s=30)
+
+
+def test_prometheus_scrapes_every_node_of_ray(stack: Stack) -> None:
+    targets = {sample["metric"]["instance"]: sample["value"][1] for sample in stack.query("up")}
+    addresses = {
+        service: next(iter(container["NetworkSettings"]["Networks"].values()))["IPAddress"]
+        for service, container in stack.containers().items()
+    }
+    assert targets == {
+        "control-plane:8000": "1",
+        f"{addresses['ray-head']}:8080": "1",
+        f"{addresses['ray-worker']}:8080": "1",
+    }
+
+
+def test_only_loopback_reaches_the_published_ports(stack: Stack) -> None:
+    bindings = {
+        service: {
+            port: [(binding["HostIp"], int(binding["HostPort"])) for binding in published]
+            for port, published in container["NetworkSettings"]["Ports"].items()
+            if published
+        }
+        for service, container in stack.containers().items()
+    }
+    assert bindings == {
+        "control-plane": {"8000/tcp": [("127.0.0.1", stack.ports["control-plane"])]},
+        "prometheus": {"9090/tcp": [("127.0.0.1", stack.ports["prometheus"])]},
+        "ray-head": {},
+        "ray-worker": {},
+    }
+    outside = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not address.address.startswith("127.")
+    ]
+    for host in outside:
+        for port in (stack.ports["control-plane"], stack.ports["prometheus"]):
+            with pytest.raises(ConnectionRefusedError), socket.create_connection((host, port), 5):
+                pass
+
+
+def test_ray_refuses_whoever_has_no_token(stack: Stack) -> None:
+    asked = (
+        "import sys, urllib.error, urllib.request\n"
+        "try: urllib.request.urlopen('http://ray-head:8265/api/jobs/', timeout=5)\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+    )
+    assert stack.compose(
+        "exec", "-T", "control-plane", "python", "-c", asked, timeout_s=30
+    ).split() == ["401"]
+
+
+def test_containers_run_as_an_ordinary_user(stack: Stack) -> None:
+    users = {
+        service: container["Config"]["User"] for service, container in stack.containers().items()
+    }
+    assert users == {
+        "control-plane": "alexnet",
+        "ray-head": "alexnet",
+        "ray-worker": "alexnet",
+        "prometheus": "nobody",
+    }
+
+
+def test_down_and_up_again_still_lists_the_job(stack: Stack, observed: Observed) -> None:
+    stack.down()
+    assert (
+        stack.docker(
+            "ps",
+            "--all",
+            "--quiet",
+            "--filter",
+            f"label=com.docker.compose.project={stack.project}",
+        )
+        == ""
+    )
+    stack.up()
+    jobs = stack.api.get("/jobs").raise_for_status().json()["jobs"]
+    assert [(job["id"], job["status"]) for job in jobs] == [(observed.job["id"], "SUCCEEDED")]
+    assert stack.job(observed.job["id"])["report"] == observed.job["report"]
