@@ -30,6 +30,9 @@ class SkippedImageError(Exception):
 
 def load_square(path: Path, size: int) -> Pixels:
     """Read an image file as uint8 (size, size, 3), RGB. Raises SkippedImageError."""
+    if not path.is_file():
+        # A pipe or a device would be waited for, for ever.
+        raise SkippedImageError(SkipReason.UNREADABLE)
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, which is not ours to mend, and of pixel bombs.

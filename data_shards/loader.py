@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from data_shards.decode import CorruptImageError, Decoder, Pixels, crop_into
+from data_shards.index import OFFSET, SHARD, SIZE, map_index
 from data_shards.order import Bools, Int64s
 from data_shards.shard_files import ShardFacts, ShardFiles
 from data_shards.shared_memory import map_shared
-from data_shards.sidecars import OFFSET, SHARD, SIZE, map_index
 from data_shards.worker import Handler
 
 

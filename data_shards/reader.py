@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from data_shards import draws
 from data_shards.decode import Pixels
+from data_shards.index import LABEL
 from data_shards.loader import BatchDone, BatchTask, CorruptSample, LoaderSetup, view_slots
 from data_shards.manifest import load_manifest
 from data_shards.order import (
@@ -23,7 +24,7 @@ from data_shards.order import (
 from data_shards.plan import ReaderPlan
 from data_shards.shard_files import ShardFacts
 from data_shards.shared_memory import SharedMemory
-from data_shards.sidecars import LABEL, load_index
+from data_shards.sidecars import load_index
 from data_shards.worker_pool import WorkerPool
 
 # Batches each loader may be ahead: one being filled, one waiting for its turn.

@@ -7,14 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.errors import ShardError
+from data_shards.index import map_index
 from data_shards.manifest import Manifest, SidecarEntry
 from data_shards.order import Int64s
 
 INDEX_NAME = "index.npy"
 MEAN_IMAGE_NAME = "mean_image.npy"
-
-# Columns of the index.
-SHARD, OFFSET, SIZE, LABEL = range(4)
 
 
 def save_sidecar(folder: Path, name: str, array: npt.NDArray[np.generic]) -> SidecarEntry:
@@ -34,11 +32,6 @@ def load_index(folder: Path, manifest: Manifest) -> Int64s:
     if index.shape != (manifest.num_samples, 4) or index.dtype != np.int64:
         raise ShardError(manifest.index.name, f"holds {index.dtype} {index.shape}")
     return index
-
-
-def map_index(path: Path) -> Int64s:
-    """Map an index that was checked already."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def load_mean_image(folder: Path, manifest: Manifest) -> npt.NDArray[np.float32]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from data_shards.errors import ShardError
+from data_shards.index import LABEL, OFFSET, SHARD
 from data_shards.manifest import Manifest, ShardEntry
 from data_shards.order import Int64s
-from data_shards.sidecars import LABEL, OFFSET, SHARD, load_index, load_mean_image
+from data_shards.sidecars import load_index, load_mean_image
 from data_shards.tar_index import SUFFIX_OF_ENCODING, TarLayoutError, read_tar_index
 from data_shards.worker_pool import WorkerPool
 
