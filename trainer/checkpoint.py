@@ -1,0 +1,160 @@
+"""Writing and loading checkpoints: safetensors and JSON, never pickle.
+
+A checkpoint is one atomic snapshot of weights, velocity, schedule and position. It is copied at
+once, then written by a thread into a hidden folder beside its place, forced to disk, and renamed:
+a folder under its final name is complete.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trainer.contract.checkpoint import (
+    MANIFEST_NAME,
+    VELOCITY_NAME,
+    WEIGHTS_NAME,
+    CheckpointFile,
+    CheckpointManifest,
+)
+from trainer.contract.checkpoint_folder import CheckpointError, measure, verify
+from trainer.contract.run_directory import AttemptDirectory
+from trainer.durable import sync_file, sync_folder, write_whole
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A checkpoint in memory; `manifest.files` is filled in when it is written."""
+
+    manifest: CheckpointManifest
+    weights: dict[str, Tensor]
+    velocity: dict[str, Tensor]
+
+
+def take_snapshot(manifest: CheckpointManifest, weights: Tensors, velocity: Tensors) -> Snapshot:
+    """Copy the tensors, so that training may go on at once."""
+    return Snapshot(manifest, _copies(weights), _copies(velocity))
+
+
+def write_checkpoint(
+    snapshot: Snapshot, folder: Path, check_fence: Callable[[], None]
+) -> CheckpointManifest:
+    """Write a snapshot under its final name; `check_fence` may still stop it by raising."""
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    files = {}
+    for name, tensors in ((WEIGHTS_NAME, snapshot.weights), (VELOCITY_NAME, snapshot.velocity)):
+        save_file(tensors, aside / name)
+        sync_file(aside / name)
+        size_bytes, sha256 = measure(aside / name)
+        files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
+    manifest = snapshot.manifest.model_copy(update={"files": files})
+    write_whole(aside / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
+    check_fence()
+    aside.rename(folder)
+    sync_folder(folder.parent)
+    return manifest
+
+
+def load_checkpoint(
+    folder: Path, weights: Tensors, velocity: Tensors, *, spec_sha256: str
+) -> CheckpointManifest:
+    """Verify a checkpoint and copy it into the given tensors, on whatever devices these lie.
+
+    Raises CheckpointError if it is damaged, or of another spec.
+    """
+    manifest = verify(folder)
+    if manifest.spec_sha256 != spec_sha256:
+        raise CheckpointError(
+            folder,
+            "was written by a job with another spec; start a new job, or restore the spec it had",
+        )
+    _copy_into(folder, WEIGHTS_NAME, weights)
+    _copy_into(folder, VELOCITY_NAME, velocity)
+    return manifest
+
+
+def _copies(tensors: Tensors) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
+
+
+def _copy_into(folder: Path, name: str, targets: Tensors) -> None:
+    stored = load_file(folder / name)
+    if stored.keys() != targets.keys():
+        difference = ", ".join(sorted(stored.keys() ^ targets.keys()))
+        raise CheckpointError(folder, f"{name} does not fit the network: {difference}")
+    for key, target in targets.items():
+        if stored[key].shape != target.shape:
+            shapes = f"{tuple(stored[key].shape)}, not {tuple(target.shape)}"
+            raise CheckpointError(folder, f"{name} does not fit the network: {key} is {shapes}")
+        with torch.no_grad():
+            target.copy_(stored[key])
+
+
+class Checkpointer:
+    """Writes an attempt's checkpoints in a thread, at most one in flight."""
+
+    def __init__(
+        self,
+        attempt: AttemptDirectory,
+        *,
+        check_fence: Callable[[], None],
+        on_saved: Callable[[Path, CheckpointManifest], None],
+    ) -> None:
+        """`check_fence` is asked just before each commit; `on_saved` told just after, there."""
+        self._attempt = attempt
+        self._check_fence = check_fence
+        self._on_saved = on_saved
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._in_flight: Future[None] | None = None
+        self.saved_step: int | None = None
+        """Step of the latest snapshot taken by this attempt."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown(wait=True)
+
+    def save(self, manifest: CheckpointManifest, weights: Tensors, velocity: Tensors) -> None:
+        """Take a snapshot and write it; waits while an earlier one is still being written.
+
+        Raises what the earlier one raised.
+        """
+        self.wait()
+        snapshot = take_snapshot(manifest, weights, velocity)
+        self.saved_step = manifest.step
+        self._in_flight = self._thread.submit(self._write, snapshot)
+
+    def wait(self) -> None:
+        """Wait until nothing is being written; raises what the write raised."""
+        if self._in_flight is not None:
+            in_flight, self._in_flight = self._in_flight, None
+            in_flight.result()
+
+    def raise_if_failed(self) -> None:
+        """Raise what the latest write raised, if it has ended; never waits."""
+        if self._in_flight is not None and self._in_flight.done():
+            self.wait()
+
+    def _write(self, snapshot: Snapshot) -> None:
+        folder = self._attempt.checkpoint(snapshot.manifest.step)
+        manifest = write_checkpoint(snapshot, folder, self._check_fence)
+        self._on_saved(folder, manifest)

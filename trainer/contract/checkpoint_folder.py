@@ -1,0 +1,109 @@
+"""Reading checkpoint folders: is one complete, is it whole, which is the latest? No torch here."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trainer.contract.checkpoint import (
+    MANIFEST_NAME,
+    VELOCITY_NAME,
+    WEIGHTS_NAME,
+    CheckpointManifest,
+)
+from trainer.contract.lineage import spans
+from trainer.contract.run_directory import RunDirectory
+
+
+class CheckpointError(Exception):
+    """A checkpoint is damaged, or does not belong to what it is loaded into."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(f"checkpoint {folder}: {problem}")
+        self.folder = folder
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder under its final name, with its manifest."""
+
+    folder: Path
+    manifest: CheckpointManifest
+
+
+@dataclass(frozen=True)
+class Latest:
+    """What a search for the latest checkpoint found."""
+
+    checkpoint: Checkpoint | None
+    """The latest that is whole; None when there is none."""
+    damaged: tuple[CheckpointError, ...]
+    """Later ones that were refused, each by name."""
+
+
+def read_manifest(folder: Path) -> CheckpointManifest:
+    """Read a checkpoint's manifest. Raises CheckpointError if it is missing or not ours."""
+    try:
+        manifest = CheckpointManifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+    except OSError as error:
+        raise CheckpointError(folder, f"{MANIFEST_NAME} cannot be read: {error}") from error
+    except ValidationError as error:
+        raise CheckpointError(folder, f"{MANIFEST_NAME} is not one of ours: {error}") from error
+    if manifest.files.keys() != {WEIGHTS_NAME, VELOCITY_NAME}:
+        raise CheckpointError(folder, f"holds {sorted(manifest.files)}")
+    return manifest
+
+
+def verify(folder: Path) -> CheckpointManifest:
+    """Read a checkpoint's manifest and compare every file's size and sha256 with it.
+
+    Raises CheckpointError, which names the first file that differs.
+    """
+    manifest = read_manifest(folder)
+    for name, entry in manifest.files.items():
+        try:
+            size_bytes, sha256 = measure(folder / name)
+        except OSError as error:
+            raise CheckpointError(folder, f"{name} cannot be read: {error}") from error
+        if size_bytes != entry.size_bytes:
+            problem = f"{name} has {size_bytes} bytes where {entry.size_bytes} were written"
+            raise CheckpointError(folder, problem)
+        if sha256 != entry.sha256:
+            raise CheckpointError(folder, f"{name} does not have the sha256 it was written with")
+    return manifest
+
+
+def measure(file: Path) -> tuple[int, str]:
+    """Return the size in bytes and the hexadecimal sha256 of a file."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return content.tell(), digest
+
+
+def list_folders(run: RunDirectory, attempts: Iterable[int] | None = None) -> list[Path]:
+    """Return the checkpoint folders of the lineage, latest step first, unread.
+
+    A folder has its final name only when it was complete. What an attempt committed past the step
+    from which a later one went on is not of the lineage.
+    """
+    found: list[tuple[int, int, Path]] = []
+    for span in spans(run, attempts):
+        for folder in span.attempt.checkpoints.glob("step-[0-9]*"):
+            step = int(folder.name.removeprefix("step-"))
+            if span.stop is None or step <= span.stop:
+                found.append((step, span.attempt.number, folder))
+    return [folder for _, _, folder in sorted(found, reverse=True)]
+
+
+def latest_checkpoint(run: RunDirectory, attempts: Iterable[int] | None = None) -> Latest:
+    """Find the latest checkpoint of the lineage whose every byte is as it was written."""
+    damaged: list[CheckpointError] = []
+    for folder in list_folders(run, attempts):
+        try:
+            return Latest(Checkpoint(folder, verify(folder)), tuple(damaged))
+        except CheckpointError as error:
+            damaged.append(error)
+    return Latest(None, tuple(damaged))

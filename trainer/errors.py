@@ -1,0 +1,59 @@
+"""What can go wrong in training, in words for people, each with the reason the service acts on."""
+
+from data_shards.errors import DataError, PlanError
+from data_shards.manifest import ManifestError
+from trainer.contract.attempt import Reason
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the subclass says why."""
+
+    reason = Reason.CRASHED
+
+
+class BadSpecError(TrainingError):
+    """The spec cannot be trained as it stands."""
+
+    reason = Reason.BAD_SPEC
+
+
+class BadDataError(TrainingError):
+    """Too many samples are corrupt."""
+
+    reason = Reason.BAD_DATA
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss is infinite or not a number."""
+
+    reason = Reason.NONFINITE_LOSS
+
+    def __init__(self, *, step: int, layer: str | None) -> None:
+        where = f"{layer} is the first layer whose output is" if layer else "the loss alone is"
+        super().__init__(
+            f"step {step}: the loss is not finite ({where} not finite); "
+            "use a smaller optim.learning_rate, or another model.init"
+        )
+
+
+class NoDeviceError(TrainingError):
+    """The devices the attempt was promised are not there."""
+
+    reason = Reason.NO_DEVICE
+
+
+class StaleAttemptError(TrainingError):
+    """A later attempt has begun, or the control plane disowns this one."""
+
+    reason = Reason.STALE
+
+
+def reason_of(error: BaseException) -> Reason:
+    """Return the reason an error stands for."""
+    if isinstance(error, TrainingError):
+        return error.reason
+    if isinstance(error, PlanError):
+        return Reason.BAD_SPEC
+    if isinstance(error, DataError | ManifestError):
+        return Reason.BAD_DATA
+    return Reason.CRASHED
