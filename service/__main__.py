@@ -1,0 +1,5 @@
+"""`python -m service` is `alexnet`."""
+
+from service.cli import main
+
+main()

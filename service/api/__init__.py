@@ -1,0 +1,1 @@
+"""The HTTP API. Routes translate; decisions and storage are elsewhere."""

@@ -1,0 +1,50 @@
+"""Where attempts report. For them alone: each has a token of its own."""
+
+import hmac
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Path
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from service.api.dependencies import MAX_INTEGER, JobId, Leader
+from service.problems import Problem
+from service.reconciler import sha256_of_token
+from service.store.store import StaleAttemptError
+from trainer.contract.events import EventBatch, EventReply
+
+router = APIRouter(prefix="/jobs/{job_id}/attempts", tags=["attempts"])
+_bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
+
+
+@router.post(
+    "/{attempt}/events",
+    responses={
+        401: {"model": Problem, "description": "No token."},
+        403: {"model": Problem, "description": "Not this attempt's token."},
+        409: {"model": Problem, "description": "The attempt is no longer current: stop."},
+    },
+)
+def report_events(
+    plane: Leader,
+    job_id: JobId,
+    attempt: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
+    batch: EventBatch,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> EventReply:
+    """Take the next events, say how far they are stored and what is wanted.
+
+    What was stored before is passed over; what leaves a gap is not stored: send again from the
+    reply on.
+    """
+    if credentials is None:
+        raise HTTPException(401, "an attempt's token is needed", {"WWW-Authenticate": "Bearer"})
+    try:
+        known = plane.store.attempt(job_id, attempt).token_sha256
+    except StaleAttemptError:
+        known = None
+    if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
+        raise HTTPException(403, "this is not the token of that attempt")
+    through, job = plane.store.append_events(job_id, attempt, batch.events)
+    if batch.events:
+        plane.wake()
+    return EventReply(stored_through=through, desired=job.told)

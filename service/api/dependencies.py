@@ -1,0 +1,35 @@
+"""What routes are given."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from service.control_plane import ControlPlane
+
+MAX_INTEGER = 2**63 - 1
+
+
+class StandbyError(RuntimeError):
+    """A write came to a control plane that may not write."""
+
+    def __init__(self, leader: str) -> None:
+        super().__init__(f"this control plane stands by; send it to the leader: {leader}")
+
+
+def _plane(request: Request) -> ControlPlane:
+    plane = request.app.state.plane
+    assert isinstance(plane, ControlPlane)
+    return plane
+
+
+Plane = Annotated[ControlPlane, Depends(_plane)]
+
+
+def _leading(plane: Plane) -> ControlPlane:
+    if not plane.is_leader:
+        raise StandbyError(plane.leadership.leader())
+    return plane
+
+
+Leader = Annotated[ControlPlane, Depends(_leading)]
+JobId = Annotated[str, Path(max_length=64, description="As `POST /jobs` gave it.")]

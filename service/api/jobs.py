@@ -1,0 +1,144 @@
+"""/jobs: submit, list, look, ask."""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+
+from service.admission import admit_request
+from service.api.dependencies import MAX_INTEGER, JobId, Leader, Plane
+from service.api.present import job_detail, job_view, kept_checkpoints
+from service.problems import Problem
+from service.reconciler import now_utc
+from service.report import report_of
+from service.views import CheckpointList, Job, JobDetail, JobPage
+from trainer.contract.presets import PRESETS
+from trainer.contract.status import Desired, Status
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_EXAMPLES: dict[str, Any] = {
+    "small": {
+        "summary": "A quarter-width network that learns in minutes on two cores",
+        "value": {
+            "preset": "small",
+            "name": "first light",
+            "data": {
+                "train": "/data/fashion-mnist/train/manifest.json",
+                "validation": "/data/fashion-mnist/validation/manifest.json",
+            },
+        },
+    },
+    "paper": {
+        "summary": "The paper's network and recipe on four pairs of GPUs",
+        "value": {
+            "name": "paper",
+            "data": {
+                "train": "/data/imagenet/train/manifest.json",
+                "validation": "/data/imagenet/validation/manifest.json",
+            },
+            "scale": {"replicas": 4, "accelerator": "gpu"},
+        },
+    },
+}
+_REQUEST_SCHEMA = {
+    "title": "JobRequest",
+    "description": "A JobSpec; with `preset`, only what differs from the preset.",
+    "type": "object",
+    "required": ["name", "data"],
+    "properties": {"preset": {"type": "string", "enum": list(PRESETS)}},
+    "anyOf": [{"$ref": "#/components/schemas/JobSpec"}, {"required": ["preset"]}],
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such job."},
+    409: {"model": Problem, "description": "The job is past that."},
+    503: {"model": Problem, "description": "This control plane stands by; names the leader."},
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        413: {"model": Problem, "description": "More than 1 MiB."},
+        422: {"model": Problem, "description": "Names each field at fault and its mend."},
+        503: _PROBLEMS[503],
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _REQUEST_SCHEMA, "examples": _EXAMPLES}},
+        }
+    },
+)
+def submit_job(
+    plane: Leader, response: Response, request: Annotated[dict[str, Any], Body()]
+) -> Job:
+    """Accept a job. It is stored when this answers, and will reach a final status."""
+    spec = admit_request(request, plane.settings.data_roots)
+    job = plane.store.submit(secrets.token_hex(6), spec, now_utc())
+    plane.wake()
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job_view(job, plane.settings.run_root)
+
+
+@router.get("")
+def list_jobs(
+    plane: Plane,
+    status: Annotated[Status | None, Query(description="Only jobs of this status.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[
+        int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the page before.")
+    ] = None,
+) -> JobPage:
+    """List jobs, the newest first."""
+    jobs = plane.store.jobs(status=status, before_seq=cursor, limit=limit + 1)
+    more = len(jobs) > limit
+    return JobPage(
+        jobs=tuple(job_view(job, plane.settings.run_root) for job in jobs[:limit]),
+        next_cursor=str(jobs[limit - 1].seq) if more else None,
+    )
+
+
+@router.get("/{job_id}", responses={404: _PROBLEMS[404]})
+def get_job(plane: Plane, job_id: JobId) -> JobDetail:
+    """Look at one job and its attempts."""
+    job = plane.store.job(job_id)
+    return job_detail(
+        job,
+        plane.store.attempts(job_id),
+        report_of(plane.store.progress(job_id), job),
+        plane.settings.run_root,
+    )
+
+
+@router.get("/{job_id}/checkpoints", responses={404: _PROBLEMS[404]})
+def list_checkpoints(plane: Plane, job_id: JobId) -> CheckpointList:
+    """List the checkpoints that were kept, the oldest first."""
+    job = plane.store.job(job_id)
+    run = plane.settings.run_root / job.id
+    return CheckpointList(checkpoints=kept_checkpoints(plane.store.checkpoints(job_id), run))
+
+
+@router.post("/{job_id}/cancel", status_code=202, responses=_PROBLEMS)
+def cancel_job(plane: Leader, job_id: JobId) -> Job:
+    """End the job; its attempt stops at the next step. Asking twice is asking once."""
+    return _ask(plane, job_id, Desired.CANCEL)
+
+
+@router.post("/{job_id}/pause", status_code=202, responses=_PROBLEMS)
+def pause_job(plane: Leader, job_id: JobId) -> Job:
+    """Checkpoint at the next step and give the devices back."""
+    return _ask(plane, job_id, Desired.PAUSE)
+
+
+@router.post("/{job_id}/resume", status_code=202, responses=_PROBLEMS)
+def resume_job(plane: Leader, job_id: JobId) -> Job:
+    """Queue a paused job again; it goes on from its last checkpoint."""
+    return _ask(plane, job_id, Desired.RUN)
+
+
+def _ask(plane: Leader, job_id: str, desired: Desired) -> Job:
+    job = plane.store.ask(job_id, desired)
+    plane.wake()
+    return job_view(job, plane.settings.run_root)

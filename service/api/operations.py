@@ -1,0 +1,44 @@
+"""For those who run the service: health, readiness, metrics."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.dependencies import Plane
+from service.metrics import exposition
+from service.views import Readiness
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/", include_in_schema=False)
+def root() -> RedirectResponse:
+    """Lead to the documentation."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Say that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not now."}})
+def readyz(plane: Plane, response: Response) -> Readiness:
+    """Say whether jobs that are posted here will run."""
+    health = plane.health()
+    if not health.is_ready:
+        response.status_code = 503
+    return Readiness(
+        ready=health.is_ready,
+        role="leader" if health.is_leader else "standby",
+        leader=health.leader,
+        ray=health.ray,
+        ray_address=health.ray_address,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(plane: Plane) -> Response:
+    """For Prometheus: docs name each series."""
+    return Response(exposition(plane.store), media_type=CONTENT_TYPE_LATEST)

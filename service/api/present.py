@@ -1,0 +1,77 @@
+"""Records of the store, as the API shows them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from service.store.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.views import Attempt, Checkpoint, Event, Job, JobDetail, Report
+from trainer.contract.checkpoint import MANIFEST_NAME
+
+
+def job_view(job: JobRecord, run_root: Path) -> Job:
+    """Show a job."""
+    return Job(**_job_fields(job, run_root))
+
+
+def job_detail(
+    job: JobRecord, attempts: Iterable[AttemptRecord], report: Report | None, run_root: Path
+) -> JobDetail:
+    """Show a job with its attempts and what came of it."""
+    shown = tuple(attempt_view(attempt) for attempt in attempts)
+    return JobDetail(
+        attempts=shown,
+        worker_pids=shown[-1].worker_pids if shown else (),
+        report=report,
+        **_job_fields(job, run_root),
+    )
+
+
+def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "name": job.spec.name,
+        "status": job.status,
+        "desired": job.desired,
+        "reason": job.reason,
+        "message": job.message,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "status_since": job.status_since,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "retry_at": job.retry_at,
+        "progress": job.progress,
+        "evaluation": job.evaluation,
+        "run_directory": str(run_root / job.id),
+        "spec": job.spec,
+    }
+
+
+def attempt_view(attempt: AttemptRecord) -> Attempt:
+    """Show an attempt; never its token."""
+    return Attempt(
+        number=attempt.number,
+        submission_id=attempt.submission_id,
+        accelerator=attempt.accelerator,
+        resume_from=attempt.resume_from,
+        created_at=attempt.created_at,
+        submitted_at=attempt.submitted_at,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome,
+        worker_pids=attempt.worker_pids,
+    )
+
+
+def event_view(event: EventRecord) -> Event:
+    """Show an event."""
+    return Event(number=event.number, at=event.at, attempt=event.attempt, data=event.data)
+
+
+def kept_checkpoints(records: Iterable[CheckpointRecord], run: Path) -> tuple[Checkpoint, ...]:
+    """Show the checkpoints that their attempt has not pruned since."""
+    return tuple(
+        Checkpoint.model_validate(record, from_attributes=True)
+        for record in records
+        if (run / record.path / MANIFEST_NAME).is_file()
+    )

@@ -1,0 +1,86 @@
+"""/jobs/{id}/events: what happened, as a stream that ends with the job, or as JSON."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from service.api.dependencies import MAX_INTEGER, JobId, Plane
+from service.api.present import event_view
+from service.control_plane import ControlPlane
+from service.metrics import event_streams
+from service.problems import Problem
+from service.store.records import EventRecord
+from service.views import EventPage
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+POLL_S = 0.25
+KEEP_ALIVE_S = 15.0
+PAGE = 500
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=EventPage,
+    responses={
+        200: {
+            "description": "Events in order; as a stream (the default) until the job has ended.",
+            "content": {"text/event-stream": {}},
+        },
+        404: {"model": Problem, "description": "No such job."},
+    },
+)
+async def job_events(
+    plane: Plane,
+    job_id: JobId,
+    accept: Annotated[str, Header()] = "text/event-stream",
+    last_event_id: Annotated[int, Header(ge=0, le=MAX_INTEGER)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Of JSON only.")] = 1000,
+) -> Response:
+    """Follow a job. `Last-Event-ID` names the last event that is known already."""
+    await run_in_threadpool(plane.store.job, job_id)
+    if "application/json" in accept:
+        events = await _read(plane, job_id, last_event_id, limit)
+        page = EventPage(events=tuple(event_view(event) for event in events))
+        return JSONResponse(page.model_dump(mode="json"))
+    return StreamingResponse(
+        _follow(plane, job_id, last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncIterator[bytes]:
+    spoke_at = time.monotonic()
+    with event_streams.track_inprogress():
+        while not plane.is_stopping:
+            # The job first: what led to its end is then among the events.
+            job = await run_in_threadpool(plane.store.job, job_id)
+            events = await _read(plane, job_id, last_id, PAGE)
+            for event in events:
+                yield _frame(event)
+                last_id, spoke_at = event.number, time.monotonic()
+            if len(events) == PAGE:
+                continue
+            if job.is_terminal:
+                return
+            if time.monotonic() - spoke_at > KEEP_ALIVE_S:
+                yield KEEPALIVE_COMMENT
+                spoke_at = time.monotonic()
+            await anyio.sleep(POLL_S)
+
+
+async def _read(plane: ControlPlane, job_id: str, after: int, limit: int) -> list[EventRecord]:
+    return await run_in_threadpool(plane.store.events, job_id, after=after, limit=limit)
+
+
+def _frame(event: EventRecord) -> bytes:
+    return format_sse_event(
+        id=str(event.number), event=event.data.kind, data_str=event_view(event).model_dump_json()
+    )

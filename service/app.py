@@ -1,0 +1,40 @@
+"""The ASGI application over one control plane."""
+
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from service.api import attempts, jobs, operations, streams
+from service.api.errors import add_error_handlers
+from service.control_plane import ControlPlane
+from service.metrics import MetricsMiddleware
+from service.settings import Settings
+
+MAX_BODY_BYTES = 1 << 20
+
+
+def create_app(plane: ControlPlane) -> FastAPI:
+    """Put the routes together. Neither starts nor stops the control plane."""
+    app = FastAPI(
+        title="AlexNet training service",
+        version=version("alexnet-training-service"),
+        description="Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012).",
+        max_body_size=MAX_BODY_BYTES,
+    )
+    app.state.plane = plane
+    for router in (jobs.router, streams.router, attempts.router, operations.router):
+        app.include_router(router)
+    add_error_handlers(app)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=_hosts(plane.settings), www_redirect=False
+    )
+    app.add_middleware(MetricsMiddleware)
+    return app
+
+
+def _hosts(settings: Settings) -> list[str]:
+    # Attempts come by the advertised name; it is always answered.
+    advertised = urlsplit(settings.advertised_url).hostname
+    return sorted({*settings.allowed_hosts, *([advertised] if advertised else [])})

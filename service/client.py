@@ -1,0 +1,174 @@
+"""A typed client of the REST API."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from service.events import StatusChanged
+from service.problems import Problem
+from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
+from trainer.contract.status import TERMINAL, Status
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+# The service sends a comment every 15 s: silence that is longer means it is gone.
+STREAM_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
+# A control plane that is started again is back well before this.
+RECONNECT_FOR_S = 60.0
+RECONNECT_PAUSE_S = 0.5
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class ServiceUnreachableError(ConnectionError):
+    """The service does not answer."""
+
+
+class ProblemError(Exception):
+    """The service refused; `problem` is its own account."""
+
+    def __init__(self, problem: Problem) -> None:
+        lines = [problem.detail, *(f"  {one.field}: {one.message}" for one in problem.errors)]
+        super().__init__("\n".join(lines))
+        self.problem = problem
+
+
+class Client:
+    """Speaks to one service; close it, or use it in a `with` statement."""
+
+    def __init__(self, url: str = DEFAULT_URL) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, request: Mapping[str, Any]) -> Job:
+        """Submit a JobSpec, or a preset and what differs from it."""
+        return self._ask("POST", "/jobs", Job, json=dict(request))
+
+    def list(
+        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+    ) -> JobPage:
+        """List jobs, the newest first."""
+        query = {"status": status, "limit": limit, "cursor": cursor}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._ask("GET", "/jobs", JobPage, params=given)
+
+    def get(self, job_id: str) -> JobDetail:
+        """Look at a job."""
+        return self._ask("GET", f"/jobs/{_segment(job_id)}", JobDetail)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job."""
+        return self._ask("POST", f"/jobs/{_segment(job_id)}/cancel", Job)
+
+    def pause(self, job_id: str) -> Job:
+        """Have a job checkpoint and give its devices back."""
+        return self._ask("POST", f"/jobs/{_segment(job_id)}/pause", Job)
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again."""
+        return self._ask("POST", f"/jobs/{_segment(job_id)}/resume", Job)
+
+    def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
+        """List the checkpoints that were kept, the oldest first."""
+        path = f"/jobs/{_segment(job_id)}/checkpoints"
+        return self._ask("GET", path, CheckpointList).checkpoints
+
+    def events(self, job_id: str, *, after: int = 0) -> tuple[Event, ...]:
+        """Return up to 1,000 events numbered above `after`."""
+        headers = {"Accept": "application/json", "Last-Event-ID": str(after)}
+        path = f"/jobs/{_segment(job_id)}/events"
+        return self._ask("GET", path, EventPage, headers=headers).events
+
+    def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """Yield events as they happen until the job has ended, across short outages."""
+        last_id, answered_at = after, time.monotonic()
+        while True:
+            try:
+                for event in self._stream(job_id, last_id):
+                    yield event
+                    last_id, answered_at = event.number, time.monotonic()
+                    if isinstance(event.data, StatusChanged) and event.data.after in TERMINAL:
+                        return
+                # The service is going down, or nothing is left to tell.
+                if self.get(job_id).is_terminal:
+                    return
+            except ServiceUnreachableError:
+                if time.monotonic() - answered_at > RECONNECT_FOR_S:
+                    raise
+            time.sleep(RECONNECT_PAUSE_S)
+
+    def ready(self) -> bool:
+        """Whether jobs that are submitted now will run."""
+        return self._request("GET", "/readyz").is_success
+
+    def _stream(self, job_id: str, after: int) -> Iterator[Event]:
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        path = f"/jobs/{_segment(job_id)}/events"
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _problem(answer)
+                for line in answer.iter_lines():
+                    if line.startswith("data:"):
+                        yield Event.model_validate_json(line.removeprefix("data:"))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _ask(self, method: str, path: str, answer: type[Answer], **options: Any) -> Answer:
+        response = self._request(method, path, **options)
+        if response.is_error:
+            raise _problem(response)
+        return answer.model_validate_json(response.content)
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise ServiceUnreachableError(f"{self.url} is no usable address: {error}") from error
+
+    def _unreachable(self, error: httpx.TransportError) -> ServiceUnreachableError:
+        return ServiceUnreachableError(
+            f"no service answers at {self.url} ({error}); start one with `alexnet serve`, "
+            "or name another with --url or ALEXNET_URL"
+        )
+
+
+def _segment(job_id: str) -> str:
+    # Job ids are letters and digits; anything else would be another path.
+    if not job_id.isalnum():
+        raise ProblemError(Problem(title="Not Found", status=404, detail=f"no job {job_id!r}"))
+    return job_id
+
+
+def _problem(answer: httpx.Response) -> ProblemError:
+    try:
+        return ProblemError(Problem.model_validate_json(answer.content))
+    except ValidationError:
+        text = json.dumps(answer.text[:200])
+        detail = f"{answer.request.url} answered {answer.status_code}: {text}"
+        return ProblemError(
+            Problem(title=answer.reason_phrase, status=answer.status_code, detail=detail)
+        )

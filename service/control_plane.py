@@ -1,0 +1,160 @@
+"""The control plane's own thread: wait for leadership, then keep Ray and reconcile."""
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.leadership import Leadership
+from service.local_ray import LocalRay, LocalRayError
+from service.ray_jobs import RayJobs, RayUnreachableError
+from service.reconciler import Reconciler
+from service.settings import Settings
+from service.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.5
+LOCK_POLL_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How this process stands, for /readyz."""
+
+    is_leader: bool
+    leader: str
+    ray: str
+    """For people: ready, or what is wrong."""
+    is_ray_ready: bool
+    ray_address: str | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs that are posted here will run."""
+        return self.is_leader and self.is_ray_ready
+
+
+class ControlPlane:
+    """One process of the service. `start` it once, `stop` it once."""
+
+    def __init__(self, settings: Settings, *, token: str | None) -> None:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
+        settings.run_root.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self.store = Store(settings.store_path)
+        self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
+        self._remote = (
+            None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
+        )
+        self._local = LocalRay(
+            settings.state_dir,
+            num_cpus=settings.local_ray_cpus,
+            num_gpus=settings.local_ray_gpus,
+        )
+        self._leads = threading.Event()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._ray_trouble: str | None = "not reached yet"
+        self._ray_address: str | None = settings.ray_address
+        self._thread = threading.Thread(target=self._run, name="reconciler")
+
+    def start(self) -> None:
+        """Become leader at once if the lock is free; go on in the background."""
+        self._try_to_lead()
+        self._thread.start()
+
+    def begin_stop(self) -> None:
+        """Let the loop and the open streams end; returns at once."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the loop, stop the local Ray if it is ours, and let the next one lead."""
+        self.begin_stop()
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            if self._leads.is_set() and self._remote is None:
+                self._local.stop()
+        finally:
+            if self._remote is not None:
+                self._remote.close()
+            self.store.close()
+            self.leadership.release()
+
+    def wake(self) -> None:
+        """Reconcile now: something was asked."""
+        self._wake.set()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process may write: it has the lock, and the schema is this release's."""
+        return self._leads.is_set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether streams should end now."""
+        return self._stopping.is_set()
+
+    def health(self) -> Health:
+        """Say how this process stands."""
+        trouble = self._ray_trouble
+        return Health(
+            is_leader=self.is_leader,
+            leader="this process" if self.is_leader else self.leadership.leader(),
+            ray=trouble or "ready",
+            is_ray_ready=trouble is None,
+            ray_address=self._ray_address,
+        )
+
+    def _try_to_lead(self) -> None:
+        if self.leadership.acquire():
+            self.store.migrate()
+            self._leads.set()
+            logger.info("this process leads")
+
+    def _run(self) -> None:
+        while not self._leads.is_set():
+            if self._stopping.wait(LOCK_POLL_S):
+                return
+            try:
+                self._try_to_lead()
+            except Exception:
+                # Without the store there is nothing to lead; it is tried again.
+                logger.exception("the store cannot be opened")
+        reconciler = Reconciler(
+            self.store,
+            run_root=self.settings.run_root,
+            control_plane_url=self.settings.advertised_url,
+            python=self.settings.attempt_python,
+        )
+        while not self._stopping.is_set():
+            self._tick(reconciler)
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _tick(self, reconciler: Reconciler) -> None:
+        try:
+            ray: RayJobs | None = None
+            try:
+                ray = self._remote or self._local.jobs()
+                ray.version()
+                self._ray_address = ray.url
+                self._note_ray(None)
+            except (RayUnreachableError, LocalRayError) as error:
+                ray = None
+                self._note_ray(str(error))
+            reconciler.tick(ray)
+        except RayUnreachableError as error:
+            self._note_ray(str(error))
+        except SQLAlchemyError:
+            # The store may be locked or its disk full for a while; nothing is lost by waiting.
+            logger.exception("the store does not answer")
+
+    def _note_ray(self, trouble: str | None) -> None:
+        if trouble != self._ray_trouble:
+            logger.log(logging.WARNING if trouble else logging.INFO, "Ray: %s", trouble or "ready")
+        self._ray_trouble = trouble

@@ -1,0 +1,33 @@
+"""What happens to a job, as the event stream tells it: the attempt's events and our own."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.contract.attempt import Reason
+from trainer.contract.events import (
+    CheckpointSaved,
+    Evaluated,
+    Finished,
+    Progress,
+    SamplesSkipped,
+    Started,
+)
+from trainer.contract.model import Record
+from trainer.contract.status import Status
+
+
+class StatusChanged(Record):
+    """The job passed from one status to another."""
+
+    kind: Literal["status"] = "status"
+    before: Status | None = Field(description="None when the job was accepted.")
+    after: Status
+    reason: Reason | None = None
+    message: str | None = Field(default=None, description="For people.")
+
+
+JobEventData = Annotated[
+    StatusChanged | Started | Progress | Evaluated | CheckpointSaved | SamplesSkipped | Finished,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,190 @@
+"""What becomes of a job: pure decisions over what is known of it. Nothing here does anything."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from service.store.records import AttemptRecord, JobRecord
+from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.spec import RetrySpec
+from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
+
+# An attempt hears of a cancel in the reply to its next report; after this it is stopped by Ray.
+CANCEL_GRACE = timedelta(seconds=15)
+# A driver that has written its outcome has nothing left to do but exit.
+EXIT_GRACE = timedelta(seconds=30)
+
+
+class RayState(StrEnum):
+    """What Ray says of an attempt."""
+
+    ABSENT = "absent"
+    """It has never heard of it, or has forgotten."""
+    ALIVE = "alive"
+    """Its driver waits to start or lives; says nothing of its workers."""
+    ENDED = "ended"
+    """Its driver is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What was seen of the newest attempt: in Ray, and in its folder."""
+
+    ray: RayState | None
+    """None: Ray cannot be reached, so nothing is known."""
+    ray_message: str | None = None
+    outcome: Outcome | None = None
+    outcome_age: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do next; the status may be the present one."""
+
+    status: Status
+    reason: Reason | None = None
+    message: str | None = None
+    retry_at: datetime | None = None
+    ended: Outcome | None = None
+    """How the newest attempt ended, if it did just now."""
+    act: Literal["submit", "stop"] | None = None
+    """What to ask of Ray."""
+
+
+class RefusedError(ValueError):
+    """What was asked does not fit the job as it stands; the message says why."""
+
+
+def check_request(job: JobRecord, desired: Desired) -> None:
+    """Raise RefusedError where the job cannot be paused, resumed or cancelled any more."""
+    if job.desired is desired:
+        return
+    if job.status in TERMINAL:
+        raise RefusedError(f"job {job.id} is {job.status}; nothing can change it any more")
+    if job.desired is Desired.CANCEL:
+        raise RefusedError(f"job {job.id} is being cancelled; submit it again to run it")
+
+
+def decide(
+    job: JobRecord, attempt: AttemptRecord | None, seen: Observation, now: datetime
+) -> Decision:
+    """Compare what is wanted, what is known and what was seen; say what follows."""
+    if job.status not in ACTIVE:
+        return _decide_idle(job)
+    assert attempt is not None
+    begun = _begun_wish(job, seen.outcome)
+    if begun is not job.status:
+        return Decision(status=begun)
+    if seen.ray is None:
+        return Decision(status=job.status)
+    if seen.ray is RayState.ALIVE:
+        return _decide_alive(job, attempt, seen, now)
+    if seen.ray is RayState.ABSENT and seen.outcome is None and _never_ran(attempt):
+        return _decide_unsubmitted(job, attempt)
+    return _decide_ended(job, _outcome_of(attempt, seen), now)
+
+
+def _decide_idle(job: JobRecord) -> Decision:
+    match job.status, job.desired:
+        case ((Status.QUEUED | Status.RETRYING | Status.PAUSED), Desired.CANCEL):
+            return Decision(status=Status.CANCELLED, reason=job.reason)
+        case ((Status.QUEUED | Status.RETRYING), Desired.PAUSE):
+            return Decision(status=Status.PAUSED, reason=job.reason)
+        case Status.PAUSED, Desired.RUN:
+            return Decision(status=Status.QUEUED)
+    return Decision(status=job.status)
+
+
+def _begun_wish(job: JobRecord, outcome: Outcome | None) -> Status:
+    # The attempt may have obeyed a wish before this was seen of it: the table is walked in order.
+    ended_as = None if outcome is None else outcome.outcome
+    if job.desired is Desired.CANCEL or ended_as == "cancelled":
+        return Status.CANCELLING
+    if job.desired is Desired.PAUSE or ended_as == "paused":
+        return Status.PAUSING
+    return job.status
+
+
+def _decide_alive(
+    job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+) -> Decision:
+    if job.status is Status.STARTING and attempt.events_through > 0:
+        return Decision(status=Status.RUNNING)
+    # Before its first report an attempt has no step to finish and nobody to tell.
+    cancel_due = job.status is Status.CANCELLING and (
+        attempt.events_through == 0 or now - job.status_since >= CANCEL_GRACE
+    )
+    exit_due = seen.outcome is not None and seen.outcome_age >= EXIT_GRACE
+    return Decision(status=job.status, act="stop" if cancel_due or exit_due else None)
+
+
+def _never_ran(attempt: AttemptRecord) -> bool:
+    return attempt.submitted_at is None and attempt.events_through == 0
+
+
+def _decide_unsubmitted(job: JobRecord, attempt: AttemptRecord) -> Decision:
+    match job.status:
+        case Status.CANCELLING:
+            return Decision(status=Status.CANCELLED, ended=Outcome(outcome="cancelled"))
+        case Status.PAUSING:
+            return Decision(status=Status.PAUSED, ended=Outcome(outcome="paused"))
+    return Decision(status=job.status, act="submit")
+
+
+def _outcome_of(attempt: AttemptRecord, seen: Observation) -> Outcome:
+    if seen.outcome is not None:
+        return seen.outcome
+    if seen.ray is RayState.ABSENT:
+        return Outcome(
+            outcome="failed",
+            reason=Reason.LOST,
+            message=f"Ray no longer knows attempt {attempt.number}",
+        )
+    return Outcome(
+        outcome="failed",
+        reason=Reason.CRASHED,
+        message=seen.ray_message or f"the driver of attempt {attempt.number} died",
+    )
+
+
+def _decide_ended(job: JobRecord, outcome: Outcome, now: datetime) -> Decision:
+    if outcome.outcome == "succeeded":
+        return Decision(status=Status.SUCCEEDED, ended=outcome)
+    if job.status is Status.CANCELLING:
+        return Decision(status=Status.CANCELLED, ended=outcome)
+    if outcome.outcome == "paused":
+        return Decision(status=Status.PAUSED, ended=outcome)
+    assert outcome.outcome == "failed"
+    num_failures = job.num_failures + 1
+    reason = outcome.reason or Reason.CRASHED
+    ended = Decision(
+        status=Status.FAILED,
+        reason=reason,
+        message=outcome.message or f"attempt {job.attempt} failed: {reason}",
+        ended=outcome,
+    )
+    if reason not in RETRYABLE:
+        return ended
+    retry = job.spec.retry
+    if num_failures >= retry.max_attempts:
+        return Decision(
+            status=Status.FAILED,
+            reason=reason,
+            message=f"gave up after {num_failures} failed attempts, the last: {ended.message}",
+            ended=outcome,
+        )
+    return Decision(
+        status=Status.RETRYING,
+        reason=reason,
+        message=ended.message,
+        ended=outcome,
+        retry_at=now + backoff(retry, num_failures),
+    )
+
+
+def backoff(retry: RetrySpec, num_failures: int) -> timedelta:
+    """Wait after the given number of failures: backoff_s, doubled each time, up to the longest."""
+    # 2^63 seconds are longer than any wait the spec allows, and a float holds them.
+    doublings = min(num_failures - 1, 63)
+    return timedelta(seconds=min(retry.backoff_s * 2.0**doublings, retry.max_backoff_s))

@@ -1,0 +1,117 @@
+"""Run a control plane until it is told to stop."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from rich.console import Console
+
+from service.app import create_app
+from service.control_plane import ControlPlane
+from service.leadership import Leadership
+from service.local_ray import LocalRay
+from service.settings import Settings, SettingsError
+
+# Streams end by themselves within a moment; a client that does not read is cut off.
+GRACEFUL_SHUTDOWN_S = 5
+
+
+def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> None:
+    """Serve until SIGINT or SIGTERM; a local Ray is stopped before this returns.
+
+    Raises SettingsError where it cannot listen.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # Of the requests to Ray, several a second, only the failed ones are worth a line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    listener = _listen(settings)
+    plane = ControlPlane(settings, token=_ray_token())
+    server = _Server(plane)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Replaced by the server's own while it runs; a second Ctrl-C while Ray is being stopped
+        # must not leave Ray behind.
+        signal.signal(number, _ignore)
+    try:
+        plane.start()
+        console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
+        if until_stdin_closes:
+            threading.Thread(target=_exit_at_end_of_stdin, args=(server,), daemon=True).start()
+        server.run(sockets=[listener])
+    finally:
+        console.print("stopping")
+        plane.stop()
+
+
+class _Server(uvicorn.Server):
+    """Tells the control plane of the signal at once, so that open streams end."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(plane),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+            )
+        )
+        self._plane = plane
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self._plane.begin_stop()
+        super().handle_exit(sig, frame)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    return
+
+
+def _exit_at_end_of_stdin(server: _Server) -> None:
+    sys.stdin.buffer.read()
+    server.handle_exit(signal.SIGTERM, None)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
+            "stop what uses it, or choose another with --port"
+        ) from error
+
+
+def _ray_token() -> str | None:
+    """Return the token of a Ray cluster that is not ours, where Ray itself would look for it."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    return path.read_text().strip() if path.is_file() else None
+
+
+def stop_leftover_ray(settings: Settings) -> bool:
+    """Stop the local Ray of a control plane that is gone; say whether there was one.
+
+    Raises SettingsError while a control plane runs there.
+    """
+    if not settings.state_dir.is_dir():
+        return False
+    leadership = Leadership(settings.store_path, url=settings.advertised_url)
+    if not leadership.acquire():
+        raise SettingsError(
+            f"a control plane runs: {leadership.leader()}; stop it with Ctrl-C where it runs, "
+            "and it stops its Ray"
+        )
+    try:
+        return LocalRay(settings.state_dir, num_cpus=None, num_gpus=None).stop()
+    finally:
+        leadership.release()

@@ -1,0 +1,124 @@
+"""What an operator can set: environment variables ALEXNET_NAME, or `alexnet serve` options."""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names it and what to do."""
+
+
+def _default_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "alexnet"
+
+
+def _default_store_url(data: Mapping[str, Any]) -> str:
+    return f"sqlite:///{data['state_dir'] / 'store.db'}"
+
+
+class Settings(BaseSettings):
+    """Settings of one control plane."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ALEXNET_", frozen=True, extra="forbid", validate_default=True
+    )
+
+    state_dir: Path = Field(
+        default_factory=_default_state_dir, description="Where everything of this service lies."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
+    trusted_network: bool = Field(
+        default=False,
+        description="Who can reach `host` may do everything; needed to listen beyond loopback.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=("127.0.0.1", "localhost", "[::1]"),
+        description="Host headers that are answered, without port; *.example.org is a wildcard.",
+    )
+    advertised_url: str = Field(
+        default_factory=lambda data: f"http://{data['host']}:{data['port']}",
+        description="How attempts reach this control plane.",
+    )
+    store_url: str = Field(default_factory=_default_store_url, description="SQLite database.")
+    run_root: Path = Field(
+        default_factory=lambda data: data["state_dir"] / "runs",
+        description="Run directories; a path that every worker shares.",
+    )
+    data_roots: tuple[Path, ...] = Field(
+        default_factory=lambda data: (Path.cwd(), data["state_dir"]),
+        description="Folders that manifests and shards may lie in.",
+    )
+    ray_address: str | None = Field(
+        default_factory=lambda: os.environ.get("RAY_ADDRESS"),
+        description="Ray's dashboard, http://HOST:8265. None: a local Ray of our own.",
+    )
+    worker_python: str = Field(
+        default="python", description="Python of the Ray nodes; a local Ray uses the service's."
+    )
+    local_ray_cpus: int | None = Field(
+        default=None, ge=1, description="CPUs the local Ray has. None: the machine's."
+    )
+    local_ray_gpus: int | None = Field(
+        default=None, ge=0, description="GPUs the local Ray has. None: those it finds."
+    )
+
+    @field_validator("state_dir", "run_root")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("data_roots")
+    @classmethod
+    def _all_absolute(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser().absolute() for path in paths)
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if not self.store_url.startswith("sqlite:///"):
+            scheme = self.store_url.split(":", 1)[0]
+            raise SettingsError(
+                f"ALEXNET_STORE_URL: a {scheme} store is not supported in this release; "
+                "use sqlite:////absolute/path/store.db"
+            )
+        if self.ray_address is not None and not self.ray_address.startswith(
+            ("http://", "https://")
+        ):
+            raise SettingsError(
+                f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {self.ray_address!r} is not the address "
+                "of a Ray dashboard; use http://HOST:8265"
+            )
+        if not self.trusted_network and not _is_loopback(self.host):
+            raise SettingsError(
+                f"ALEXNET_HOST: {self.host} can be reached from other machines, and whoever "
+                "reaches this service can run jobs; listen on 127.0.0.1, or set "
+                "ALEXNET_TRUSTED_NETWORK=true where only trusted machines can connect"
+            )
+        return self
+
+    @property
+    def attempt_python(self) -> str:
+        """Python that attempts run under."""
+        return sys.executable if self.ray_address is None else self.worker_python
+
+    @property
+    def store_path(self) -> Path:
+        """File of the SQLite store."""
+        return Path(self.store_url.removeprefix("sqlite:///"))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

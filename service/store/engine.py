@@ -1,0 +1,42 @@
+"""The connection to SQLite: write-ahead log, waiting for locks, foreign keys."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+# Another process (a backup, a shell) may hold the file for a while.
+BUSY_TIMEOUT_MS = 30_000
+
+
+def connect(path: Path) -> Engine:
+    """Open (and create) the store's file. Connections are made when they are needed."""
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """Return a view of the engine whose transactions take the write lock at once.
+
+    A transaction that reads first and then writes would fail if another wrote in between.
+    """
+    return engine.execution_options(begin_statement="BEGIN IMMEDIATE")
+
+
+def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+    # Transactions are begun by _begin; the driver's own ideas of when are switched off.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin_statement", "BEGIN"))

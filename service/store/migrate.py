@@ -1,0 +1,41 @@
+"""Bring a store's schema to this release's."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+_HERE = Path(__file__).parent
+
+
+class StoreVersionError(RuntimeError):
+    """The store was written by another release."""
+
+
+def migrate(engine: Engine) -> None:
+    """Run the migrations that are missing, in one transaction."""
+    with engine.begin() as connection:
+        config = _config(connection)
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        present = current_version(connection)
+        if present is not None and present not in known:
+            raise StoreVersionError(
+                f"the store has version {present}, which this release does not know; "
+                "start the release that wrote it, or a newer one"
+            )
+        command.upgrade(config, "head")
+
+
+def current_version(connection: Connection) -> str | None:
+    """Revision of the schema; None for an empty file."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,354 @@
+"""Everything the service asks of its store, each call one transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import NoResultFound
+
+from service.events import JobEventData, StatusChanged
+from service.lifecycle import Decision, check_request
+from service.store.engine import connect, writing
+from service.store.migrate import migrate
+from service.store.records import (
+    Accelerator,
+    AttemptRecord,
+    CheckpointRecord,
+    EventRecord,
+    JobRecord,
+    attempt_of,
+    checkpoint_of,
+    event_of,
+    job_of,
+)
+from service.store.tables import attempts, checkpoints, events, jobs
+from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
+from trainer.contract.spec import JobSpec
+from trainer.contract.status import TERMINAL, Desired, Status, check_transition
+
+Result = TypeVar("Result")
+
+
+class JobNotFoundError(LookupError):
+    """There is no such job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id!r}")
+
+
+class StaleAttemptError(RuntimeError):
+    """The attempt is no longer the current one of its job, or has ended."""
+
+    def __init__(self, job_id: str, number: int) -> None:
+        super().__init__(f"attempt {number} of job {job_id} is no longer current: stop")
+
+
+class ChangedMeanwhileError(RuntimeError):
+    """A decision was made about a job that has changed since; decide again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewAttempt:
+    """What is known of an attempt before it begins."""
+
+    number: int
+    accelerator: Accelerator
+    resume_from: str | None
+
+
+class Store:
+    """Jobs, attempts, events and checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = connect(path)
+        self._writing = writing(self._engine)
+
+    def migrate(self) -> None:
+        """Create the tables, or bring them to this release's schema. For the leader only."""
+        migrate(self._writing)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # Jobs
+
+    def submit(self, job_id: str, spec: JobSpec, now: datetime) -> JobRecord:
+        """Accept a job: QUEUED."""
+        with self._writing.begin() as connection:
+            connection.execute(
+                insert(jobs).values(
+                    id=job_id,
+                    spec=spec.model_dump(mode="json"),
+                    status=Status.QUEUED,
+                    desired=Desired.RUN,
+                    created_at=now,
+                    status_since=now,
+                )
+            )
+            _append(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
+            return _job(connection, job_id)
+
+    def job(self, job_id: str) -> JobRecord:
+        """Return the job, or raise JobNotFoundError."""
+        with self._engine.connect() as connection:
+            return _job(connection, job_id)
+
+    def jobs(
+        self, *, status: Status | None = None, before_seq: int | None = None, limit: int
+    ) -> list[JobRecord]:
+        """Return jobs, the newest first."""
+        query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        if before_seq is not None:
+            query = query.where(jobs.c.seq < before_seq)
+        with self._engine.connect() as connection:
+            return [job_of(row) for row in connection.execute(query)]
+
+    def live_jobs(self) -> list[JobRecord]:
+        """Return the jobs to which something may still happen, the oldest first."""
+        query = select(jobs).where(jobs.c.status.not_in(TERMINAL)).order_by(jobs.c.seq)
+        with self._engine.connect() as connection:
+            return [job_of(row) for row in connection.execute(query)]
+
+    def ask(self, job_id: str, desired: Desired) -> JobRecord:
+        """Write down what the owner wants; raise RefusedError where it is too late for that."""
+        with self._writing.begin() as connection:
+            check_request(_job(connection, job_id), desired)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
+            return _job(connection, job_id)
+
+    def note_wait(self, job_id: str, message: str) -> None:
+        """Say why a job waits; no event, since it changes with every other job."""
+        with self._writing.begin() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(message=message))
+
+    # What the reconciler decides
+
+    def begin_attempt(self, job: JobRecord, new: NewAttempt, now: datetime) -> JobRecord:
+        """Admit a waiting job: the attempt and STARTING, together."""
+        with self._writing.begin() as connection:
+            connection.execute(
+                insert(attempts).values(
+                    job_id=job.id,
+                    number=new.number,
+                    accelerator=new.accelerator,
+                    resume_from=new.resume_from,
+                    created_at=now,
+                )
+            )
+            source = f"from {new.resume_from}" if new.resume_from else "from the start"
+            _change(
+                connection,
+                job,
+                Decision(status=Status.STARTING),
+                now,
+                note=f"attempt {new.number} {source}",
+                attempt=new.number,
+                started_at=job.started_at or now,
+            )
+            return _job(connection, job.id)
+
+    def set_token(self, job_id: str, number: int, token_sha256: str) -> None:
+        """Keep the digest of the token that the attempt is about to be told."""
+        self._update_attempt(job_id, number, token_sha256=token_sha256)
+
+    def note_submitted(self, job_id: str, number: int, now: datetime) -> None:
+        """Write down that Ray has the attempt."""
+        self._update_attempt(job_id, number, submitted_at=now)
+
+    def apply(self, job: JobRecord, decision: Decision, now: datetime) -> None:
+        """Carry out a decision about `job` as it was read; the status changes only here.
+
+        Raises ChangedMeanwhileError if it has changed since.
+        """
+        with self._writing.begin() as connection:
+            values: dict[str, Any] = {}
+            if decision.ended is not None:
+                connection.execute(
+                    update(attempts)
+                    .where(attempts.c.job_id == job.id, attempts.c.number == job.attempt)
+                    .values(ended_at=now, outcome=decision.ended.model_dump(mode="json"))
+                )
+                if decision.ended.outcome == "failed":
+                    values["num_failures"] = job.num_failures + 1
+            if decision.status in TERMINAL:
+                values["finished_at"] = now
+            _change(connection, job, decision, now, note=decision.message, **values)
+
+    # Attempts and what they report
+
+    def attempt(self, job_id: str, number: int) -> AttemptRecord:
+        """Return an attempt that is known to exist, or raise StaleAttemptError."""
+        with self._engine.connect() as connection:
+            return _attempt(connection, job_id, number)
+
+    def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """Return the attempts of a job in order."""
+        query = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
+        with self._engine.connect() as connection:
+            return [attempt_of(row) for row in connection.execute(query)]
+
+    def append_events(
+        self, job_id: str, number: int, reported: Sequence[AttemptEvent]
+    ) -> tuple[int, JobRecord]:
+        """Store what follows without a gap on what is stored; the rest is for another time.
+
+        Returns the highest number stored and the job. Raises StaleAttemptError.
+        """
+        with self._writing.begin() as connection:
+            job, attempt = _job(connection, job_id), _attempt(connection, job_id, number)
+            if number != job.attempt or attempt.ended_at is not None:
+                raise StaleAttemptError(job_id, number)
+            through = attempt.events_through
+            for one in sorted(reported, key=lambda event: event.number):
+                if one.number == through + 1:
+                    _ingest(connection, job_id, number, one)
+                    through += 1
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.job_id == job_id, attempts.c.number == number)
+                .values(events_through=through)
+            )
+            return through, job
+
+    def events(self, job_id: str, *, after: int = 0, limit: int) -> list[EventRecord]:
+        """Return the events of a job numbered above `after`, in order."""
+        query = (
+            select(events)
+            .where(events.c.job_id == job_id, events.c.number > after)
+            .order_by(events.c.number)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [event_of(row) for row in connection.execute(query)]
+
+    def progress(self, job_id: str) -> list[Progress]:
+        """Return every progress event of a job, in order."""
+        query = (
+            select(events.c.data)
+            .where(events.c.job_id == job_id, events.c.data["kind"].as_string() == "progress")
+            .order_by(events.c.number)
+        )
+        with self._engine.connect() as connection:
+            return [Progress.model_validate(row.data) for row in connection.execute(query)]
+
+    def checkpoints(self, job_id: str) -> list[CheckpointRecord]:
+        """Return every checkpoint that was reported, in the order of attempts and steps."""
+        query = (
+            select(checkpoints)
+            .where(checkpoints.c.job_id == job_id)
+            .order_by(checkpoints.c.attempt, checkpoints.c.step)
+        )
+        with self._engine.connect() as connection:
+            return [checkpoint_of(row) for row in connection.execute(query)]
+
+    def read(self, query: Callable[[Connection], Result]) -> Result:
+        """Run a reading function of this package in one transaction (see `statistics`)."""
+        with self._engine.connect() as connection:
+            return query(connection)
+
+    def _update_attempt(self, job_id: str, number: int, **values: Any) -> None:
+        with self._writing.begin() as connection:
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.job_id == job_id, attempts.c.number == number)
+                .values(**values)
+            )
+
+
+def _job(connection: Connection, job_id: str) -> JobRecord:
+    try:
+        return job_of(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+    except NoResultFound:
+        raise JobNotFoundError(job_id) from None
+
+
+def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
+    query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number == number)
+    try:
+        return attempt_of(connection.execute(query).one())
+    except NoResultFound:
+        raise StaleAttemptError(job_id, number) from None
+
+
+def _change(
+    connection: Connection,
+    job: JobRecord,
+    decision: Decision,
+    now: datetime,
+    *,
+    note: str | None,
+    **values: Any,
+) -> None:
+    check_transition(job.status, decision.status)
+    changed = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempt == job.attempt)
+        .values(
+            status=decision.status,
+            status_since=now,
+            reason=decision.reason,
+            message=decision.message,
+            retry_at=decision.retry_at,
+            **values,
+        )
+    )
+    if changed.rowcount != 1:
+        raise ChangedMeanwhileError(f"job {job.id} is no longer {job.status}")
+    event = StatusChanged(
+        before=job.status, after=decision.status, reason=decision.reason, message=note
+    )
+    _append(connection, job.id, now, event, attempt=values.get("attempt", job.attempt or None))
+
+
+def _append(
+    connection: Connection,
+    job_id: str,
+    at: datetime,
+    data: JobEventData,
+    *,
+    attempt: int | None = None,
+    attempt_event: int | None = None,
+) -> None:
+    newest = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
+    connection.execute(
+        insert(events).values(
+            job_id=job_id,
+            number=connection.execute(newest).scalar_one() + 1,
+            at=at,
+            attempt=attempt,
+            attempt_event=attempt_event,
+            data=data.model_dump(mode="json"),
+        )
+    )
+
+
+def _ingest(connection: Connection, job_id: str, attempt: int, event: AttemptEvent) -> None:
+    _append(connection, job_id, event.at, event.data, attempt=attempt, attempt_event=event.number)
+    match event.data:
+        case Started():
+            connection.execute(
+                update(attempts)
+                .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
+                .values(worker_pids=list(event.data.worker_pids))
+            )
+        case Progress():
+            values: dict[str, Any] = {"progress": event.data.model_dump(mode="json")}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        case Evaluated():
+            values = {"evaluation": event.data.model_dump(mode="json")}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        case CheckpointSaved():
+            connection.execute(
+                insert(checkpoints).values(
+                    job_id=job_id,
+                    attempt=attempt,
+                    saved_at=event.at,
+                    **event.data.model_dump(exclude={"kind"}),
+                )
+            )

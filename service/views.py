@@ -1,0 +1,125 @@
+"""What the API answers, as types that the client shares."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.events import JobEventData
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.events import Evaluated, Progress
+from trainer.contract.spec import JobSpec
+from trainer.contract.status import TERMINAL, Desired, Status
+
+
+class View(BaseModel):
+    """Frozen; a newer server may say more than this release knows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Attempt(View):
+    """One try at running the job."""
+
+    number: int
+    submission_id: str = Field(description="Ray's name for it.")
+    accelerator: str
+    resume_from: str | None = Field(description="Checkpoint it began from; null: from the start.")
+    created_at: datetime
+    submitted_at: datetime | None
+    ended_at: datetime | None
+    outcome: Outcome | None
+    worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
+
+
+class Job(View):
+    """A job as it stands."""
+
+    id: str
+    name: str
+    status: Status
+    desired: Desired = Field(description="What its owner wants.")
+    reason: Reason | None = Field(description="Why the newest attempt failed, or the job did.")
+    message: str | None = Field(description="For people: why it waits, what failed.")
+    attempt: int = Field(description="Number of the newest attempt; 0 before the first.")
+    created_at: datetime
+    status_since: datetime
+    started_at: datetime | None = Field(description="When the first attempt was admitted.")
+    finished_at: datetime | None
+    retry_at: datetime | None
+    progress: Progress | None = Field(description="The latest; null before the first step.")
+    evaluation: Evaluated | None = Field(description="The latest validation.")
+    run_directory: str
+    spec: JobSpec
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in TERMINAL
+
+
+class Report(View):
+    """What came of a job that succeeded."""
+
+    top1: float = Field(description="Share right at the first guess, of the whole validation set.")
+    top5: float = Field(description="Share right within five guesses.")
+    images_per_second: float = Field(description="Mean while training, over all attempts.")
+    training_seconds: float = Field(description="Spent on steps, redone ones included.")
+
+
+class JobDetail(Job):
+    """A job with its attempts."""
+
+    attempts: tuple[Attempt, ...]
+    worker_pids: tuple[int, ...] = Field(description="Of the newest attempt, once it has begun.")
+    report: Report | None = Field(description="Once the job has succeeded.")
+
+
+class JobPage(View):
+    """Some jobs, the newest first."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next; null: no more.")
+
+
+class Event(View):
+    """Something that happened to the job."""
+
+    number: int = Field(description="Counts from 1 within the job; the id in the stream.")
+    at: datetime
+    attempt: int | None
+    data: JobEventData
+
+
+class EventPage(View):
+    """Some events in order."""
+
+    events: tuple[Event, ...]
+
+
+class Checkpoint(View):
+    """A whole checkpoint that is there."""
+
+    attempt: int
+    step: int
+    epoch: float
+    saved_at: datetime
+    path: str = Field(description="Folder, relative to the run directory.")
+    size_bytes: int
+    weights_sha256: str = Field(description="Of model.safetensors.")
+    top1: float | None = Field(description="Of the latest evaluation before it.")
+
+
+class CheckpointList(View):
+    """Every checkpoint of the job's lineage that was kept, the oldest first."""
+
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class Readiness(View):
+    """Whether jobs that are posted here will run."""
+
+    ready: bool
+    role: str = Field(description="leader or standby.")
+    leader: str
+    ray: str = Field(description="ready, or what is wrong.")
+    ray_address: str | None = Field(description="Its dashboard; null while there is none.")
