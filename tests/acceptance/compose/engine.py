@@ -42,6 +42,7 @@ def engine() -> Iterator[dict[str, str]]:
         with _network_restored(), _private_engine(folder) as address:
             yield {"DOCKER_HOST": address}
     finally:
+        _unmount(folder)
         shutil.rmtree(folder)
 
 
@@ -100,3 +101,11 @@ def _network_restored() -> Iterator[None]:
     finally:
         execute("iptables-restore", timeout_s=10, stdin=rules)
         IP_FORWARD.write_text(forwarding)
+
+
+def _unmount(folder: Path) -> None:
+    # dockerd leaves the host's network namespace mounted in its folder.
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{folder}/"):
+            execute("umount", mount, timeout_s=10)
