@@ -1,5 +1,6 @@
 """The Grafana dashboard: well-formed, and made of metrics that the service exports."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -10,10 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics import exposition
+from service.store.store import Store
 
 GRAFANA = Path(__file__).resolve().parents[3] / "deploy/grafana"
 DASHBOARD = json.loads((GRAFANA / "dashboards/alexnet.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+METRIC = re.compile(r"\b(?:alexnet|http)_[a-z_]+")
+SUFFIX = re.compile(r"_(total|bucket)$")
 EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 
@@ -83,7 +90,12 @@ def test_prometheus_accepts_its_configuration() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def _metric_names() -> set[str]:
-    """Names in the expressions that are neither functions, labels nor keywords of PromQL."""
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|(by|without) \([^)]*\)", "", " ".join(EXPRESSIONS))
-    return set(re.findall(r"\b[a-z_]+(?=\b(?! ?\())", bare))
+def test_every_metric_is_one_that_the_service_exports(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.migrate()
+    with contextlib.closing(store):
+        families = list(text_string_to_metric_families(exposition(store).decode()))
+    exported = {family.name for family in families}
+    asked = {name for expression in EXPRESSIONS for name in METRIC.findall(expression)}
+    assert asked
+    assert {SUFFIX.sub("", name) for name in asked} <= exported
