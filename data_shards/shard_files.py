@@ -85,7 +85,11 @@ class ShardFiles:
             raise ShardError(self._name(shard), "is missing") from None
         except OSError as error:
             raise ShardError(self._name(shard), f"cannot be opened ({error.strerror})") from error
-        self._check(shard, file)
+        try:
+            self._check(shard, file)
+        except ShardError:
+            file.close()
+            raise
         self._open[shard] = file
         return file
 

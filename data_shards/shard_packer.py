@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from data_shards.statistics import PixelSums
 from data_shards.tar_index import SUFFIX_OF_ENCODING, TarSample, read_tar_index
 from data_shards.worker import Handler
 
-# Images between two signs of life.
-_REPORT_EVERY = 16
+# Between two signs of life; an orphan notices no sooner that nobody listens.
+_REPORT_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class _Packer:
         path = self._setup.folder / task.name
         sums = PixelSums.zero(self._setup.size)
         skipped: Counter[str] = Counter()
+        unreported, reported_at = 0, time.monotonic()
         with path.open("wb") as file:
             # The same bytes whoever packs, whenever: no time, no user.
             with self._tar_writer(
@@ -92,11 +94,13 @@ class _Packer:
                         sums.add_image(self._decoder.decode(memoryview(data)))
                         key = f"{task.first_key + place:09d}"
                         tar.write({"__key__": key, "cls": str(label).encode(), self._suffix: data})
-                    if (place + 1) % _REPORT_EVERY == 0:
-                        yield ImagesDone(_REPORT_EVERY)
+                    unreported += 1
+                    if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
+                        yield ImagesDone(unreported)
+                        unreported, reported_at = 0, time.monotonic()
             file.flush()
             os.fsync(file.fileno())
-        yield ImagesDone(len(task.samples) % _REPORT_EVERY)
+        yield ImagesDone(unreported)
         yield ShardDone(
             name=task.name,
             samples=read_tar_index(path, self._suffix),
