@@ -10,9 +10,10 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
-from service.client import DEFAULT_URL, Client, ProblemError, ServiceUnreachableError
+from service.client import DEFAULT_URL, Client
+from service.errors import UserError
 from service.follow import follow
-from service.request import RequestError, build_request
+from service.request import build_request
 from service.tables import checkpoint_table, detail_table, job_table
 from service.views import CheckpointList, Job
 from trainer.contract.status import Status
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what can be foreseen is said without a traceback."""
     try:
         app(args=arguments)
-    except (ServiceUnreachableError, ProblemError, RequestError) as error:
+    except UserError as error:
         _fail(str(error))
     except ValidationError as error:
         _fail("\n".join(_setting_message(details) for details in error.errors()))

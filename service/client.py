@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from service.errors import UserError
 from service.events import StatusChanged
 from service.problems import Problem
 from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
@@ -25,11 +26,11 @@ RECONNECT_PAUSE_S = 0.5
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class ServiceUnreachableError(ConnectionError):
+class ServiceUnreachableError(UserError):
     """The service does not answer."""
 
 
-class ProblemError(Exception):
+class ProblemError(UserError):
     """The service refused; `problem` is its own account."""
 
     def __init__(self, problem: Problem) -> None:

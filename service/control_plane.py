@@ -54,6 +54,12 @@ class ControlPlane:
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
         )
+        self._reconciler = Reconciler(
+            self.store,
+            run_root=settings.run_root,
+            control_plane_url=settings.advertised_url,
+            python=settings.attempt_python,
+        )
         self._leads = threading.Event()
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -79,6 +85,7 @@ class ControlPlane:
         try:
             if self._leads.is_set() and self._remote is None:
                 self._local.stop()
+                self._reconciler.interrupt()
         finally:
             if self._remote is not None:
                 self._remote.close()
@@ -125,18 +132,12 @@ class ControlPlane:
             except Exception:
                 # Without the store there is nothing to lead; it is tried again.
                 logger.exception("the store cannot be opened")
-        reconciler = Reconciler(
-            self.store,
-            run_root=self.settings.run_root,
-            control_plane_url=self.settings.advertised_url,
-            python=self.settings.attempt_python,
-        )
         while not self._stopping.is_set():
-            self._tick(reconciler)
+            self._tick()
             self._wake.wait(TICK_S)
             self._wake.clear()
 
-    def _tick(self, reconciler: Reconciler) -> None:
+    def _tick(self) -> None:
         try:
             ray: RayJobs | None = None
             try:
@@ -147,7 +148,7 @@ class ControlPlane:
             except (RayUnreachableError, LocalRayError) as error:
                 ray = None
                 self._note_ray(str(error))
-            reconciler.tick(ray)
+            self._reconciler.tick(ray)
         except RayUnreachableError as error:
             self._note_ray(str(error))
         except SQLAlchemyError:

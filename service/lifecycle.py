@@ -51,6 +51,15 @@ class Decision:
     act: Literal["submit", "stop"] | None = None
     """What to ask of Ray."""
 
+    @property
+    def counts_as_failure(self) -> bool:
+        """Whether it is one of the attempts that the spec bounds."""
+        return (
+            self.ended is not None
+            and self.ended.outcome == "failed"
+            and self.reason is not Reason.INTERRUPTED
+        )
+
 
 class RefusedError(ValueError):
     """What was asked does not fit the job as it stands; the message says why."""
@@ -58,11 +67,11 @@ class RefusedError(ValueError):
 
 def check_request(job: JobRecord, desired: Desired) -> None:
     """Raise RefusedError where the job cannot be paused, resumed or cancelled any more."""
-    if job.desired is desired:
+    if job.status is Status.CANCELLED and desired is Desired.CANCEL:
         return
     if job.status in TERMINAL:
         raise RefusedError(f"job {job.id} is {job.status}; nothing can change it any more")
-    if job.desired is Desired.CANCEL:
+    if job.desired is Desired.CANCEL and desired is not Desired.CANCEL:
         raise RefusedError(f"job {job.id} is being cancelled; submit it again to run it")
 
 
@@ -156,31 +165,21 @@ def _decide_ended(job: JobRecord, outcome: Outcome, now: datetime) -> Decision:
     if outcome.outcome == "paused":
         return Decision(status=Status.PAUSED, ended=outcome)
     assert outcome.outcome == "failed"
-    num_failures = job.num_failures + 1
+    return _decide_failed(job, outcome, now)
+
+
+def _decide_failed(job: JobRecord, outcome: Outcome, now: datetime) -> Decision:
     reason = outcome.reason or Reason.CRASHED
-    ended = Decision(
-        status=Status.FAILED,
-        reason=reason,
-        message=outcome.message or f"attempt {job.attempt} failed: {reason}",
-        ended=outcome,
-    )
-    if reason not in RETRYABLE:
-        return ended
-    retry = job.spec.retry
-    if num_failures >= retry.max_attempts:
-        return Decision(
-            status=Status.FAILED,
-            reason=reason,
-            message=f"gave up after {num_failures} failed attempts, the last: {ended.message}",
-            ended=outcome,
-        )
-    return Decision(
-        status=Status.RETRYING,
-        reason=reason,
-        message=ended.message,
-        ended=outcome,
-        retry_at=now + backoff(retry, num_failures),
-    )
+    message = outcome.message or f"attempt {job.attempt} failed: {reason}"
+    status, retry_at = Status.FAILED, None
+    num_failures = job.num_failures + 1
+    if reason is Reason.INTERRUPTED:
+        status, retry_at = Status.RETRYING, now
+    elif reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:
+        status, retry_at = Status.RETRYING, now + backoff(job.spec.retry, num_failures)
+    elif reason in RETRYABLE:
+        message = f"gave up after {num_failures} failed attempts, the last: {message}"
+    return Decision(status=status, reason=reason, message=message, retry_at=retry_at, ended=outcome)
 
 
 def backoff(retry: RetrySpec, num_failures: int) -> timedelta:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from service.errors import UserError
 from service.ray_jobs import RayJobs, RayUnreachableError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ STOP_GRACE_S = 8.0
 KILL_TIMEOUT_S = 5.0
 
 
-class LocalRayError(Exception):
+class LocalRayError(UserError):
     """The local Ray cannot be started or stopped; the message says why."""
 
 

@@ -17,13 +17,19 @@ from service.placement import Node, accelerator_of, admit, demand_of
 from service.ray_jobs import RayJob, RayUnreachableError
 from service.store.records import AttemptRecord, JobRecord
 from service.store.store import ChangedMeanwhileError, NewAttempt, StaleAttemptError, Store
-from trainer.contract.attempt import AttemptOrder, Outcome
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.events import AttemptEvent
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import ACTIVE, Desired, Status
 
 logger = logging.getLogger(__name__)
+
+INTERRUPTED = Outcome(
+    outcome="failed",
+    reason=Reason.INTERRUPTED,
+    message="the control plane was stopped, and its local Ray with it",
+)
 
 
 class Ray(Protocol):
@@ -72,11 +78,22 @@ class Reconciler:
                 self._advance(job, ray)
             except ChangedMeanwhileError:
                 continue
+            except RayUnreachableError as error:
+                logger.warning("job %s waits: %s", job.id, error)
             except Exception:
                 # One job's trouble must not hold up the others; the next tick tries again.
                 logger.exception("job %s could not be advanced", job.id)
         if ray is not None:
             self._admit(ray)
+
+    def interrupt(self) -> None:
+        """End every attempt: the Ray they ran in was stopped on purpose. They go on later."""
+        for job in self._store.live_jobs():
+            while (current := self._store.job(job.id)).status in ACTIVE:
+                attempt = self._store.attempt(current.id, current.attempt)
+                outcome = _read_outcome(self._directory(attempt).outcome) or INTERRUPTED
+                seen = Observation(ray=RayState.ENDED, outcome=outcome)
+                self._follow(current, attempt, seen, self._clock())
 
     def _advance(self, job: JobRecord, ray: Ray | None) -> None:
         now = self._clock()
@@ -84,11 +101,7 @@ class Reconciler:
         seen = Observation(ray=None) if attempt is None else self._observe(attempt, ray, now)
         if attempt is not None and attempt.submitted_at is None and _known(seen.ray):
             self._store.note_submitted(job.id, attempt.number, now)
-        decision = decide(job, attempt, seen, now)
-        if decision.ended is not None:
-            self._take_spool(job)
-        if decision.status is not job.status:
-            self._apply(job, decision, now)
+        decision = self._follow(job, attempt, seen, now)
         if decision.act is not None:
             assert attempt is not None
             assert ray is not None
@@ -97,16 +110,17 @@ class Reconciler:
             else:
                 ray.stop(attempt.submission_id)
 
-    def _apply(self, job: JobRecord, decision: Decision, now: datetime) -> None:
-        self._store.apply(job, decision, now)
-        logger.info(
-            "job %s: %s to %s%s",
-            job.id,
-            job.status,
-            decision.status,
-            f" ({decision.reason})" if decision.reason else "",
-            extra={"action": "transition", "job_id": job.id},
-        )
+    def _follow(
+        self, job: JobRecord, attempt: AttemptRecord | None, seen: Observation, now: datetime
+    ) -> Decision:
+        decision = decide(job, attempt, seen, now)
+        if decision.ended is not None:
+            self._take_spool(job)
+        if decision.status is not job.status:
+            self._store.apply(job, decision, now)
+            why = f" ({decision.reason})" if decision.reason else ""
+            logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
+        return decision
 
     def _observe(self, attempt: AttemptRecord, ray: Ray | None, now: datetime) -> Observation:
         # Ray first: a driver that has ended has written its outcome before.

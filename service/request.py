@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from service.errors import UserError
 
-class RequestError(ValueError):
+
+class RequestError(UserError):
     """The options do not make a request; the message says which and why."""
 
 

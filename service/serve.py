@@ -75,7 +75,9 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 
 def _exit_at_end_of_stdin(server: _Server) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock a blocked reader would hold while the interpreter ends.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     server.handle_exit(signal.SIGTERM, None)
 
 

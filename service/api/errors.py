@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 from starlette.exceptions import HTTPException
 
 from service.api.dependencies import StandbyError
@@ -70,6 +70,13 @@ def add_error_handlers(app: FastAPI) -> None:
     def store_busy(_request: Request, error: OperationalError) -> Response:
         logger.error("the store does not answer: %s", error)
         return answer(503, f"the store does not answer ({error.orig}); try again", headers=RETRY)
+
+    @app.exception_handler(StatementError)
+    @app.exception_handler(OverflowError)
+    def out_of_range(_request: Request, error: Exception) -> Response:
+        if isinstance(error, StatementError) and not isinstance(error.orig, OverflowError):
+            raise error
+        return answer(422, "a number or a time is beyond what can be stored")
 
     @app.exception_handler(HTTPException)
     def other(_request: Request, error: HTTPException) -> Response:

@@ -12,7 +12,8 @@ BUSY_TIMEOUT_MS = 30_000
 
 def connect(path: Path) -> Engine:
     """Open (and create) the store's file. Connections are made when they are needed."""
-    engine = create_engine(f"sqlite:///{path}")
+    # Transactions are short; a thread that needs a connection is never made to wait for one.
+    engine = create_engine(f"sqlite:///{path}", max_overflow=-1)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

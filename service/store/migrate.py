@@ -8,10 +8,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from service.errors import UserError
+
 _HERE = Path(__file__).parent
 
 
-class StoreVersionError(RuntimeError):
+class StoreVersionError(UserError):
     """The store was written by another release."""
 
 

@@ -174,8 +174,8 @@ class Store:
                     .where(attempts.c.job_id == job.id, attempts.c.number == job.attempt)
                     .values(ended_at=now, outcome=decision.ended.model_dump(mode="json"))
                 )
-                if decision.ended.outcome == "failed":
-                    values["num_failures"] = job.num_failures + 1
+            if decision.counts_as_failure:
+                values["num_failures"] = job.num_failures + 1
             if decision.status in TERMINAL:
                 values["finished_at"] = now
             _change(connection, job, decision, now, note=decision.message, **values)
