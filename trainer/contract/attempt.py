@@ -40,11 +40,13 @@ class Reason(StrEnum):
     """A process died or an unforeseen error was raised."""
     LOST = "lost"
     """Ray no longer knows the attempt, or never started it."""
+    INTERRUPTED = "interrupted"
+    """The control plane was stopped, and its local Ray with it; not counted as a failure."""
     STALE = "stale"
     """The attempt found that it is no longer the current one and stopped itself."""
 
 
-RETRYABLE = frozenset({Reason.NO_DEVICE, Reason.CRASHED, Reason.LOST})
+RETRYABLE = frozenset({Reason.NO_DEVICE, Reason.CRASHED, Reason.LOST, Reason.INTERRUPTED})
 
 
 class Outcome(Record):
