@@ -45,7 +45,7 @@ def evaluate(
         for part in _parts(len(labels), micro_batch_size):
             logits = network((images[0][part], images[1][part])).float()
             sums += _sums(logits, labels[part], real[part])
-    num_samples, loss, top1, top5 = replicas.sum(sums).tolist()
+    num_samples, loss, top1, top5 = replicas.sum(*sums.tolist())
     return Evaluation(
         num_samples=int(num_samples),
         loss=loss / max(num_samples, 1),

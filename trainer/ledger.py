@@ -1,4 +1,4 @@
-"""The sample ledger: which samples each step trained, and proof that none was missed or repeated."""
+"""The sample ledger: which samples each step trained; proof that none was missed or repeated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

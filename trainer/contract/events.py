@@ -20,6 +20,9 @@ class Started(Record):
     steps_per_epoch: int
     worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
     devices: tuple[str, ...] = Field(description="Devices of rank 0's towers.")
+    gpu_ids: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="GPUs the cluster gave each replica, by rank; none on cpu."
+    )
 
 
 class Progress(Record):

@@ -44,6 +44,10 @@ class AttemptDirectory:
         """Lines of samples trained, one a step, written by that replica."""
         return self.path / f"ledger-{rank}.jsonl"
 
+    def failure(self, rank: int) -> Path:
+        """Outcome of a replica that failed, for the driver that only sees its process die."""
+        return self.path / f"failure-{rank}.json"
+
     @property
     def log(self) -> Path:
         """What the driver and workers printed."""

@@ -1,0 +1,62 @@
+"""`python -m trainer`: train here, run an attempt on Ray, or describe a network."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from trainer.attempt_folder import attempt_at, log_to, write_outcome
+from trainer.errors import BadSpecError
+from trainer.local import RunExistsError, read_spec, train_here
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+_FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
+
+
+@app.callback(invoke_without_command=True)
+def train(
+    context: typer.Context,
+    spec: Annotated[Path | None, typer.Option(help="Job as JSON; may name a preset.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the latest checkpoint.")
+    ] = False,
+) -> None:
+    """Train in this process, without Ray or the service; or use one of the commands."""
+    if context.invoked_subcommand is not None:
+        return
+    if spec is None or run_dir is None:
+        _stop("name both --spec job.json and --run-dir DIR; --help tells more", _BAD_USAGE)
+    try:
+        outcome = train_here(read_spec(spec), run_dir, resume=resume, console=Console(stderr=True))
+    except (BadSpecError, RunExistsError) as error:
+        _stop(str(error), _BAD_USAGE)
+    except KeyboardInterrupt:
+        again = f"python -m trainer --spec {spec} --run-dir {run_dir} --resume"
+        _stop(f"stopped; go on from the latest checkpoint with: {again}", _INTERRUPTED)
+    typer.echo(outcome.model_dump_json(exclude_none=True))
+    raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
+
+
+@app.command()
+def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER")]) -> None:
+    """Run an attempt on the Ray cluster, as its order.json says: what a Ray job runs."""
+    # Importing Ray takes seconds that the other commands need not spend.
+    from trainer.ray_train import run_on_ray  # noqa: PLC0415
+
+    directory = attempt_at(folder)
+    log_to(directory, console=True)
+    outcome = write_outcome(directory, run_on_ray(directory))
+    typer.echo(outcome.model_dump_json(exclude_none=True))
+    raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m trainer")

@@ -1,0 +1,97 @@
+"""Training in this process, without Ray or the service, for debugging."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+
+from data_shards.errors import DataError
+from data_shards.manifest import ManifestError
+from trainer.attempt_folder import log_to, write_order, write_outcome
+from trainer.console import ProgressLine
+from trainer.contract.attempt import AttemptOrder, Outcome
+from trainer.contract.checkpoint_folder import CheckpointError, latest_checkpoint
+from trainer.contract.presets import UnknownPresetError, expand_preset
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.spec import JobSpec, SpecError
+from trainer.errors import BadSpecError, TrainingError
+from trainer.replica import failure, record_failure, run_replica
+
+
+class RunExistsError(Exception):
+    """The run directory holds a run already, or none to resume."""
+
+
+def read_spec(file: Path) -> JobSpec:
+    """Read a job from JSON, a preset expanded. Raises BadSpecError, which names the field."""
+    try:
+        request: Any = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(request, dict):
+            raise BadSpecError(f"{file} does not hold a JSON object")
+        return JobSpec.model_validate(expand_preset(request))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadSpecError(f"{file} cannot be read: {error}") from error
+    except (SpecError, UnknownPresetError) as error:
+        raise BadSpecError(f"{file}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the spec"
+        raise BadSpecError(f"{file}: {where}: {first['msg']}") from error
+
+
+def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) -> Outcome:
+    """Run the next attempt of a run in this process, as one replica, and return its outcome.
+
+    Raises RunExistsError; KeyboardInterrupt ends it cleanly between two checkpoints.
+    """
+    run = RunDirectory(run_dir.absolute())
+    order = _next_order(spec, run, resume=resume)
+    attempt = run.attempt(order.attempt)
+    write_order(attempt, order)
+    log_to(attempt, console=False)
+    if order.resume_from is not None:
+        console.print(f"resuming from {order.resume_from}")
+    with ProgressLine(console) as line:
+        outcome = _run(order, attempt, line)
+    return write_outcome(attempt, outcome)
+
+
+def _run(order: AttemptOrder, attempt: AttemptDirectory, line: ProgressLine) -> Outcome:
+    try:
+        with record_failure(attempt, rank=0):
+            return run_replica(order, attempt, _devices(order), watch=line.show)
+    except (TrainingError, DataError, ManifestError, CheckpointError) as error:
+        # Foreseen: the outcome tells all that there is. Anything else shows its traceback.
+        return failure(error)
+
+
+def _next_order(spec: JobSpec, run: RunDirectory, *, resume: bool) -> AttemptOrder:
+    newest = run.newest_attempt()
+    if newest and not resume:
+        raise RunExistsError(
+            f"{run.path} holds a run already; go on with it by --resume, or name another --run-dir"
+        )
+    if resume and not newest:
+        raise RunExistsError(f"{run.path} holds no run to resume; leave --resume out")
+    latest = latest_checkpoint(run).checkpoint
+    accelerator = spec.scale.accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    return AttemptOrder(
+        job_id=run.path.name,
+        attempt=newest + 1,
+        # One process is one replica; the weights do not depend on how many there are.
+        spec=spec.model_copy(update={"scale": spec.scale.model_copy(update={"replicas": 1})}),
+        accelerator=accelerator,
+        resume_from=None if latest is None else str(latest.folder.relative_to(run.path)),
+    )
+
+
+def _devices(order: AttemptOrder) -> tuple[torch.device, torch.device]:
+    if order.accelerator == "cpu":
+        return torch.device("cpu"), torch.device("cpu")
+    second = order.spec.scale.devices_per_replica - 1
+    return torch.device("cuda", 0), torch.device("cuda", second)

@@ -1,0 +1,303 @@
+"""The training loop of one replica. Knows neither Ray nor HTTP.
+
+Every replica runs it in step with the others: all decisions follow from the spec, the step and
+values summed over replicas. Rank 0 alone reports and writes checkpoints.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from data_shards.reader import Batch
+from trainer.checkpoint import Checkpointer
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
+from trainer.contract.events import (
+    AttemptEventData,
+    CheckpointSaved,
+    Evaluated,
+    Progress,
+    Started,
+)
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.spec import OptimSpec
+from trainer.contract.status import Desired
+from trainer.corruption import CorruptionGuard, name_of
+from trainer.datasets import Datasets
+from trainer.errors import NonFiniteLossError, StaleAttemptError
+from trainer.evaluate import Evaluation, evaluate
+from trainer.fence import Fence
+from trainer.ledger import Ledger
+from trainer.meter import Meter
+from trainer.replicas import Replicas
+from trainer.report import write_report
+from trainer.retention import prune
+from trainer.schedule import after_epoch, learning_rate
+from trainer.state import begin
+from trainer.train_step import TrainStep, Votes
+
+Ending = Literal["succeeded", "paused", "cancelled"]
+
+_PROGRESS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """All that the loop needs of the world around it."""
+
+    order: AttemptOrder
+    attempt: AttemptDirectory
+    replicas: Replicas
+    devices: tuple[torch.device, torch.device]
+    pid: int
+    gpu_ids: tuple[str, ...]
+    """What the cluster calls this replica's GPUs."""
+    report: Callable[[AttemptEventData], None]
+    """Takes rank 0's events; does nothing elsewhere."""
+    desired: Callable[[], Desired]
+    disowned: Callable[[], bool]
+    fence: Fence
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the loop ended, after how many steps of the job."""
+
+    ending: Ending
+    step: int
+
+
+def train(setting: Setting) -> Ended:
+    """Train from where the order says until the plan is done, or a pause or cancel is wanted.
+
+    Raises TrainingError, DataError, ManifestError or CheckpointError.
+    """
+    setting.fence.check()
+    with ExitStack() as stack:
+        datasets = stack.enter_context(
+            Datasets(setting.order.spec, setting.replicas, setting.devices)
+        )
+        ledger = stack.enter_context(Ledger(setting.attempt.ledger(setting.replicas.rank)))
+        loop = Loop(setting, datasets, ledger)
+        stack.enter_context(loop.checkpointer)
+        return loop.run()
+
+
+class Loop:
+    """The state of training and the order in which things happen."""
+
+    def __init__(self, setting: Setting, datasets: Datasets, ledger: Ledger) -> None:
+        spec = setting.order.spec
+        self._setting = setting
+        self._spec = spec
+        self._datasets = datasets
+        self._ledger = ledger
+        self._run = RunDirectory(setting.attempt.run)
+        self._state = begin(setting.order, setting.attempt.run, setting.devices)
+        self._train_step = TrainStep(
+            spec, self._state.network, self._state.rule, datasets.prepare_train, setting.replicas
+        )
+        self._corruption = CorruptionGuard(
+            spec.data.corrupt_sample_limit, setting.replicas, setting.report
+        )
+        self._meter = Meter()
+        self._steps_per_epoch = datasets.steps_per_epoch
+        self._planned_steps = planned_steps(self._steps_per_epoch, spec.optim)
+        self._evaluation: Evaluation | None = None
+        self.checkpointer = Checkpointer(
+            setting.attempt, check_fence=setting.fence.check, on_saved=self._on_saved
+        )
+
+    def run(self) -> Ended:
+        """Take the steps that are left."""
+        self._report_started()
+        begun = time.monotonic()
+        self._meter.restart()
+        batches = self._datasets.train.batches(self._state.step, self._planned_steps)
+        for batch, wait_s in _timed(batches):
+            votes = self._take_step(batch, wait_s)
+            self._after_step(pausing=votes.pause)
+            if votes.cancel:
+                return self._end("cancelled")
+            if votes.pause and self._state.step < self._planned_steps:
+                return self._end("paused")
+        # An attempt may resume after the last step, to find its report unwritten.
+        evaluation = self._evaluation or self._evaluate()
+        ended = self._end("succeeded")
+        if self._setting.replicas.rank == 0:
+            write_report(
+                self._run,
+                self._setting.order,
+                evaluation,
+                steps=self._state.step,
+                steps_per_epoch=self._steps_per_epoch,
+                images_per_second=self._meter.mean_images_per_second,
+                seconds=time.monotonic() - begun,
+            )
+        return ended
+
+    def _take_step(self, batch: Batch, wait_s: float) -> Votes:
+        """Train on one batch, enter it in the ledger, and return what was decided meanwhile."""
+        result = self._train_step(
+            batch,
+            learning_rate=learning_rate(self._spec.optim, self._state.schedule),
+            votes=self._votes(),
+        )
+        self._state.step = batch.step + 1
+        self._ledger.write(
+            step=batch.step,
+            epoch=batch.epoch,
+            loss=result.loss,
+            samples=batch.samples[batch.real].tolist(),
+            skipped=[name_of(sample) for sample in batch.corrupt],
+        )
+        if result.num_corrupt:
+            self._corruption.add(batch.step, batch.corrupt)
+        if result.votes.disowned:
+            raise StaleAttemptError("the control plane refused this attempt's events")
+        self._meter.add(loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=wait_s)
+        return result.votes
+
+    def _votes(self) -> Votes:
+        desired = self._setting.desired()
+        return Votes(
+            pause=desired is Desired.PAUSE,
+            cancel=desired is Desired.CANCEL,
+            disowned=self._setting.disowned(),
+        )
+
+    def _after_step(self, *, pausing: bool) -> None:
+        """Do what is due after a step: report, evaluate, drop the rate, checkpoint, in that order.
+
+        So the checkpoint at the end of an epoch holds the schedule that follows from it.
+        """
+        step = self._state.step
+        end_of_epoch = step % self._steps_per_epoch == 0
+        last = step == self._planned_steps
+        if end_of_epoch or last or self._meter.elapsed_s >= _PROGRESS_EVERY_S:
+            self._report_progress()
+        if end_of_epoch or last:
+            evaluation = self._evaluate()
+            if end_of_epoch:
+                self._state.schedule = after_epoch(
+                    self._spec.optim.schedule,
+                    self._state.schedule,
+                    epochs_done=step // self._steps_per_epoch,
+                    error=1 - evaluation.top1,
+                )
+        if end_of_epoch or last or pausing or self._interval_is_over(step):
+            self._save_checkpoint()
+        self.checkpointer.raise_if_failed()
+
+    def _interval_is_over(self, step: int) -> bool:
+        interval = self._spec.checkpoint.interval_steps
+        return interval is not None and step % interval == 0
+
+    def _evaluate(self) -> Evaluation:
+        reader = self._datasets.validation
+        evaluation = evaluate(
+            self._state.network,
+            self._datasets.prepare_validation,
+            reader.batches(0, reader.steps_per_epoch),
+            self._setting.replicas,
+            micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+        )
+        if not math.isfinite(evaluation.loss):
+            raise NonFiniteLossError(step=self._state.step, layer=None)
+        self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
+        self._evaluation = evaluation
+        self._setting.report(
+            Evaluated(
+                step=self._state.step,
+                epoch=self._epoch,
+                num_samples=evaluation.num_samples,
+                loss=evaluation.loss,
+                top1=evaluation.top1,
+                top5=evaluation.top5,
+            )
+        )
+        self._meter.restart()
+        return evaluation
+
+    def _save_checkpoint(self) -> None:
+        if self._setting.replicas.rank != 0:
+            return
+        manifest = self._state.manifest(self._setting.order, steps_per_epoch=self._steps_per_epoch)
+        self.checkpointer.save(manifest, self._state.weights, self._state.rule.velocity)
+
+    def _on_saved(self, folder: Path, manifest: CheckpointManifest) -> None:
+        """Tell of a checkpoint and prune older ones; called in the checkpoint thread."""
+        self._setting.report(
+            CheckpointSaved(
+                step=manifest.step,
+                epoch=manifest.epoch,
+                path=str(folder.relative_to(self._run.path)),
+                size_bytes=sum(file.size_bytes for file in manifest.files.values()),
+                weights_sha256=manifest.files[WEIGHTS_NAME].sha256,
+                top1=manifest.top1,
+            )
+        )
+        resume_from = self._setting.order.resume_from
+        resumed_from = None if resume_from is None else self._run.path / resume_from
+        self._setting.fence.check()
+        prune(self._run, self._spec.checkpoint, resumed_from)
+
+    def _report_started(self) -> None:
+        identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))
+        self._setting.report(
+            Started(
+                start_step=self._state.step,
+                planned_steps=self._planned_steps,
+                steps_per_epoch=self._steps_per_epoch,
+                worker_pids=tuple(pid for pid, _ in identities),
+                devices=tuple(map(str, self._setting.devices)),
+                gpu_ids=tuple(gpu_ids for _, gpu_ids in identities),
+            )
+        )
+
+    def _report_progress(self) -> None:
+        means = self._meter.read()
+        if means is None:
+            return
+        self._setting.report(
+            Progress(
+                step=self._state.step,
+                epoch=self._epoch,
+                planned_steps=self._planned_steps,
+                loss=means.loss,
+                learning_rate=learning_rate(self._spec.optim, self._state.schedule),
+                images_per_second=means.images_per_second,
+                data_wait_ratio=means.data_wait_ratio,
+            )
+        )
+
+    def _end(self, ending: Ending) -> Ended:
+        self._report_progress()
+        self.checkpointer.wait()
+        return Ended(ending, self._state.step)
+
+    @property
+    def _epoch(self) -> float:
+        return self._state.step / self._steps_per_epoch
+
+
+def planned_steps(steps_per_epoch: int, optim: OptimSpec) -> int:
+    """Return the steps of the whole job."""
+    steps = optim.epochs * steps_per_epoch
+    return steps if optim.max_steps is None else min(steps, optim.max_steps)
+
+
+def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Yield each batch with the seconds it was waited for."""
+    while True:
+        asked = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch, time.monotonic() - asked

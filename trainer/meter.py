@@ -1,0 +1,61 @@
+"""Means between progress events: loss, images a second, share of time spent waiting for data."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Means:
+    """Of the steps since the last reading."""
+
+    loss: float
+    images_per_second: float
+    data_wait_ratio: float
+
+
+class Meter:
+    """Adds up steps between readings."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._total_images = self._total_s = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, leaving out what lies between: evaluation is not training."""
+        self._num_steps = 0
+        self._loss_sum = self._num_images = self._wait_s = 0.0
+        self._since = self._clock()
+
+    def add(self, *, loss_sum: float, num_images: float, wait_s: float) -> None:
+        """Add a step: its summed loss, its images over all replicas, and its wait for data."""
+        self._num_steps += 1
+        self._loss_sum += loss_sum
+        self._num_images += num_images
+        self._wait_s += wait_s
+
+    @property
+    def mean_images_per_second(self) -> float:
+        """Over all readings; 0 before the first."""
+        return self._total_images / self._total_s if self._total_s else 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the last reading."""
+        return self._clock() - self._since
+
+    def read(self) -> Means | None:
+        """Return the means since the last reading, and begin anew; None without a step."""
+        if not self._num_steps:
+            return None
+        elapsed_s = max(self.elapsed_s, 1e-9)
+        means = Means(
+            loss=self._loss_sum / max(self._num_images, 1),
+            images_per_second=self._num_images / elapsed_s,
+            data_wait_ratio=min(self._wait_s / elapsed_s, 1.0),
+        )
+        self._total_images += self._num_images
+        self._total_s += elapsed_s
+        self.restart()
+        return means

@@ -1,0 +1,90 @@
+"""One replica's part in an attempt: the loop with its surroundings, and how it ended."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import torch
+
+from trainer import machine
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.events import AttemptEventData, Finished
+from trainer.contract.run_directory import AttemptDirectory
+from trainer.contract.status import Desired
+from trainer.durable import write_whole
+from trainer.errors import reason_of
+from trainer.fence import Fence
+from trainer.loop import Setting, train
+from trainer.replicas import Replicas
+from trainer.reporter import Reporter, post_to
+
+_log = logging.getLogger(__name__)
+
+Watch = Callable[[AttemptEventData], None]
+
+
+def run_replica(
+    order: AttemptOrder,
+    attempt: AttemptDirectory,
+    devices: tuple[torch.device, torch.device],
+    *,
+    gpu_ids: tuple[str, ...] = (),
+    watch: Watch = lambda _: None,
+) -> Outcome:
+    """Train this process's replica to the end and return the outcome; raises what ended it."""
+    machine.settle(devices, num_threads=order.spec.scale.cpus_per_replica)
+    replicas = Replicas(devices[0])
+    with ExitStack() as stack:
+        reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
+        setting = Setting(
+            order=order,
+            attempt=attempt,
+            replicas=replicas,
+            devices=devices,
+            pid=os.getpid(),
+            gpu_ids=gpu_ids,
+            report=reporter.emit if reporter else lambda _: None,
+            desired=lambda: reporter.desired if reporter else Desired.RUN,
+            disowned=lambda: reporter is not None and reporter.disowned,
+            fence=Fence(attempt, disowned=lambda: reporter is not None and reporter.disowned),
+        )
+        ended = train(setting)
+        setting.report(Finished(outcome=ended.ending, step=ended.step))
+        return Outcome(outcome=ended.ending, step=ended.step)
+
+
+def failure(error: BaseException) -> Outcome:
+    """Return the outcome that an error means."""
+    reason = reason_of(error)
+    foreseen = reason is not Reason.CRASHED
+    message = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    return Outcome(outcome="failed", reason=reason, message=message)
+
+
+@contextmanager
+def record_failure(attempt: AttemptDirectory, rank: int) -> Iterator[None]:
+    """Write an error to the attempt's folder on its way out.
+
+    So whoever started the replicas learns the reason even where it only sees them die.
+    """
+    try:
+        yield
+    except Exception as error:
+        outcome = failure(error)
+        unforeseen = error if outcome.reason is Reason.CRASHED else None
+        _log.error("replica %d failed: %s", rank, outcome.message, exc_info=unforeseen)
+        write_whole(attempt.failure(rank), outcome.model_dump_json(indent=1).encode())
+        raise
+
+
+def _open_reporter(
+    order: AttemptOrder, attempt: AttemptDirectory, watch: Watch, stack: ExitStack
+) -> Reporter:
+    if order.control_plane_url is None:
+        post = None
+    else:
+        # Straight to the control plane, whatever proxies the environment names.
+        post = post_to(order, stack.enter_context(httpx.Client(trust_env=False)))
+    return stack.enter_context(Reporter(attempt.events, post=post, watch=watch))

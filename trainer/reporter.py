@@ -1,0 +1,159 @@
+"""What an attempt tells: numbered events, spooled to the run directory, then sent by cursor.
+
+The spool is the truth; the control plane gets what it lacks, when it can be reached. Training never
+waits for it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+from pydantic import ValidationError
+
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.events import AttemptEvent, AttemptEventData, EventBatch, EventReply
+from trainer.contract.status import Desired
+
+_log = logging.getLogger(__name__)
+
+# Assumed: often enough for a pause to be felt at once, seldom enough to cost nothing.
+_HEARTBEAT_S = 1.0
+_TIMEOUT_S = 5.0
+_LONGEST_BACKOFF_S = 15.0
+_BATCH = 200
+
+# What the control plane answers to an attempt that is not, or no longer, its own.
+_DISOWNED = frozenset({401, 403, 404, 409})
+
+
+# Sends one batch and returns the reply, or None when the control plane disowns the attempt.
+# Raises httpx.HTTPError or ValidationError when it cannot be reached or makes no sense.
+Post = Callable[[EventBatch], EventReply | None]
+
+
+class Reporter:
+    """Spools events and sends them from a thread; a context manager."""
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        post: Post | None,
+        watch: Callable[[AttemptEventData], None] = lambda _: None,
+        flush_timeout_s: float = 5.0,
+    ) -> None:
+        """`post` None: only spool. `watch` is shown each event too."""
+        self._spool = spool.open("a", encoding="utf-8")
+        self._watch = watch
+        self._flush_timeout_s = flush_timeout_s
+        self._lock = threading.Lock()
+        self._unsent: list[AttemptEvent] = []
+        self._last_number = 0
+        self._closing = threading.Event()
+        self.desired = Desired.RUN
+        """What the control plane last said it wants."""
+        self.disowned = False
+        """Whether it said that this attempt is not the current one."""
+        self._thread: threading.Thread | None = None
+        if post is not None:
+            self._thread = threading.Thread(
+                target=self._send_forever, args=(post,), name="reporter", daemon=True
+            )
+            self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Send what is left, within a bounded time; the rest stays in the spool."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(self._flush_timeout_s)
+        self._spool.close()
+
+    def emit(self, data: AttemptEventData) -> None:
+        """Give an event its number, spool it, and have it sent; from any thread."""
+        with self._lock:
+            self._last_number += 1
+            event = AttemptEvent(number=self._last_number, at=datetime.now(UTC), data=data)
+            self._spool.write(event.model_dump_json() + "\n")
+            self._spool.flush()
+            if self._thread is not None:
+                self._unsent.append(event)
+        self._watch(data)
+
+    def _send_forever(self, post: Post) -> None:
+        deadline: float | None = None
+        failures = 0
+        while not self.disowned:
+            if self._closing.is_set() and deadline is None:
+                deadline = time.monotonic() + self._flush_timeout_s
+            with self._lock:
+                batch = EventBatch(events=tuple(self._unsent[:_BATCH]))
+            if deadline is not None and (not batch.events or time.monotonic() >= deadline):
+                return
+            try:
+                self._take(post(batch))
+                failures = 0
+            except (httpx.HTTPError, ValidationError) as error:
+                failures += 1
+                _log.log(
+                    logging.WARNING if failures == 1 else logging.DEBUG,
+                    "events wait in the run directory: the control plane cannot be reached (%s)",
+                    error,
+                )
+            self._pause(failures)
+
+    def _take(self, reply: EventReply | None) -> None:
+        if reply is None:
+            self.disowned = True
+            return
+        self.desired = reply.desired
+        with self._lock:
+            self._unsent = [event for event in self._unsent if event.number > reply.stored_through]
+
+    def _pause(self, failures: int) -> None:
+        if self._closing.is_set():
+            # At the end the tries are quick: their time is bounded.
+            time.sleep(0.1 if failures else 0.0)
+            return
+        with self._lock:
+            full = len(self._unsent) >= _BATCH
+        if failures or not full:
+            self._closing.wait(min(_HEARTBEAT_S * 2 ** max(failures - 1, 0), _LONGEST_BACKOFF_S))
+
+
+def post_to(order: AttemptOrder, client: httpx.Client) -> Post:
+    """Return the way to the control plane that the order names."""
+    assert order.control_plane_url is not None
+    url = (
+        f"{order.control_plane_url.rstrip('/')}/jobs/{order.job_id}/attempts/{order.attempt}/events"
+    )
+
+    def post(batch: EventBatch) -> EventReply | None:
+        answer = client.post(
+            url,
+            content=batch.model_dump_json(),
+            headers={
+                "Authorization": f"Bearer {order.token}",
+                "Content-Type": "application/json",
+            },
+            timeout=_TIMEOUT_S,
+        )
+        if answer.status_code in _DISOWNED:
+            _log.warning("the control plane disowns this attempt: HTTP %d", answer.status_code)
+            return None
+        return EventReply.model_validate_json(answer.raise_for_status().content)
+
+    return post
