@@ -3,10 +3,12 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -83,3 +85,23 @@ def seal() -> Callable[[Path], None]:
         (folder / "manifest.json").write_text(manifest.to_json())
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def still_running() -> Callable[[list[psutil.Process]], list[psutil.Process]]:
+    """Waits up to ten seconds for processes to end; returns those that have not."""
+
+    def is_running(process: psutil.Process) -> bool:
+        try:
+            # An orphan may stay a zombie until somebody reaps it.
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def wait(processes: list[psutil.Process]) -> list[psutil.Process]:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and any(map(is_running, processes)):
+            psutil.wait_procs(processes, timeout=0.02)
+        return [process for process in processes if is_running(process)]
+
+    return wait

@@ -181,8 +181,11 @@ def slow_source(tmp_path_factory) -> Path:
     return folder.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_no_shard_and_no_process(slow_source, tmp_path, end):
+def test_a_run_that_is_ended_leaves_no_shard_and_no_process(
+    slow_source, tmp_path, still_running, end
+):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "data_shards", "pack", str(slow_source), str(out)]
     options = ["--split", "train", "--samples-per-shard", "150", "--processes", "2"]
@@ -196,8 +199,7 @@ def test_a_run_that_is_ended_leaves_no_shard_and_no_process(slow_source, tmp_pat
         assert len(children) == 2
         process.send_signal(end)
         assert process.wait(timeout=20) != 0
-        _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
+    assert not still_running(children)
     assert not list(out.glob("[!.]*"))
     assert (out / ".packing").exists() == (end == signal.SIGKILL)
 

@@ -202,7 +202,7 @@ for batch in reader.batches(0, 10**9):
 """
 
 
-def test_loaders_go_when_the_parent_is_killed(packed):
+def test_loaders_go_when_the_parent_is_killed(packed, still_running):
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(packed)],
         stdin=subprocess.PIPE,
@@ -212,8 +212,7 @@ def test_loaders_go_when_the_parent_is_killed(packed):
         loaders = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(loaders) == 2
         parent.kill()
-        _, alive = psutil.wait_procs(loaders, timeout=10)
-    assert not alive
+    assert not still_running(loaders)
 
 
 @pytest.mark.parametrize(
