@@ -91,7 +91,7 @@ def decide(
         return _decide_alive(job, attempt, seen, now)
     if seen.ray is RayState.ABSENT and seen.outcome is None and _never_ran(attempt):
         return _decide_unsubmitted(job, attempt)
-    return _decide_ended(job, _outcome_of(attempt, seen), now)
+    return _decide_ended(job, _outcome_of(job, attempt, seen), now)
 
 
 def _decide_idle(job: JobRecord) -> Decision:
@@ -141,9 +141,12 @@ def _decide_unsubmitted(job: JobRecord, attempt: AttemptRecord) -> Decision:
     return Decision(status=job.status, act="submit")
 
 
-def _outcome_of(attempt: AttemptRecord, seen: Observation) -> Outcome:
+def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Outcome:
     if seen.outcome is not None:
         return seen.outcome
+    if job.status is Status.CANCELLING:
+        # It was stopped before it could say so.
+        return Outcome(outcome="cancelled")
     if seen.ray is RayState.ABSENT:
         return Outcome(
             outcome="failed",

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.events import JobEventData
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
+from trainer.contract.report import Report
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import TERMINAL, Desired, Status
 
@@ -57,21 +58,12 @@ class Job(View):
         return self.status in TERMINAL
 
 
-class Report(View):
-    """What came of a job that succeeded."""
-
-    top1: float = Field(description="Share right at the first guess, of the whole validation set.")
-    top5: float = Field(description="Share right within five guesses.")
-    images_per_second: float = Field(description="Mean while training, over all attempts.")
-    training_seconds: float = Field(description="Spent on steps, redone ones included.")
-
-
 class JobDetail(Job):
     """A job with its attempts."""
 
     attempts: tuple[Attempt, ...]
     worker_pids: tuple[int, ...] = Field(description="Of the newest attempt, once it has begun.")
-    report: Report | None = Field(description="Once the job has succeeded.")
+    report: Report | None = Field(description="What came of it, once the job has succeeded.")
 
 
 class JobPage(View):

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.api.dependencies import MAX_INTEGER, JobId, Leader
 from service.problems import Problem
 from service.reconciler import sha256_of_token
-from service.store.store import StaleAttemptError
+from service.store.errors import StaleAttemptError
 from trainer.contract.events import EventBatch, EventReply
 
 router = APIRouter(prefix="/jobs/{job_id}/attempts", tags=["attempts"])

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from service.api.dependencies import StandbyError
 from service.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
-from service.store.store import JobNotFoundError, StaleAttemptError
+from service.store.errors import JobNotFoundError, StaleAttemptError
 
 logger = logging.getLogger(__name__)
 

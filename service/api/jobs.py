@@ -10,7 +10,6 @@ from service.api.dependencies import MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
 from service.problems import Problem
 from service.reconciler import now_utc
-from service.report import report_of
 from service.views import CheckpointList, Job, JobDetail, JobPage
 from trainer.contract.presets import PRESETS
 from trainer.contract.status import Desired, Status
@@ -104,12 +103,7 @@ def list_jobs(
 def get_job(plane: Plane, job_id: JobId) -> JobDetail:
     """Look at one job and its attempts."""
     job = plane.store.job(job_id)
-    return job_detail(
-        job,
-        plane.store.attempts(job_id),
-        report_of(plane.store.progress(job_id), job),
-        plane.settings.run_root,
-    )
+    return job_detail(job, plane.store.attempts(job_id), plane.settings.run_root)
 
 
 @router.get("/{job_id}/checkpoints", responses={404: _PROBLEMS[404]})

@@ -1,12 +1,20 @@
 """Records of the store, as the API shows them."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.store.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
-from service.views import Attempt, Checkpoint, Event, Job, JobDetail, Report
+from service.views import Attempt, Checkpoint, Event, Job, JobDetail
 from trainer.contract.checkpoint import MANIFEST_NAME
+from trainer.contract.report import Report
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.status import Status
+
+logger = logging.getLogger(__name__)
 
 
 def job_view(job: JobRecord, run_root: Path) -> Job:
@@ -14,15 +22,13 @@ def job_view(job: JobRecord, run_root: Path) -> Job:
     return Job(**_job_fields(job, run_root))
 
 
-def job_detail(
-    job: JobRecord, attempts: Iterable[AttemptRecord], report: Report | None, run_root: Path
-) -> JobDetail:
+def job_detail(job: JobRecord, attempts: Iterable[AttemptRecord], run_root: Path) -> JobDetail:
     """Show a job with its attempts and what came of it."""
     shown = tuple(attempt_view(attempt) for attempt in attempts)
     return JobDetail(
         attempts=shown,
         worker_pids=shown[-1].worker_pids if shown else (),
-        report=report,
+        report=_report(RunDirectory(run_root / job.id)) if job.status is Status.SUCCEEDED else None,
         **_job_fields(job, run_root),
     )
 
@@ -46,6 +52,15 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
         "run_directory": str(run_root / job.id),
         "spec": job.spec,
     }
+
+
+def _report(run: RunDirectory) -> Report | None:
+    try:
+        return Report.model_validate_json(run.report.read_bytes())
+    except (OSError, ValidationError) as error:
+        # The job's status does not hang on it; whoever looks sees that it is not there.
+        logger.warning("%s cannot be read: %s", run.report, error)
+        return None
 
 
 def attempt_view(attempt: AttemptRecord) -> Attempt:

@@ -6,12 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
-from service.events import JobEventData, StatusChanged
+from service.events import StatusChanged
 from service.lifecycle import Decision, check_request
+from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import connect, writing
+from service.store.errors import JobNotFoundError, StaleAttemptError
 from service.store.migrate import migrate
 from service.store.records import (
     Accelerator,
@@ -25,29 +27,11 @@ from service.store.records import (
     job_of,
 )
 from service.store.tables import attempts, checkpoints, events, jobs
-from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
+from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
-from trainer.contract.status import TERMINAL, Desired, Status, check_transition
+from trainer.contract.status import TERMINAL, Desired, Status
 
 Result = TypeVar("Result")
-
-
-class JobNotFoundError(LookupError):
-    """There is no such job."""
-
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"there is no job {job_id!r}")
-
-
-class StaleAttemptError(RuntimeError):
-    """The attempt is no longer the current one of its job, or has ended."""
-
-    def __init__(self, job_id: str, number: int) -> None:
-        super().__init__(f"attempt {number} of job {job_id} is no longer current: stop")
-
-
-class ChangedMeanwhileError(RuntimeError):
-    """A decision was made about a job that has changed since; decide again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +73,7 @@ class Store:
                     status_since=now,
                 )
             )
-            _append(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
+            append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
             return _job(connection, job_id)
 
     def job(self, job_id: str) -> JobRecord:
@@ -142,12 +126,12 @@ class Store:
                 )
             )
             source = f"from {new.resume_from}" if new.resume_from else "from the start"
-            _change(
+            message = f"attempt {new.number}, {source}"
+            change_status(
                 connection,
                 job,
-                Decision(status=Status.STARTING),
+                Decision(status=Status.STARTING, message=message),
                 now,
-                note=f"attempt {new.number} {source}",
                 attempt=new.number,
                 started_at=job.started_at or now,
             )
@@ -155,11 +139,13 @@ class Store:
 
     def set_token(self, job_id: str, number: int, token_sha256: str) -> None:
         """Keep the digest of the token that the attempt is about to be told."""
-        self._update_attempt(job_id, number, token_sha256=token_sha256)
+        with self._writing.begin() as connection:
+            update_attempt(connection, job_id, number, token_sha256=token_sha256)
 
     def note_submitted(self, job_id: str, number: int, now: datetime) -> None:
         """Write down that Ray has the attempt."""
-        self._update_attempt(job_id, number, submitted_at=now)
+        with self._writing.begin() as connection:
+            update_attempt(connection, job_id, number, submitted_at=now)
 
     def apply(self, job: JobRecord, decision: Decision, now: datetime) -> None:
         """Carry out a decision about `job` as it was read; the status changes only here.
@@ -169,16 +155,13 @@ class Store:
         with self._writing.begin() as connection:
             values: dict[str, Any] = {}
             if decision.ended is not None:
-                connection.execute(
-                    update(attempts)
-                    .where(attempts.c.job_id == job.id, attempts.c.number == job.attempt)
-                    .values(ended_at=now, outcome=decision.ended.model_dump(mode="json"))
-                )
+                outcome = decision.ended.model_dump(mode="json")
+                update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)
             if decision.counts_as_failure:
                 values["num_failures"] = job.num_failures + 1
             if decision.status in TERMINAL:
                 values["finished_at"] = now
-            _change(connection, job, decision, now, note=decision.message, **values)
+            change_status(connection, job, decision, now, **values)
 
     # Attempts and what they report
 
@@ -207,13 +190,10 @@ class Store:
             through = attempt.events_through
             for one in sorted(reported, key=lambda event: event.number):
                 if one.number == through + 1:
-                    _ingest(connection, job_id, number, one)
+                    ingest(connection, job_id, number, one)
                     through += 1
-            connection.execute(
-                update(attempts)
-                .where(attempts.c.job_id == job_id, attempts.c.number == number)
-                .values(events_through=through)
-            )
+            if through > attempt.events_through:
+                update_attempt(connection, job_id, number, events_through=through)
             return through, job
 
     def events(self, job_id: str, *, after: int = 0, limit: int) -> list[EventRecord]:
@@ -226,16 +206,6 @@ class Store:
         )
         with self._engine.connect() as connection:
             return [event_of(row) for row in connection.execute(query)]
-
-    def progress(self, job_id: str) -> list[Progress]:
-        """Return every progress event of a job, in order."""
-        query = (
-            select(events.c.data)
-            .where(events.c.job_id == job_id, events.c.data["kind"].as_string() == "progress")
-            .order_by(events.c.number)
-        )
-        with self._engine.connect() as connection:
-            return [Progress.model_validate(row.data) for row in connection.execute(query)]
 
     def checkpoints(self, job_id: str) -> list[CheckpointRecord]:
         """Return every checkpoint that was reported, in the order of attempts and steps."""
@@ -252,14 +222,6 @@ class Store:
         with self._engine.connect() as connection:
             return query(connection)
 
-    def _update_attempt(self, job_id: str, number: int, **values: Any) -> None:
-        with self._writing.begin() as connection:
-            connection.execute(
-                update(attempts)
-                .where(attempts.c.job_id == job_id, attempts.c.number == number)
-                .values(**values)
-            )
-
 
 def _job(connection: Connection, job_id: str) -> JobRecord:
     try:
@@ -274,81 +236,3 @@ def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
         return attempt_of(connection.execute(query).one())
     except NoResultFound:
         raise StaleAttemptError(job_id, number) from None
-
-
-def _change(
-    connection: Connection,
-    job: JobRecord,
-    decision: Decision,
-    now: datetime,
-    *,
-    note: str | None,
-    **values: Any,
-) -> None:
-    check_transition(job.status, decision.status)
-    changed = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempt == job.attempt)
-        .values(
-            status=decision.status,
-            status_since=now,
-            reason=decision.reason,
-            message=decision.message,
-            retry_at=decision.retry_at,
-            **values,
-        )
-    )
-    if changed.rowcount != 1:
-        raise ChangedMeanwhileError(f"job {job.id} is no longer {job.status}")
-    event = StatusChanged(
-        before=job.status, after=decision.status, reason=decision.reason, message=note
-    )
-    _append(connection, job.id, now, event, attempt=values.get("attempt", job.attempt or None))
-
-
-def _append(
-    connection: Connection,
-    job_id: str,
-    at: datetime,
-    data: JobEventData,
-    *,
-    attempt: int | None = None,
-    attempt_event: int | None = None,
-) -> None:
-    newest = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
-    connection.execute(
-        insert(events).values(
-            job_id=job_id,
-            number=connection.execute(newest).scalar_one() + 1,
-            at=at,
-            attempt=attempt,
-            attempt_event=attempt_event,
-            data=data.model_dump(mode="json"),
-        )
-    )
-
-
-def _ingest(connection: Connection, job_id: str, attempt: int, event: AttemptEvent) -> None:
-    _append(connection, job_id, event.at, event.data, attempt=attempt, attempt_event=event.number)
-    match event.data:
-        case Started():
-            connection.execute(
-                update(attempts)
-                .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
-                .values(worker_pids=list(event.data.worker_pids))
-            )
-        case Progress():
-            values: dict[str, Any] = {"progress": event.data.model_dump(mode="json")}
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-        case Evaluated():
-            values = {"evaluation": event.data.model_dump(mode="json")}
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-        case CheckpointSaved():
-            connection.execute(
-                insert(checkpoints).values(
-                    job_id=job_id,
-                    attempt=attempt,
-                    saved_at=event.at,
-                    **event.data.model_dump(exclude={"kind"}),
-                )
-            )

@@ -1,0 +1,412 @@
+import json
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.events import StatusChanged
+from service.lifecycle import CANCEL_GRACE, RayState
+from service.placement import Node
+from service.ray_jobs import RayJob, RayUnreachableError
+from service.reconciler import Reconciler, sha256_of_token
+from service.store.records import JobRecord
+from service.store.store import NewAttempt, Store
+from tests.unit.service.conftest import make_spec
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.checkpoint import CheckpointFile, CheckpointManifest, ScheduleState
+from trainer.contract.checkpoint_folder import measure
+from trainer.contract.events import AttemptEvent, Progress
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.status import Desired, Status
+
+
+class FakeRay:
+    """A cluster of one node that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, RayJob] = {}
+        self.commands: dict[str, list[str]] = {}
+        self.stopped: list[str] = []
+        self.submissions = 0
+        self.num_cpus = 2.0
+        self.reachable = True
+        self.die_in_submit = False
+        self.refuse_submissions = False
+
+    def submit(self, submission_id: str, command: list[str]) -> None:
+        self._reach()
+        if self.refuse_submissions:
+            raise RayUnreachableError("no agent")
+        if submission_id not in self.jobs:
+            self.submissions += 1
+            self.jobs[submission_id] = RayJob(state=RayState.ALIVE)
+            self.commands[submission_id] = command
+        if self.die_in_submit:
+            raise RayUnreachableError("the answer was lost")
+
+    def job(self, submission_id: str) -> RayJob:
+        self._reach()
+        return self.jobs.get(submission_id, RayJob(state=RayState.ABSENT))
+
+    def stop(self, submission_id: str) -> None:
+        self.stopped.append(submission_id)
+
+    def nodes(self) -> list[Node]:
+        self._reach()
+        return [Node(id="n", num_cpus=self.num_cpus, num_gpus=0)]
+
+    def end(self, submission_id: str, message: str | None = None) -> None:
+        self.jobs[submission_id] = RayJob(state=RayState.ENDED, message=message)
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise RayUnreachableError("no answer")
+
+
+class World:
+    """A reconciler, what it acts on, and a clock that is set by hand."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self.store = store
+        self.run_root = folder / "runs"
+        self.ray = FakeRay()
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew with nothing in memory, as after a crash."""
+        self.reconciler = Reconciler(
+            self.store,
+            run_root=self.run_root,
+            control_plane_url="http://control:8000",
+            python="/usr/bin/python3",
+            clock=lambda: self.now,
+        )
+
+    def submit(self, job_id: str = "a", **fields: object) -> JobRecord:
+        return self.store.submit(job_id, make_spec(**fields), self.now)
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.reconciler.tick(self.ray)
+
+    def status(self, job_id: str = "a") -> Status:
+        return self.store.job(job_id).status
+
+    def folder(self, number: int = 1, job_id: str = "a") -> AttemptDirectory:
+        return RunDirectory(self.run_root / job_id).attempt(number)
+
+    def order(self, number: int = 1) -> AttemptOrder:
+        return AttemptOrder.model_validate_json(self.folder(number).order.read_bytes())
+
+    def report(self, number: int = 1) -> None:
+        self.store.append_events("a", number, [_event(1)])
+
+    def end(self, outcome: Outcome, number: int = 1, job_id: str = "a") -> None:
+        self.folder(number, job_id).outcome.write_text(outcome.model_dump_json())
+        self.ray.end(f"{job_id}-{number}")
+
+    def transitions(self, job_id: str = "a") -> list[Status]:
+        events = self.store.events(job_id, limit=100)
+        return [one.data.after for one in events if isinstance(one.data, StatusChanged)]
+
+    def checkpoint(self, step: int, number: int = 1) -> Path:
+        folder = self.folder(number).checkpoint(step)
+        folder.mkdir(parents=True)
+        files = {}
+        for name in ("model.safetensors", "velocity.safetensors"):
+            (folder / name).write_bytes(f"{name} {step}".encode())
+            size_bytes, sha256 = measure(folder / name)
+            files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
+        manifest = CheckpointManifest(
+            job_id="a",
+            attempt=number,
+            step=step,
+            epoch=0.5,
+            schedule=ScheduleState(),
+            top1=None,
+            top5=None,
+            spec_sha256="0" * 64,
+            num_threads=1,
+            versions={},
+            files=files,
+        )
+        (folder / "checkpoint.json").write_text(manifest.model_dump_json())
+        return folder
+
+
+def _event(number: int) -> AttemptEvent:
+    progress = Progress(
+        step=number,
+        epoch=0.1,
+        planned_steps=10,
+        loss=1.0,
+        learning_rate=0.01,
+        images_per_second=1.0,
+        data_wait_ratio=0,
+    )
+    return AttemptEvent(number=number, at=datetime(2026, 1, 1, tzinfo=UTC), data=progress)
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
+
+def test_a_job_is_started_run_and_finished(world: World) -> None:
+    world.submit()
+    world.tick()
+    assert world.status() is Status.STARTING
+    order = world.order()
+    assert (order.job_id, order.attempt, order.resume_from) == ("a", 1, None)
+    assert order.control_plane_url == "http://control:8000"
+    assert order.token is not None
+    assert sha256_of_token(order.token) == world.store.attempt("a", 1).token_sha256
+    assert stat.S_IMODE(world.folder().order.stat().st_mode) == 0o600
+    assert world.ray.commands["a-1"] == [
+        *("/usr/bin/python3", "-m", "trainer", "attempt"),
+        str(world.folder().path),
+    ]
+    # The token is in the file alone.
+    assert order.token not in json.dumps(world.ray.commands)
+
+    world.tick()
+    assert world.status() is Status.STARTING
+    world.report()
+    world.tick()
+    assert world.status() is Status.RUNNING
+    world.end(Outcome(outcome="succeeded", step=10))
+    world.tick()
+    assert world.transitions() == [
+        *(Status.QUEUED, Status.STARTING, Status.RUNNING, Status.SUCCEEDED)
+    ]
+    assert world.store.attempt("a", 1).ended_at == world.now
+    world.tick()
+    assert world.ray.submissions == 1
+
+
+def test_what_the_attempt_could_not_send_is_taken_from_its_spool(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    spool = b"\n".join(_event(number).model_dump_json().encode() for number in (1, 2, 3))
+    world.folder().events.write_bytes(spool + b'\n{"number": 4, "at"')
+    world.end(Outcome(outcome="succeeded", step=3))
+    world.tick(2)
+    assert world.status() is Status.SUCCEEDED
+    progress = world.store.job("a").progress
+    assert progress is not None
+    assert progress.step == 3
+    # The end is the last thing that is told.
+    assert isinstance(world.store.events("a", limit=100)[-1].data, StatusChanged)
+
+
+def test_a_crash_between_the_row_and_the_order_is_mended(world: World) -> None:
+    row_only = NewAttempt(number=1, accelerator="cpu", resume_from=None)
+    world.store.begin_attempt(world.submit(), row_only, world.now)
+    world.restart()
+    world.tick()
+    order = world.order()
+    assert order.token is not None
+    assert sha256_of_token(order.token) == world.store.attempt("a", 1).token_sha256
+    assert world.store.attempt("a", 1).submitted_at == world.now
+    assert world.transitions() == [Status.QUEUED, Status.STARTING]
+
+
+def test_an_order_that_was_written_is_not_written_again(world: World) -> None:
+    world.submit()
+    world.ray.refuse_submissions = True
+    with pytest.raises(RayUnreachableError):
+        world.tick()
+    order = world.order()
+    world.ray.refuse_submissions = False
+    world.restart()
+    world.tick()
+    assert world.order() == order
+    assert world.ray.submissions == 1
+
+
+def test_a_submission_whose_answer_was_lost_is_not_made_twice(world: World) -> None:
+    world.submit()
+    world.ray.die_in_submit = True
+    with pytest.raises(RayUnreachableError):
+        world.tick()
+    assert world.store.attempt("a", 1).submitted_at is None
+    world.ray.die_in_submit = False
+    world.restart()
+    world.tick()
+    assert world.store.attempt("a", 1).submitted_at is not None
+    assert world.ray.submissions == 1
+    assert world.transitions() == [Status.QUEUED, Status.STARTING]
+
+
+def test_a_crashed_attempt_is_followed_by_one_from_the_last_whole_checkpoint(world: World) -> None:
+    world.submit(retry={"backoff_s": 2})
+    world.tick()
+    world.report()
+    world.tick()
+    world.checkpoint(10)
+    torn = world.checkpoint(20)
+    (torn / "velocity.safetensors").write_bytes(b"torn")
+    world.ray.end("a-1", "worker killed")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.message) == (
+        *(Status.RETRYING, Reason.CRASHED, "worker killed"),
+    )
+    world.tick()
+    assert world.status() is Status.RETRYING
+    world.now += timedelta(seconds=2)
+    world.tick()
+    assert world.status() is Status.STARTING
+    assert world.order(2).resume_from == "attempts/0001/checkpoints/step-00000010"
+    assert list(world.ray.jobs) == ["a-1", "a-2"]
+
+
+def test_a_fault_of_the_data_fails_the_job_with_its_message(world: World) -> None:
+    world.submit()
+    world.tick()
+    message = "train-00003.tar: sha256 differs; pack it again"
+    world.end(Outcome(outcome="failed", reason=Reason.BAD_DATA, message=message))
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.message) == (Status.FAILED, Reason.BAD_DATA, message)
+
+
+def test_a_job_that_is_gone_from_ray_is_started_again(world: World) -> None:
+    world.submit(retry={"backoff_s": 0})
+    world.tick()
+    world.report()
+    world.tick()
+    world.ray.jobs.clear()
+    world.tick()
+    assert world.store.job("a").reason in {Reason.LOST, None}
+    assert world.status() is Status.STARTING
+    assert world.order(2).attempt == 2
+
+
+def test_an_outage_of_ray_changes_no_status(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.ray.reachable = False
+    world.tick(3)
+    world.reconciler.tick(None)
+    assert world.status() is Status.RUNNING
+    world.ray.reachable = True
+    world.end(Outcome(outcome="succeeded"))
+    world.tick()
+    assert world.status() is Status.SUCCEEDED
+
+
+def test_jobs_wait_in_order_of_priority_and_age(world: World) -> None:
+    world.submit("a", scale={"cpus_per_replica": 2})
+    world.submit("b", scale={"cpus_per_replica": 2})
+    world.submit("c", scale={"cpus_per_replica": 2}, priority=1)
+    world.submit("d", scale={"cpus_per_replica": 3})
+    world.tick()
+    statuses = {name: world.status(name) for name in "abcd"}
+    assert statuses == {
+        "a": Status.QUEUED,
+        "b": Status.QUEUED,
+        "c": Status.STARTING,
+        "d": Status.QUEUED,
+    }
+    assert "free are" in (world.store.job("a").message or "")
+    assert world.store.job("b").message == "waits behind job a"
+    assert "whole cluster" in (world.store.job("d").message or "")
+    world.end(Outcome(outcome="succeeded"), job_id="c")
+    world.tick()
+    assert world.status("a") is Status.STARTING
+    world.ray.num_cpus = 8
+    world.tick()
+    assert {world.status(name) for name in "bd"} == {Status.STARTING}
+
+
+def test_a_queued_job_is_cancelled_and_paused_without_ray(world: World) -> None:
+    world.submit("a")
+    world.submit("b")
+    world.store.ask("a", Desired.CANCEL)
+    world.store.ask("b", Desired.PAUSE)
+    world.reconciler.tick(None)
+    assert world.status("a") is Status.CANCELLED
+    assert world.status("b") is Status.PAUSED
+    world.tick()
+    assert world.ray.submissions == 0
+    world.store.ask("b", Desired.RUN)
+    world.tick(2)
+    assert world.status("b") is Status.STARTING
+
+
+def test_an_attempt_that_does_not_hear_of_a_cancel_is_stopped(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.store.ask("a", Desired.CANCEL)
+    world.tick(2)
+    assert world.status() is Status.CANCELLING
+    assert world.ray.stopped == []
+    world.now += CANCEL_GRACE
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1")
+    world.tick()
+    assert world.status() is Status.CANCELLED
+    assert world.store.job("a").num_failures == 0
+
+
+def test_a_paused_job_goes_on_from_its_checkpoint(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.store.ask("a", Desired.PAUSE)
+    world.tick()
+    assert world.status() is Status.PAUSING
+    world.checkpoint(7)
+    world.end(Outcome(outcome="paused", step=7))
+    world.tick(2)
+    assert world.status() is Status.PAUSED
+    world.store.ask("a", Desired.RUN)
+    world.tick(2)
+    assert world.order(2).resume_from == "attempts/0001/checkpoints/step-00000007"
+
+
+def test_stopping_on_purpose_interrupts_every_attempt_and_counts_against_none(
+    world: World,
+) -> None:
+    world.submit("a")
+    world.submit("b")
+    world.tick()
+    world.report()
+    world.end(Outcome(outcome="succeeded"), job_id="b")
+    world.reconciler.interrupt()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0),
+    )
+    assert world.status("b") is Status.SUCCEEDED
+    world.tick()
+    assert world.status("a") is Status.STARTING
+
+
+def test_a_lost_store_does_not_write_over_attempts_on_disk(world: World) -> None:
+    world.folder(3).path.mkdir(parents=True)
+    world.submit()
+    world.tick()
+    assert list(world.ray.jobs) == ["a-4"]
+
+
+def test_trouble_with_one_job_does_not_hold_up_another(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.submit("a")
+    world.tick()
+    world.submit("b")
+    world.folder().outcome.mkdir()
+    world.tick()
+    assert world.status("b") is Status.STARTING
+    assert "job a could not be advanced" in caplog.text

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+def test_everything_lies_below_the_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("ALEXNET_PORT", "8123")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = Settings()
+    assert settings.store_path == tmp_path / "state" / "store.db"
+    assert settings.run_root == tmp_path / "state" / "runs"
+    assert settings.data_roots == (Path.cwd(), tmp_path / "state")
+    assert settings.advertised_url == "http://127.0.0.1:8123"
+    assert settings.ray_address is None
+
+
+def test_ray_address_falls_back_to_rays_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    assert Settings().ray_address == "http://head:8265"
+    assert Settings().attempt_python == "python"
+
+
+def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert Settings().state_dir == tmp_path / "alexnet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"store_url": "postgresql://host/db"}, "postgresql store is not supported"),
+        ({"host": "0.0.0.0"}, "ALEXNET_TRUSTED_NETWORK"),
+        ({"host": "10.1.2.3"}, "ALEXNET_TRUSTED_NETWORK"),
+        ({"host": "example.org"}, "ALEXNET_TRUSTED_NETWORK"),
+        ({"ray_address": "head:6379"}, "http://HOST:8265"),
+        ({"port": 0}, "greater than"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_mend(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Settings(**fields)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_trust(host: str) -> None:
+    assert Settings(host=host).host == host
+
+
+def test_a_trusted_network_is_listened_to() -> None:
+    assert Settings(host="0.0.0.0", trusted_network=True).host == "0.0.0.0"
