@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_shards.decode import CorruptImageError, Decoder, Pixels, crop_into
+from data_shards.decode import CorruptImageError, Decoder, Pixels
 from data_shards.index import OFFSET, SHARD, SIZE, map_index
 from data_shards.order import Bools, Int64s
 from data_shards.shard_files import ShardFacts, ShardFiles
@@ -98,11 +98,11 @@ class Loader:
                 continue
             shard, offset = where[place][SHARD], where[place][OFFSET]
             try:
-                image = self._decoder.decode(self._files.read(shard, offset, where[place][SIZE]))
+                data = self._files.read(shard, offset, where[place][SIZE])
+                mirror = bool(task.mirrored[place])
+                self._decoder.decode_crop(data, images[place], row, column, mirror=mirror)
             except CorruptImageError as error:
                 images[place] = 0
                 key = self._files.key(shard, offset)
                 corrupt[place] = CorruptSample(self._shards[shard].name, key, str(error))
-            else:
-                crop_into(images[place], image, row, column, mirror=bool(task.mirrored[place]))
         yield BatchDone(step=task.step, corrupt=corrupt)

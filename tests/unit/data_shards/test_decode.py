@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_shards.decode import CorruptImageError, Decoder, crop_into
+from data_shards.decode import CorruptImageError, Decoder
 from data_shards.images import encode_jpeg
 
 random = np.random.default_rng(0)
@@ -51,10 +51,21 @@ def test_a_changed_byte_never_breaks_the_decoder(place, value):
         assert Decoder("jpeg", 16).decode(memoryview(data)).shape == (16, 16, 3)
 
 
-@given(st.integers(1, 16), st.data(), st.booleans())
-def test_crop_is_the_slice_reflected_or_not(edge, data, mirror):
+@given(st.sampled_from(["raw", "jpeg"]), st.integers(1, 16), st.data(), st.booleans())
+def test_crop_is_the_slice_reflected_or_not(encoding, edge, data, mirror):
     row, column = (data.draw(st.integers(0, 16 - edge)) for _ in range(2))
+    decoder = Decoder(encoding, 16)
+    stored = memoryview(JPEG if encoding == "jpeg" else IMAGE.tobytes())
+    whole = decoder.decode(stored).copy()
     out = np.empty((edge, edge, 3), dtype=np.uint8)
-    crop_into(out, IMAGE, row, column, mirror=mirror)
-    expected = IMAGE[row : row + edge, column : column + edge]
+    decoder.decode_crop(stored, out, row, column, mirror=mirror)
+    expected = whole[row : row + edge, column : column + edge]
     assert np.array_equal(out, expected[:, ::-1] if mirror else expected)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_bgr_is_rgb_the_other_way_round(encoding):
+    decoder = Decoder(encoding, 16)
+    stored = memoryview(JPEG if encoding == "jpeg" else IMAGE.tobytes())
+    rgb = decoder.decode(stored).copy()
+    assert np.array_equal(decoder.decode(stored, bgr=True), rgb[..., ::-1])
