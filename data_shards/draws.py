@@ -18,9 +18,9 @@ _FIRST = 0xBF58476D1CE4E5B9
 _SECOND = 0x94D049BB133111EB
 
 # One purpose a draw; changing a number changes every run.
-_CROP = 1
-_MIRROR = 2
-_COLOUR = 3  # and the next five: a pair for each of three normals
+_CROP = (1,)
+_MIRROR = (2,)
+_COLOUR = (3, 4, 5, 6, 7, 8)  # a pair for each of three normals
 
 
 def crop_offsets(samples: Int64s, *, seed: int, epoch: int, num_positions: int) -> Int64s:
@@ -28,7 +28,7 @@ def crop_offsets(samples: Int64s, *, seed: int, epoch: int, num_positions: int) 
 
     A 224 crop of a 256 image has 33 positions each way (paper section 4.1 says 32).
     """
-    bits = _bits(samples, seed=seed, epoch=epoch, purpose=_CROP)
+    (bits,) = _bits(samples, seed=seed, epoch=epoch, purposes=_CROP)
     # High and low half, (n,) each, scaled to the range: biased by less than positions / 2**32.
     halves = np.stack([bits >> np.uint64(32), bits & np.uint64(0xFFFFFFFF)], axis=1)
     return ((halves * np.uint64(num_positions)) >> np.uint64(32)).astype(np.int64)
@@ -36,8 +36,8 @@ def crop_offsets(samples: Int64s, *, seed: int, epoch: int, num_positions: int) 
 
 def mirrored(samples: Int64s, *, seed: int, epoch: int) -> Bools:
     """Return (n,) whether to reflect each image left to right; half of them (section 4.1)."""
-    bits = _bits(samples, seed=seed, epoch=epoch, purpose=_MIRROR)
-    return (bits >> np.uint64(63)).astype(np.bool_)
+    (bits,) = _bits(samples, seed=seed, epoch=epoch, purposes=_MIRROR)
+    return np.asarray(bits >> np.uint64(63), dtype=np.bool_)
 
 
 def colour_normals(samples: Int64s, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
@@ -45,19 +45,12 @@ def colour_normals(samples: Int64s, *, seed: int, epoch: int) -> npt.NDArray[np.
 
     Drawn once for each presentation of an image; the caller scales them by its strength.
     """
+    # (6, n): radius and angle of each component in turn.
+    bits = _bits(samples, seed=seed, epoch=epoch, purposes=_COLOUR)
     # (n, 3) each, in (0, 1] so that the logarithm is finite.
-    radius, angle = (
-        np.stack(
-            [
-                _bits(samples, seed=seed, epoch=epoch, purpose=_COLOUR + 2 * component + part)
-                for component in range(3)
-            ],
-            axis=1,
-        )
-        for part in range(2)
-    )
+    radius, angle = _unit(bits[0::2].T), _unit(bits[1::2].T)
     # Box and Muller's transform.
-    normals = np.sqrt(-2 * np.log(_unit(radius))) * np.cos(2 * np.pi * _unit(angle))
+    normals = np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
     return np.asarray(normals, dtype=np.float32)
 
 
@@ -66,10 +59,11 @@ def _unit(bits: Uint64s) -> npt.NDArray[np.float64]:
     return ((bits >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
 
 
-def _bits(samples: Int64s, *, seed: int, epoch: int, purpose: int) -> Uint64s:
-    """Return (n,) independent 64-bit numbers."""
-    state = np.array([seed + purpose * _GOLDEN & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
-    state = _mix(_mix(state) + np.uint64(epoch))
+def _bits(samples: Int64s, *, seed: int, epoch: int, purposes: tuple[int, ...]) -> Uint64s:
+    """Return (purposes, n) independent 64-bit numbers."""
+    keys = [(seed + purpose * _GOLDEN) % 2**64 for purpose in purposes]
+    # (purposes, 1) + (n,) -> (purposes, n)
+    state = _mix(_mix(np.array(keys, dtype=np.uint64)[:, None]) + np.uint64(epoch))
     return _mix(_mix(state + samples.astype(np.uint64) * np.uint64(_GOLDEN)))
 
 
