@@ -141,6 +141,23 @@ def serve(
 
 
 @app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything it makes lies.")] = Path(
+        "build/demo"
+    ),
+    fashion_mnist: Annotated[
+        Path | None, typer.Option(help="A folder that has Fashion-MNIST's four files.")
+    ] = None,
+) -> None:
+    """From no data to a trained network: fetch, pack, serve, submit, follow."""
+    from service.demo import run_demo  # noqa: PLC0415
+
+    result = run_demo(folder=folder, source=fashion_mnist, console=console)
+    sys.stdout.write(result.line() + "\n")
+    raise typer.Exit(EXIT_CODES[Status(result.status)])
+
+
+@app.command()
 def stop(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing if nothing runs.")] = False,
 ) -> None:

@@ -190,9 +190,11 @@ class Reconciler:
             resume_from=_resume_point(run, self._store.attempts(job.id)),
         )
         try:
-            self._advance(self._store.begin_attempt(job, new, now), ray)
+            begun = self._store.begin_attempt(job, new, now)
         except ChangedMeanwhileError:
             return
+        logger.info("job %s: %s to %s, %s", job.id, job.status, begun.status, begun.message)
+        self._advance(begun, ray)
 
     def _submit(self, job: JobRecord, attempt: AttemptRecord, ray: Ray) -> None:
         directory = self._directory(attempt)

@@ -21,7 +21,7 @@ def job_table(jobs: tuple[Job, ...]) -> Table:
     """One line a job."""
     table = Table(box=None, pad_edge=False)
     for heading in ("JOB", "NAME", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE", "MESSAGE"):
-        table.add_column(heading, no_wrap=heading != "MESSAGE")
+        table.add_column(heading, no_wrap=heading != "MESSAGE", overflow="fold")
     for job in jobs:
         table.add_row(
             job.id,
@@ -71,7 +71,7 @@ def checkpoint_table(checkpoints: tuple[Checkpoint, ...]) -> Table:
     """One line a checkpoint."""
     table = Table(box=None, pad_edge=False)
     for heading in ("STEP", "EPOCH", "TOP-1", "SIZE", "SAVED", "PATH"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "PATH", overflow="fold")
     for one in checkpoints:
         table.add_row(
             str(one.step),

@@ -31,7 +31,11 @@ class Replicas:
         self.rank = dist.get_rank() if joined else 0
         self.size = dist.get_world_size() if joined else 1
         on_gpu = self.size > 1 and device.type == "cuda"
-        self._gradient_group = dist.new_group(backend="nccl") if on_gpu else dist.group.WORLD
+        self._gradient_group: dist.ProcessGroup | None = None  # the default group
+        if on_gpu:
+            group = dist.new_group(backend="nccl")
+            assert isinstance(group, dist.ProcessGroup), "every replica is a member"
+            self._gradient_group = group
 
     def sum(self, *values: float) -> list[float]:
         """Return the sum of each value over all replicas, in double precision."""

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from service.store.engine import connect, writing
+from service.store.migrate import StoreVersionError, current_version, migrate
+from service.store.tables import metadata
+
+
+def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
+    engine = connect(tmp_path / "store.db")
+    migrate(writing(engine))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "render_as_batch": True}
+        )
+        assert compare_metadata(context, metadata) == []
+        assert current_version(connection) == "0001"
+    engine.dispose()
+
+
+def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
+    engine = connect(tmp_path / "store.db")
+    migrate(writing(engine))
+    migrate(writing(engine))
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    engine = connect(tmp_path / "store.db")
+    migrate(writing(engine))
+    with writing(engine).begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreVersionError, match="9999"):
+        migrate(writing(engine))
+    engine.dispose()

@@ -1,0 +1,220 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
+
+from service.events import StatusChanged
+from service.lifecycle import Decision, RefusedError
+from service.store.engine import connect
+from service.store.errors import ChangedMeanwhileError, JobNotFoundError, StaleAttemptError
+from service.store.records import JobRecord
+from service.store.statistics import statistics
+from service.store.store import NewAttempt, Store
+from tests.unit.service.conftest import make_spec
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.events import (
+    AttemptEvent,
+    AttemptEventData,
+    CheckpointSaved,
+    Evaluated,
+    Progress,
+    Started,
+)
+from trainer.contract.status import Desired, IllegalTransitionError, Status
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FIRST = NewAttempt(number=1, accelerator="cpu", resume_from=None)
+CRASH = Outcome(outcome="failed", reason=Reason.CRASHED, message="boom")
+
+
+def progress(step: int) -> Progress:
+    return Progress(
+        step=step,
+        epoch=step / 10,
+        planned_steps=100,
+        loss=1.5,
+        learning_rate=0.01,
+        images_per_second=100.0,
+        data_wait_ratio=0.0,
+    )
+
+
+def event(number: int, data: AttemptEventData | None = None) -> AttemptEvent:
+    return AttemptEvent(number=number, at=NOW, data=data or progress(number))
+
+
+def begun(store: Store, job_id: str = "a") -> JobRecord:
+    return store.begin_attempt(store.submit(job_id, make_spec(), NOW), FIRST, NOW)
+
+
+def test_an_accepted_job_is_there_with_its_first_event(store: Store) -> None:
+    spec = make_spec(name="one", labels={"team": "vision"})
+    job = store.submit("a", spec, NOW)
+    assert job == store.job("a")
+    assert (job.spec, job.status, job.attempt) == (spec, Status.QUEUED, 0)
+    assert job.created_at == NOW
+    (accepted,) = store.events("a", limit=10)
+    assert accepted.number == 1
+    assert accepted.data == StatusChanged(before=None, after=Status.QUEUED)
+
+
+def test_a_job_is_found_again_after_a_restart(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    store.migrate()
+    job = store.submit("a", make_spec(), NOW)
+    store.close()
+    again = Store(tmp_path / "store.db")
+    again.migrate()
+    assert again.job("a") == job
+    again.close()
+
+
+def test_there_is_no_job_that_nobody_submitted(store: Store) -> None:
+    with pytest.raises(JobNotFoundError, match="nope"):
+        store.job("nope")
+    assert store.events("nope", limit=1) == []
+
+
+def test_pages_are_cut_from_the_newest(store: Store) -> None:
+    for name in "abcde":
+        store.submit(name, make_spec(), NOW)
+    page = store.jobs(limit=2)
+    assert [job.id for job in page] == ["e", "d"]
+    assert [job.id for job in store.jobs(limit=2, before_seq=page[-1].seq)] == ["c", "b"]
+    assert store.jobs(status=Status.RUNNING, limit=5) == []
+    assert [job.id for job in store.live_jobs()] == list("abcde")
+
+
+def test_an_attempt_begins_with_its_job(store: Store) -> None:
+    job = begun(store)
+    assert (job.status, job.attempt, job.started_at) == (Status.STARTING, 1, NOW)
+    attempt = store.attempt("a", 1)
+    assert (attempt.submission_id, attempt.token_sha256) == ("a-1", None)
+    store.set_token("a", 1, "digest")
+    store.note_submitted("a", 1, NOW)
+    attempt = store.attempt("a", 1)
+    assert (attempt.token_sha256, attempt.submitted_at) == ("digest", NOW)
+
+
+def test_a_decision_about_a_job_that_has_changed_is_refused(store: Store) -> None:
+    job = store.submit("a", make_spec(), NOW)
+    store.begin_attempt(job, FIRST, NOW)
+    with pytest.raises(ChangedMeanwhileError):
+        store.apply(job, Decision(status=Status.CANCELLED), NOW)
+    assert store.job("a").status is Status.STARTING
+
+
+def test_a_change_beyond_the_table_is_refused_and_leaves_no_trace(store: Store) -> None:
+    job = begun(store)
+    before = store.events("a", limit=10)
+    with pytest.raises(IllegalTransitionError):
+        store.apply(job, Decision(status=Status.PAUSED, ended=CRASH), NOW)
+    assert store.attempt("a", 1).ended_at is None
+    assert store.events("a", limit=10) == before
+
+
+def test_an_attempt_that_ends_counts_as_a_failure_of_its_job(store: Store) -> None:
+    job = begun(store)
+    later = NOW + timedelta(seconds=2)
+    decision = Decision(
+        status=Status.RETRYING, reason=Reason.CRASHED, message="boom", retry_at=later, ended=CRASH
+    )
+    store.apply(job, decision, NOW)
+    job = store.job("a")
+    assert (job.status, job.num_failures, job.retry_at) == (Status.RETRYING, 1, later)
+    assert store.attempt("a", 1).outcome == CRASH
+    changed = store.events("a", limit=10)[-1]
+    assert changed.data == StatusChanged(
+        before=Status.STARTING, after=Status.RETRYING, reason=Reason.CRASHED, message="boom"
+    )
+    assert changed.attempt == 1
+
+
+def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
+    begun(store)
+    started = Started(
+        start_step=0, planned_steps=100, steps_per_epoch=10, worker_pids=(7, 8), devices=("cpu",)
+    )
+    evaluated = Evaluated(step=3, epoch=0.3, num_samples=20, loss=1.0, top1=0.5, top5=0.9)
+    saved = CheckpointSaved(
+        step=3, epoch=0.3, path="p", size_bytes=9, weights_sha256="f" * 64, top1=0.5
+    )
+    reported = [event(1, started), event(2), event(3, evaluated), event(4, saved), event(5, saved)]
+    assert store.append_events("a", 1, reported)[0] == 5
+    job = store.job("a")
+    assert job.progress == progress(2)
+    assert job.evaluation == evaluated
+    assert store.attempt("a", 1).worker_pids == (7, 8)
+    (checkpoint,) = store.checkpoints("a")
+    assert (checkpoint.step, checkpoint.attempt, checkpoint.saved_at) == (3, 1, NOW)
+    seen = store.read(statistics)
+    assert seen.newest_checkpoints["a"] == checkpoint
+
+
+@given(batches=st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=6))
+def test_events_in_any_order_and_number_are_stored_once_without_gaps(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]
+) -> None:
+    store = Store(tmp_path_factory.mktemp("store") / "store.db")
+    store.migrate()
+    begun(store)
+    through = 0
+    for batch in batches:
+        through, _ = store.append_events("a", 1, [event(number) for number in batch])
+    stored = [one.data for one in store.events("a", limit=100) if isinstance(one.data, Progress)]
+    assert stored == [progress(number) for number in range(1, through + 1)]
+    assert store.attempt("a", 1).events_through == through
+    numbers = [one.number for one in store.events("a", limit=100)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    store.close()
+
+
+def test_a_stale_attempt_cannot_report(store: Store) -> None:
+    job = begun(store)
+    store.apply(job, Decision(status=Status.RETRYING, ended=CRASH), NOW)
+    with pytest.raises(StaleAttemptError):
+        store.append_events("a", 1, [event(1)])
+    second = replace(FIRST, number=2)
+    store.begin_attempt(store.job("a"), second, NOW)
+    for number in (1, 3):
+        with pytest.raises(StaleAttemptError):
+            store.append_events("a", number, [])
+    assert store.append_events("a", 2, [event(1)])[0] == 1
+
+
+def test_a_wish_that_comes_too_late_is_refused(store: Store) -> None:
+    job = store.submit("a", make_spec(), NOW)
+    assert store.ask("a", Desired.CANCEL).desired is Desired.CANCEL
+    with pytest.raises(RefusedError):
+        store.ask("a", Desired.RUN)
+    store.apply(job, Decision(status=Status.CANCELLED), NOW)
+    assert store.job("a").finished_at == NOW
+    assert store.live_jobs() == []
+
+
+def test_moments_come_back_in_utc(store: Store) -> None:
+    east = datetime(2026, 1, 1, 15, tzinfo=timezone(timedelta(hours=3)))
+    job = store.submit("a", make_spec(), east)
+    assert job.created_at == NOW
+    assert job.created_at.tzinfo is UTC
+
+
+def test_rows_of_no_job_are_refused(store: Store, tmp_path: Path) -> None:
+    engine = connect(tmp_path / "store.db")
+    with engine.begin() as connection, pytest.raises(IntegrityError):
+        connection.exec_driver_sql(
+            "INSERT INTO events (job_id, number, at, data) VALUES ('x', 1, '2026-01-01', '{}')"
+        )
+    engine.dispose()
+
+
+def test_restarts_are_counted_by_the_reason_of_the_attempt_before(store: Store) -> None:
+    job = begun(store)
+    store.apply(job, Decision(status=Status.RETRYING, reason=Reason.CRASHED, ended=CRASH), NOW)
+    assert store.read(statistics).restarts_by_reason == {}
+    store.begin_attempt(store.job("a"), replace(FIRST, number=2), NOW)
+    assert store.read(statistics).restarts_by_reason == {"crashed": 1}
