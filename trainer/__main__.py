@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 
 from trainer.attempt_folder import attempt_at, log_to, write_outcome
+from trainer.describe import describe, tables
 from trainer.errors import BadSpecError
-from trainer.local import RunExistsError, read_spec, train_here
+from trainer.local import RunExistsError, read_preset, read_spec, train_here
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -51,6 +52,28 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     outcome = write_outcome(directory, run_on_ray(directory))
     typer.echo(outcome.model_dump_json(exclude_none=True))
     raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
+
+
+@app.command("describe")
+def describe_command(
+    preset: Annotated[str | None, typer.Option(help="paper, small, ...")] = None,
+    spec: Annotated[Path | None, typer.Option(help="Job as JSON; may name a preset.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print a network's layers, shapes, parameters, what its towers exchange, and memory."""
+    try:
+        if spec is not None and preset is None:
+            described = describe(read_spec(spec))
+        elif spec is None and preset is not None:
+            described = describe(read_preset(preset))
+        else:
+            _stop("name either --preset NAME or --spec job.json", _BAD_USAGE)
+    except BadSpecError as error:
+        _stop(str(error), _BAD_USAGE)
+    if as_json:
+        typer.echo(described.model_dump_json())
+    else:
+        Console().print(tables(described))
 
 
 def _stop(message: str, code: int) -> NoReturn:

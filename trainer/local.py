@@ -34,12 +34,29 @@ def read_spec(file: Path) -> JobSpec:
         return JobSpec.model_validate(expand_preset(request))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadSpecError(f"{file} cannot be read: {error}") from error
-    except (SpecError, UnknownPresetError) as error:
+    except UnknownPresetError as error:
         raise BadSpecError(f"{file}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the spec"
-        raise BadSpecError(f"{file}: {where}: {first['msg']}") from error
+        raise BadSpecError(f"{file}: {_first_problem(error)}") from error
+
+
+def read_preset(name: str) -> JobSpec:
+    """Return a preset as a job without data. Raises BadSpecError if there is none of that name."""
+    # What every request must bring, and no preset has.
+    own = {"name": "preset", "data": {"train": "none", "validation": "none"}}
+    try:
+        return JobSpec.model_validate(expand_preset({"preset": name, **own}))
+    except UnknownPresetError as error:
+        raise BadSpecError(str(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    broken_rule = first.get("ctx", {}).get("error")
+    if isinstance(broken_rule, SpecError):
+        return str(broken_rule)
+    where = ".".join(map(str, first["loc"])) or "the spec"
+    return f"{where}: {first['msg']}"
 
 
 def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) -> Outcome:
