@@ -17,7 +17,8 @@ def _losses(
     job_id = control_plane.submit(
         **shards.spec(
             seed=11,
-            optim={"global_batch_size": 32, "epochs": 1, "max_steps": NUM_STEPS},
+            # Slow enough to converge: a run that oscillates magnifies the last bit at every step.
+            optim={"global_batch_size": 32, "learning_rate": 2e-4, "max_steps": NUM_STEPS},
             scale={"replicas": replicas, "cpus_per_replica": 1, "accelerator": "cpu"},
         )
     )

@@ -15,9 +15,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "num_classes": 10,
             "init": "variance_preserving",
         },
-        "optim": {"epochs": 6, "schedule": {"kind": "steps", "epochs": [4]}},
+        # Measured (docs/LOG.md): .01 at batch 128 learns half as fast and stops at 71 % top-1.
+        "optim": {
+            "global_batch_size": 64,
+            "learning_rate": 0.002,
+            "epochs": 12,
+            "schedule": {"kind": "steps", "epochs": [9]},
+        },
+        # Every shoe of Fashion-MNIST points the same way: a mirrored one is another problem.
+        "augment": {"mirror": False},
         "scale": {"cpus_per_replica": 2},
-        "checkpoint": {"interval_steps": 50},
+        "checkpoint": {"interval_steps": 100},
     },
 }
 
