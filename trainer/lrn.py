@@ -156,10 +156,12 @@ def _compiled(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     fused = torch.compile(kernel)
 
     def call(*rows: Tensor) -> Tensor:
+        # Dynamo asks for .grad, and torch warns where a tensor that has a past is asked for it.
+        leaves = [tensor.detach() for tensor in rows]
         # One program for any number of rows, so that no batch size compiles anew.
-        for tensor in rows:
-            torch._dynamo.mark_dynamic(tensor, 0)
-        result: Tensor = fused(*rows)
+        for leaf in leaves:
+            torch._dynamo.mark_dynamic(leaf, 0)
+        result: Tensor = fused(*leaves)
         return result
 
     return call
