@@ -81,7 +81,8 @@ class TrainStep:
 
         result = self._sum(loss_sum, weights, len(batch.corrupt), votes)
         if not math.isfinite(result.loss_sum):
-            raise NonFiniteLossError(step=batch.step, layer=self._find_layer(images, batch.step))
+            layer = self._find_layer(images, batch.step, places)
+            raise NonFiniteLossError(step=batch.step, layer=layer)
         self._replicas.sum_gradients(self._network.parameters())
         self._rule.step(learning_rate=learning_rate, num_samples=max(result.num_samples, 1))
         return result
@@ -96,7 +97,7 @@ class TrainStep:
             votes=Votes(*(count > 0 for count in summed[3:])),
         )
 
-    def _find_layer(self, images: tuple[Tensor, Tensor], step: int) -> str | None:
+    def _find_layer(self, images: tuple[Tensor, Tensor], step: int, places: Tensor) -> str | None:
         """Name the first layer with an output that is not finite, in any replica."""
         found: list[str] = []
 
@@ -115,10 +116,8 @@ class TrainStep:
         with torch.no_grad():
             for start in range(0, len(images[0]), self._micro_batch_size):
                 part = slice(start, start + self._micro_batch_size)
-                places = torch.arange(len(images[0][part]), device=self._device) + start
-                self._network(
-                    (images[0][part], images[1][part]), DropoutDraw(self._seed, step, places)
-                )
+                draw = DropoutDraw(self._seed, step, places[part])
+                self._network((images[0][part], images[1][part]), draw)
         for handle in handles:
             handle.remove()
         layers = self._replicas.gather(found[0] if found else None)

@@ -1,0 +1,128 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from data_shards.reader import Batch
+from tests.unit.trainer.batches import make_batch
+from trainer.contract.spec import JobSpec
+from trainer.dropout import DropoutDraw
+from trainer.errors import NonFiniteLossError
+from trainer.network import AlexNet
+from trainer.preprocess import Preprocess
+from trainer.replicas import Replicas
+from trainer.train_step import StepResult, TrainStep, Votes
+from trainer.update_rule import UpdateRule
+
+CPU = torch.device("cpu")
+MEAN = np.full((72, 72, 3), 120, dtype=np.float32)
+
+Jobs = Callable[..., JobSpec]
+Networks = Callable[..., AlexNet]
+
+
+def _train_step(spec: JobSpec, network: AlexNet) -> TrainStep:
+    return TrainStep(
+        spec,
+        network,
+        UpdateRule(dict(network.named_parameters()), spec.optim, spec.model.recipe),
+        Preprocess(MEAN, None, (CPU, CPU), torch.float32),
+        Replicas(CPU),
+    )
+
+
+def _take(train_step: TrainStep, batch: Batch, votes: Votes | None = None) -> StepResult:
+    return train_step(batch, learning_rate=0.01, votes=votes or Votes())
+
+
+def _weights(network: AlexNet) -> Mapping[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+
+def test_a_step_is_the_mean_gradient_of_the_real_samples(
+    job: Jobs, small_network: Networks
+) -> None:
+    spec, batch = job(seed=9), make_batch(step=4, num_real=5)
+    network, expected = small_network(), small_network()
+    result = _take(_train_step(spec, network), batch)
+
+    images = torch.from_numpy(batch.images[:5]).float().permute(0, 3, 1, 2) - 120
+    logits = expected((images, images), DropoutDraw(9, 4, torch.arange(5)))
+    loss = F.cross_entropy(logits, torch.from_numpy(batch.labels[:5]))
+    loss.backward()
+    assert result.loss == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert result.num_samples == 5
+    updated = _weights(network)
+    for name, weight in expected.named_parameters():
+        assert weight.grad is not None
+        change = -0.01 * (weight.grad + 0.0005 * weight.detach())
+        torch.testing.assert_close(
+            updated[name] - weight.detach(), change, rtol=1e-2, atol=1e-7, msg=name
+        )
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_micro_batches_change_sums_by_rounding_only(
+    job: Jobs, small_network: Networks, micro_batch_size: int
+) -> None:
+    def train(optim: dict[str, Any]) -> tuple[StepResult, Mapping[str, torch.Tensor]]:
+        network = small_network()
+        step = _train_step(job(optim={"global_batch_size": 8, **optim}), network)
+        return _take(step, make_batch(num_real=7)), _weights(network)
+
+    whole, weights = train({})
+    parts, others = train({"micro_batch_size": micro_batch_size})
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+    for name, weight in weights.items():
+        torch.testing.assert_close(others[name], weight, rtol=1e-3, atol=1e-6)
+
+
+def test_a_batch_without_samples_moves_by_momentum_and_decay_alone(
+    job: Jobs, small_network: Networks
+) -> None:
+    network = small_network()
+    before = _weights(network)
+    result = _take(_train_step(job(), network), make_batch(num_real=0))
+    assert (result.loss, result.num_samples) == (0.0, 0)
+    for name, weight in _weights(network).items():
+        torch.testing.assert_close(weight, before[name] * (1 - 0.01 * 0.0005))
+
+
+def test_the_same_step_twice_gives_the_same_bits(job: Jobs, small_network: Networks) -> None:
+    def train() -> Mapping[str, torch.Tensor]:
+        network = small_network()
+        step = _train_step(job(), network)
+        for number in range(3):
+            _take(step, make_batch(step=number, seed=number))
+        return _weights(network)
+
+    one, other = train(), train()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_layer_and_leaves_the_weights(
+    job: Jobs, small_network: Networks
+) -> None:
+    network = small_network()
+    with torch.no_grad():
+        network.get_parameter("towers.1.conv4.weight")[0, 0, 0, 0] = torch.inf
+    before = _weights(network)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 17: the loss is not finite \(towers\.1\.conv4 is the first"
+    ):
+        _take(_train_step(job(), network), make_batch(step=17))
+    after = _weights(network)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_loss_alone_that_overflows_is_told_so() -> None:
+    assert "the loss alone is not finite" in str(NonFiniteLossError(step=1, layer=None))
+
+
+def test_votes_come_back_to_all(job: Jobs, small_network: Networks) -> None:
+    step = _train_step(job(), small_network())
+    for votes in (Votes(), Votes(pause=True), Votes(cancel=True), Votes(disowned=True)):
+        assert _take(step, make_batch(), votes).votes == votes
