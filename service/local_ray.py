@@ -190,6 +190,9 @@ class LocalRay:
             "RAY_AUTH_TOKEN_PATH": str(self._token_path),
             # Ray turns 127.0.0.1 into the machine's outer address unless clusters are ruled out.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Ray would start a worker a core in advance for each job: seconds of both cores, for
+            # processes that a job's own workers then do not use.
+            "RAY_enable_worker_prestart": "0",
             # Fixed numbers otherwise, which a second Ray on the machine would contend for.
             "AUTOSCALER_METRIC_PORT": str(ports[2]),
             "DASHBOARD_METRIC_PORT": str(ports[3]),
