@@ -18,11 +18,13 @@ def admit_request(request: Mapping[str, Any], roots: Sequence[Path]) -> JobSpec:
     Raises SpecRefusedError, which names every field at fault and its mend.
     """
     try:
-        spec = JobSpec.model_validate(expand_preset(request))
+        document = expand_preset(request)
     except UnknownPresetError as error:
         raise SpecRefusedError([FieldError(field="preset", message=str(error))]) from error
+    try:
+        spec = JobSpec.model_validate(document)
     except ValidationError as error:
-        raise SpecRefusedError(field_errors(error)) from error
+        raise SpecRefusedError(field_errors(error, document)) from error
     paths: dict[str, Path] = {}
     manifests: dict[str, Manifest] = {}
     errors: list[FieldError] = []

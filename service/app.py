@@ -4,15 +4,14 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from service.api import attempts, jobs, operations, streams
-from service.api.errors import add_error_handlers
+from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
 from service.settings import Settings
-
-MAX_BODY_BYTES = 1 << 20
 
 
 def create_app(plane: ControlPlane) -> FastAPI:
@@ -21,7 +20,6 @@ def create_app(plane: ControlPlane) -> FastAPI:
         title="AlexNet training service",
         version=version("alexnet-training-service"),
         description="Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012).",
-        max_body_size=MAX_BODY_BYTES,
     )
     app.state.plane = plane
     for router in (jobs.router, streams.router, attempts.router, operations.router):
@@ -30,6 +28,9 @@ def create_app(plane: ControlPlane) -> FastAPI:
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=_hosts(plane.settings), www_redirect=False
     )
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    # Around the two that refuse in plain text; of all, the last that is added sees a request first.
+    app.add_middleware(PlainErrors)
     app.add_middleware(MetricsMiddleware)
     return app
 

@@ -69,8 +69,15 @@ class ControlPlane:
 
     def start(self) -> None:
         """Become leader at once if the lock is free; go on in the background."""
-        self._try_to_lead()
+        self.try_to_lead()
         self._thread.start()
+
+    def try_to_lead(self) -> None:
+        """Become leader if the lock is free, with the store at this release's schema."""
+        if self.leadership.acquire():
+            self.store.migrate()
+            self._leads.set()
+            logger.info("this process leads")
 
     def begin_stop(self) -> None:
         """Let the loop and the open streams end; returns at once."""
@@ -117,18 +124,12 @@ class ControlPlane:
             ray_address=self._ray_address,
         )
 
-    def _try_to_lead(self) -> None:
-        if self.leadership.acquire():
-            self.store.migrate()
-            self._leads.set()
-            logger.info("this process leads")
-
     def _run(self) -> None:
         while not self._leads.is_set():
             if self._stopping.wait(LOCK_POLL_S):
                 return
             try:
-                self._try_to_lead()
+                self.try_to_lead()
             except Exception:
                 # Without the store there is nothing to lead; it is tried again.
                 logger.exception("the store cannot be opened")

@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.api.dependencies import MAX_INTEGER, JobId, Leader
+from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader
 from service.problems import Problem
 from service.reconciler import sha256_of_token
 from service.store.errors import StaleAttemptError
 from trainer.contract.events import EventBatch, EventReply
 
-router = APIRouter(prefix="/jobs/{job_id}/attempts", tags=["attempts"])
+router = APIRouter(prefix="/jobs/{job_id}/attempts", tags=["attempts"], responses=INVALID)
 _bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
 
 

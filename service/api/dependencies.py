@@ -1,12 +1,17 @@
 """What routes are given."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
 from service.control_plane import ControlPlane
+from service.problems import Problem
 
 MAX_INTEGER = 2**63 - 1
+# Said of every route that reads anything: else FastAPI describes errors as it would answer them.
+INVALID: dict[int | str, dict[str, Any]] = {
+    422: {"model": Problem, "description": "Names each field at fault and its mend."}
+}
 
 
 class StandbyError(RuntimeError):

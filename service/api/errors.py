@@ -4,11 +4,14 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError, StatementError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import StandbyError
 from service.lifecycle import RefusedError
@@ -18,6 +21,13 @@ from service.store.errors import JobNotFoundError, StaleAttemptError
 logger = logging.getLogger(__name__)
 
 RETRY = {"Retry-After": "2"}
+MAX_BODY_BYTES = 1 << 20
+# What the framework refuses before a route is asked, and what to do about it.
+_PLAIN = {
+    400: "the Host header names no host of this service; use the address that it was started "
+    "with, or have the operator add the name to ALEXNET_ALLOWED_HOSTS",
+    413: f"the body is larger than {MAX_BODY_BYTES} bytes, which no spec needs; send less",
+}
 
 
 def answer(
@@ -44,10 +54,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> Response:
-        errors = tuple(
-            FieldError(field=".".join(str(part) for part in item["loc"]), message=str(item["msg"]))
-            for item in error.errors()
-        )
+        errors = tuple(_request_error(item) for item in error.errors())
         return answer(422, "the request is not valid", errors=errors)
 
     @app.exception_handler(JobNotFoundError)
@@ -80,4 +87,58 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def other(_request: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), headers=error.headers)
+        if isinstance(error.__cause__, UnicodeDecodeError | RecursionError):
+            return answer(422, "the body is not UTF-8, or nested too deeply to be a request")
+        detail = _PLAIN.get(error.status_code, str(error.detail))
+        return answer(error.status_code, detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def unforeseen(_request: Request, _error: Exception) -> Response:
+        # Raised again by Starlette after the answer, so that the log has the traceback.
+        return answer(500, "the service failed at this; its log says where")
+
+
+class PlainErrors:
+    """Middleware: what the framework refuses in plain text becomes a problem document too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        refused: int | None = None
+
+        async def mend(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and _is_plain(message):
+                refused = message["status"]
+            elif refused is None:
+                await send(message)
+            elif not message.get("more_body"):
+                await answer(refused, _PLAIN[refused])(scope, receive, send)
+
+        await self._app(scope, receive, mend)
+
+
+def _is_plain(start: Message) -> bool:
+    kind = Headers(raw=start["headers"]).get("content-type", "")
+    return start["status"] in _PLAIN and kind.startswith("text/plain")
+
+
+def _request_error(item: Mapping[str, Any]) -> FieldError:
+    place, *rest = item["loc"]
+    if item["type"] == "json_invalid":
+        message = f"this is not JSON: {item['ctx']['error']} at character {rest[0]}"
+        return FieldError(field="", message=message)
+    if place != "body":
+        return FieldError(field=".".join(map(str, item["loc"])), message=item["msg"])
+    field = ".".join(map(str, rest))
+    if isinstance(item["input"], bytes):
+        message = "send JSON, and say so: Content-Type: application/json"
+    elif item["type"] == "missing":
+        message = "a JSON object is required"
+    elif item["type"] == "dict_type":
+        message = "this is not a JSON object, { ... }"
+    else:
+        message = item["msg"]
+    return FieldError(field=field, message=message)

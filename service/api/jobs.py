@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 
 from service.admission import admit_request
-from service.api.dependencies import MAX_INTEGER, JobId, Leader, Plane
+from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
 from service.problems import Problem
 from service.reconciler import now_utc
@@ -14,7 +14,7 @@ from service.views import CheckpointList, Job, JobDetail, JobPage
 from trainer.contract.presets import PRESETS
 from trainer.contract.status import Desired, Status
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
 _EXAMPLES: dict[str, Any] = {
     "small": {
@@ -60,7 +60,6 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status_code=201,
     responses={
         413: {"model": Problem, "description": "More than 1 MiB."},
-        422: {"model": Problem, "description": "Names each field at fault and its mend."},
         503: _PROBLEMS[503],
     },
     openapi_extra={

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from service.api.dependencies import MAX_INTEGER, JobId, Plane
+from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane
 from service.api.present import event_view
 from service.control_plane import ControlPlane
 from service.metrics import event_streams
@@ -18,7 +18,7 @@ from service.problems import Problem
 from service.store.records import EventRecord
 from service.views import EventPage
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
 POLL_S = 0.25
 KEEP_ALIVE_S = 15.0

@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ import uvicorn
 
 from service.app import create_app
 from service.control_plane import ControlPlane
+from service.lifecycle import Decision
 from service.settings import Settings
-from service.store.store import Store
+from service.store.records import JobRecord
+from service.store.store import NewAttempt, Store
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.events import AttemptEvent, AttemptEventData, Progress
 from trainer.contract.spec import JobSpec
+from trainer.contract.status import Desired, Status
 
 SHA = "0" * 64
 
@@ -56,6 +62,10 @@ def write_manifest(folder: Path, **options: Any) -> Path:
     return path
 
 
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 def wait_until(probe: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
     """Return what `probe` gives as soon as it is true; fail after the deadline."""
     deadline = datetime.now(UTC) + timedelta(seconds=timeout_s)
@@ -66,9 +76,9 @@ def wait_until(probe: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
     return value
 
 
-@pytest.fixture
-def data_root(tmp_path: Path) -> Path:
-    root = tmp_path / "data"
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
     write_manifest(root / "train")
     write_manifest(root / "validation", split="validation")
     return root
@@ -105,11 +115,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-@pytest.fixture
-def settings(tmp_path: Path, data_root: Path) -> Settings:
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Settings:
     # Nothing listens on the discard port: Ray is never there in these tests.
     return Settings(
-        state_dir=tmp_path / "state",
+        state_dir=tmp_path_factory.mktemp("service") / "state",
         data_roots=(data_root,),
         ray_address="http://127.0.0.1:9",
         port=free_port(),
@@ -123,44 +133,111 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plane(settings: Settings) -> Iterator[ControlPlane]:
+    """Lead and serve one control plane whose loop does not run: jobs change by the tests alone."""
     plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
     with serving(plane):
         yield plane
+    plane.stop()
 
 
-class serving:  # noqa: N801 - reads as the statement it is
-    """Serve a control plane over real HTTP, from a thread, while the block runs."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
-        settings = plane.settings
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(plane),
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                lifespan="off",
-                timeout_graceful_shutdown=2,
-            )
+@contextmanager
+def serving(plane: ControlPlane, *, port: int | None = None) -> Iterator[str]:
+    """Answer over real HTTP, from a thread, while the block runs; gives the address."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(plane),
+            host=plane.settings.host,
+            port=port or plane.settings.port,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
         )
-        self._thread = threading.Thread(target=self._server.run)
-
-    def __enter__(self) -> None:
-        self._plane.start()
-        self._thread.start()
-        wait_until(lambda: self._server.started)
-
-    def __exit__(self, *_: object) -> None:
-        self._plane.begin_stop()
-        self._server.should_exit = True
-        self._thread.join()
-        self._plane.stop()
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://{plane.settings.host}:{server.config.port}"
+    finally:
+        plane.begin_stop()
+        server.should_exit = True
+        thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def http(plane: ControlPlane) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=plane.settings.advertised_url) as client:
         yield client
+
+
+# How a job gets to each status, from QUEUED.
+_WAYS: dict[Status, tuple[Status, ...]] = {
+    Status.QUEUED: (),
+    Status.STARTING: (Status.STARTING,),
+    Status.RUNNING: (Status.STARTING, Status.RUNNING),
+    Status.PAUSING: (Status.STARTING, Status.RUNNING, Status.PAUSING),
+    Status.PAUSED: (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED),
+    Status.RETRYING: (Status.STARTING, Status.RETRYING),
+    Status.CANCELLING: (Status.STARTING, Status.RUNNING, Status.CANCELLING),
+    Status.SUCCEEDED: (Status.STARTING, Status.RUNNING, Status.SUCCEEDED),
+    Status.FAILED: (Status.STARTING, Status.RUNNING, Status.FAILED),
+    Status.CANCELLED: (Status.STARTING, Status.RUNNING, Status.CANCELLING, Status.CANCELLED),
+}
+_WISHES = {Status.PAUSING: Desired.PAUSE, Status.CANCELLING: Desired.CANCEL}
+_OUTCOMES = {
+    Status.PAUSED: Outcome(outcome="paused"),
+    Status.RETRYING: Outcome(outcome="failed", reason=Reason.CRASHED),
+    Status.SUCCEEDED: Outcome(outcome="succeeded"),
+    Status.FAILED: Outcome(outcome="failed", reason=Reason.BAD_DATA),
+    Status.CANCELLED: Outcome(outcome="cancelled"),
+}
+
+
+FIRST_ATTEMPT = NewAttempt(number=1, accelerator="cpu", resume_from=None)
+
+
+def job_in(store: Store, status: Status, job_id: str, *, spec: JobSpec | None = None) -> JobRecord:
+    """Bring a new job to a status, by the transitions of the table."""
+    job = store.submit(job_id, spec or make_spec(), now())
+    for step in _WAYS[status]:
+        if step in _WISHES:
+            store.ask(job_id, _WISHES[step])
+        if step is Status.STARTING:
+            store.begin_attempt(job, FIRST_ATTEMPT, now())
+        else:
+            outcome = _OUTCOMES.get(step)
+            reason = None if outcome is None else outcome.reason
+            store.apply(job, Decision(status=step, ended=outcome, reason=reason), now())
+        job = store.job(job_id)
+    assert job.status is status
+    return job
+
+
+def report(store: Store, job_id: str, *data: AttemptEventData) -> None:
+    """Let the newest attempt report what follows on what it has reported."""
+    job = store.job(job_id)
+    through = store.attempt(job_id, job.attempt).events_through
+    stored, _ = store.append_events(
+        job_id,
+        job.attempt,
+        [AttemptEvent(number=through + n, at=now(), data=one) for n, one in enumerate(data, 1)],
+    )
+    assert stored == through + len(data)
+
+
+def progress(step: int, **fields: Any) -> Progress:
+    return Progress.model_validate(
+        {
+            "step": step,
+            "epoch": step / 10,
+            "planned_steps": 100,
+            "loss": 1.5,
+            "learning_rate": 0.01,
+            "images_per_second": 100.0,
+            "data_wait_ratio": 0.0,
+        }
+        | fields
+    )

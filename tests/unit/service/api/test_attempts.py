@@ -1,0 +1,113 @@
+from typing import Any
+
+import httpx
+import pytest
+
+from service.control_plane import ControlPlane
+from service.reconciler import sha256_of_token
+from tests.unit.service.conftest import job_in, progress
+from trainer.contract.status import Desired, Status
+
+BEARER = {"Authorization": "Bearer the token"}
+
+
+def begin(plane: ControlPlane, job_id: str, status: Status = Status.RUNNING) -> str:
+    job_in(plane.store, status, job_id)
+    plane.store.set_token(job_id, 1, sha256_of_token("the token"))
+    return f"/jobs/{job_id}/attempts/1/events"
+
+
+def batch(*numbers: int) -> dict[str, Any]:
+    at = "2026-01-01T12:00:00Z"
+    return {
+        "events": [
+            {"number": number, "at": at, "data": progress(number).model_dump(mode="json")}
+            for number in numbers
+        ]
+    }
+
+
+def test_what_is_sent_again_or_out_of_order_is_stored_once_in_order(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    path = begin(plane, "order")
+    for numbers, through in (
+        ((1, 2), 2),
+        ((2, 1, 3), 3),
+        ((5, 6), 3),  # 4 is missing: to be sent again from there
+        ((), 3),
+        ((6, 4, 5), 6),
+    ):
+        answer = http.post(path, json=batch(*numbers), headers=BEARER)
+        assert answer.status_code == 200
+        assert answer.json() == {"stored_through": through, "desired": "run"}
+    reported = [one for one in plane.store.events("order", limit=100) if one.data.kind != "status"]
+    assert [one.data for one in reported] == [progress(step) for step in range(1, 7)]
+    assert plane.store.job("order").progress == progress(6)
+
+
+@pytest.mark.parametrize("desired", [Desired.PAUSE, Desired.CANCEL])
+def test_the_reply_carries_what_is_wanted(
+    http: httpx.Client, plane: ControlPlane, desired: Desired
+) -> None:
+    path = begin(plane, f"told{desired}")
+    plane.store.ask(f"told{desired}", desired)
+    assert http.post(path, json=batch(), headers=BEARER).json()["desired"] == desired
+
+
+def test_only_the_attempts_own_token_is_taken(http: httpx.Client, plane: ControlPlane) -> None:
+    path = begin(plane, "token")
+    answer = http.post(path, json=batch(1))
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for authorization in ("Bearer another", "Bearer " + sha256_of_token("the token")):
+        wrong = http.post(path, json=batch(1), headers={"Authorization": authorization})
+        assert wrong.status_code == 403
+    assert (
+        http.post(path, json=batch(1), headers={"Authorization": "Basic eDp5"}).status_code == 401
+    )
+    # Nor is it anybody else's.
+    other = begin(plane, "other").replace("/1/", "/2/")
+    assert http.post(other, json=batch(1), headers=BEARER).status_code == 403
+    unknown = "/jobs/unknown/attempts/1/events"
+    assert http.post(unknown, json=batch(1), headers=BEARER).status_code == 403
+    assert plane.store.attempt("token", 1).events_through == 0
+
+
+def test_before_it_is_told_its_token_an_attempt_cannot_report(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.STARTING, "untold")
+    path = "/jobs/untold/attempts/1/events"
+    assert http.post(path, json=batch(1), headers=BEARER).status_code == 403
+
+
+@pytest.mark.parametrize("status", [Status.RETRYING, Status.PAUSED, Status.CANCELLED])
+def test_an_attempt_that_is_over_is_told_to_stop(
+    http: httpx.Client, plane: ControlPlane, status: Status
+) -> None:
+    path = begin(plane, f"over{status}", status)
+    answer = http.post(path, json=batch(1), headers=BEARER)
+    assert answer.status_code == 409
+    assert answer.json()["detail"].endswith("is no longer current: stop")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"events": [{"number": 0}]},
+        {"events": [{"number": 1, "at": "now", "data": {"kind": "progress"}}]},
+        {"events": [{"number": 1, "at": "2026-01-01T12:00:00Z", "data": {"kind": "status"}}]},
+        {"events": [], "status": "SUCCEEDED"},
+        batch(*range(1, 502)),
+    ],
+    ids=["empty", "number", "time", "kind", "status", "many"],
+)
+def test_what_is_no_batch_is_refused(
+    http: httpx.Client, plane: ControlPlane, body: dict[str, Any]
+) -> None:
+    path = begin(plane, f"malformed{id(body)}")
+    answer = http.post(path, json=body, headers=BEARER)
+    assert answer.status_code == 422
+    assert all(error["field"] and error["message"] for error in answer.json()["errors"])

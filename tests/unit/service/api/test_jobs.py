@@ -1,0 +1,152 @@
+from typing import Any
+
+import httpx
+import pytest
+
+from service.control_plane import ControlPlane
+from tests.unit.service.conftest import job_in, report
+from trainer.contract.events import CheckpointSaved
+from trainer.contract.status import Desired, Status
+
+SHA = "0" * 64
+
+
+def test_an_accepted_job_is_stored_and_located(
+    http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    answer = http.post("/jobs", json=request_body)
+    assert answer.status_code == 201
+    job = answer.json()
+    assert answer.headers["Location"] == f"/jobs/{job['id']}"
+    assert http.get(answer.headers["Location"]).json()["id"] == job["id"]
+    assert (job["status"], job["desired"], job["attempt"]) == ("QUEUED", "run", 0)
+    stored = plane.store.job(job["id"]).spec
+    # The preset is expanded, and what the request says lies over it.
+    assert (stored.name, stored.model.width) == (request_body["name"], 0.25)
+    assert stored.data.train == request_body["data"]["train"]
+
+
+def test_links_and_relative_paths_are_stored_as_true_paths(
+    http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    (root,) = plane.settings.data_roots
+    (root / "link").symlink_to(root / "train")
+    data = {"train": "link", "validation": "validation/manifest.json"}
+    answer = http.post("/jobs", json=request_body | {"data": data})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["data"]["train"] == str(root / "train" / "manifest.json")
+    assert answer.json()["spec"]["data"]["validation"] == str(root / data["validation"])
+
+
+def test_pages_hold_each_job_once_the_newest_first(http: httpx.Client, plane: ControlPlane) -> None:
+    made = [job_in(plane.store, Status.PAUSED, f"page{n}").id for n in range(5)]
+    listed: list[str] = []
+    query: dict[str, Any] = {"status": "PAUSED", "limit": 2}
+    while True:
+        page = http.get("/jobs", params=query).raise_for_status().json()
+        assert len(page["jobs"]) <= 2
+        assert {job["status"] for job in page["jobs"]} == {"PAUSED"}
+        listed += [job["id"] for job in page["jobs"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert listed == made[::-1]
+
+
+def test_a_job_shows_its_attempts_but_never_a_token(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RETRYING, "detail")
+    plane.store.set_token("detail", 1, "secret digest")
+    answer = http.get("/jobs/detail")
+    (attempt,) = answer.json()["attempts"]
+    assert attempt["submission_id"] == "detail-1"
+    assert attempt["outcome"]["reason"] == "crashed"
+    assert "secret digest" not in answer.text
+
+
+def test_a_succeeded_job_without_a_readable_report_is_still_shown(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.SUCCEEDED, "reported")
+    for text in (None, "{"):
+        if text is not None:
+            folder = plane.settings.run_root / "reported"
+            folder.mkdir(parents=True)
+            (folder / "report.json").write_text(text)
+        job = http.get("/jobs/reported").raise_for_status().json()
+        assert (job["status"], job["report"]) == ("SUCCEEDED", None)
+
+
+def test_only_checkpoints_that_were_kept_are_listed(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RUNNING, "saves")
+    saved = [
+        CheckpointSaved(
+            step=step,
+            epoch=step / 10,
+            path=f"attempts/0001/checkpoints/step-{step:08d}",
+            size_bytes=1000 + step,
+            weights_sha256=SHA,
+            top1=None if step == 10 else 0.5,
+        )
+        for step in (10, 20, 30)
+    ]
+    report(plane.store, "saves", *saved)
+    assert http.get("/jobs/saves/checkpoints").json() == {"checkpoints": []}
+    for one in saved[1:]:
+        folder = plane.settings.run_root / "saves" / one.path
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.json").write_text("{}")
+    kept = http.get("/jobs/saves/checkpoints").json()["checkpoints"]
+    assert [one["step"] for one in kept] == [20, 30]
+    assert (kept[0]["path"], kept[0]["size_bytes"], kept[0]["top1"]) == (saved[1].path, 1020, 0.5)
+
+
+ENDED = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_what_is_asked_is_written_down_or_refused(
+    http: httpx.Client, plane: ControlPlane, verb: str, status: Status
+) -> None:
+    job = job_in(plane.store, status, f"{verb}{status}")
+    answer = http.post(f"/jobs/{job.id}/{verb}")
+    repeated = verb == "cancel" and status is Status.CANCELLED
+    late = status in ENDED or (status is Status.CANCELLING and verb != "cancel")
+    after = plane.store.job(job.id)
+    # The API writes the wish alone; the status is the reconciler's.
+    assert after.status is status
+    if late and not repeated:
+        assert answer.status_code == 409
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert job.id in answer.json()["detail"]
+        assert after.desired is job.desired
+    else:
+        wish = {"cancel": Desired.CANCEL, "pause": Desired.PAUSE, "resume": Desired.RUN}[verb]
+        assert answer.status_code == 202
+        assert answer.json()["desired"] == after.desired == wish
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/checkpoints"),
+        ("POST", "/cancel"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+    ],
+)
+@pytest.mark.parametrize("job_id", ["nosuchjob", "%00", "'; DROP TABLE jobs; --", "𝕏"])
+def test_an_unknown_job_is_a_404_problem(
+    http: httpx.Client, method: str, path: str, job_id: str
+) -> None:
+    answer = http.request(method, f"/jobs/{job_id}{path}")
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["status"] == 404
+    assert answer.json()["detail"].startswith("there is no job")

@@ -1,0 +1,88 @@
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from service.control_plane import ControlPlane
+from tests.unit.service.conftest import free_port, serving, wait_until
+from trainer.contract.presets import PRESETS
+
+
+def test_health_asks_nothing_of_ray_or_store(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_leader_without_ray_is_not_ready_and_says_why(plane: ControlPlane) -> None:
+    settings = plane.settings.model_copy(
+        update={"port": free_port(), "store_url": f"sqlite:///{plane.settings.state_dir}/own.db"}
+    )
+    alone = ControlPlane(settings, token=None)
+    alone.start()
+    with serving(alone) as url, httpx.Client(base_url=url) as http:
+        wait_until(lambda: "does not answer" in http.get("/readyz").json()["ray"])
+        answer = http.get("/readyz")
+    alone.stop()
+    assert answer.status_code == 503
+    assert answer.json()["role"] == "leader"
+    assert answer.json()["ray_address"] == "http://127.0.0.1:9"
+    assert not answer.json()["ready"]
+
+
+def test_the_root_leads_to_pages_that_load(http: httpx.Client) -> None:
+    answer = http.get("/", follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.url.path == "/docs"
+
+
+def test_the_description_names_every_route_and_its_examples_are_accepted(
+    http: httpx.Client, request_body: dict[str, Any]
+) -> None:
+    document = http.get("/openapi.json").json()
+    assert {
+        "/jobs",
+        "/jobs/{job_id}",
+        "/jobs/{job_id}/events",
+        "/jobs/{job_id}/checkpoints",
+        "/jobs/{job_id}/cancel",
+        "/jobs/{job_id}/pause",
+        "/jobs/{job_id}/resume",
+        "/jobs/{job_id}/attempts/{attempt}/events",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+    } == document["paths"].keys()
+    body = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["examples"].keys() == PRESETS.keys()
+    for example in body["examples"].values():
+        request = example["value"] | {"data": request_body["data"]}
+        answer = http.post("/jobs", json=request)
+        # The shards of these tests are smaller than the paper's network wants.
+        fields = [error["field"] for error in answer.json().get("errors", ())]
+        assert answer.status_code == 201 or fields == ["model.input_size"], answer.text
+
+
+def test_every_reference_of_the_description_resolves(http: httpx.Client) -> None:
+    text = http.get("/openapi.json").text
+    schemas = http.get("/openapi.json").json()["components"]["schemas"]
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert "JobSpec" in names
+    assert names <= schemas.keys()
+
+
+@pytest.mark.parametrize("status", ["404", "422", "503"])
+def test_the_description_shows_problems_as_they_are(http: httpx.Client, status: str) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+    answers = [
+        operation["responses"][status]["content"]
+        for path in paths.values()
+        for operation in path.values()
+        if status in operation["responses"]
+    ]
+    assert answers
+    for content in answers:
+        (schema,) = content.values()
+        assert schema["schema"]["$ref"] in {
+            "#/components/schemas/Problem",
+            "#/components/schemas/Readiness",
+        }

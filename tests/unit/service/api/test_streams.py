@@ -1,0 +1,129 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.control_plane import ControlPlane
+from service.lifecycle import Decision
+from tests.unit.service.conftest import job_in, now, progress, report, wait_until
+from trainer.contract.attempt import Outcome
+from trainer.contract.status import Status
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+def frames(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    """Parse a stream as the HTML standard has it: fields, and an empty line after each event."""
+    frame: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            if frame:
+                yield frame
+            frame = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(":")
+            frame[name] = value.removeprefix(" ")
+
+
+def streamed(http: httpx.Client, job_id: str, **headers: str) -> list[dict[str, str]]:
+    with http.stream("GET", f"/jobs/{job_id}/events", headers=STREAM | headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert answer.headers["Cache-Control"] == "no-cache"
+        return list(frames(answer.iter_lines()))
+
+
+@pytest.fixture(scope="module")
+def ended(plane: ControlPlane) -> str:
+    """Give a job with 604 events, more than a page: 3 statuses, 600 reports, the end."""
+    job_in(plane.store, Status.RUNNING, "ended")
+    report(plane.store, "ended", *(progress(step) for step in range(1, 601)))
+    done = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+    plane.store.apply(plane.store.job("ended"), done, now())
+    return "ended"
+
+
+def test_the_stream_of_an_ended_job_is_all_of_it_in_order_and_ends(
+    http: httpx.Client, ended: str
+) -> None:
+    seen = streamed(http, ended)
+    assert [int(frame["id"]) for frame in seen] == list(range(1, 605))
+    for frame in seen:
+        event = json.loads(frame["data"])
+        assert event["number"] == int(frame["id"])
+        assert event["data"]["kind"] == frame["event"]
+    assert json.loads(seen[0]["data"])["data"]["after"] == "QUEUED"
+    assert json.loads(seen[-1]["data"])["data"]["after"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("last_id", [1, 3, 103, 104, 603, 604, 5000])
+def test_a_stream_goes_on_after_the_last_event_id(
+    http: httpx.Client, ended: str, last_id: int
+) -> None:
+    seen = streamed(http, ended, **{"Last-Event-ID": str(last_id)})
+    assert [int(frame["id"]) for frame in seen] == list(range(last_id + 1, 605))
+
+
+def test_the_same_events_come_as_json_page_by_page(http: httpx.Client, ended: str) -> None:
+    pages: list[list[dict[str, Any]]] = []
+    last_id = 0
+    while not pages or pages[-1]:
+        headers = {"Accept": "application/json", "Last-Event-ID": str(last_id)}
+        answer = http.get(f"/jobs/{ended}/events?limit=400", headers=headers).raise_for_status()
+        pages.append(answer.json()["events"])
+        last_id = pages[-1][-1]["number"] if pages[-1] else last_id
+    assert [len(page) for page in pages] == [400, 204, 0]
+    told = [json.loads(frame["data"]) for frame in streamed(http, ended)]
+    assert [event for page in pages for event in page] == told
+
+
+@pytest.mark.parametrize("last_id", ["-1", "three", "9223372036854775808"])
+def test_a_last_event_id_that_is_none_is_refused(
+    http: httpx.Client, ended: str, last_id: str
+) -> None:
+    answer = http.get(f"/jobs/{ended}/events", headers={"Last-Event-ID": last_id})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "header.last-event-id"
+
+
+def test_a_live_stream_tells_what_happens_and_ends_with_the_job(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RUNNING, "live")
+    with http.stream("GET", "/jobs/live/events", headers=STREAM) as answer:
+        seen = frames(answer.iter_lines())
+        assert [next(seen)["event"] for _ in range(3)] == ["status"] * 3
+        report(plane.store, "live", progress(1))
+        assert next(seen)["event"] == "progress"
+        done = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+        plane.store.apply(plane.store.job("live"), done, now())
+        assert json.loads(next(seen)["data"])["data"]["after"] == "SUCCEEDED"
+        assert list(seen) == []
+
+
+def test_a_silent_stream_says_that_it_lives(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.streams.KEEP_ALIVE_S", 0.0)
+    job_in(plane.store, Status.QUEUED, "silent")
+    with http.stream("GET", "/jobs/silent/events", headers=STREAM) as answer:
+        assert any(line.startswith(":") for line in answer.iter_lines())
+
+
+def test_open_streams_are_counted_until_their_reader_goes(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    def num_streams() -> float:
+        text = http.get("/metrics").text
+        (line,) = [line for line in text.splitlines() if line.startswith("alexnet_event_streams")]
+        return float(line.split()[1])
+
+    job_in(plane.store, Status.QUEUED, "counted")
+    wait_until(lambda: num_streams() == 0)
+    with http.stream("GET", "/jobs/counted/events", headers=STREAM) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert num_streams() == 1
+    wait_until(lambda: num_streams() == 0)
