@@ -51,7 +51,10 @@ class ProgressLine:
                 )
             case events.SamplesSkipped():
                 names = ", ".join(event.samples)
-                self._console.print(f"step {event.step}: skipped {names}: {event.reason}")
+                # Names are other people's: never read as rich's markup.
+                self._console.print(
+                    f"step {event.step}: skipped {names}: {event.reason}", markup=False
+                )
             case _:
                 pass
 

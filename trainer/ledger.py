@@ -99,5 +99,6 @@ def _files(attempt: AttemptDirectory) -> list[tuple[int, Path]]:
 
 def _lines(file: Path) -> list[_Line]:
     # What follows the last newline was cut short when the process died: the step was not done.
-    whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
+    # Bytes, since other characters that end a line in str may stand in a sample's name.
+    whole = file.read_bytes().rpartition(b"\n")[0]
     return [_Line.model_validate_json(line) for line in whole.splitlines()]

@@ -29,7 +29,12 @@ def kept(
 
 
 def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) -> None:
-    """Delete the lineage's other checkpoints. Only the current attempt may call this."""
+    """Delete the lineage's other checkpoints, and what was left half written or half deleted.
+
+    Only the current attempt may call this, and only while it writes no checkpoint.
+    """
+    for leftover in run.path.glob("attempts/*/checkpoints/.step-*"):
+        shutil.rmtree(leftover)
     checkpoints = []
     for folder in list_folders(run):
         try:

@@ -1,0 +1,206 @@
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit.trainer.runs import SPEC, add_attempt, add_checkpoint, manifest_of, tensors_of
+from trainer import checkpoint as module
+from trainer.checkpoint import Checkpointer, load_checkpoint, take_snapshot, write_checkpoint
+from trainer.contract.checkpoint import CheckpointManifest
+from trainer.contract.checkpoint_folder import (
+    CheckpointError,
+    latest_checkpoint,
+    list_folders,
+    measure,
+    verify,
+)
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.errors import StaleAttemptError
+
+FILES = ("model.safetensors", "velocity.safetensors")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+@pytest.fixture
+def attempt(run: RunDirectory) -> AttemptDirectory:
+    return add_attempt(run)
+
+
+def _load(folder: Path, *, spec_sha256: str | None = None) -> tuple[dict[str, torch.Tensor], ...]:
+    weights = {name: torch.zeros_like(tensor) for name, tensor in tensors_of(0).items()}
+    velocity = {name: torch.zeros_like(tensor) for name, tensor in tensors_of(0).items()}
+    load_checkpoint(folder, weights, velocity, spec_sha256=spec_sha256 or SPEC.sha256())
+    return weights, velocity
+
+
+def test_what_is_loaded_is_what_was_written(attempt: AttemptDirectory) -> None:
+    folder = add_checkpoint(attempt, 20, top1=0.75)
+    weights, velocity = _load(folder)
+    assert all(torch.equal(weights[name], tensors_of(20)[name]) for name in weights)
+    assert all(torch.equal(velocity[name], tensors_of(-20)[name]) for name in velocity)
+    assert verify(folder).model_copy(update={"files": {}}) == manifest_of(20, top1=0.75)
+
+
+def test_manifest_holds_size_and_sha256_of_each_file(attempt: AttemptDirectory) -> None:
+    folder = add_checkpoint(attempt, 20)
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    assert sorted(entry.name for entry in folder.iterdir()) == ["checkpoint.json", *FILES]
+    for name in FILES:
+        size_bytes, sha256 = measure(folder / name)
+        assert manifest["files"][name] == {"size_bytes": size_bytes, "sha256": sha256}
+    assert load_file(folder / FILES[0]).keys() == tensors_of(0).keys()
+
+
+def test_a_snapshot_does_not_follow_the_training() -> None:
+    weights = tensors_of(1)
+    snapshot = take_snapshot(manifest_of(1), weights, weights)
+    weights["fc8.bias"].add_(1)
+    assert torch.equal(snapshot.weights["fc8.bias"], tensors_of(1)["fc8.bias"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_is_refused_by_name(attempt: AttemptDirectory, name: str) -> None:
+    folder = add_checkpoint(attempt, 20)
+    content = bytearray((folder / name).read_bytes())
+    content[-3] ^= 0x10
+    (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"step-00000020: {name} does not have the sha256"):
+        _load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_or_missing_file_is_refused_by_name(
+    attempt: AttemptDirectory, name: str
+) -> None:
+    folder = add_checkpoint(attempt, 20)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1])
+    with pytest.raises(CheckpointError, match=f"{name} has {len(content) - 1} bytes"):
+        _load(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read"):
+        _load(folder)
+
+
+def test_an_unknown_version_is_refused(attempt: AttemptDirectory) -> None:
+    folder = add_checkpoint(attempt, 20)
+    manifest = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**manifest, "version": 2}))
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json is not one of ours"):
+        _load(folder)
+
+
+def test_another_jobs_checkpoint_is_refused(attempt: AttemptDirectory) -> None:
+    folder = add_checkpoint(attempt, 20)
+    with pytest.raises(CheckpointError, match="another spec"):
+        _load(folder, spec_sha256="0" * 64)
+
+
+def test_another_networks_tensors_are_refused(attempt: AttemptDirectory) -> None:
+    folder = add_checkpoint(attempt, 20)
+    wrong_shape = {**tensors_of(0), "fc8.bias": torch.zeros(6)}
+    with pytest.raises(CheckpointError, match=r"fc8\.bias is \(5,\), not \(6,\)"):
+        load_checkpoint(folder, wrong_shape, tensors_of(0), spec_sha256=SPEC.sha256())
+    wrong_names = {**tensors_of(0), "conv6.bias": torch.zeros(6)}
+    with pytest.raises(CheckpointError, match=r"does not fit the network: conv6\.bias"):
+        load_checkpoint(folder, wrong_names, tensors_of(0), spec_sha256=SPEC.sha256())
+
+
+class _DiedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("dying", ["save_file", "sync_file", "measure", "write_whole"])
+def test_death_while_writing_leaves_the_last_one_latest(
+    run: RunDirectory,
+    attempt: AttemptDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    dying: str,
+) -> None:
+    whole = add_checkpoint(attempt, 10)
+
+    def die(*_: object) -> None:
+        raise _DiedError
+
+    monkeypatch.setattr(module, dying, die)
+    with pytest.raises(_DiedError):
+        add_checkpoint(attempt, 20)
+    monkeypatch.undo()
+    # Half of it lies there, and is no checkpoint.
+    assert (attempt.checkpoints / ".step-00000020.partial").is_dir()
+    assert list_folders(run) == [whole]
+    assert latest_checkpoint(run).damaged == ()
+    # The next try finds the half in its way and writes over it.
+    later = add_checkpoint(attempt, 20)
+    assert list_folders(run) == [later, whole]
+    assert not list(attempt.checkpoints.glob(".*"))
+
+
+def test_the_fence_may_stop_a_commit(run: RunDirectory, attempt: AttemptDirectory) -> None:
+    def refuse() -> None:
+        raise StaleAttemptError("attempt 1 is no longer current")
+
+    snapshot = take_snapshot(manifest_of(10), tensors_of(1), tensors_of(2))
+    with pytest.raises(StaleAttemptError):
+        write_checkpoint(snapshot, attempt.checkpoint(10), refuse)
+    assert list_folders(run) == []
+
+
+def test_a_damaged_latest_gives_way_to_the_one_before(
+    run: RunDirectory, attempt: AttemptDirectory
+) -> None:
+    whole, damaged = add_checkpoint(attempt, 10), add_checkpoint(attempt, 20)
+    (damaged / FILES[0]).write_bytes(b"")
+    latest = latest_checkpoint(run)
+    assert latest.checkpoint is not None
+    assert latest.checkpoint.folder == whole
+    assert [error.folder for error in latest.damaged] == [damaged]
+
+
+def _checkpointer(
+    attempt: AttemptDirectory,
+    *,
+    check_fence: Callable[[], None] = lambda: None,
+    on_saved: Callable[[Path, CheckpointManifest], None] = lambda *_: None,
+) -> Checkpointer:
+    return Checkpointer(attempt, check_fence=check_fence, on_saved=on_saved)
+
+
+def test_checkpointer_writes_beside_the_training(attempt: AttemptDirectory) -> None:
+    may_commit, saved = threading.Event(), []
+
+    def wait() -> None:
+        assert may_commit.wait(10)
+
+    with _checkpointer(
+        attempt, check_fence=wait, on_saved=lambda folder, _: saved.append(folder)
+    ) as checkpointer:
+        weights = tensors_of(1)
+        checkpointer.save(manifest_of(10), weights, tensors_of(2))
+        weights["fc8.bias"].zero_()
+        checkpointer.raise_if_failed()
+        assert (checkpointer.saved_step, saved) == (10, [])
+        may_commit.set()
+        checkpointer.wait()
+        assert saved == [attempt.checkpoint(10)]
+    assert torch.equal(_load(saved[0])[0]["fc8.bias"], tensors_of(1)["fc8.bias"])
+
+
+def test_checkpointer_raises_in_the_training_what_the_writing_raised(
+    attempt: AttemptDirectory,
+) -> None:
+    def refuse() -> None:
+        raise StaleAttemptError("attempt 1 is no longer current")
+
+    with _checkpointer(attempt, check_fence=refuse) as checkpointer:
+        checkpointer.save(manifest_of(10), tensors_of(1), tensors_of(2))
+        with pytest.raises(StaleAttemptError):
+            checkpointer.save(manifest_of(20), tensors_of(1), tensors_of(2))

@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from data_shards.loader import CorruptSample
+from trainer.contract.events import SamplesSkipped
+from trainer.corruption import CorruptionGuard
+from trainer.errors import BadDataError
+from trainer.replicas import Replicas
+
+
+def _corrupt(*keys: str, shard: str = "train-000001.tar") -> list[CorruptSample]:
+    return [CorruptSample(shard=shard, key=key, reason="not a JPEG") for key in keys]
+
+
+def _guard(limit: int) -> tuple[CorruptionGuard, list[SamplesSkipped]]:
+    told: list[SamplesSkipped] = []
+    return CorruptionGuard(limit, Replicas(torch.device("cpu")), told.append), told
+
+
+def test_skipped_samples_are_named_and_counted() -> None:
+    guard, told = _guard(limit=5)
+    guard.add(3, _corrupt("a", "b"))
+    guard.add(9, _corrupt("c"))
+    assert [(event.step, event.samples, event.total) for event in told] == [
+        (3, ("train-000001.tar:a", "train-000001.tar:b"), 2),
+        (9, ("train-000001.tar:c",), 3),
+    ]
+    assert told[0].reason == "not a JPEG"
+
+
+def test_no_event_names_more_than_twenty() -> None:
+    guard, told = _guard(limit=100)
+    guard.add(0, _corrupt(*map(str, range(30))))
+    assert len(told[0].samples) == 20
+    assert told[0].total == 30
+
+
+def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
+    guard, told = _guard(limit=3)
+    guard.add(0, _corrupt("a", "b", shard="train-000000.tar"))
+    guard.add(1, _corrupt("c"))
+    with pytest.raises(BadDataError) as error:
+        guard.add(2, _corrupt("d", shard="train-000000.tar"))
+    message = str(error.value)
+    assert "4 samples could not be read, more than data.corrupt_sample_limit = 3" in message
+    assert "3, in train-000000.tar" in message
+    assert "train-000000.tar:d: not a JPEG" in message
+    # They are told of before the end.
+    assert told[-1].total == 4

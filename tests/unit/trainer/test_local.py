@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.trainer.runs import add_attempt
+from trainer.__main__ import app
+from trainer.contract.run_directory import RunDirectory
+from trainer.errors import BadSpecError
+from trainer.local import read_preset, read_spec
+
+REQUEST: dict[str, Any] = {"preset": "small", "name": "job"} | {
+    "data": {"train": "t", "validation": "v"}
+}
+
+
+def _file(tmp_path: Path, request: object) -> Path:
+    file = tmp_path / "job.json"
+    file.write_text(request if isinstance(request, str) else json.dumps(request))
+    return file
+
+
+def test_a_preset_is_expanded_and_overridden(tmp_path: Path) -> None:
+    spec = read_spec(_file(tmp_path, {**REQUEST, "model": {"num_classes": 7}}))
+    assert spec.model.num_classes == 7
+    assert spec.model.width == read_preset("small").model.width
+
+
+@pytest.mark.parametrize(
+    ("request_json", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "does not hold a JSON object"),
+        ({**REQUEST, "preset": "huge"}, "there is no preset 'huge'"),
+        ({**REQUEST, "model": {"depth": 3}}, "model.depth: Extra inputs are not permitted"),
+        (
+            {**REQUEST, "optim": {"global_batch_size": 30}},
+            "job.json: optim.global_batch_size: 30 is not divisible by data.num_streams = 8",
+        ),
+    ],
+)
+def test_a_bad_spec_is_named_with_its_field(
+    tmp_path: Path, request_json: object, message: str
+) -> None:
+    with pytest.raises(BadSpecError) as error:
+        read_spec(_file(tmp_path, request_json))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attempts", "message"),
+    [
+        (["--resume"], 0, "holds no run to resume; leave --resume out"),
+        ([], 1, "holds a run already; go on with it by --resume"),
+    ],
+)
+def test_a_run_directory_is_neither_overwritten_nor_invented(
+    tmp_path: Path, arguments: list[str], attempts: int, message: str
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    for _ in range(attempts):
+        add_attempt(run)
+    spec = _file(tmp_path, REQUEST)
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", str(run.path), *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert run.newest_attempt() == attempts
+
+
+def test_both_options_are_needed() -> None:
+    result = CliRunner().invoke(app, ["--spec", "job.json"])
+    assert result.exit_code == 2
+    assert "name both --spec job.json and --run-dir DIR" in result.stderr

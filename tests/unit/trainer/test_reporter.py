@@ -1,0 +1,203 @@
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.trainer.runs import SPEC
+from trainer import reporter as module
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.events import AttemptEvent, EventBatch, EventReply, Finished
+from trainer.contract.status import Desired
+from trainer.reporter import Reporter, post_to
+
+
+def _event(step: int) -> Finished:
+    return Finished(outcome="paused", step=step)
+
+
+def _wait_until(what: str, true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.005)
+
+
+@pytest.fixture(autouse=True)
+def quick_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HEARTBEAT_S", 0.01)
+
+
+class ControlPlane:
+    """Stores events as the real one does: without a gap, each number once."""
+
+    def __init__(self) -> None:
+        self.stored: list[AttemptEvent] = []
+        self.received: list[int] = []
+        self.desired = Desired.RUN
+        self.answer: Callable[[], EventReply | None] | None = None
+
+    def post(self, batch: EventBatch) -> EventReply | None:
+        self.received += [event.number for event in batch.events]
+        if self.answer is not None:
+            return self.answer()
+        for event in batch.events:
+            if event.number == len(self.stored) + 1:
+                self.stored.append(event)
+        return EventReply(stored_through=len(self.stored), desired=self.desired)
+
+
+def _spooled(spool: Path) -> list[AttemptEvent]:
+    return [AttemptEvent.model_validate_json(line) for line in spool.read_text().splitlines()]
+
+
+def test_events_are_numbered_spooled_sent_and_watched(tmp_path: Path) -> None:
+    control_plane, watched = ControlPlane(), []
+    with Reporter(tmp_path / "spool", post=control_plane.post, watch=watched.append) as reporter:
+        for step in range(450):
+            reporter.emit(_event(step))
+    spooled = _spooled(tmp_path / "spool")
+    assert [event.number for event in spooled] == list(range(1, 451))
+    assert control_plane.stored == spooled
+    assert [event.step for event in watched] == list(range(450))
+
+
+def test_an_event_is_in_the_spool_before_anybody_hears_of_it(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    numbers: list[int] = []
+    with Reporter(
+        spool, post=None, watch=lambda _: numbers.append(len(_spooled(spool)))
+    ) as reporter:
+        for step in range(3):
+            reporter.emit(_event(step))
+    assert numbers == [1, 2, 3]
+
+
+def test_numbers_have_no_gap_whoever_emits(tmp_path: Path) -> None:
+    with Reporter(tmp_path / "spool", post=None) as reporter:
+        threads = [
+            threading.Thread(target=lambda: [reporter.emit(_event(0)) for _ in range(50)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    numbers = [event.number for event in _spooled(tmp_path / "spool")]
+    assert numbers == list(range(1, 201))
+
+
+def test_what_failed_is_sent_again_until_it_is_stored(tmp_path: Path) -> None:
+    control_plane, failures = ControlPlane(), iter(range(3))
+
+    def answer() -> EventReply | None:
+        if next(failures, None) is None:
+            control_plane.answer = None
+        raise httpx.ConnectError("refused")
+
+    control_plane.answer = answer
+    with Reporter(tmp_path / "spool", post=control_plane.post) as reporter:
+        reporter.emit(_event(7))
+        _wait_until("the event is stored", lambda: len(control_plane.stored) == 1)
+    assert control_plane.received.count(1) >= 4
+
+
+def test_what_was_received_but_not_stored_is_sent_again(tmp_path: Path) -> None:
+    control_plane = ControlPlane()
+    control_plane.answer = lambda: EventReply(stored_through=0, desired=Desired.RUN)
+    with Reporter(tmp_path / "spool", post=control_plane.post) as reporter:
+        reporter.emit(_event(1))
+        _wait_until("the event was received twice", lambda: control_plane.received.count(1) > 1)
+        control_plane.answer = None
+        _wait_until("the event is stored", lambda: len(control_plane.stored) == 1)
+
+
+def test_training_does_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -> None:
+    hangs = threading.Event()
+
+    def post(_batch: EventBatch) -> EventReply | None:
+        hangs.wait(10)
+        return None
+
+    with Reporter(tmp_path / "spool", post=post, flush_timeout_s=0.05) as reporter:
+        begun = time.monotonic()
+        for step in range(100):
+            reporter.emit(_event(step))
+    assert time.monotonic() - begun < 5
+    hangs.set()
+    assert len(_spooled(tmp_path / "spool")) == 100
+
+
+def test_an_outage_to_the_end_leaves_all_in_the_spool(tmp_path: Path) -> None:
+    def refuse(_batch: EventBatch) -> EventReply | None:
+        raise httpx.ConnectError("refused")
+
+    with Reporter(tmp_path / "spool", post=refuse, flush_timeout_s=0.2) as reporter:
+        reporter.emit(_event(3))
+    assert [event.data for event in _spooled(tmp_path / "spool")] == [_event(3)]
+    assert not reporter.disowned
+
+
+def test_the_reply_carries_what_is_wanted_even_without_events(tmp_path: Path) -> None:
+    control_plane = ControlPlane()
+    with Reporter(tmp_path / "spool", post=control_plane.post) as reporter:
+        assert reporter.desired is Desired.RUN
+        control_plane.desired = Desired.PAUSE
+        _wait_until("the pause arrives", lambda: reporter.desired is Desired.PAUSE)
+
+
+def test_a_disowned_attempt_knows_and_says_no_more(tmp_path: Path) -> None:
+    control_plane = ControlPlane()
+    control_plane.answer = lambda: None
+    with Reporter(tmp_path / "spool", post=control_plane.post) as reporter:
+        reporter.emit(_event(1))
+        _wait_until("it is disowned", lambda: reporter.disowned)
+        received = len(control_plane.received)
+        reporter.emit(_event(2))
+    assert len(control_plane.received) == received
+
+
+def _order() -> AttemptOrder:
+    return AttemptOrder(
+        job_id="job-1",
+        attempt=3,
+        spec=SPEC,
+        accelerator="cpu",
+        resume_from=None,
+        control_plane_url="http://127.0.0.1:9/",
+        token="secret",
+    )
+
+
+def _post(status: int, body: Any) -> tuple[EventReply | None, httpx.Request]:
+    requests: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(status, json=body)
+
+    with httpx.Client(transport=httpx.MockTransport(handle)) as client:
+        return post_to(_order(), client)(EventBatch(events=())), requests[0]
+
+
+def test_a_post_goes_to_the_attempt_with_its_token() -> None:
+    reply, request = _post(200, {"stored_through": 4, "desired": "cancel"})
+    assert reply == EventReply(stored_through=4, desired=Desired.CANCEL)
+    assert str(request.url) == "http://127.0.0.1:9/jobs/job-1/attempts/3/events"
+    assert request.headers["authorization"] == "Bearer secret"
+    assert json.loads(request.content) == {"events": []}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409])
+def test_a_refusal_disowns(status: int) -> None:
+    assert _post(status, {"title": "no"})[0] is None
+
+
+@pytest.mark.parametrize("status", [500, 503, 422])
+def test_any_other_failure_is_to_be_tried_again(status: int) -> None:
+    with pytest.raises(httpx.HTTPStatusError):
+        _post(status, {"title": "later"})
