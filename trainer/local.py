@@ -13,7 +13,12 @@ from data_shards.manifest import ManifestError
 from trainer.attempt_folder import log_to, write_order, write_outcome
 from trainer.console import ProgressLine
 from trainer.contract.attempt import AttemptOrder, Outcome
-from trainer.contract.checkpoint_folder import CheckpointError, latest_checkpoint
+from trainer.contract.checkpoint_folder import (
+    Checkpoint,
+    CheckpointError,
+    Latest,
+    latest_checkpoint,
+)
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec, SpecError
@@ -65,7 +70,10 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
     Raises RunExistsError; KeyboardInterrupt ends it cleanly between two checkpoints.
     """
     run = RunDirectory(run_dir.absolute())
-    order = _next_order(spec, run, resume=resume)
+    latest = _latest(run, resume=resume)
+    for refused in latest.damaged:
+        console.print(f"refused: {refused}", markup=False, soft_wrap=True)
+    order = _next_order(spec, run, latest.checkpoint)
     attempt = run.attempt(order.attempt)
     write_order(attempt, order)
     log_to(attempt, console=False)
@@ -85,7 +93,7 @@ def _run(order: AttemptOrder, attempt: AttemptDirectory, line: ProgressLine) -> 
         return failure(error)
 
 
-def _next_order(spec: JobSpec, run: RunDirectory, *, resume: bool) -> AttemptOrder:
+def _latest(run: RunDirectory, *, resume: bool) -> Latest:
     newest = run.newest_attempt()
     if newest and not resume:
         raise RunExistsError(
@@ -93,13 +101,16 @@ def _next_order(spec: JobSpec, run: RunDirectory, *, resume: bool) -> AttemptOrd
         )
     if resume and not newest:
         raise RunExistsError(f"{run.path} holds no run to resume; leave --resume out")
-    latest = latest_checkpoint(run).checkpoint
+    return latest_checkpoint(run)
+
+
+def _next_order(spec: JobSpec, run: RunDirectory, latest: Checkpoint | None) -> AttemptOrder:
     accelerator = spec.scale.accelerator
     if accelerator == "auto":
         accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     return AttemptOrder(
         job_id=run.path.name,
-        attempt=newest + 1,
+        attempt=run.newest_attempt() + 1,
         # One process is one replica; the weights do not depend on how many there are.
         spec=spec.model_copy(update={"scale": spec.scale.model_copy(update={"replicas": 1})}),
         accelerator=accelerator,

@@ -1,0 +1,76 @@
+"""A small set of shards that `python -m trainer` learns from, and runs of it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.product import draw_images, pack
+from trainer.contract.checkpoint_folder import latest_checkpoint
+from trainer.contract.run_directory import RunDirectory
+
+# Prime, so that no batch, stream or shard divides it.
+NUM_TRAINING_IMAGES = 401
+NUM_VALIDATION_IMAGES = 53
+EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Shards:
+    train: Path
+    validation: Path
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    root = tmp_path_factory.mktemp("shards")
+    train = draw_images(root / "images-train", num_images=NUM_TRAINING_IMAGES, seed=1)
+    validation = draw_images(root / "images-validation", num_images=NUM_VALIDATION_IMAGES, seed=2)
+    return Shards(
+        train=pack(train, root / "train", split="train"),
+        validation=pack(validation, root / "validation", split="validation"),
+    )
+
+
+def write_job(folder: Path, shards: Shards, **over: Any) -> Path:
+    """Write job.json: the `small` preset at an eighth of the width, 104 steps, dropout on."""
+    request = {
+        "preset": "small",
+        "name": "integration",
+        "seed": 7,
+        "data": {"train": str(shards.train), "validation": str(shards.validation)},
+        "model": {"width": 0.125},
+        "optim": {"global_batch_size": 16, "epochs": EPOCHS},
+        "scale": {"cpus_per_replica": 1},
+        "checkpoint": {"interval_steps": 10},
+    }
+    file = folder / "job.json"
+    file.write_text(json.dumps({**request, **over}))
+    return file
+
+
+def command(job: Path, run_dir: Path, *arguments: str) -> list[str]:
+    """Return the command line that trains."""
+    return [
+        *(sys.executable, "-m", "trainer", "--spec", str(job), "--run-dir", str(run_dir)),
+        *arguments,
+    ]
+
+
+def train(job: Path, run_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Train to the end."""
+    return subprocess.run(
+        command(job, run_dir, *arguments), capture_output=True, text=True, check=False, timeout=540
+    )
+
+
+def final_weights(run_dir: Path) -> str:
+    """Return the sha256 of the latest checkpoint's weights, every byte of it verified."""
+    latest = latest_checkpoint(RunDirectory(run_dir))
+    assert latest.checkpoint is not None
+    assert latest.damaged == ()
+    return latest.checkpoint.manifest.files["model.safetensors"].sha256
