@@ -17,7 +17,7 @@ def _losses(
     job_id = control_plane.submit(
         **shards.spec(
             seed=11,
-            # At the preset's rate the last bit of a sum grows to 1 % of the loss within 30 steps, in
+            # At the preset's rate the last bit of a sum grows to 1 % of the loss in 30 steps, in
             # one replica too. At this one it stays below 1e-4; a rate twice as high shows as 1e-2.
             optim={"global_batch_size": 32, "learning_rate": 2e-5, "max_steps": NUM_STEPS},
             scale={"replicas": replicas, "cpus_per_replica": 1, "accelerator": "cpu"},
