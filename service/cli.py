@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 console = Console()
 errors = Console(stderr=True)
@@ -77,7 +78,7 @@ def ls(
     """List jobs, the newest first."""
     with Client(url) as client:
         page = client.list(status=status, limit=limit)
-    _show(page, as_json, lambda: console.print(job_table(page.jobs)))
+    _show(page, as_json, lambda: console.print(job_table(page.jobs) if page.jobs else "no jobs"))
 
 
 @app.command()
@@ -90,7 +91,11 @@ def show(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None
 
 @app.command()
 def watch(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Follow a job until it ends; exits with 0 SUCCEEDED, 1 FAILED, 3 CANCELLED."""
+    """Follow a job until it ends.
+
+    Exits with 0 SUCCEEDED, 1 FAILED, 3 CANCELLED; 2 if the request is wrong, 4 if no service
+    answers.
+    """
     with Client(url) as client:
         _watch(client, job_id, as_json=as_json)
 
@@ -204,9 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments)
     except UserError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except ValidationError as error:
-        _fail("\n".join(_setting_message(details) for details in error.errors()))
+        # Settings that follow from a wrong one are wrong with it; only the first is to mend.
+        wrong = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+        _fail("\n".join(_setting_message(one) for one in wrong), UserError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -217,6 +224,7 @@ def _setting_message(details: Any) -> str:
     return f"ALEXNET_{field}: {message}" if field else message
 
 
-def _fail(message: str) -> None:
-    errors.print(message, style="red", markup=False, highlight=False)
-    sys.exit(1)
+def _fail(message: str, exit_code: int) -> None:
+    # Not wrapped: a line that is searched or copied is one line.
+    errors.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(exit_code)

@@ -29,6 +29,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 class ServiceUnreachableError(UserError):
     """The service does not answer."""
 
+    exit_code = 4
+
 
 class ProblemError(UserError):
     """The service refused; `problem` is its own account."""
@@ -44,7 +46,10 @@ class Client:
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT)
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT)
+        except httpx.InvalidURL as error:
+            raise self._unusable(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +107,7 @@ class Client:
 
     def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """Yield events as they happen until the job has ended, across short outages."""
+        self.get(job_id)  # What is wrong from the start is told at once.
         last_id, answered_at = after, time.monotonic()
         while True:
             try:
@@ -111,7 +117,7 @@ class Client:
                     if isinstance(event.data, StatusChanged) and event.data.after in TERMINAL:
                         return
                 # The service is going down, or nothing is left to tell.
-                if self.get(job_id).is_terminal:
+                if self.get(job_id).is_terminal and not self.events(job_id, after=last_id):
                     return
             except ServiceUnreachableError:
                 if time.monotonic() - answered_at > RECONNECT_FOR_S:
@@ -132,7 +138,7 @@ class Client:
                     raise _problem(answer)
                 for line in answer.iter_lines():
                     if line.startswith("data:"):
-                        yield Event.model_validate_json(line.removeprefix("data:"))
+                        yield self._read(Event, line.removeprefix("data:"))
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
@@ -140,7 +146,13 @@ class Client:
         response = self._request(method, path, **options)
         if response.is_error:
             raise _problem(response)
-        return answer.model_validate_json(response.content)
+        return self._read(answer, response.content)
+
+    def _read(self, answer: type[Answer], text: str | bytes) -> Answer:
+        try:
+            return answer.model_validate_json(text)
+        except ValidationError as error:
+            raise self._unusable("what it answers is not the answer of this service") from error
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -148,7 +160,13 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         except (httpx.InvalidURL, httpx.HTTPError) as error:
-            raise ServiceUnreachableError(f"{self.url} is no usable address: {error}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, why: object) -> ServiceUnreachableError:
+        return ServiceUnreachableError(
+            f"{self.url!r} is not the address of a service ({why}); name one with --url or "
+            f"ALEXNET_URL, such as {DEFAULT_URL}"
+        )
 
     def _unreachable(self, error: httpx.TransportError) -> ServiceUnreachableError:
         return ServiceUnreachableError(

@@ -1,8 +1,10 @@
 """The control plane's own thread: wait for leadership, then keep Ray and reconcile."""
 
 import logging
+import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -10,7 +12,7 @@ from service.leadership import Leadership
 from service.local_ray import LocalRay, LocalRayError
 from service.ray_jobs import RayJobs, RayUnreachableError
 from service.reconciler import Reconciler
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -40,9 +42,9 @@ class ControlPlane:
     """One process of the service. `start` it once, `stop` it once."""
 
     def __init__(self, settings: Settings, *, token: str | None) -> None:
-        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings.store_path.parent.mkdir(parents=True, exist_ok=True)
-        settings.run_root.mkdir(parents=True, exist_ok=True)
+        _make_folder("STATE_DIR", settings.state_dir, mode=0o700)
+        _make_folder("STORE_URL", settings.store_path.parent)
+        _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
         self.store = Store(settings.store_path)
         self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
@@ -134,7 +136,11 @@ class ControlPlane:
                 # Without the store there is nothing to lead; it is tried again.
                 logger.exception("the store cannot be opened")
         while not self._stopping.is_set():
-            self._tick()
+            try:
+                self._tick()
+            except Exception:
+                # A loop that died would leave jobs as they are for ever, and nobody told.
+                logger.exception("the reconciler failed; it goes on")
             self._wake.wait(TICK_S)
             self._wake.clear()
 
@@ -160,3 +166,16 @@ class ControlPlane:
         if trouble != self._ray_trouble:
             logger.log(logging.WARNING if trouble else logging.INFO, "Ray: %s", trouble or "ready")
         self._ray_trouble = trouble
+
+
+def _make_folder(setting: str, folder: Path, *, mode: int = 0o777) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+        usable = os.access(folder, os.W_OK | os.X_OK)
+        problem = "it may not be written to"
+    except OSError as error:
+        usable, problem = False, str(error)
+    if not usable:
+        raise SettingsError(
+            f"ALEXNET_{setting}: {folder} cannot be used ({problem}); name another folder"
+        )

@@ -1,8 +1,9 @@
-"""A job in the terminal, live: one bar with epoch, loss, top-1, images/s and time left."""
+"""A job in the terminal, live: a bar, and epoch, loss, top-1, images/s and time left."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
@@ -17,23 +18,31 @@ def follow(client: Client, job_id: str, console: Console) -> JobDetail:
 
     What happened before is taken in first, so that one can join late or again.
     """
+    global_batch_size = client.get(job_id).spec.optim.global_batch_size
     with _bar(console) as bar:
         task = bar.add_task(job_id, total=None, doing="", figures="")
-        view = _View(bar, task, client.get(job_id).spec.optim.global_batch_size)
+        view = _View(bar, task, global_batch_size)
         for event in client.follow(job_id):
             view.take(event)
     return client.get(job_id)
 
 
+class _Bar(Progress):
+    """A bar with the figures on a line below, so that both fit into 80 columns."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Give the two lines."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["figures"])
+
+
 def _bar(console: Console) -> Progress:
-    return Progress(
+    return _Bar(
         TextColumn("{task.fields[doing]}", style="bold"),
-        BarColumn(bar_width=30),
+        BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[figures]}"),
         console=console,
-        # Several bars of one terminal width each would scroll: it is cut instead.
-        expand=False,
     )
 
 
@@ -72,7 +81,7 @@ class _View:
         self._bar.update(self._task, doing=change.after)
         line = Text(f"{change.after:<10}", style="bold")
         if change.message:
-            line.append(f" {_last_line(change.message)}", style="not bold")
+            line.append(f" {last_line(change.message)}", style="not bold")
         self._bar.console.print(line)
 
     def _figures(self) -> str:
@@ -87,8 +96,8 @@ class _View:
         return "  ".join(parts)
 
 
-def _last_line(message: str) -> str:
-    # A crash's message is the end of a log; its last line says what happened.
+def last_line(message: str) -> str:
+    """Return what a message comes to: of a crash it is the end of a log, whose last line says."""
     return message.strip().splitlines()[-1] if message.strip() else ""
 
 

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -44,6 +51,7 @@ def exposition(store: Store) -> bytes:
     """Return everything in Prometheus's text format."""
     stored = CollectorRegistry()
     stored.register(_StoreCollector(store.read(statistics)))
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
     return generate_latest(registry) + generate_latest(stored)
 
 
@@ -59,17 +67,28 @@ class MetricsMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        answered = False
+
+        def count(status: int) -> None:
+            nonlocal answered
+            answered = True
+            handler = getattr(scope.get("route"), "path", "none")
+            http_requests.labels(scope["method"], handler, status).inc()
+            seconds = time.perf_counter() - started
+            http_request_duration.labels(scope["method"], handler).observe(seconds)
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
-                handler = getattr(scope.get("route"), "path", "none")
-                http_requests.labels(scope["method"], handler, message["status"]).inc()
-                http_request_duration.labels(scope["method"], handler).observe(
-                    time.perf_counter() - started
-                )
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive, note)
+        try:
+            await self._app(scope, receive, note)
+        except Exception:
+            # What nobody caught is answered outside of every middleware.
+            if not answered:
+                count(500)
+            raise
 
 
 class _StoreCollector(Collector):

@@ -57,7 +57,10 @@ class RayJobs:
 
     def version(self) -> str:
         """Return the release that runs there."""
-        return str(_object(self._ask("GET", "/api/version"))["ray_version"])
+        release = _object(self._ask("GET", "/api/version")).get("ray_version")
+        if not isinstance(release, str):
+            raise RayUnreachableError(f"what answers at {self.url} is no Ray")
+        return release
 
     def submit(self, submission_id: str, command: Sequence[str]) -> None:
         """Start a driver, unless a submission of that id exists already."""

@@ -177,9 +177,18 @@ class Reconciler:
         )
         for job in waiting:
             if job.id in admission.admitted:
-                self._begin(job, accelerators[job.id], ray, now)
+                self._try_to_begin(job, accelerators[job.id], ray, now)
             elif job.status is Status.QUEUED and job.message != admission.waiting[job.id]:
                 self._store.note_wait(job.id, admission.waiting[job.id])
+
+    def _try_to_begin(self, job: JobRecord, accelerator: str, ray: Ray, now: datetime) -> None:
+        try:
+            self._begin(job, accelerator, ray, now)
+        except RayUnreachableError:
+            raise
+        except Exception:
+            # As in `tick`: the others are not to wait for this one.
+            logger.exception("job %s could not be started", job.id)
 
     def _begin(self, job: JobRecord, accelerator: str, ray: Ray, now: datetime) -> None:
         run = RunDirectory(self._run_root / job.id)

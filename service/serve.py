@@ -11,6 +11,7 @@ from types import FrameType
 
 import uvicorn
 from rich.console import Console
+from sqlalchemy.exc import DatabaseError
 
 from service.app import create_app
 from service.control_plane import ControlPlane
@@ -31,22 +32,35 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
     # Of the requests to Ray, several a second, only the failed ones are worth a line.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    listener = _listen(settings)
-    plane = ControlPlane(settings, token=_ray_token())
-    server = _Server(plane)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Replaced by the server's own while it runs; a second Ctrl-C while Ray is being stopped
-        # must not leave Ray behind.
-        signal.signal(number, _ignore)
+    with _listen(settings) as listener:
+        plane = ControlPlane(settings, token=_ray_token())
+        server = _Server(plane)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Replaced by the server's own while it runs; a second Ctrl-C while Ray is being
+            # stopped must not leave Ray behind.
+            signal.signal(number, _ignore)
+        try:
+            _start(plane)
+            console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
+            if until_stdin_closes:
+                watcher = threading.Thread(
+                    target=_exit_at_end_of_stdin, args=(server,), daemon=True
+                )
+                watcher.start()
+            server.run(sockets=[listener])
+        finally:
+            console.print("stopping")
+            plane.stop()
+
+
+def _start(plane: ControlPlane) -> None:
     try:
         plane.start()
-        console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
-        if until_stdin_closes:
-            threading.Thread(target=_exit_at_end_of_stdin, args=(server,), daemon=True).start()
-        server.run(sockets=[listener])
-    finally:
-        console.print("stopping")
-        plane.stop()
+    except DatabaseError as error:
+        raise SettingsError(
+            f"ALEXNET_STORE_URL: {plane.settings.store_path} cannot be used as the store "
+            f"({error.orig}); name another, or put back a copy"
+        ) from error
 
 
 class _Server(uvicorn.Server):

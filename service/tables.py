@@ -1,11 +1,12 @@
 """Jobs and checkpoints as tables for the terminal."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from service.follow import time_left
+from service.follow import last_line, time_left
 from service.views import Checkpoint, Job, JobDetail
 from trainer.contract.status import Status
 
@@ -17,23 +18,26 @@ _STYLES = {
 }
 
 
-def job_table(jobs: tuple[Job, ...]) -> Table:
-    """One line a job."""
+def job_table(jobs: tuple[Job, ...]) -> Group:
+    """One row a job, and below them why some wait, retry or failed."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("JOB", "NAME", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE", "MESSAGE"):
-        table.add_column(heading, no_wrap=heading != "MESSAGE", overflow="fold")
+    for heading in ("JOB", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("NAME", overflow="fold")
+    notes = []
     for job in jobs:
         table.add_row(
             job.id,
-            Text(job.name),
             _status(job.status),
             "" if job.progress is None else f"{job.progress.epoch:.2f}",
             "" if job.progress is None else f"{job.progress.loss:.3f}",
             "" if job.evaluation is None else f"{job.evaluation.top1:.1%}",
             _age(job.created_at),
-            Text(_first_line(job.message)),
+            Text(job.name),
         )
-    return table
+        if job.message:
+            notes.append(Text(f"{job.id}: {last_line(job.message)}", style="dim"))
+    return Group(table, *notes)
 
 
 def detail_table(job: JobDetail) -> Table:
@@ -68,17 +72,18 @@ def detail_table(job: JobDetail) -> Table:
 
 
 def checkpoint_table(checkpoints: tuple[Checkpoint, ...]) -> Table:
-    """One line a checkpoint."""
+    """One row a checkpoint."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("STEP", "EPOCH", "TOP-1", "SIZE", "SAVED", "PATH"):
-        table.add_column(heading, no_wrap=heading != "PATH", overflow="fold")
+    for heading in ("STEP", "EPOCH", "TOP-1", "MB", "AGE"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("PATH", overflow="fold")
     for one in checkpoints:
         table.add_row(
             str(one.step),
             f"{one.epoch:.2f}",
             "" if one.top1 is None else f"{one.top1:.1%}",
-            f"{one.size_bytes / 1e6:,.1f} MB",
-            f"{one.saved_at:%Y-%m-%d %H:%M:%S}",
+            f"{one.size_bytes / 1e6:,.1f}",
+            _age(one.saved_at),
             Text(one.path),
         )
     return table
@@ -89,8 +94,9 @@ def _status(status: Status) -> Text:
 
 
 def _age(since: datetime) -> str:
-    return str(timedelta(seconds=max(round((datetime.now(UTC) - since).total_seconds()), 0)))
-
-
-def _first_line(message: str | None) -> str:
-    return message.splitlines()[0] if message else ""
+    """Return the time since then in its two largest units, such as 3h 05m."""
+    seconds = max(round((datetime.now(UTC) - since).total_seconds()), 0)
+    for size, unit, below, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit} {seconds % size // below:02d}{small}"
+    return f"{seconds // 60}m" if seconds >= 60 else f"{seconds}s"

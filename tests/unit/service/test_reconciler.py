@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.events import StatusChanged
-from service.lifecycle import CANCEL_GRACE, RayState
+from service.lifecycle import CANCEL_GRACE, Decision, RayState
 from service.placement import Node
 from service.ray_jobs import RayJob, RayUnreachableError
 from service.reconciler import Reconciler, sha256_of_token
@@ -410,3 +410,18 @@ def test_trouble_with_one_job_does_not_hold_up_another(
     world.tick()
     assert world.status("b") is Status.STARTING
     assert "job a could not be advanced" in caplog.text
+
+
+def test_a_job_that_cannot_be_started_does_not_hold_up_the_next(world: World) -> None:
+    world.submit("a")
+    world.submit("b")
+    # An attempt's folder without an order that can be read: what it resumes from is unknown.
+    world.folder(1).path.mkdir(parents=True)
+    world.folder(1).order.write_text("{")
+    first = NewAttempt(number=1, accelerator="cpu", resume_from=None)
+    job = world.store.begin_attempt(world.store.job("a"), first, world.now)
+    crash = Outcome(outcome="failed", reason=Reason.CRASHED)
+    world.store.apply(job, Decision(status=Status.RETRYING, ended=crash), world.now)
+    world.tick()
+    assert world.status("a") is Status.RETRYING
+    assert world.status("b") is Status.STARTING

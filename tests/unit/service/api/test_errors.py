@@ -228,12 +228,12 @@ def test_a_store_that_is_locked_for_too_long_is_a_503(
 
 
 def test_the_unforeseen_is_a_500_without_its_inside(
-    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_job_id: str) -> None:
         raise RuntimeError("the inside")
 
     monkeypatch.setattr(plane.store, "job", fail)
-    answer = http.get("/jobs/any")
+    answer = httpx.get(f"{plane.settings.advertised_url}/jobs/any")
     problem_of(answer, 500)
     assert "the inside" not in answer.text

@@ -1,0 +1,158 @@
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.client import Client, ProblemError, ServiceUnreachableError
+from service.control_plane import ControlPlane
+from service.lifecycle import Decision
+from tests.unit.service.conftest import free_port, job_in, now, progress, report, serving
+from tests.unit.service.stub_server import Answer, StubServer
+from trainer.contract.attempt import Outcome
+from trainer.contract.status import Desired, Status
+
+
+@pytest.fixture
+def client(plane: ControlPlane) -> Iterator[Client]:
+    with Client(plane.settings.advertised_url + "/") as client:
+        yield client
+
+
+def end(plane: ControlPlane, job_id: str) -> None:
+    done = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+    plane.store.apply(plane.store.job(job_id), done, now())
+
+
+def test_a_job_is_submitted_listed_shown_and_asked(
+    client: Client, request_body: dict[str, Any]
+) -> None:
+    job = client.submit(request_body)
+    assert job.status is Status.QUEUED
+    assert not job.is_terminal
+    assert job.id in {one.id for one in client.list(status=Status.QUEUED).jobs}
+    assert client.get(job.id).attempts == ()
+    assert client.pause(job.id).desired is Desired.PAUSE
+    assert client.resume(job.id).desired is Desired.RUN
+    assert client.cancel(job.id).desired is Desired.CANCEL
+    assert client.checkpoints(job.id) == ()
+    (event,) = client.events(job.id)
+    assert event.number == 1
+    assert client.events(job.id, after=1) == ()
+    assert not client.ready()
+
+
+def test_pages_follow_the_cursor(client: Client, plane: ControlPlane) -> None:
+    for number in range(3):
+        job_in(plane.store, Status.FAILED, f"cursor{number}")
+    first = client.list(status=Status.FAILED, limit=2)
+    rest = client.list(status=Status.FAILED, limit=2, cursor=first.next_cursor)
+    assert [job.id for job in first.jobs + rest.jobs] == ["cursor2", "cursor1", "cursor0"]
+
+
+def test_a_refusal_is_told_with_every_field(client: Client, request_body: dict[str, Any]) -> None:
+    request_body |= {"priority": 1000, "colour": "red"}
+    with pytest.raises(ProblemError) as refused:
+        client.submit(request_body)
+    assert refused.value.problem.status == 422
+    assert str(refused.value).splitlines() == [
+        "the job cannot be accepted; nothing was stored",
+        "  priority: Input should be less than or equal to 100",
+        "  colour: there is no such field; remove it",
+    ]
+
+
+@pytest.mark.parametrize("job_id", ["unknown", "../metrics", "", "a b", "a?b"])
+def test_an_id_is_never_a_path(client: Client, job_id: str) -> None:
+    for ask in (client.get, client.cancel, client.checkpoints, client.events):
+        with pytest.raises(ProblemError) as refused:
+            ask(job_id)
+        assert refused.value.problem.status == 404
+
+
+def test_following_a_job_gives_every_event_once_until_its_end(
+    client: Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RUNNING, "followed")
+    events = client.follow("followed")
+    assert [next(events).number for _ in range(3)] == [1, 2, 3]
+    report(plane.store, "followed", progress(1))
+    assert next(events).data == progress(1)
+    end(plane, "followed")
+    assert [event.number for event in events] == [5]
+    assert [event.number for event in client.follow("followed", after=4)] == [5]
+    assert list(client.follow("followed", after=5)) == []
+
+
+def test_a_stream_that_breaks_is_taken_up_where_it_broke(plane: ControlPlane) -> None:
+    job_in(plane.store, Status.RUNNING, "broken")
+    settings = plane.settings.model_copy(update={"port": free_port()})
+    first = ControlPlane(settings, token=None)
+    with Client(
+        settings.advertised_url.replace(str(plane.settings.port), str(settings.port))
+    ) as it:
+        events = it.follow("broken")
+        with serving(first):
+            assert [next(events).number for _ in range(3)] == [1, 2, 3]
+        first.stop()
+        report(plane.store, "broken", progress(1))
+        end(plane, "broken")
+        second = ControlPlane(settings, token=None)
+        with serving(second):
+            assert [event.number for event in events] == [4, 5]
+        second.stop()
+
+
+def test_a_service_that_is_not_there_is_told_at_once() -> None:
+    told = pytest.raises(ServiceUnreachableError, match="alexnet serve")
+    with Client(f"http://127.0.0.1:{free_port()}") as client, told:
+        next(client.follow("any"))
+
+
+def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client.RECONNECT_FOR_S", 0.6)
+    job_in(plane.store, Status.RUNNING, "outage")
+    standby = ControlPlane(plane.settings.model_copy(update={"port": free_port()}), token=None)
+    with serving(standby) as url:
+        client = Client(url)
+        events = client.follow("outage")
+        assert next(events).number == 1
+    standby.stop()
+    with client, pytest.raises(ServiceUnreachableError, match="alexnet serve"):
+        list(events)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://[", "http://host:port", ""]
+)
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(ServiceUnreachableError, match="--url"), Client(url) as client:
+        client.list()
+
+
+def test_an_answer_that_is_not_ours_is_told() -> None:
+    wrong = [
+        Answer(502, b"<html>Bad Gateway</html>"),
+        Answer(200, b"<html>Welcome</html>"),
+        Answer(200, b'{"jobs": 5}'),
+        Answer(404, b"\xff"),
+    ]
+    with StubServer(lambda _: wrong.pop(0)) as stub, Client(stub.url) as client:
+        for told in ("502", "not the answer of this service", "not the answer", "404"):
+            with pytest.raises((ProblemError, ServiceUnreachableError), match=told):
+                client.list()
+
+
+def test_a_service_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client.TIMEOUT", httpx.Timeout(0.2))
+    release = threading.Event()
+
+    def hang(_request: Any) -> Answer:
+        release.wait(10)
+        return Answer(200, b"{}")
+
+    with StubServer(hang) as stub, Client(stub.url) as client:
+        with pytest.raises(ServiceUnreachableError, match="timed out"):
+            client.get("any")
+        release.set()

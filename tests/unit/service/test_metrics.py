@@ -1,0 +1,206 @@
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from service.control_plane import ControlPlane
+from service.lifecycle import Decision
+from service.metrics import exposition
+from service.store.store import NewAttempt, Store
+from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.events import CheckpointSaved, Evaluated
+from trainer.contract.status import TERMINAL, Status
+
+SAVED = CheckpointSaved(
+    step=20, epoch=2.0, path="p", size_bytes=4321, weights_sha256="0" * 64, top1=None
+)
+EVALUATED = Evaluated(step=20, epoch=2.0, num_samples=10, loss=1.0, top1=0.75, top5=0.9)
+OF_A_JOB = {
+    "alexnet_train_epoch": 2.5,
+    "alexnet_train_step": 25,
+    "alexnet_train_planned_steps": 100,
+    "alexnet_train_loss": 1.5,
+    "alexnet_train_learning_rate": 0.01,
+    "alexnet_train_images_per_second": 100,
+    "alexnet_checkpoint_size_bytes": 4321,
+}
+
+
+def families(exposed: str) -> dict[str, Metric]:
+    found = {family.name: family for family in text_string_to_metric_families(exposed)}
+    # One family a name: Prometheus refuses a page that has a name twice.
+    assert len(found) == exposed.count("# TYPE ")
+    return found
+
+
+def scrape(store: Store) -> dict[str, Metric]:
+    return families(exposition(store).decode())
+
+
+def samples_of(found: dict[str, Metric], job_id: str) -> dict[str, float]:
+    return {
+        sample.name + sample.labels.get("k", ""): sample.value
+        for family in found.values()
+        for sample in family.samples
+        if sample.labels.get("job_id") == job_id
+    }
+
+
+def values(family: Metric, label: str) -> dict[str, float]:
+    return {sample.labels[label]: sample.value for sample in family.samples}
+
+
+def trained(store: Store, job_id: str) -> None:
+    job_in(store, Status.RUNNING, job_id)
+    report(store, job_id, progress(20), EVALUATED, SAVED, progress(25))
+
+
+def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> None:
+    http.get("/jobs")
+    answer = http.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    found = families(answer.text)
+    # The parser takes the _total of a counter off.
+    assert {name: family.type for name, family in found.items()} == {
+        "http_requests": "counter",
+        "http_request_duration_seconds": "histogram",
+        "alexnet_event_streams": "gauge",
+        "alexnet_build_info": "gauge",
+        "alexnet_jobs": "gauge",
+        "alexnet_jobs_submitted": "counter",
+        "alexnet_jobs_finished": "counter",
+        "alexnet_job_queue_seconds": "histogram",
+        "alexnet_job_run_seconds": "histogram",
+        "alexnet_job_restarts": "counter",
+        "alexnet_eval_error_ratio": "gauge",
+        "alexnet_checkpoint_last_success_timestamp_seconds": "gauge",
+        **dict.fromkeys(OF_A_JOB, "gauge"),
+    }
+    (build,) = found["alexnet_build_info"].samples
+    assert build.labels.keys() == {"version"}
+
+
+def test_a_live_job_has_its_latest_figures(store: Store) -> None:
+    before = datetime.now(UTC).timestamp()
+    trained(store, "live")
+    seen = samples_of(scrape(store), "live")
+    saved_at = seen.pop("alexnet_checkpoint_last_success_timestamp_seconds")
+    assert before <= saved_at <= datetime.now(UTC).timestamp()
+    assert seen == OF_A_JOB | {
+        "alexnet_eval_error_ratio1": pytest.approx(0.25),
+        "alexnet_eval_error_ratio5": pytest.approx(0.1),
+    }
+
+
+@pytest.mark.parametrize("ended", sorted(TERMINAL))
+def test_series_of_a_job_go_with_its_end(store: Store, ended: Status) -> None:
+    trained(store, "short")
+    assert samples_of(scrape(store), "short")
+    job = store.job("short")
+    if ended is Status.CANCELLED:
+        store.apply(job, Decision(status=Status.CANCELLING), datetime.now(UTC))
+        job = store.job("short")
+    store.apply(job, Decision(status=ended), datetime.now(UTC))
+    found = scrape(store)
+    assert samples_of(found, "short") == {}
+    assert values(found["alexnet_jobs_finished"], "outcome") == {
+        status: float(status is ended) for status in TERMINAL
+    }
+
+
+def test_jobs_are_counted_under_every_status(store: Store) -> None:
+    for status in Status:
+        job_in(store, status, f"of{status}")
+    job_in(store, Status.PAUSED, "another")
+    found = scrape(store)
+    expected = dict.fromkeys(Status, 1.0) | {Status.PAUSED: 2.0}
+    assert values(found["alexnet_jobs"], "status") == expected
+    (submitted,) = found["alexnet_jobs_submitted"].samples
+    assert (submitted.name, submitted.value) == ("alexnet_jobs_submitted_total", 11)
+
+
+def test_a_restart_is_counted_by_why_once_the_next_attempt_has_begun(store: Store) -> None:
+    at = datetime.now(UTC)
+    job_in(store, Status.RETRYING, "again")
+    assert scrape(store)["alexnet_job_restarts"].samples == []
+    second = NewAttempt(number=2, accelerator="cpu", resume_from=None)
+    job = store.begin_attempt(store.job("again"), second, at)
+    lost = Outcome(outcome="failed", reason=Reason.LOST)
+    store.apply(job, Decision(status=Status.RETRYING, ended=lost, reason=Reason.LOST), at)
+    third = NewAttempt(number=3, accelerator="cpu", resume_from=None)
+    store.begin_attempt(store.job("again"), third, at)
+    restarts = scrape(store)["alexnet_job_restarts"]
+    assert values(restarts, "reason") == {"crashed": 1, "lost": 1}
+
+
+def test_waits_and_runs_are_histograms_in_seconds(store: Store) -> None:
+    accepted = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, (wait_s, run_s) in enumerate(((0.5, 10), (59, 70), (61, 1e6))):
+        job_id = f"timed{number}"
+        started = accepted + timedelta(seconds=wait_s)
+        job = store.submit(job_id, make_spec(), accepted)
+        job = store.begin_attempt(job, FIRST_ATTEMPT, started)
+        ended = started + timedelta(seconds=run_s)
+        store.apply(job, Decision(status=Status.FAILED), ended)
+    found = scrape(store)
+    waits = found["alexnet_job_queue_seconds"].samples
+    assert _cumulative(waits, {}) == {1: 1, 5: 1, 15: 1, 60: 2, 300: 3, "inf": 3}
+    assert [s.value for s in waits if s.name.endswith("_sum")] == [pytest.approx(120.5)]
+    runs = found["alexnet_job_run_seconds"].samples
+    counted = _cumulative(runs, {"outcome": "FAILED"})
+    assert counted == {1: 0, 5: 0, 15: 1, 60: 1, 300: 2, "inf": 3}
+    assert _cumulative(runs, {"outcome": "SUCCEEDED"}) == dict.fromkeys(counted, 0)
+
+
+def _cumulative(samples: list[Sample], labels: dict[str, str]) -> dict[float | str, float]:
+    buckets = {
+        float(sample.labels["le"]): sample.value
+        for sample in samples
+        if sample.name.endswith("_bucket") and labels.items() <= sample.labels.items()
+    }
+    return {edge: buckets[edge] for edge in (1, 5, 15, 60, 300)} | {"inf": buckets[float("inf")]}
+
+
+def test_requests_are_counted_by_route_and_never_by_what_was_asked_for(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.QUEUED, "asked")
+    before = _requests(http)
+    for path in ("/jobs/asked", "/jobs/asked", "/jobs/unknown", "/nowhere/1", "/nowhere/2"):
+        http.get(path)
+    http.get("/healthz", headers={"Host": "evil.example"})
+    after = _requests(http)
+    grown = {key: count - before.get(key, 0) for key, count in after.items()}
+    grown.pop(("GET", "/metrics", "200"))
+    assert {key: count for key, count in grown.items() if count} == {
+        ("GET", "/jobs/{job_id}", "200"): 2,
+        ("GET", "/jobs/{job_id}", "404"): 1,
+        ("GET", "none", "404"): 2,
+        ("GET", "none", "400"): 1,
+    }
+
+
+def test_what_nobody_caught_is_counted_as_a_500(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_job_id: str) -> None:
+        raise RuntimeError
+
+    before = _requests(http).get(("GET", "/jobs/{job_id}", "500"), 0)
+    monkeypatch.setattr(plane.store, "job", fail)
+    # On a connection of its own: the server closes it after such a failure.
+    assert httpx.get(f"{plane.settings.advertised_url}/jobs/any").status_code == 500
+    assert _requests(http)["GET", "/jobs/{job_id}", "500"] == before + 1
+
+
+def _requests(http: httpx.Client) -> dict[tuple[str, str, str], float]:
+    found = families(http.get("/metrics").text)
+    return {
+        (s.labels["method"], s.labels["handler"], s.labels["status"]): s.value
+        for s in found["http_requests"].samples
+        if s.name == "http_requests_total"
+    }
