@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,7 +19,6 @@ def ramp(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-@settings(deadline=None)
 @given(st.integers(20, 90), st.integers(20, 90), st.integers(8, 40))
 def test_shorter_side_is_scaled_and_the_centre_taken(width, height, size):
     out = square(ramp(width, height), size).astype(float)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import hypothesis
 import pytest
 import uvicorn
 
@@ -24,10 +23,6 @@ from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
 
 SHA = "0" * 64
-
-# An example may wait for the disk, or for another process of a busy machine.
-hypothesis.settings.register_profile("service", deadline=None, max_examples=50)
-hypothesis.settings.load_profile("service")
 
 
 def manifest_document(

@@ -28,7 +28,7 @@ def _mask(
     return mask(draw, layer=layer, tower=tower, num_units=units, device=CPU)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     seed=seeds,
     step=steps,
@@ -49,7 +49,7 @@ def test_the_same_for_any_micro_batches_and_replicas(
     assert torch.equal(torch.cat(parts), of(places))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=seeds, step=steps, order=st.permutations(range(12)))
 def test_an_image_keeps_its_mask_wherever_it_is_computed(
     seed: int, step: int, order: list[int]
@@ -59,7 +59,7 @@ def test_an_image_keeps_its_mask_wherever_it_is_computed(
     assert torch.equal(shuffled, straight[order])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=seeds, step=steps, layer=layer_names, tower=towers)
 def test_every_number_matters(seed: int, step: int, layer: str, tower: int) -> None:
     base = _mask(seed=seed, step=step, layer=layer, tower=tower)

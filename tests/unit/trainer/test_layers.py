@@ -1,6 +1,6 @@
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract.spec import ModelSpec
@@ -46,14 +46,12 @@ def test_edges_of_the_paper() -> None:
     assert edges == (55, 27, 13, 13, 6)
 
 
-@settings(deadline=None)
 @given(size=st.integers(63, 512))
 def test_conv1_is_as_large_as_the_2012_source_says(size: int) -> None:
     # layer.py: 1 + ceil((2·pad + in - k) / stride), with pad 0.
     assert layers(ModelSpec(input_size=size))[0].map_size == 1 + -(-(size - 11) // 4)
 
 
-@settings(deadline=None)
 @given(
     width=st.floats(0.125, 4),
     size=st.integers(63, 512),

@@ -2,7 +2,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, add_steps
@@ -87,7 +87,6 @@ def test_a_run_that_never_began_has_an_empty_ledger(run: RunDirectory) -> None:
     assert (ledger.epochs, ledger.steps_done, ledger.steps_redone) == ({}, 0, 0)
 
 
-@settings(deadline=None)
 @given(data=st.data(), num_attempts=st.integers(1, 5))
 def test_whatever_was_lost_each_step_counts_once(
     data: st.DataObject, num_attempts: int, tmp_path_factory: pytest.TempPathFactory

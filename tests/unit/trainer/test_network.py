@@ -42,7 +42,7 @@ def test_shapes_of_the_paper() -> None:
     assert tower.fc6.in_features == 9_216
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(63, 512), overlapping=st.booleans())
 def test_maps_are_as_large_as_the_table_says(size: int, overlapping: bool) -> None:
     model = ModelSpec(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, manifest_of
@@ -31,7 +31,6 @@ def test_the_latest_and_the_best_are_kept() -> None:
     assert _steps(kept(checkpoints, CheckpointSpec(keep_last=2, keep_best=False), None)) == [5, 6]
 
 
-@settings(deadline=None)
 @given(
     latest_first=st.lists(top1s, min_size=1, max_size=12),
     keep_last=st.integers(1, 5),

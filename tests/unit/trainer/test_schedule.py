@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract.checkpoint import ScheduleState
@@ -45,7 +45,6 @@ def test_the_2012_source_drops_after_23_51_and_78() -> None:
     assert changes == [23, 51, 78]
 
 
-@settings(deadline=None)
 @given(
     errors=st.lists(st.floats(0, 1), max_size=60),
     patience=st.integers(1, 6),
@@ -63,7 +62,6 @@ def test_plateau_never_rises_and_never_drops_too_often(
         assert state.drops <= number // patience
 
 
-@settings(deadline=None)
 @given(errors=st.lists(st.floats(0, 1), min_size=1, max_size=40), cut=st.integers(0, 40))
 def test_going_on_from_a_checkpoint_changes_nothing(errors: list[float], cut: int) -> None:
     schedule = PlateauSchedule(patience_epochs=2)
