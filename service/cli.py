@@ -178,7 +178,11 @@ def stop(
 def _ask(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
     with Client(url) as client:
         job = ask(client)
-    _show(job, as_json, lambda: console.print(f"job {job.id} is {job.status}, to {job.desired}"))
+    _show(
+        job,
+        as_json,
+        lambda: console.print(f"asked job {job.id} to {job.desired}; it is {job.status}"),
+    )
 
 
 def _watch(client: Client, job_id: str, *, as_json: bool) -> None:

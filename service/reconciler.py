@@ -32,6 +32,8 @@ INTERRUPTED = Outcome(
     message="the control plane was stopped, and its local Ray with it",
 )
 
+OUTAGE = "waits for Ray to answer; /readyz says how it stands"
+
 
 class Ray(Protocol):
     """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
@@ -84,7 +86,9 @@ class Reconciler:
             except Exception:
                 # One job's trouble must not hold up the others; the next tick tries again.
                 logger.exception("job %s could not be advanced", job.id)
-        if ray is not None:
+        if ray is None:
+            self._note_outage()
+        else:
             self._admit(ray)
 
     def interrupt(self) -> None:
@@ -180,6 +184,11 @@ class Reconciler:
                 self._try_to_begin(job, accelerators[job.id], ray, now)
             elif job.status is Status.QUEUED and job.message != admission.waiting[job.id]:
                 self._store.note_wait(job.id, admission.waiting[job.id])
+
+    def _note_outage(self) -> None:
+        for job in self._store.live_jobs():
+            if job.status is Status.QUEUED and job.message != OUTAGE:
+                self._store.note_wait(job.id, OUTAGE)
 
     def _try_to_begin(self, job: JobRecord, accelerator: str, ray: Ray, now: datetime) -> None:
         try:

@@ -101,9 +101,14 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
+            f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}; "
             "stop what uses it, or choose another with --port"
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    # The text that create_server makes repeats the address.
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _ray_token() -> str | None:

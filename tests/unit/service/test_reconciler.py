@@ -9,7 +9,7 @@ from service.events import StatusChanged
 from service.lifecycle import CANCEL_GRACE, Decision, RayState
 from service.placement import Node
 from service.ray_jobs import RayJob, RayUnreachableError
-from service.reconciler import Reconciler, sha256_of_token
+from service.reconciler import OUTAGE, Reconciler, sha256_of_token
 from service.store.records import JobRecord
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import make_spec
@@ -425,3 +425,14 @@ def test_a_job_that_cannot_be_started_does_not_hold_up_the_next(world: World) ->
     world.tick()
     assert world.status("a") is Status.RETRYING
     assert world.status("b") is Status.STARTING
+
+
+def test_a_job_that_waits_for_ray_says_so_until_it_is_there(world: World) -> None:
+    world.submit()
+    world.reconciler.tick(None)
+    assert world.store.job("a").message == OUTAGE
+    world.ray.num_cpus = 0
+    world.tick()
+    message = world.store.job("a").message
+    assert message is not None
+    assert message.startswith("needs 1 ×")
