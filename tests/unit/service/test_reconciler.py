@@ -1,152 +1,18 @@
 import json
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.events import StatusChanged
-from service.lifecycle import CANCEL_GRACE, Decision, RayState
-from service.placement import Node
-from service.ray_jobs import RayJob, RayUnreachableError
-from service.reconciler import OUTAGE, Reconciler, sha256_of_token
-from service.store.records import JobRecord
+from service.lifecycle import CANCEL_GRACE, Decision
+from service.ray_jobs import RayUnreachableError
+from service.reconciler import OUTAGE, sha256_of_token
 from service.store.store import NewAttempt, Store
-from tests.unit.service.conftest import make_spec
-from trainer.contract.attempt import AttemptOrder, Outcome, Reason
-from trainer.contract.checkpoint import CheckpointFile, CheckpointManifest, ScheduleState
-from trainer.contract.checkpoint_folder import measure
-from trainer.contract.events import AttemptEvent, Progress
-from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from tests.unit.service.world import World, event_of
+from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
-
-
-class FakeRay:
-    """A cluster of one node that remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, RayJob] = {}
-        self.commands: dict[str, list[str]] = {}
-        self.stopped: list[str] = []
-        self.submissions = 0
-        self.num_cpus = 2.0
-        self.reachable = True
-        self.die_in_submit = False
-        self.refuse_submissions = False
-
-    def submit(self, submission_id: str, command: list[str]) -> None:
-        self._reach()
-        if self.refuse_submissions:
-            raise RayUnreachableError("no agent")
-        if submission_id not in self.jobs:
-            self.submissions += 1
-            self.jobs[submission_id] = RayJob(state=RayState.ALIVE)
-            self.commands[submission_id] = command
-        if self.die_in_submit:
-            raise RayUnreachableError("the answer was lost")
-
-    def job(self, submission_id: str) -> RayJob:
-        self._reach()
-        return self.jobs.get(submission_id, RayJob(state=RayState.ABSENT))
-
-    def stop(self, submission_id: str) -> None:
-        self.stopped.append(submission_id)
-
-    def nodes(self) -> list[Node]:
-        self._reach()
-        return [Node(id="n", num_cpus=self.num_cpus, num_gpus=0)]
-
-    def end(self, submission_id: str, message: str | None = None) -> None:
-        self.jobs[submission_id] = RayJob(state=RayState.ENDED, message=message)
-
-    def _reach(self) -> None:
-        if not self.reachable:
-            raise RayUnreachableError("no answer")
-
-
-class World:
-    """A reconciler, what it acts on, and a clock that is set by hand."""
-
-    def __init__(self, folder: Path, store: Store) -> None:
-        self.store = store
-        self.run_root = folder / "runs"
-        self.ray = FakeRay()
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew with nothing in memory, as after a crash."""
-        self.reconciler = Reconciler(
-            self.store,
-            run_root=self.run_root,
-            control_plane_url="http://control:8000",
-            python="/usr/bin/python3",
-            clock=lambda: self.now,
-        )
-
-    def submit(self, job_id: str = "a", **fields: object) -> JobRecord:
-        return self.store.submit(job_id, make_spec(**fields), self.now)
-
-    def tick(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.reconciler.tick(self.ray)
-
-    def status(self, job_id: str = "a") -> Status:
-        return self.store.job(job_id).status
-
-    def folder(self, number: int = 1, job_id: str = "a") -> AttemptDirectory:
-        return RunDirectory(self.run_root / job_id).attempt(number)
-
-    def order(self, number: int = 1) -> AttemptOrder:
-        return AttemptOrder.model_validate_json(self.folder(number).order.read_bytes())
-
-    def report(self, number: int = 1) -> None:
-        self.store.append_events("a", number, [_event(1)])
-
-    def end(self, outcome: Outcome, number: int = 1, job_id: str = "a") -> None:
-        self.folder(number, job_id).outcome.write_text(outcome.model_dump_json())
-        self.ray.end(f"{job_id}-{number}")
-
-    def transitions(self, job_id: str = "a") -> list[Status]:
-        events = self.store.events(job_id, limit=100)
-        return [one.data.after for one in events if isinstance(one.data, StatusChanged)]
-
-    def checkpoint(self, step: int, number: int = 1) -> Path:
-        folder = self.folder(number).checkpoint(step)
-        folder.mkdir(parents=True)
-        files = {}
-        for name in ("model.safetensors", "velocity.safetensors"):
-            (folder / name).write_bytes(f"{name} {step}".encode())
-            size_bytes, sha256 = measure(folder / name)
-            files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
-        manifest = CheckpointManifest(
-            job_id="a",
-            attempt=number,
-            step=step,
-            epoch=0.5,
-            schedule=ScheduleState(),
-            top1=None,
-            top5=None,
-            spec_sha256="0" * 64,
-            num_threads=1,
-            versions={},
-            files=files,
-        )
-        (folder / "checkpoint.json").write_text(manifest.model_dump_json())
-        return folder
-
-
-def _event(number: int) -> AttemptEvent:
-    progress = Progress(
-        step=number,
-        epoch=0.1,
-        planned_steps=10,
-        loss=1.0,
-        learning_rate=0.01,
-        images_per_second=1.0,
-        data_wait_ratio=0,
-    )
-    return AttemptEvent(number=number, at=datetime(2026, 1, 1, tzinfo=UTC), data=progress)
 
 
 @pytest.fixture
@@ -190,7 +56,7 @@ def test_what_the_attempt_could_not_send_is_taken_from_its_spool(world: World) -
     world.submit()
     world.tick()
     world.report()
-    spool = b"\n".join(_event(number).model_dump_json().encode() for number in (1, 2, 3))
+    spool = b"\n".join(event_of(number).model_dump_json().encode() for number in (1, 2, 3))
     world.folder().events.write_bytes(spool + b'\n{"number": 4, "at"')
     world.end(Outcome(outcome="succeeded", step=3))
     world.tick(2)
