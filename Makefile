@@ -30,7 +30,7 @@ test: $(STAMP) ## Run every test but those that need a Docker engine.
 	$(BIN)/python -m pytest -m "not compose"
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
-	$(BIN)/python -m pytest -m compose
+	$(BIN)/python -m pytest -s -m compose
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: under a minute, for every commit.
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit

@@ -22,13 +22,15 @@ NUM_CLASSES = 10
 STATE_OF_MACHINE = ("/dev/shm", "/tmp")
 
 
-def wait_for(what: str, probe: Callable[[], T | None], *, timeout_s: float) -> T:
+def wait_for(
+    what: str, probe: Callable[[], T | None], *, timeout_s: float, every_s: float = 0.05
+) -> T:
     """Return the first truthy answer of `probe`; fail with `what` when none comes in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if answer := probe():
             return answer
-        time.sleep(0.05)
+        time.sleep(every_s)
     raise AssertionError(f"waited {timeout_s:.0f} s in vain for {what}")
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,10 @@ def execute(
     environment: Mapping[str, str] | None = None,
     stdin: str = "",
 ) -> str:
-    """Run a program in the repository; return what it printed, fail with it if it failed."""
+    """Run a program in the repository; return what it printed, fail with it if it failed.
+
+    Prints how long the slow ones took (`pytest -s` shows it as they end).
+    """
     command = [str(argument) for argument in arguments]
     process = subprocess.Popen(
         command,
@@ -28,6 +32,7 @@ def execute(
         start_new_session=True,
     )
     finished = False
+    started = time.monotonic()
     try:
         output, errors = process.communicate(stdin, timeout=timeout_s)
         finished = True
@@ -35,5 +40,7 @@ def execute(
         if not finished:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+    if (seconds := time.monotonic() - started) >= 5:
+        print(f"\n{seconds:4.0f} s: {' '.join(command)}", flush=True)
     assert process.returncode == 0, f"{' '.join(command)} failed:\n{output}\n{errors}"
     return output

@@ -4,6 +4,7 @@ deploy/README.md gives the same commands.
 """
 
 import json
+import signal
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from tests.acceptance.compose.stack import Stack
 from tests.acceptance.product import wait_for
 
 # By signal, so that containers, engine and images are removed when the time is up.
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500, method="signal")]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400, method="signal")]
 
 DASHBOARD = REPOSITORY / "deploy/grafana/dashboards/alexnet.json"
 NUM_CLASSES = 10
@@ -51,19 +52,16 @@ def observed(stack: Stack) -> Observed:
         return job if job["status"] in wanted else None
 
     wait_for("the job to run", lambda: status("RUNNING"), timeout_s=180)
-    [loss] = wait_for(
-        "Prometheus to know its loss",
-        lambda: status("RUNNING") and stack.query(f'alexnet_train_loss{{job_id="{job_id}"}}'),
-        timeout_s=120,
-    )
     wait_for(
         "Prometheus to know its validation error",
         lambda: status("RUNNING") and stack.query("alexnet_eval_error_ratio"),
         timeout_s=180,
     )
+    [loss] = stack.query(f'alexnet_train_loss{{job_id="{job_id}"}}')
     dashboard = {expression: len(stack.query(expression)) for expression in _expressions(job_id)}
     processes = stack.docker("top", stack.containers()["ray-worker"]["Id"])
-    job = wait_for("the job to succeed", lambda: status("SUCCEEDED"), timeout_s=400)
+    # Four minutes where nothing else runs; asked seldom, since asking takes CPU from it.
+    job = wait_for("the job to succeed", lambda: status("SUCCEEDED"), timeout_s=1200, every_s=2)
     return Observed(job, float(loss["value"][1]), dashboard, processes)
 
 
@@ -77,7 +75,7 @@ def _expressions(job_id: str) -> list[str]:
 def test_a_job_submitted_with_curl_trains_in_the_worker(observed: Observed) -> None:
     assert observed.job["status"] == "SUCCEEDED"
     assert "ray::" in observed.processes_of_worker
-    assert 0 < observed.loss < 2.5  # ln 10 = 2.30 is chance
+    assert 0 < observed.loss < 2.3  # after an epoch; ln 10 = 2.30 is chance
     assert observed.job["report"]["top1"] >= 0.8
 
 
@@ -153,6 +151,15 @@ def test_containers_run_as_an_ordinary_user(stack: Stack) -> None:
         "ray-worker": "alexnet",
         "prometheus": "nobody",
     }
+
+
+def test_containers_stop_before_they_are_killed(stack: Stack) -> None:
+    stack.compose("stop", timeout_s=120)
+    exits = {
+        service: container["State"]["ExitCode"] for service, container in stack.containers().items()
+    }
+    assert exits["control-plane"] == 0
+    assert 128 + signal.SIGKILL not in exits.values()
 
 
 def test_down_and_up_again_still_lists_the_job(stack: Stack, observed: Observed) -> None:

@@ -59,6 +59,24 @@ def test_images_of_others_are_pinned() -> None:
             assert tag.count(".") == 2
 
 
+def test_every_service_that_stays_up_has_a_health_check() -> None:
+    unchecked = {name for name, service in SERVICES.items() if "healthcheck" not in service}
+    assert unchecked == {"demo-data"}
+
+
+def test_every_container_is_confined() -> None:
+    for service in SERVICES.values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_both_images_run_as_an_ordinary_user() -> None:
+    stages = (REPOSITORY / "deploy/Dockerfile").read_text().split("\nFROM ")
+    for name in ("control-plane", "worker"):
+        [stage] = [stage for stage in stages if f" AS {name}\n" in stage]
+        assert "\nUSER alexnet\n" in stage
+
+
 def test_every_volume_is_declared_and_used() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
     assert {name for name in used if not name.startswith(".")} == COMPOSE["volumes"].keys()
