@@ -247,12 +247,19 @@ def _free_ports(count: int) -> list[int]:
 
 def _marked(temp_dir: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        try:
-            marked = process.environ().get(MARK) == temp_dir
-        except psutil.Error:
-            continue
-        if marked and process.status() != psutil.STATUS_ZOMBIE:
-            yield process
+        with contextlib.suppress(OSError, psutil.Error):
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            if is_marked(environment, temp_dir) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def is_marked(environment: bytes, temp_dir: str) -> bool:
+    """Say whether a process with this /proc/PID/environ belongs to the Ray in `temp_dir`.
+
+    Not by psutil: Ray's processes write their titles over the beginning of their environment, and
+    psutil reads no further than the first NUL of what is left.
+    """
+    return f"{MARK}={temp_dir}".encode() in environment.split(b"\0")
 
 
 def _kill(temp_dir: str) -> None:

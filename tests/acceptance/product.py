@@ -1,5 +1,6 @@
 """The product as its users have it: processes, files and HTTP, and images to train on."""
 
+import contextlib
 import json
 import os
 import signal
@@ -160,19 +161,25 @@ def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def traces() -> set[str]:
-    """Return what a run could leave on the machine: our processes, shared memory, temp folders."""
+def traces(folder: Path) -> set[str]:
+    """Return what a run in `folder` could leave: its processes, shared memory, temporary folders.
+
+    Its processes name the folder in their arguments or in their environment, which is read whole:
+    Ray's processes write their titles over the beginning of both.
+    """
     processes = set()
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if any(
-            mark in words for mark in ("raylet", "gcs_server", "ray::", "-m service", "-m trainer")
-        ):
-            processes.add(f"process {process.info['pid']}: {words[:120]}")
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            proc = Path(f"/proc/{process.pid}")
+            if (
+                str(folder).encode()
+                in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
+            ):
+                processes.add(f"process {process.pid}")
     files = {
         str(entry)
-        for folder in STATE_OF_MACHINE
-        for entry in Path(folder).iterdir()
+        for folder_of_machine in STATE_OF_MACHINE
+        for entry in Path(folder_of_machine).iterdir()
         if not entry.name.startswith(("pytest-", "tmp"))
     }
     return processes | files

@@ -1,11 +1,13 @@
 """`make demo`: the figures the README promises, an independent recount, and nothing left behind."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 
 
-def _demo(folder: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextlib.contextmanager
+def _demo(folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    demo = subprocess.Popen(
         ["make", "--no-print-directory", "demo", f"DEMO_ARGS=--folder {folder}"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -26,6 +29,13 @@ def _demo(folder: Path) -> "subprocess.Popen[str]":
         text=True,
         start_new_session=True,
     )
+    try:
+        yield demo
+    finally:
+        if demo.poll() is None:
+            # Its control plane stops when its standard input closes.
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_demo_learns_in_time_and_leaves_nothing(folder: Path) -> None:
-    before = traces()
+    before = traces(folder)
     started = time.monotonic()
-    demo = _demo(folder)
-    output, _ = demo.communicate(timeout=400)
+    with _demo(folder) as demo:
+        output, _ = demo.communicate(timeout=400)
     seconds = time.monotonic() - started
     print(output)
     assert demo.returncode == 0
@@ -50,7 +60,7 @@ def test_the_demo_learns_in_time_and_leaves_nothing(folder: Path) -> None:
     assert result["images_per_second"] > 0
     assert result["checkpoints"] >= 1
     assert seconds < 240
-    assert traces() - before == set()
+    assert traces(folder) - before == set()
 
     recount = subprocess.run(
         [sys.executable, ROOT / "tests/acceptance/recompute_top1.py", folder, result["job_id"]],
@@ -62,21 +72,21 @@ def test_the_demo_learns_in_time_and_leaves_nothing(folder: Path) -> None:
 
 
 def test_ctrl_c_leaves_nothing(folder: Path) -> None:
-    before = traces()
-    demo = _demo(folder)
+    before = traces(folder)
     log = folder / "serve.log"
-    log.unlink()
-    wait_for("the service to start", lambda: log.exists() and log.stat().st_size, timeout_s=60)
-    runs = folder / "state" / "runs"
-    known = set(runs.glob("*/attempts/*/ledger-0.jsonl"))
-    wait_for(
-        "a step of training",
-        lambda: set(runs.glob("*/attempts/*/ledger-0.jsonl")) - known,
-        timeout_s=120,
-    )
-    # As a terminal does it: to the whole foreground group.
-    os.killpg(demo.pid, signal.SIGINT)
-    output, _ = demo.communicate(timeout=90)
+    log.unlink(missing_ok=True)
+    with _demo(folder) as demo:
+        wait_for("the service to start", lambda: log.exists() and log.stat().st_size, timeout_s=60)
+        runs = folder / "state" / "runs"
+        known = set(runs.glob("*/attempts/*/ledger-0.jsonl"))
+        wait_for(
+            "a step of training",
+            lambda: set(runs.glob("*/attempts/*/ledger-0.jsonl")) - known,
+            timeout_s=120,
+        )
+        # As a terminal does it: to the whole foreground group.
+        os.killpg(demo.pid, signal.SIGINT)
+        output, _ = demo.communicate(timeout=90)
     assert demo.returncode != 0
     assert "Traceback" not in output
-    assert traces() - before == set()
+    assert traces(folder) - before == set()

@@ -24,7 +24,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         },
         # Every shoe of Fashion-MNIST points the same way: a mirrored one is another problem.
         "augment": {"mirror": False},
-        "scale": {"cpus_per_replica": 2},
         "checkpoint": {"interval_steps": 100},
     },
 }
