@@ -60,7 +60,7 @@ def observed(stack: Stack) -> Observed:
     [loss] = stack.query(f'alexnet_train_loss{{job_id="{job_id}"}}')
     dashboard = {expression: len(stack.query(expression)) for expression in _expressions(job_id)}
     processes = stack.docker("top", stack.containers()["ray-worker"]["Id"])
-    # Four minutes where nothing else runs; asked seldom, since asking takes CPU from it.
+    # Under three minutes where nothing else runs; asked seldom, since asking takes CPU from it.
     job = wait_for("the job to succeed", lambda: status("SUCCEEDED"), timeout_s=1200, every_s=2)
     return Observed(job, float(loss["value"][1]), dashboard, processes)
 
