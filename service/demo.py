@@ -196,7 +196,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _table(result: DemoResult, folder: Path) -> Table:
     table = Table(title="AlexNet, quarter width, on Fashion-MNIST", show_header=False)
     table.add_column(style="bold")
-    table.add_column(justify="right")
+    table.add_column(justify="right", overflow="fold")
     table.add_row("status", result.status)
     if result.top1 is not None and result.top5 is not None:
         table.add_row("top-1 accuracy", f"{result.top1:.1%}")

@@ -186,6 +186,9 @@ class LocalRay:
         }
         return inherited | {
             MARK: temp_dir,
+            # What Ray's helpers and torch put into temporary files goes with the rest, even when
+            # they are killed.
+            "TMPDIR": temp_dir,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self._token_path),
             # Ray turns 127.0.0.1 into the machine's outer address unless clusters are ruled out.
