@@ -211,7 +211,7 @@ class JobSpec(Record):
             raise SpecError(
                 "data.num_streams",
                 f"{streams} is not divisible by scale.replicas = {replicas}; "
-                f"use a multiple of {replicas} that divides the global batch {batch}",
+                f"{_mend_of_streams(batch, replicas)}",
             )
         micro = self.optim.micro_batch_size
         if micro is not None and (batch // replicas) % micro:
@@ -249,6 +249,16 @@ class SpecError(ValueError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+def _mend_of_streams(batch: int, replicas: int) -> str:
+    if batch % replicas:
+        larger = batch + replicas - batch % replicas
+        return (
+            f"nor is the global batch {batch}, so use replicas that divide it, "
+            f"or optim.global_batch_size = {larger} with {replicas} streams or a multiple of them"
+        )
+    return f"use a multiple of {replicas} that divides the global batch {batch}"
 
 
 def canonical_json(document: object) -> bytes:
