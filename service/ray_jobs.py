@@ -1,7 +1,7 @@
 """The edge to a Ray cluster: its documented REST API for jobs and nodes, over HTTP.
 
 Ray's own JobSubmissionClient speaks the same API without timeouts, lets RAY_ADDRESS override the
-address it is given, and costs importing ray (docs/decisions/0001-ray-over-rest.md).
+address it is given, and costs importing ray (docs/decisions/0004-ray-over-rest.md).
 """
 
 import shlex

@@ -20,7 +20,6 @@ from PIL import Image
 T = TypeVar("T")
 
 NUM_CLASSES = 10
-STATE_OF_MACHINE = ("/dev/shm", "/tmp")
 
 
 def wait_for(
@@ -161,25 +160,23 @@ def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def traces(folder: Path) -> set[str]:
-    """Return what a run in `folder` could leave: its processes, shared memory, temporary folders.
+def traces(folder: Path, temporary: Path) -> set[str]:
+    """Return what a run in `folder` with TMPDIR = `temporary` could leave behind.
 
-    Its processes name the folder in their arguments or in their environment, which is read whole:
-    Ray's processes write their titles over the beginning of both.
+    Its processes (and so its ports) name the folder in their arguments or in their environment,
+    which is read whole: Ray's processes write their titles over the beginning of both.
     """
     processes = set()
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             proc = Path(f"/proc/{process.pid}")
-            if (
-                str(folder).encode()
-                in (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
-            ):
+            said = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
+            if str(folder).encode() in said:
                 processes.add(f"process {process.pid}")
-    files = {
-        str(entry)
-        for folder_of_machine in STATE_OF_MACHINE
-        for entry in Path(folder_of_machine).iterdir()
-        if not entry.name.startswith(("pytest-", "tmp"))
-    }
-    return processes | files
+    files = {*temporary.iterdir(), *Path("/dev/shm").iterdir(), *_known_leaks_past_tmpdir()}
+    return processes | set(map(str, files))
+
+
+def _known_leaks_past_tmpdir() -> set[Path]:
+    """Return the folders that Ray and torch make under /tmp whatever TMPDIR says."""
+    return {path for name in ("ray", "torchinductor_*") for path in Path("/tmp").glob(name)}

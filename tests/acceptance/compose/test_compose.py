@@ -90,6 +90,14 @@ def test_series_of_the_job_end_with_it(stack: Stack, observed: Observed) -> None
     wait_for("its series to end", lambda: not stack.query(expression), timeout_s=30)
 
 
+def test_every_container_says_that_it_is_healthy(stack: Stack) -> None:
+    def health() -> bool:
+        states = [container["State"] for container in stack.containers().values()]
+        return all(state["Health"]["Status"] == "healthy" for state in states)
+
+    wait_for("every container to be healthy", health, timeout_s=90, every_s=1)
+
+
 def test_prometheus_scrapes_every_node_of_ray(stack: Stack) -> None:
     targets = {sample["metric"]["instance"]: sample["value"][1] for sample in stack.query("up")}
     addresses = {

@@ -39,7 +39,7 @@ def test_token_of_ray_reaches_the_control_plane_and_ray_alone() -> None:
         for name, service in SERVICES.items()
         if any(volume.startswith("ray-auth:") for volume in service["volumes"])
     }
-    assert holders == {"control-plane", "ray-head", "ray-worker", "demo-data"}
+    assert holders == {"control-plane", "ray-head", "ray-worker"}
     for name in holders:
         assert SERVICES[name]["environment"]["RAY_AUTH_MODE"] == "token"
 
