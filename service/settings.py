@@ -91,6 +91,11 @@ class Settings(BaseSettings):
                 f"ALEXNET_STORE_URL: a {scheme} store is not supported in this release; "
                 "use sqlite:////absolute/path/store.db"
             )
+        if not self.store_path.name or "?" in self.store_url:
+            raise SettingsError(
+                f"ALEXNET_STORE_URL: {self.store_url} does not name a file alone (no options, no "
+                "question mark); use sqlite:////absolute/path/store.db"
+            )
         if self.ray_address is not None and not self.ray_address.startswith(
             ("http://", "https://")
         ):

@@ -35,6 +35,9 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ("fields", "message"),
     [
         ({"store_url": "postgresql://host/db"}, "postgresql store is not supported"),
+        ({"store_url": "sqlite:///"}, "ALEXNET_STORE_URL: .*does not name a file"),
+        ({"store_url": "sqlite:////"}, "ALEXNET_STORE_URL: .*does not name a file"),
+        ({"store_url": "sqlite:////s.db?mode=ro"}, "ALEXNET_STORE_URL: .*no options"),
         ({"host": "0.0.0.0"}, "ALEXNET_TRUSTED_NETWORK"),
         ({"host": "10.1.2.3"}, "ALEXNET_TRUSTED_NETWORK"),
         ({"host": "example.org"}, "ALEXNET_TRUSTED_NETWORK"),
