@@ -53,6 +53,7 @@ class ControlPlane:
         )
         self._local = LocalRay(
             settings.state_dir,
+            url=settings.advertised_url,
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
         )
@@ -76,10 +77,16 @@ class ControlPlane:
 
     def try_to_lead(self) -> None:
         """Become leader if the lock is free, with the store at this release's schema."""
-        if self.leadership.acquire():
+        if not self.leadership.acquire():
+            return
+        try:
             self.store.migrate()
-            self._leads.set()
-            logger.info("this process leads")
+        except BaseException:
+            # One that cannot open the store must not keep out another that can.
+            self.leadership.release()
+            raise
+        self._leads.set()
+        logger.info("this process leads")
 
     def begin_stop(self) -> None:
         """Let the loop and the open streams end; returns at once."""
@@ -92,10 +99,11 @@ class ControlPlane:
         if self._thread.is_alive():
             self._thread.join()
         try:
-            if self._leads.is_set() and self._remote is None:
+            if self._leads.is_set() and self._remote is None and self._local.ownership.acquire():
                 self._local.stop()
                 self._reconciler.interrupt()
         finally:
+            self._local.ownership.release()
             if self._remote is not None:
                 self._remote.close()
             self.store.close()

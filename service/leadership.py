@@ -1,56 +1,17 @@
-"""Who may write: one control plane a store, told by a lock on a file beside it.
+"""Who may write: one control plane a store, told by a lock on a file beside it."""
 
-The operating system frees the lock when its process dies, however it dies, and never before: a
-leader that was frozen and thaws is still the leader. The file holds the leader's address for
-people; only the lock decides.
-"""
-
-import fcntl
-import json
-import os
 from pathlib import Path
-from typing import IO
+
+from service.file_lock import FileLock
 
 
-class Leadership:
-    """The lock of one store, seen from one process."""
+class Leadership(FileLock):
+    """The lock of one store, by whichever name it is reached."""
 
     def __init__(self, store_path: Path, *, url: str) -> None:
-        self.path = store_path.with_name(store_path.name + ".leader")
-        self._url = url
-        self._file: IO[str] | None = None
-
-    @property
-    def is_leader(self) -> bool:
-        """Whether this process holds the lock."""
-        return self._file is not None
-
-    def acquire(self) -> bool:
-        """Take the lock if it is free; say whether this process holds it."""
-        if self._file is not None:
-            return True
-        file = self.path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "url": self._url}) + "\n")
-        file.flush()
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Let go of the lock; the file stays, for a lock must not lie on a file that is gone."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        store = store_path.resolve()
+        super().__init__(store.with_name(store.name + ".leader"), url=url)
 
     def leader(self) -> str:
         """Name the present leader, for people."""
-        try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
-            return f"{document['url']} (process {document['pid']})"
-        except (OSError, ValueError, LookupError, TypeError):
-            return "another process"
+        return self.holder()

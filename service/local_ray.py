@@ -23,6 +23,8 @@ from pathlib import Path
 import psutil
 
 from service.errors import UserError
+from service.file_lock import FileLock
+from service.processes import start_of
 from service.ray_jobs import RayJobs, RayUnreachableError
 
 logger = logging.getLogger(__name__)
@@ -48,14 +50,18 @@ class Record:
     temp_dir: str
     url: str
     pid: int | None
-    started_at: float | None
-    """Start of that process, for process numbers are used again."""
+    start: str | None
+    """When that process started, as `start_of` tells it."""
 
 
 class LocalRay:
-    """The local Ray of one state directory."""
+    """The local Ray of one state directory; one process at a time owns it."""
 
-    def __init__(self, state_dir: Path, *, num_cpus: int | None, num_gpus: int | None) -> None:
+    def __init__(
+        self, state_dir: Path, *, url: str, num_cpus: int | None, num_gpus: int | None
+    ) -> None:
+        """`url`: where the owner is reached, for whoever finds it owned."""
+        self.ownership = FileLock(state_dir / "ray.lock", url=url)
         self._record_path = state_dir / "ray.json"
         self._token_path = state_dir / "ray-token"
         self._log_path = state_dir / "ray.log"
@@ -71,6 +77,7 @@ class LocalRay:
 
         Raises RayUnreachableError while it starts, LocalRayError when it cannot.
         """
+        self._own()
         record = self._read()
         if record is None or not self._lives(record):
             record = self._replace()
@@ -82,7 +89,11 @@ class LocalRay:
         return self._jobs
 
     def stop(self) -> bool:
-        """Stop it with everything that it started; say whether there was anything."""
+        """Stop it with everything that it started; say whether there was anything.
+
+        Raises LocalRayError while another process owns it, or where something does not end.
+        """
+        self._own()
         if self._jobs is not None:
             self._jobs.close()
             self._jobs = None
@@ -98,9 +109,18 @@ class LocalRay:
             raise LocalRayError(f"processes of the local Ray in {record.temp_dir} do not end")
         shutil.rmtree(record.temp_dir, ignore_errors=True)
         self._record_path.unlink()
+        self._reap()
         self._child = None
         self._deadline = None
         return True
+
+    def _own(self) -> None:
+        if not self.ownership.acquire():
+            raise LocalRayError(
+                f"the local Ray of {self._record_path.parent} belongs to the control plane "
+                f"{self.ownership.holder()}; stop that one, or give this one an "
+                "ALEXNET_STATE_DIR of its own"
+            )
 
     def _replace(self) -> Record:
         """Start one in place of none or of a dead one."""
@@ -132,9 +152,7 @@ class LocalRay:
         # Short, because Ray puts sockets in it and their paths are limited to 107 bytes.
         temp_dir = tempfile.mkdtemp(prefix="alexnet-ray-")
         ports = _free_ports(4)
-        record = Record(
-            temp_dir=temp_dir, url=f"http://127.0.0.1:{ports[0]}", pid=None, started_at=None
-        )
+        record = Record(temp_dir=temp_dir, url=f"http://127.0.0.1:{ports[0]}", pid=None, start=None)
         # Before the process, so that one that is started is never unknown.
         self._write(record)
         if not self._token_path.exists():
@@ -153,7 +171,7 @@ class LocalRay:
             temp_dir=temp_dir,
             url=record.url,
             pid=self._child.pid,
-            started_at=psutil.Process(self._child.pid).create_time(),
+            start=start_of(self._child.pid),
         )
         self._write(record)
         self._deadline = time.monotonic() + START_TIMEOUT_S
@@ -203,12 +221,7 @@ class LocalRay:
 
     def _lives(self, record: Record) -> bool:
         self._reap()
-        if record.pid is None:
-            return False
-        try:
-            return psutil.Process(record.pid).create_time() == record.started_at
-        except psutil.NoSuchProcess:
-            return False
+        return record.pid is not None and record.start == start_of(record.pid) is not None
 
     def _reap(self) -> None:
         if self._child is not None:

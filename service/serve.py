@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError
 
 from service.app import create_app
 from service.control_plane import ControlPlane
+from service.file_lock import FileLock
 from service.leadership import Leadership
 from service.local_ray import LocalRay
 from service.settings import Settings, SettingsError
@@ -126,13 +127,18 @@ def stop_leftover_ray(settings: Settings) -> bool:
     """
     if not settings.state_dir.is_dir():
         return False
-    leadership = Leadership(settings.store_path, url=settings.advertised_url)
-    if not leadership.acquire():
-        raise SettingsError(
-            f"a control plane runs: {leadership.leader()}; stop it with Ctrl-C where it runs, "
-            "and it stops its Ray"
-        )
+    url = settings.advertised_url
+    ray = LocalRay(settings.state_dir, url=url, num_cpus=None, num_gpus=None)
+    # The one that owns this Ray may lead another store.
+    locks: list[FileLock] = [ray.ownership, Leadership(settings.store_path, url=url)]
     try:
-        return LocalRay(settings.state_dir, num_cpus=None, num_gpus=None).stop()
+        for lock in locks:
+            if not lock.acquire():
+                raise SettingsError(
+                    f"a control plane runs: {lock.holder()}; stop it with Ctrl-C where it runs, "
+                    "and it stops its Ray"
+                )
+        return ray.stop()
     finally:
-        leadership.release()
+        for lock in locks:
+            lock.release()

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from service.control_plane import ControlPlane
+from service.local_ray import LocalRay
 from service.reconciler import Reconciler
 from service.settings import Settings, SettingsError
 from tests.unit.service.conftest import wait_until
@@ -32,6 +35,44 @@ def test_the_loop_outlives_what_it_did_not_foresee(
     plane.start()
     wait_until(lambda: plane.wake() or len(ticks) > 2)
     plane.stop()
+
+
+def test_one_that_cannot_open_the_store_does_not_keep_another_from_leading(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ControlPlane(settings, token=None), ControlPlane(settings, token=None)
+
+    def fail() -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(first.store, "migrate", fail)
+    with pytest.raises(RuntimeError, match="disk is full"):
+        first.try_to_lead()
+    assert not first.leadership.is_held
+    second.try_to_lead()
+    assert second.is_leader
+    second.stop()
+    first.stop()
+
+
+def test_the_ray_of_another_control_plane_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Settings(state_dir=tmp_path, ray_address=None)
+    second = first.model_copy(update={"store_url": f"sqlite:///{tmp_path / 'second.db'}"})
+    owner, other = ControlPlane(first, token=None), ControlPlane(second, token=None)
+    stopped = []
+    monkeypatch.setattr(LocalRay, "stop", lambda _: stopped.append("owner's"))
+    for plane in (owner, other):
+        plane.try_to_lead()
+        assert plane.is_leader
+    ray = LocalRay(tmp_path, url="http://owner", num_cpus=None, num_gpus=None)
+    assert ray.ownership.acquire()
+    other.stop()
+    assert stopped == []
+    ray.ownership.release()
+    owner.stop()
+    assert stopped == ["owner's"]
 
 
 @pytest.mark.parametrize("setting", ["state_dir", "run_root"])
