@@ -66,19 +66,12 @@ def write_checkpoint(
     return manifest
 
 
-def load_checkpoint(
-    folder: Path, weights: Tensors, velocity: Tensors, *, spec_sha256: str
-) -> CheckpointManifest:
+def load_checkpoint(folder: Path, weights: Tensors, velocity: Tensors) -> CheckpointManifest:
     """Verify a checkpoint and copy it into the given tensors, on whatever devices these lie.
 
-    Raises CheckpointError if it is damaged, or of another spec.
+    Raises CheckpointError if it is damaged, or of another network.
     """
     manifest = verify(folder)
-    if manifest.spec_sha256 != spec_sha256:
-        raise CheckpointError(
-            folder,
-            "was written by a job with another spec; start a new job, or restore the spec it had",
-        )
     _copy_into(folder, WEIGHTS_NAME, weights)
     _copy_into(folder, VELOCITY_NAME, velocity)
     return manifest

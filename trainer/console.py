@@ -42,6 +42,9 @@ class ProgressLine:
                 self._task = self._bar.add_task(
                     "", total=event.planned_steps, completed=event.start_step, figures=""
                 )
+                if event.inexact:
+                    changes = "; ".join(event.inexact)
+                    self._console.print(f"not bit-exact: {changes}", markup=False, soft_wrap=True)
             case events.Progress() if self._task is not None:
                 self._bar.update(self._task, completed=event.step, figures=_figures(event))
             case events.Evaluated():

@@ -7,9 +7,12 @@ from typing import Self
 
 import torch
 
+from data_shards.manifest import MANIFEST_NAME
 from data_shards.plan import ReaderPlan
 from data_shards.reader import Reader
 from data_shards.sidecars import load_mean_image
+from trainer.contract.checkpoint import DataDigests
+from trainer.contract.checkpoint_folder import measure
 from trainer.contract.spec import JobSpec
 from trainer.errors import BadSpecError
 from trainer.preprocess import Colour, Preprocess
@@ -32,6 +35,9 @@ class Datasets:
             # The validation images too are taken relative to the training set's mean.
             mean_image = load_mean_image(self.train.plan.folder, self.train.manifest)
             _check_sizes(self.train, self.validation)
+            self.sha256 = DataDigests(
+                train=_sha256_of(self.train), validation=_sha256_of(self.validation)
+            )
             dtype = _DTYPES[spec.precision]
             colour = Colour(
                 self.train.manifest.rgb_pca, spec.augment.colour_strength, spec.model.recipe
@@ -65,6 +71,11 @@ def folder_of(location: str) -> Path:
 
 def _open(plan: ReaderPlan, spec: JobSpec) -> Reader:
     return Reader(plan, num_processes=spec.data.num_loader_processes)
+
+
+def _sha256_of(reader: Reader) -> str:
+    _, sha256 = measure(reader.plan.folder / MANIFEST_NAME)
+    return sha256
 
 
 def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:

@@ -3,6 +3,7 @@
 from data_shards.errors import DataError, PlanError
 from data_shards.manifest import ManifestError
 from trainer.contract.attempt import Reason
+from trainer.contract.checkpoint_folder import CheckpointError
 
 
 class TrainingError(Exception):
@@ -50,7 +51,7 @@ class StaleAttemptError(TrainingError):
 
 def reason_of(error: BaseException) -> Reason:
     """Return the reason an error stands for."""
-    if isinstance(error, TrainingError):
+    if isinstance(error, TrainingError | CheckpointError):
         return error.reason
     if isinstance(error, PlanError):
         return Reason.BAD_SPEC

@@ -99,7 +99,9 @@ class Loop:
         self._datasets = datasets
         self._ledger = ledger
         self._run = RunDirectory(setting.attempt.run)
-        self._state = begin(setting.order, setting.attempt.run, setting.devices)
+        self._state = begin(
+            setting.order, setting.attempt.run, setting.devices, data_sha256=datasets.sha256
+        )
         self._train_step = TrainStep(
             spec, self._state.network, self._state.rule, datasets.prepare_train, setting.replicas
         )
@@ -258,6 +260,7 @@ class Loop:
                 worker_pids=tuple(pid for pid, _ in identities),
                 devices=tuple(map(str, self._setting.devices)),
                 gpu_ids=tuple(gpu_ids for _, gpu_ids in identities),
+                inexact=self._state.inexact,
             )
         )
 

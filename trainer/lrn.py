@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
@@ -61,6 +61,7 @@ def within_map_norm(x: Tensor) -> Tensor:
 class Kernels:
     """Value and gradient of LRN over rows of channels, (rows, c)."""
 
+    name: Literal["banded", "compiled"]
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
     """(gradient of the output, input) -> gradient of the input."""
@@ -123,7 +124,7 @@ def banded_kernels(alpha: float) -> Kernels:
         sums = (gp * a).div_(s) @ _band(a.shape[1], a.device)
         return gp.addcmul_(a, sums, value=-2 * alpha * BETA).to(rows.dtype)
 
-    return Kernels(forward, backward)
+    return Kernels("banded", forward, backward)
 
 
 @functools.cache
@@ -149,7 +150,7 @@ def compiled_kernels(alpha: float) -> Kernels:
         gp = g * (r * torch.sqrt(r))
         return (gp - 2 * alpha * BETA * a * window(gp * a / s)).to(rows.dtype)
 
-    return Kernels(_compiled(forward), _compiled(backward))
+    return Kernels("compiled", _compiled(forward), _compiled(backward))
 
 
 def _compiled(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import platform
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ import torch
 # glibc's mallopt parameters, malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+
+_PROJECT = "alexnet-training-service"
 
 
 def settle(devices: Sequence[torch.device], *, num_threads: int) -> None:
@@ -38,3 +42,24 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def numerics(devices: Sequence[torch.device]) -> dict[str, str]:
+    """Return what of this process may change the last bit of a result, by its name for people."""
+    try:
+        project = version(_PROJECT)
+    except PackageNotFoundError:
+        project = "not installed"
+    return {
+        "CPU capability": torch.backends.cpu.get_cpu_capability(),
+        # In order, each once: two GPUs of a kind compute as one does.
+        "device": ", ".join(dict.fromkeys(map(_name_of, devices))),
+        "torch threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "project": project,
+    }
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,9 +1,7 @@
 """All that a run's future depends on: weights, velocity, schedule, position."""
 
 import logging
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -11,23 +9,33 @@ from torch import Tensor
 
 from trainer.checkpoint import load_checkpoint
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.checkpoint import CheckpointManifest, ScheduleState
+from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
+from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, read_manifest
 from trainer.contract.spec import JobSpec
 from trainer.initialise import initialise
+from trainer.lrn import Lrn
+from trainer.machine import numerics
 from trainer.network import AlexNet
 from trainer.update_rule import UpdateRule
 
 _log = logging.getLogger(__name__)
 
-_PROJECT = "alexnet-training-service"
-
 
 class State:
     """The state after `step` steps."""
 
-    def __init__(self, spec: JobSpec, devices: Sequence[torch.device]) -> None:
+    def __init__(
+        self, spec: JobSpec, devices: Sequence[torch.device], data_sha256: DataDigests
+    ) -> None:
         self._spec_sha256 = spec.sha256()
+        self._data_sha256 = data_sha256
         self.network = AlexNet(spec.model, devices)
+        self._numerics = {
+            **numerics(devices),
+            "LRN kernel": _lrn_kernels(self.network),
+            "micro-batch": str(spec.optim.micro_batch_size or spec.replica_batch_size),
+            "replicas": str(spec.scale.replicas),
+        }
         parameters = dict(self.network.named_parameters())
         self.rule = UpdateRule(parameters, spec.optim, spec.model.recipe)
         self.step = 0
@@ -35,6 +43,8 @@ class State:
         self.top1: float | None = None
         """Of the latest evaluation; None before the first."""
         self.top5: float | None = None
+        self.inexact: tuple[str, ...] = ()
+        """Why what follows is not bit-identical to an undisturbed run; empty: it is."""
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -42,25 +52,43 @@ class State:
         return dict(self.network.named_parameters())
 
     def load(self, folder: Path) -> None:
-        """Continue from a checkpoint. Raises CheckpointError if it is damaged or of another job."""
-        manifest = load_checkpoint(
-            folder, self.weights, self.rule.velocity, spec_sha256=self._spec_sha256
-        )
+        """Continue from a checkpoint.
+
+        Raises CheckpointError if it is damaged, OtherSpecError, or OtherDataError.
+        """
+        self._check_origin(folder)
+        manifest = load_checkpoint(folder, self.weights, self.rule.velocity)
         self.step = manifest.step
         self.schedule = manifest.schedule
         self.top1, self.top5 = manifest.top1, manifest.top5
-        for what, before, now in (
-            ("torch threads", manifest.num_threads, torch.get_num_threads()),
-            ("versions", manifest.versions, versions()),
-        ):
-            if before != now:
-                _log.warning(
-                    "%s were %s and are now %s: the weights will not be bit-identical to those of "
-                    "an undisturbed run",
-                    what,
-                    before,
-                    now,
-                )
+        self.inexact = differences(manifest.numerics, self._numerics)
+        if self.inexact:
+            _log.warning(
+                "this resume is not exact, the weights will not be bit-identical to those of an "
+                "undisturbed run: %s",
+                "; ".join(self.inexact),
+            )
+
+    def _check_origin(self, folder: Path) -> None:
+        manifest = read_manifest(folder)
+        if manifest.spec_sha256 != self._spec_sha256:
+            raise OtherSpecError(
+                folder,
+                "was written by a job with another spec; start a new job, or restore the spec "
+                "it had",
+            )
+        before, now = manifest.data_sha256.model_dump(), self._data_sha256.model_dump()
+        changed = [
+            f"the manifest.json of data.{name} had sha256 {before[name]} and has {now[name]}"
+            for name in now
+            if before[name] != now[name]
+        ]
+        if changed:
+            raise OtherDataError(
+                folder,
+                f"was trained on other data: {'; '.join(changed)}; "
+                "put back the shards it was trained on, or start a new job",
+            )
 
     def manifest(self, order: AttemptOrder, *, steps_per_epoch: int) -> CheckpointManifest:
         """Describe this state; the files are filled in when they are written."""
@@ -73,15 +101,17 @@ class State:
             top1=self.top1,
             top5=self.top5,
             spec_sha256=self._spec_sha256,
-            num_threads=torch.get_num_threads(),
-            versions=versions(),
+            data_sha256=self._data_sha256,
+            numerics=self._numerics,
             files={},
         )
 
 
-def begin(order: AttemptOrder, run: Path, devices: Sequence[torch.device]) -> State:
+def begin(
+    order: AttemptOrder, run: Path, devices: Sequence[torch.device], *, data_sha256: DataDigests
+) -> State:
     """Return the state an attempt starts from: its checkpoint's, or freshly drawn weights."""
-    state = State(order.spec, devices)
+    state = State(order.spec, devices, data_sha256)
     if order.resume_from is None:
         initialise(state.network, order.spec.model, seed=order.spec.seed)
     else:
@@ -89,10 +119,15 @@ def begin(order: AttemptOrder, run: Path, devices: Sequence[torch.device]) -> St
     return state
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that may change a result."""
-    try:
-        project = version(_PROJECT)
-    except PackageNotFoundError:
-        project = "not installed"
-    return {"python": platform.python_version(), "torch": torch.__version__, "project": project}
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Say of each thing that may change the last bit of a result how it has changed."""
+    return tuple(
+        f"{what} was {before.get(what, 'unknown')} and is {now.get(what, 'unknown')}"
+        for what in {**now, **before}
+        if before.get(what) != now.get(what)
+    )
+
+
+def _lrn_kernels(network: AlexNet) -> str:
+    names = {layer.kernels.name for layer in network.modules() if isinstance(layer, Lrn)}
+    return " and ".join(sorted(names)) or "none"

@@ -7,17 +7,29 @@ from pydantic import Field
 from trainer.contract.events import Ratio
 from trainer.contract.model import Record
 
-CHECKPOINT_VERSION: Literal[1] = 1
+CHECKPOINT_VERSION: Literal[2] = 2
 MANIFEST_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
 VELOCITY_NAME = "velocity.safetensors"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class CheckpointFile(Record):
     """Size and digest of one file beside the manifest."""
 
     size_bytes: int = Field(ge=0)
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+
+
+class DataDigests(Record):
+    """What a run was trained on, wherever it lies: sha256 of each set's manifest.json.
+
+    A manifest holds the sha256 of every file beside it.
+    """
+
+    train: Sha256
+    validation: Sha256
 
 
 class ScheduleState(Record):
@@ -31,7 +43,7 @@ class ScheduleState(Record):
 class CheckpointManifest(Record):
     """One atomic snapshot: weights, velocity, schedule and position."""
 
-    version: Literal[1] = CHECKPOINT_VERSION
+    version: Literal[2] = CHECKPOINT_VERSION
     job_id: str
     attempt: int
     step: int = Field(ge=0, description="Steps done; also the position in the data.")
@@ -39,7 +51,9 @@ class CheckpointManifest(Record):
     schedule: ScheduleState
     top1: Ratio | None = Field(description="Latest evaluation; None before the first.")
     top5: Ratio | None
-    spec_sha256: str
-    num_threads: int = Field(description="Torch threads; bit-identical resume needs the same.")
-    versions: dict[str, str] = Field(description="Of python, torch and this project.")
+    spec_sha256: Sha256
+    data_sha256: DataDigests
+    numerics: dict[str, str] = Field(
+        description="What may change the last bit of a result; bit-identical resume needs the same."
+    )
     files: dict[str, CheckpointFile]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint import (
     MANIFEST_NAME,
     VELOCITY_NAME,
@@ -20,10 +21,25 @@ from trainer.contract.run_directory import RunDirectory
 class CheckpointError(Exception):
     """A checkpoint is damaged, or does not belong to what it is loaded into."""
 
+    # Another attempt passes over what is damaged.
+    reason = Reason.CRASHED
+
     def __init__(self, folder: Path, problem: str) -> None:
         super().__init__(f"checkpoint {folder}: {problem}")
         self.folder = folder
         self.problem = problem
+
+
+class OtherSpecError(CheckpointError):
+    """A checkpoint is of a job with another spec."""
+
+    reason = Reason.BAD_SPEC
+
+
+class OtherDataError(CheckpointError):
+    """A checkpoint was trained on other data than now lie where the spec says."""
+
+    reason = Reason.BAD_DATA
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ class Started(Record):
     gpu_ids: tuple[tuple[str, ...], ...] = Field(
         default=(), description="GPUs the cluster gave each replica, by rank; none on cpu."
     )
+    inexact: tuple[str, ...] = Field(
+        default=(),
+        description="Why the weights will not be bit-identical to those of an undisturbed run: "
+        "what has changed since the checkpoint was written.",
+    )
 
 
 class Progress(Record):

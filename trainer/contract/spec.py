@@ -5,6 +5,7 @@ Defaults are the paper's (Krizhevsky, Sutskever & Hinton, NIPS 2012); each names
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -228,18 +229,25 @@ class JobSpec(Record):
         return self.optim.global_batch_size // self.scale.replicas
 
     def sha256(self) -> str:
-        """Digest of what decides the weights: all but name, labels, priority, scale and retry.
+        """Digest of what decides the weights, beyond the order of floating-point sums.
 
-        The micro-batch and the number of loader processes do not decide them either (beyond the
-        order of floating-point sums), nor does where checkpoints are kept.
+        Not of where the data lie: a checkpoint holds digests of the data themselves.
         """
-        decisive = self.model_dump(
-            mode="json",
-            include={"version", "seed", "kind", "data", "model", "optim", "augment", "precision"},
-        )
-        decisive["data"].pop("num_loader_processes")
-        decisive["optim"].pop("micro_batch_size")
+        decisive = self.model_dump(mode="json", exclude=_NOT_DECISIVE)
         return hashlib.sha256(canonical_json(decisive)).hexdigest()
+
+
+# What may change between two attempts without another job beginning.
+_NOT_DECISIVE: Mapping[str, bool | set[str]] = {
+    "name": True,
+    "labels": True,
+    "priority": True,
+    "data": {"train", "validation", "corrupt_sample_limit", "num_loader_processes"},
+    "optim": {"micro_batch_size"},
+    "scale": True,
+    "checkpoint": True,
+    "retry": True,
+}
 
 
 class SpecError(ValueError):

@@ -8,11 +8,16 @@ from service.lifecycle import RayState
 from service.placement import Node
 from service.ray_jobs import RayJob, RayUnreachableError
 from service.reconciler import Reconciler
-from service.store.records import JobRecord
+from service.records import JobRecord
 from service.store.store import Store
 from tests.unit.service.conftest import make_spec
 from trainer.contract.attempt import AttemptOrder, Outcome
-from trainer.contract.checkpoint import CheckpointFile, CheckpointManifest, ScheduleState
+from trainer.contract.checkpoint import (
+    CheckpointFile,
+    CheckpointManifest,
+    DataDigests,
+    ScheduleState,
+)
 from trainer.contract.checkpoint_folder import measure
 from trainer.contract.events import AttemptEvent, Progress
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -126,8 +131,8 @@ class World:
             top1=None,
             top5=None,
             spec_sha256="0" * 64,
-            num_threads=1,
-            versions={},
+            data_sha256=DataDigests(train="a" * 64, validation="b" * 64),
+            numerics={},
             files=files,
         )
         (folder / "checkpoint.json").write_text(manifest.model_dump_json())

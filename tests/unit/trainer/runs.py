@@ -8,7 +8,7 @@ import torch
 from trainer.attempt_folder import write_order
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.checkpoint import CheckpointManifest, ScheduleState
+from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.ledger import Ledger
@@ -16,6 +16,7 @@ from trainer.ledger import Ledger
 SPEC = JobSpec.model_validate(
     {"name": "run", "data": {"train": "nowhere", "validation": "nowhere"}}
 )
+DATA_SHA256 = DataDigests(train="a" * 64, validation="b" * 64)
 
 
 def add_attempt(run: RunDirectory, *, resume_from: Path | None = None) -> AttemptDirectory:
@@ -44,8 +45,8 @@ def manifest_of(step: int, *, top1: float | None = None, attempt: int = 1) -> Ch
         top1=top1,
         top5=top1,
         spec_sha256=SPEC.sha256(),
-        num_threads=1,
-        versions={"torch": "x"},
+        data_sha256=DATA_SHA256,
+        numerics={"torch": "x"},
         files={},
     )
 

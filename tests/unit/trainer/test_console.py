@@ -18,6 +18,7 @@ def test_shows_steps_figures_evaluations_and_skipped_samples() -> None:
                 steps_per_epoch=10,
                 worker_pids=(1,),
                 devices=("cpu",),
+                inexact=("replicas was 2 and is 1",),
             )
         )
         line.show(
@@ -34,6 +35,7 @@ def test_shows_steps_figures_evaluations_and_skipped_samples() -> None:
         line.show(Evaluated(step=10, epoch=1.0, num_samples=50, loss=1.5, top1=0.5, top5=0.875))
         line.show(SamplesSkipped(step=8, samples=("a.tar:[/k]",), reason="not a JPEG", total=1))
     text = output.getvalue()
+    assert "not bit-exact: replicas was 2 and is 1" in text
     assert "epoch 1.00: top-1 0.5000, top-5 0.8750, loss 1.5000 on 50 images" in text
     assert "step 8: skipped a.tar:[/k]: not a JPEG" in text
     assert "step 7/40" in text

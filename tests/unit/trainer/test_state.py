@@ -1,0 +1,172 @@
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.trainer.runs import DATA_SHA256
+from trainer.checkpoint import take_snapshot, write_checkpoint
+from trainer.contract.attempt import AttemptOrder, Reason
+from trainer.contract.checkpoint import DataDigests, ScheduleState
+from trainer.contract.checkpoint_folder import CheckpointError, OtherDataError, OtherSpecError
+from trainer.contract.spec import JobSpec
+from trainer.errors import reason_of
+from trainer.state import State, begin, differences
+
+CPU = torch.device("cpu")
+NUMERICS = {
+    "CPU capability",
+    "LRN kernel",
+    "device",
+    "micro-batch",
+    "project",
+    "python",
+    "replicas",
+    "torch",
+    "torch threads",
+}
+
+Job = Callable[..., JobSpec]
+
+
+def _order(spec: JobSpec, resume_from: str | None = None) -> AttemptOrder:
+    return AttemptOrder(
+        job_id="job", attempt=1, spec=spec, accelerator="cpu", resume_from=resume_from
+    )
+
+
+def _begin(
+    spec: JobSpec, run: Path, *, resume_from: str | None = None, data: DataDigests = DATA_SHA256
+) -> State:
+    return begin(_order(spec, resume_from), run, [CPU, CPU], data_sha256=data)
+
+
+def _write(spec: JobSpec, run: Path, **changes: Any) -> str:
+    """Write the checkpoint of a state after 3 steps and return where it lies in the run."""
+    state = _begin(spec, run)
+    state.step = 3
+    state.schedule = ScheduleState(drops=1)
+    state.top1, state.top5 = 0.5, 0.75
+    state.rule.velocity["fc8.bias"].fill_(2)
+    manifest = state.manifest(_order(spec), steps_per_epoch=2).model_copy(update=changes)
+    snapshot = take_snapshot(manifest, state.weights, state.rule.velocity)
+    write_checkpoint(snapshot, run / "step-00000003", check_fence=lambda: None)
+    return "step-00000003"
+
+
+def test_a_resumed_state_is_the_one_that_was_written(job: Job, tmp_path: Path) -> None:
+    spec = job()
+    folder = _write(spec, tmp_path)
+    state, drawn = _begin(spec, tmp_path, resume_from=folder), _begin(spec, tmp_path)
+    assert (state.step, state.schedule.drops, state.top1, state.top5) == (3, 1, 0.5, 0.75)
+    assert all(torch.equal(drawn.weights[name], value) for name, value in state.weights.items())
+    assert float(state.rule.velocity["fc8.bias"].mean()) == 2
+    assert state.manifest(_order(spec), steps_per_epoch=2).epoch == 1.5
+
+
+def test_resuming_where_nothing_has_changed_is_exact(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = job()
+    folder = _write(spec, tmp_path)
+    assert _begin(spec, tmp_path, resume_from=folder).inexact == ()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("what", sorted(NUMERICS))
+def test_a_resume_that_is_not_exact_says_why(
+    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    spec = job()
+    numerics = _begin(spec, tmp_path).manifest(_order(spec), steps_per_epoch=2).numerics
+    assert numerics.keys() == NUMERICS
+    folder = _write(spec, tmp_path, numerics={**numerics, what: "another"})
+    state = _begin(spec, tmp_path, resume_from=folder)
+    assert state.inexact == (f"{what} was another and is {numerics[what]}",)
+    assert "this resume is not exact, the weights will not be bit-identical" in caplog.text
+    assert f"{what} was another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "inexact"),
+    [
+        ({"optim": {"global_batch_size": 8, "micro_batch_size": 2}}, "micro-batch was 8 and is 2"),
+        ({"scale": {"replicas": 2}}, "micro-batch was 8 and is 4; replicas was 1 and is 2"),
+    ],
+)
+def test_what_the_spec_may_change_between_attempts_is_told(
+    job: Job, tmp_path: Path, changes: dict[str, Any], inexact: str
+) -> None:
+    optim = {"optim": {"global_batch_size": 8}}
+    folder = _write(job(**optim), tmp_path)
+    state = _begin(job(**{**optim, **changes}), tmp_path, resume_from=folder)
+    assert "; ".join(state.inexact) == inexact
+
+
+def test_numerics_tell_of_the_threads_and_the_kernel_in_use(
+    job: Job, small_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    def numerics(spec: JobSpec) -> dict[str, str]:
+        return (
+            State(spec, [CPU, CPU], DATA_SHA256).manifest(_order(spec), steps_per_epoch=1).numerics
+        )
+
+    assert numerics(job())["LRN kernel"] == "banded"
+    assert numerics(job(model=small_model(lrn=False)))["LRN kernel"] == "none"
+    assert numerics(job())["torch threads"] == "1"
+    torch.set_num_threads(2)
+    assert numerics(job())["torch threads"] == "2"
+
+
+texts = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xyz"))
+
+
+@given(before=texts, now=texts)
+def test_differences_name_each_thing_that_changed_once(
+    before: dict[str, str], now: dict[str, str]
+) -> None:
+    changed = {what for what in "abcd" if before.get(what) != now.get(what)}
+    said = differences(before, now)
+    assert sorted(line.partition(" was ")[0] for line in said) == sorted(changed)
+
+
+def _refusal(spec: JobSpec, run: Path, folder: str, **data: Any) -> CheckpointError:
+    with pytest.raises(CheckpointError) as refusal:
+        _begin(spec, run, resume_from=folder, **data)
+    return refusal.value
+
+
+def test_another_specs_checkpoint_is_refused(job: Job, tmp_path: Path) -> None:
+    folder = _write(job(), tmp_path)
+    refusal = _refusal(job(seed=1), tmp_path, folder)
+    assert isinstance(refusal, OtherSpecError)
+    assert "another spec" in str(refusal)
+    assert reason_of(refusal) is Reason.BAD_SPEC
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_other_data_are_refused_by_both_digests(job: Job, tmp_path: Path, name: str) -> None:
+    folder = _write(job(), tmp_path)
+    before = DATA_SHA256.model_dump()[name]
+    other = DATA_SHA256.model_copy(update={name: "c" * 64})
+    refusal = _refusal(job(), tmp_path, folder, data=other)
+    assert isinstance(refusal, OtherDataError)
+    assert f"data.{name} had sha256 {before} and has {'c' * 64}" in str(refusal)
+    assert "put back the shards it was trained on, or start a new job" in str(refusal)
+    assert reason_of(refusal) is Reason.BAD_DATA
+
+
+def test_the_same_data_elsewhere_are_resumed(job: Job, tmp_path: Path) -> None:
+    folder = _write(job(), tmp_path)
+    moved = job(data={"train": "elsewhere", "validation": "elsewhere too"})
+    assert _begin(moved, tmp_path, resume_from=folder).step == 3
+
+
+def test_a_damaged_checkpoint_is_not_the_specs_fault(job: Job, tmp_path: Path) -> None:
+    folder = _write(job(), tmp_path)
+    (tmp_path / folder / "model.safetensors").write_bytes(b"")
+    assert reason_of(_refusal(job(), tmp_path, folder)) is Reason.CRASHED
