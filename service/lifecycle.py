@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from service.store.records import AttemptRecord, JobRecord
+from service.records import AttemptRecord, JobRecord
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.spec import RetrySpec
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from service.lifecycle import Decision, Observation, RayState, decide
 from service.placement import Node, accelerator_of, admit, demand_of
 from service.ray_jobs import RayJob, RayUnreachableError
+from service.records import AttemptRecord, JobRecord
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
-from service.store.records import AttemptRecord, JobRecord
 from service.store.store import NewAttempt, Store
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint

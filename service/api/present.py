@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.store.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from service.views import Attempt, Checkpoint, Event, Job, JobDetail
 from trainer.contract.checkpoint import MANIFEST_NAME
 from trainer.contract.report import Report

@@ -15,7 +15,7 @@ from service.api.present import event_view
 from service.control_plane import ControlPlane
 from service.metrics import event_streams
 from service.problems import Problem
-from service.store.records import EventRecord
+from service.records import EventRecord
 from service.views import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)

@@ -7,8 +7,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from service.events import JobEventData, StatusChanged
 from service.lifecycle import Decision
+from service.records import JobRecord
 from service.store.errors import ChangedMeanwhileError
-from service.store.records import JobRecord
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.status import check_transition

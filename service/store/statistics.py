@@ -5,7 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from service.store.records import CheckpointRecord, JobRecord, checkpoint_of, job_of
+from service.records import CheckpointRecord, JobRecord
+from service.store.rows import checkpoint_of, job_of
 from service.store.tables import attempts, checkpoints, jobs
 from trainer.contract.status import TERMINAL, Status
 

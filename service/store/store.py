@@ -11,21 +11,18 @@ from sqlalchemy.exc import NoResultFound
 
 from service.events import StatusChanged
 from service.lifecycle import Decision, check_request
-from service.store.changes import append_event, change_status, ingest, update_attempt
-from service.store.engine import connect, writing
-from service.store.errors import JobNotFoundError, StaleAttemptError
-from service.store.migrate import migrate
-from service.store.records import (
+from service.records import (
     Accelerator,
     AttemptRecord,
     CheckpointRecord,
     EventRecord,
     JobRecord,
-    attempt_of,
-    checkpoint_of,
-    event_of,
-    job_of,
 )
+from service.store.changes import append_event, change_status, ingest, update_attempt
+from service.store.engine import connect, writing
+from service.store.errors import JobNotFoundError, StaleAttemptError
+from service.store.migrate import migrate
+from service.store.rows import attempt_of, checkpoint_of, event_of, job_of
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec

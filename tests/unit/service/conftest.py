@@ -14,8 +14,8 @@ import uvicorn
 from service.app import create_app
 from service.control_plane import ControlPlane
 from service.lifecycle import Decision
+from service.records import JobRecord
 from service.settings import Settings
-from service.store.records import JobRecord
 from service.store.store import NewAttempt, Store
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import AttemptEvent, AttemptEventData, Progress

@@ -16,7 +16,7 @@ from service.lifecycle import (
     check_request,
     decide,
 )
-from service.store.records import AttemptRecord, JobRecord
+from service.records import AttemptRecord, JobRecord
 from tests.unit.service.conftest import make_spec
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.spec import RetrySpec

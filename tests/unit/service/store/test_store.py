@@ -9,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 
 from service.events import StatusChanged
 from service.lifecycle import Decision, RefusedError
+from service.records import JobRecord
 from service.store.engine import connect
 from service.store.errors import ChangedMeanwhileError, JobNotFoundError, StaleAttemptError
-from service.store.records import JobRecord
 from service.store.statistics import statistics
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import make_spec

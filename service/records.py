@@ -1,11 +1,8 @@
-"""What the store gives out: frozen records, made from rows in this one place."""
+"""What is known of jobs: frozen records, which the store makes from its rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
-
-from pydantic import TypeAdapter
-from sqlalchemy import Row
+from typing import Literal
 
 from service.events import JobEventData
 from trainer.contract.attempt import Outcome, Reason
@@ -14,7 +11,6 @@ from trainer.contract.spec import JobSpec
 from trainer.contract.status import TERMINAL, Desired, Status
 
 Accelerator = Literal["cpu", "gpu"]
-_event_data: TypeAdapter[JobEventData] = TypeAdapter(JobEventData)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,50 +99,3 @@ class CheckpointRecord:
     size_bytes: int
     weights_sha256: str
     top1: float | None
-
-
-def job_of(row: Row[Any]) -> JobRecord:
-    """Make a job of a row of `jobs`."""
-    values = dict(row._mapping)
-    progress, evaluation, reason = (
-        values.pop("progress"),
-        values.pop("evaluation"),
-        values.pop("reason"),
-    )
-    return JobRecord(
-        spec=JobSpec.model_validate(values.pop("spec")),
-        status=Status(values.pop("status")),
-        desired=Desired(values.pop("desired")),
-        reason=None if reason is None else Reason(reason),
-        progress=None if progress is None else Progress.model_validate(progress),
-        evaluation=None if evaluation is None else Evaluated.model_validate(evaluation),
-        **values,
-    )
-
-
-def attempt_of(row: Row[Any]) -> AttemptRecord:
-    """Make an attempt of a row of `attempts`."""
-    values = dict(row._mapping)
-    outcome = values.pop("outcome")
-    return AttemptRecord(
-        outcome=None if outcome is None else Outcome.model_validate(outcome),
-        worker_pids=tuple(values.pop("worker_pids") or ()),
-        **values,
-    )
-
-
-def event_of(row: Row[Any]) -> EventRecord:
-    """Make an event of a row of `events`."""
-    return EventRecord(
-        number=row.number,
-        at=row.at,
-        attempt=row.attempt,
-        data=_event_data.validate_python(row.data),
-    )
-
-
-def checkpoint_of(row: Row[Any]) -> CheckpointRecord:
-    """Make a checkpoint of a row of `checkpoints`."""
-    values = dict(row._mapping)
-    del values["job_id"]
-    return CheckpointRecord(**values)
