@@ -6,9 +6,9 @@ from pathlib import Path
 
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.checkpoint_folder import list_folders
+from trainer.contract.durable import write_whole
 from trainer.contract.lineage import step_of
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.durable import write_whole
 
 _LINE = "%(asctime)s %(levelname)s %(message)s"
 

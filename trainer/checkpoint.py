@@ -25,8 +25,8 @@ from trainer.contract.checkpoint import (
     CheckpointManifest,
 )
 from trainer.contract.checkpoint_folder import CheckpointError, measure, verify
+from trainer.contract.durable import sync_file, sync_folder, write_whole
 from trainer.contract.run_directory import AttemptDirectory
-from trainer.durable import sync_file, sync_folder, write_whole
 
 Tensors = Mapping[str, Tensor]
 

@@ -10,10 +10,10 @@ import torch
 
 from trainer import machine
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.durable import write_whole
 from trainer.contract.events import AttemptEventData, Finished
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
-from trainer.durable import write_whole
 from trainer.errors import reason_of
 from trainer.fence import Fence
 from trainer.loop import Setting, train

@@ -3,9 +3,9 @@
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import list_folders, read_manifest
+from trainer.contract.durable import write_whole
 from trainer.contract.report import Report
 from trainer.contract.run_directory import RunDirectory
-from trainer.durable import write_whole
 from trainer.evaluate import Evaluation
 from trainer.ledger import committed_ledger
 

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.trainer.runs import add_attempt, add_checkpoint
 from trainer.attempt_folder import attempt_at, read_failure, read_order, write_outcome
 from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.durable import write_whole
 from trainer.contract.run_directory import RunDirectory
-from trainer.durable import write_whole
 from trainer.errors import BadDataError, NoDeviceError, StaleAttemptError
 from trainer.replica import failure, record_failure
 
@@ -75,16 +75,3 @@ def test_an_error_is_recorded_with_its_reason_and_goes_on(
         raise error
     assert read_failure(attempt) == failure(error)
     assert failure(error) == Outcome(outcome="failed", reason=reason, message=message)
-
-
-def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    write_whole(file, b"before")
-
-    def die(_descriptor: int) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", die)
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(file, b"after")
-    assert file.read_bytes() == b"before"

@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file aside, force it to disk, and give it its name; replaces what had the name."""
+def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file aside, force it to disk, and give it its name; replaces what had the name.
+
+    `mode`: its permissions from the first byte on, less those that the process's umask takes.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with aside.open("wb") as file:
+    # A process of the same number may have died here.
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

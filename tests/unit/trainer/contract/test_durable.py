@@ -1,0 +1,37 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from trainer.contract.durable import write_whole
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    write_whole(file, b"before")
+
+    def die(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", die)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(file, b"after")
+    assert file.read_bytes() == b"before"
+
+
+def test_a_file_has_its_mode_even_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a process of this number left when it died, for all to read.
+    (tmp_path / f".file.{os.getpid()}.partial").write_bytes(b"half")
+    seen = []
+
+    def sync(descriptor: int) -> None:
+        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_whole(tmp_path / "file", b"secret", mode=0o600)
+    assert seen[0] == 0o600
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
