@@ -1,9 +1,7 @@
 """The one loop that compares store, run directory and Ray, and the only writer of statuses."""
 
 import hashlib
-import json
 import logging
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from service.store.store import NewAttempt, Store
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.events import AttemptEvent
+from trainer.contract.order_file import order_of, write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import ACTIVE, Desired, Status
 
@@ -216,10 +215,10 @@ class Reconciler:
 
     def _submit(self, job: JobRecord, attempt: AttemptRecord, ray: Ray) -> None:
         directory = self._directory(attempt)
-        if not directory.order.exists():
+        if order_of(directory) is None:
             token = secrets.token_urlsafe(32)
             self._store.set_token(job.id, attempt.number, sha256_of_token(token))
-            _write_order(
+            write_order(
                 directory,
                 AttemptOrder(
                     job_id=job.id,
@@ -230,6 +229,7 @@ class Reconciler:
                     control_plane_url=self._url,
                     token=token,
                 ),
+                again=True,
             )
         command = [self._python, "-m", "trainer", "attempt", str(directory.path)]
         ray.submit(attempt.submission_id, command)
@@ -280,15 +280,3 @@ def _event_of(line: bytes) -> AttemptEvent | None:
         return AttemptEvent.model_validate_json(line)
     except ValidationError:
         return None
-
-
-def _write_order(directory: AttemptDirectory, order: AttemptOrder) -> None:
-    directory.path.mkdir(parents=True, exist_ok=True)
-    aside = directory.order.with_suffix(".tmp")
-    aside.unlink(missing_ok=True)
-    # It holds the token: for the owner's eyes only.
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(json.dumps(order.model_dump(mode="json"), indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(directory.order)

@@ -1,10 +1,9 @@
-"""The files of an attempt that are not the loop's: order, failures, outcome."""
+"""The files of an attempt that are not the loop's: failures, outcome, log."""
 
 import logging
-import os
 from pathlib import Path
 
-from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.durable import write_whole
 from trainer.contract.lineage import step_of
@@ -17,19 +16,6 @@ def attempt_at(folder: Path) -> AttemptDirectory:
     """Return the attempt whose folder is RUN_DIR/attempts/NUMBER."""
     folder = folder.absolute()
     return RunDirectory(folder.parents[1]).attempt(int(folder.name))
-
-
-def read_order(attempt: AttemptDirectory) -> AttemptOrder:
-    """Read what the attempt is told to do."""
-    return AttemptOrder.model_validate_json(attempt.order.read_bytes())
-
-
-def write_order(attempt: AttemptDirectory, order: AttemptOrder) -> None:
-    """Create the attempt's folder with its order, for its owner's eyes: it may hold a token."""
-    attempt.path.mkdir(parents=True)
-    descriptor = os.open(attempt.order, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(order.model_dump_json(indent=1))
 
 
 def write_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from data_shards.errors import DataError
 from data_shards.manifest import ManifestError
-from trainer.attempt_folder import log_to, write_order, write_outcome
+from trainer.attempt_folder import log_to, write_outcome
 from trainer.console import ProgressLine
 from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.checkpoint_folder import (
@@ -19,6 +19,7 @@ from trainer.contract.checkpoint_folder import (
     Latest,
     latest_checkpoint,
 )
+from trainer.contract.order_file import write_order
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec, SpecError

@@ -16,8 +16,9 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_devices
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from trainer.attempt_folder import attempt_at, log_to, read_failure, read_order
+from trainer.attempt_folder import attempt_at, log_to, read_failure
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.errors import NoDeviceError
 from trainer.replica import record_failure, run_replica

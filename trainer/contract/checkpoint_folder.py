@@ -107,8 +107,7 @@ def list_folders(run: RunDirectory, attempts: Iterable[int] | None = None) -> li
     """
     found: list[tuple[int, int, Path]] = []
     for span in spans(run, attempts):
-        for folder in span.attempt.checkpoints.glob("step-[0-9]*"):
-            step = int(folder.name.removeprefix("step-"))
+        for step, folder in span.attempt.committed().items():
             if span.stop is None or step <= span.stop:
                 found.append((step, span.attempt.number, folder))
     return [folder for _, _, folder in sorted(found, reverse=True)]

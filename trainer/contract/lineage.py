@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trainer.contract.attempt import AttemptOrder
+from trainer.contract.order_file import order_of
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 
@@ -21,21 +22,23 @@ class Span:
 
 
 def spans(run: RunDirectory, attempts: Iterable[int] | None = None) -> list[Span]:
-    """Return the spans of the attempts, in order; None: of all that have a folder.
+    """Return the spans of those attempts that began, in order; None: of all.
 
     A step that was trained again counts for the attempt that trained it last.
     """
     numbers = range(1, run.newest_attempt() + 1) if attempts is None else sorted(attempts)
-    folders = [folder for folder in map(run.attempt, numbers) if folder.order.is_file()]
-    starts = [_start_step(folder) for folder in folders]
+    began = [
+        (attempt, _start_step(order))
+        for attempt in map(run.attempt, numbers)
+        if (order := order_of(attempt)) is not None
+    ]
     return [
-        Span(folder, start, min(starts[place + 1 :], default=None))
-        for place, (folder, start) in enumerate(zip(folders, starts, strict=True))
+        Span(attempt, start, min((later for _, later in began[place + 1 :]), default=None))
+        for place, (attempt, start) in enumerate(began)
     ]
 
 
-def _start_step(folder: AttemptDirectory) -> int:
-    order = AttemptOrder.model_validate_json(folder.order.read_bytes())
+def _start_step(order: AttemptOrder) -> int:
     return 0 if order.resume_from is None else step_of(order.resume_from)
 
 

@@ -1,7 +1,10 @@
 """Where everything of a run lies. Knows names only; who writes what stands beside each."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_CHECKPOINT = re.compile(r"step-([0-9]{8,})")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class AttemptDirectory:
     def checkpoint(self, step: int) -> Path:
         """Folder of the checkpoint after `step` steps."""
         return self.checkpoints / f"step-{step:08d}"
+
+    def committed(self) -> dict[int, Path]:
+        """Folders of checkpoints by step, unread; a copy beside them by another name is none."""
+        matches = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.checkpoints.glob("*"))
+        return {int(match[1]): path for match, path in matches if match}
 
     def ledger(self, rank: int) -> Path:
         """Lines of samples trained, one a step, written by that replica."""

@@ -9,10 +9,10 @@ import torch
 
 from tests.integration.trainer.conftest import Shards, final_weights, write_job
 from trainer import machine
-from trainer.attempt_folder import write_order
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import AttemptEventData, CheckpointSaved, Evaluated, Started
+from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired

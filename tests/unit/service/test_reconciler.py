@@ -281,9 +281,8 @@ def test_trouble_with_one_job_does_not_hold_up_another(
 def test_a_job_that_cannot_be_started_does_not_hold_up_the_next(world: World) -> None:
     world.submit("a")
     world.submit("b")
-    # An attempt's folder without an order that can be read: what it resumes from is unknown.
-    world.folder(1).path.mkdir(parents=True)
-    world.folder(1).order.write_text("{")
+    # A disk that does not give the order away: what the attempt resumed from is unknown.
+    world.folder(1).order.mkdir(parents=True)
     first = NewAttempt(number=1, accelerator="cpu", resume_from=None)
     job = world.store.begin_attempt(world.store.job("a"), first, world.now)
     crash = Outcome(outcome="failed", reason=Reason.CRASHED)

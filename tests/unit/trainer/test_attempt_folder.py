@@ -1,11 +1,10 @@
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint
-from trainer.attempt_folder import attempt_at, read_failure, read_order, write_outcome
+from trainer.attempt_folder import attempt_at, read_failure, write_outcome
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.durable import write_whole
 from trainer.contract.run_directory import RunDirectory
@@ -21,14 +20,6 @@ def run(tmp_path: Path) -> RunDirectory:
 def test_an_attempt_is_found_by_its_folder(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     assert attempt_at(attempt.path) == attempt
-    assert read_order(attempt_at(attempt.path)).attempt == 1
-
-
-def test_an_order_is_for_its_owners_eyes_and_written_once(run: RunDirectory) -> None:
-    attempt = add_attempt(run)
-    assert stat.S_IMODE(attempt.order.stat().st_mode) == 0o600
-    with pytest.raises(FileExistsError):
-        attempt.path.mkdir(parents=True)
 
 
 def test_an_outcome_counts_the_steps_that_are_committed(run: RunDirectory) -> None:

@@ -1,0 +1,114 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.unit.trainer.runs import add_attempt, add_checkpoint
+from trainer.contract.checkpoint_folder import (
+    CheckpointError,
+    latest_checkpoint,
+    list_folders,
+    measure,
+    read_manifest,
+    verify,
+)
+from trainer.contract.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def test_a_run_without_checkpoints_has_no_latest(run: RunDirectory) -> None:
+    assert list_folders(run) == []
+    add_attempt(run)
+    assert list_folders(run) == []
+    assert latest_checkpoint(run).checkpoint is None
+
+
+def test_the_lineage_leaves_out_what_was_trained_again(run: RunDirectory) -> None:
+    first = add_attempt(run)
+    one, two, _ = (add_checkpoint(first, step) for step in (1, 2, 3))
+    second = add_attempt(run, resume_from=two)
+    four = add_checkpoint(second, 4)
+    # The one it went on from is of both.
+    assert list_folders(run) == [four, two, one]
+    assert list_folders(run, [1]) == [first.checkpoint(3), two, one]
+
+
+def test_of_equal_steps_the_later_attempts_is_first(run: RunDirectory) -> None:
+    first = add_attempt(run)
+    one = add_checkpoint(first, 1)
+    second = add_attempt(run, resume_from=one)
+    again = add_checkpoint(second, 1)
+    assert list_folders(run) == [again, one]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "step-00000010.bak",
+        "step-00000010 (copy)",
+        "step-10x",
+        "step-",
+        "step-\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",  # digits to Unicode
+        ".step-00000020.partial",
+        ".step-00000010.deleted",
+        "old-step-00000010",
+    ],
+)
+def test_a_copy_by_another_name_does_no_harm(run: RunDirectory, name: str) -> None:
+    attempt = add_attempt(run)
+    folder = add_checkpoint(attempt, 10)
+    shutil.copytree(folder, attempt.checkpoints / name)
+    assert list_folders(run) == [folder]
+    latest = latest_checkpoint(run)
+    assert latest.checkpoint is not None
+    assert (latest.checkpoint.folder, latest.damaged) == (folder, ())
+
+
+def test_a_step_of_more_digits_is_the_latest(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    folders = [add_checkpoint(attempt, step) for step in (123_456_789, 99_999_999)]
+    assert list_folders(run) == folders
+
+
+def test_an_attempt_that_never_began_does_no_harm(run: RunDirectory) -> None:
+    folder = add_checkpoint(add_attempt(run), 10)
+    second = run.attempt(2)
+    second.path.mkdir()
+    second.order.write_bytes(b"")
+    latest = latest_checkpoint(run)
+    assert latest.checkpoint is not None
+    assert latest.checkpoint.folder == folder
+
+
+def test_a_file_by_a_checkpoints_name_is_refused_and_passed_over(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    whole = add_checkpoint(attempt, 10)
+    attempt.checkpoint(20).write_bytes(b"")
+    latest = latest_checkpoint(run)
+    assert latest.checkpoint is not None
+    assert latest.checkpoint.folder == whole
+    assert [error.folder for error in latest.damaged] == [attempt.checkpoint(20)]
+
+
+def test_a_manifest_of_other_files_is_refused(run: RunDirectory) -> None:
+    folder = add_checkpoint(add_attempt(run), 10)
+    manifest = read_manifest(folder)
+    one_file = dict(list(manifest.files.items())[:1])
+    fewer = manifest.model_copy(update={"files": one_file})
+    (folder / "checkpoint.json").write_text(fewer.model_dump_json())
+    with pytest.raises(CheckpointError, match=r"holds \['model\.safetensors'\]"):
+        verify(folder)
+
+
+def test_measure_counts_every_byte(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert measure(file) == (
+        3,
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    )
