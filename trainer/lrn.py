@@ -10,9 +10,11 @@ gradient over rows of channels, (images x height x width, channels), a free view
 map, by one of two kernels.
 """
 
+import atexit
 import functools
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ _MAP_BIAS = 1.0  # assumed: the constant of its authors' public code
 # Measured on 2 cores: 64 x 48 x 55 x 55 fp32 forward + backward 69 ms banded, 40 ms compiled;
 # 128 x 12 x 15 x 15 1.0 ms banded. A layer of the small preset has 2,700, of the paper's 93,312.
 _COMPILED_FROM = 50_000
+
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def lrn_reference(x: Tensor, alpha: float) -> Tensor:
@@ -130,8 +134,8 @@ def banded_kernels(alpha: float) -> Kernels:
 @functools.cache
 def compiled_kernels(alpha: float) -> Kernels:
     """Return kernels fused by torch.compile; the first use of each channel count compiles."""
-    cache = Path.home() / ".cache" / "alexnet-training-service" / "inductor"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    if not os.environ.get(_CACHE_VARIABLE):
+        os.environ[_CACHE_VARIABLE] = str(_cache_folder())
 
     def window(v: Tensor) -> Tensor:
         c = v.shape[1]
@@ -166,6 +170,25 @@ def _compiled(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return result
 
     return call
+
+
+def _cache_folder() -> Path:
+    """Return a folder for compiled kernels: the user's cache, or one that ends with the process."""
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        # The XDG specification: a path that is not absolute is to be ignored.
+        caches = configured if configured.is_absolute() else Path.home() / ".cache"
+        folder = caches / "alexnet-training-service" / "inductor"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except (OSError, RuntimeError):
+        # RuntimeError: the user has no home.
+        pass
+    # Never a known name in a shared folder: what lies there is executed.
+    folder = Path(tempfile.mkdtemp(prefix="alexnet-inductor-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def can_compile() -> bool:

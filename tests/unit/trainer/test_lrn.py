@@ -1,3 +1,9 @@
+import atexit
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -145,3 +151,73 @@ def test_only_large_layers_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None
     assert Lrn(alpha=ALPHA, elements_per_image=large).kernels is compiled_kernels(ALPHA)
     monkeypatch.setattr("trainer.lrn.can_compile", lambda: False)
     assert Lrn(alpha=ALPHA, elements_per_image=large).kernels is banded_kernels(ALPHA)
+
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Path]]:
+    """Says where compiled kernels would be kept; nothing is compiled."""
+    for name in (VARIABLE, "XDG_CACHE_HOME"):
+        # Empty means unset, and is put back afterwards.
+        monkeypatch.setenv(name, "")
+
+    def folder() -> Path:
+        compiled_kernels.cache_clear()
+        compiled_kernels(ALPHA)
+        return Path(os.environ[VARIABLE])
+
+    yield folder
+    compiled_kernels.cache_clear()
+
+
+def test_kernels_are_kept_in_the_users_cache(
+    cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache() == tmp_path / ".cache/alexnet-training-service/inductor"
+
+
+def test_kernels_are_kept_where_the_user_says(
+    cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache() == tmp_path / "alexnet-training-service/inductor"
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "own"))
+    assert cache() == tmp_path / "own"
+
+
+def test_a_relative_cache_is_ignored(
+    cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "caches")
+    assert cache() == tmp_path / ".cache/alexnet-training-service/inductor"
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", ["none", "unusable"])
+def test_without_a_home_kernels_go_with_the_process(
+    cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "file").touch()
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr(
+        atexit, "register", lambda do, *what, **how: at_exit.append(lambda: do(*what, **how))
+    )
+    if home == "none":
+        monkeypatch.setattr(Path, "home", _no_home)
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    folder = cache()
+    assert folder.parent == tmp_path / "temporary"
+    assert folder.stat().st_mode & 0o077 == 0
+    (removal,) = at_exit
+    removal()
+    assert not folder.exists()
