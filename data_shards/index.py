@@ -8,6 +8,8 @@ from data_shards.order import Int64s
 
 # Columns of the index, int64 (num_samples, 4).
 SHARD, OFFSET, SIZE, LABEL = range(4)
+# What a tar consists of; each member has one as its header.
+TAR_BLOCK = 512
 
 
 def map_index(path: Path) -> Int64s:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.errors import ShardError
+from data_shards.index import TAR_BLOCK
 
 # Streams times window is what is read at a time; below the common limit of 1,024 descriptors.
 _MAX_OPEN = 256
-_TAR_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ShardFiles:
 
     def key(self, shard: int, offset: int) -> str:
         """Return the key of the sample whose data begin at `offset`, from the tar's header."""
-        header = bytes(self.read(shard, offset - _TAR_BLOCK, 100))
+        header = bytes(self.read(shard, offset - TAR_BLOCK, 100))
         name = header.split(b"\0", 1)[0].decode("utf-8", "replace")
         return name.split(".", 1)[0]
 

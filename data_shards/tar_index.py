@@ -30,9 +30,13 @@ def read_tar_index(path: Path, suffix: str) -> list[TarSample]:
                 key = cls.name.removesuffix(".cls")
                 if image is None or image.name != f"{key}.{suffix}" or cls.name != f"{key}.cls":
                     raise TarLayoutError(f"{cls.name} is not followed by its image")
+                for member in (cls, image):
+                    # A link's bytes lie elsewhere, a sparse file's not as they are read.
+                    if not member.isreg() or member.issparse():
+                        raise TarLayoutError(f"{member.name} is no regular file")
                 content = tar.extractfile(cls)
-                label = int(content.read(20)) if content else -1
-                samples.append(TarSample(image.offset_data, image.size, label))
+                assert content is not None, "a regular file has content"
+                samples.append(TarSample(image.offset_data, image.size, int(content.read(20))))
     except (tarfile.TarError, ValueError, OSError) as error:
         raise TarLayoutError(str(error)) from error
     return samples

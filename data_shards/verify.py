@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_shards.errors import ShardError
-from data_shards.index import LABEL, OFFSET, SHARD
+from data_shards.index import OFFSET
 from data_shards.manifest import Manifest, ShardEntry
 from data_shards.order import Int64s
 from data_shards.sidecars import load_index, load_mean_image
@@ -112,9 +112,6 @@ def verify(
         index = load_index(folder, manifest)
     except ShardError as error:
         problems.append(Problem(manifest.index.name, error.problem))
-    if index is not None and (problem := _index_problem(index, manifest)):
-        problems.append(Problem(manifest.index.name, problem))
-        index = None
     setup = VerifierSetup(folder, SUFFIX_OF_ENCODING[manifest.encoding])
     tasks = _tasks(index, manifest)
     with WorkerPool(setup.open, num_processes=min(num_processes, len(manifest.shards))) as pool:
@@ -125,15 +122,6 @@ def verify(
                 problems.append(answer.problem)
     order = {entry.name: place for place, entry in enumerate(manifest.files)}
     return sorted(problems, key=lambda problem: order[problem.file])
-
-
-def _index_problem(index: Int64s, manifest: Manifest) -> str | None:
-    counts = [shard.num_samples for shard in manifest.shards]
-    if not np.array_equal(index[:, SHARD], np.repeat(np.arange(len(counts)), counts)):
-        return "does not count the shards' samples as the manifest does"
-    if index[:, LABEL].min() < 0 or index[:, LABEL].max() >= len(manifest.classes):
-        return f"has labels outside the {len(manifest.classes)} classes"
-    return None
 
 
 def _tasks(index: Int64s | None, manifest: Manifest) -> Iterator[ShardCheck]:
