@@ -10,6 +10,8 @@ from data_shards.errors import DataError
 
 MANIFEST_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
+# Enough to see what they have in common.
+MAX_SKIPPED_IMAGES = 20
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # A plain file name: the manifest can only speak of files beside it.
@@ -59,15 +61,31 @@ class RgbPca(_Record):
     )
 
 
+class SkippedImage(_Record):
+    """An image of the source that was left out."""
+
+    path: str = Field(description="Below the source; bytes that are no UTF-8 are escaped.")
+    reason: str
+
+
 class Packing(_Record):
     """How the shards were made; the same values on the same source give the same bytes."""
 
     source: str = Field(description="Kind of source, never a path.")
+    source_sha256: Sha256 | None = Field(
+        default=None,
+        description="What tells one source from another of its kind: a digest of the images' "
+        "paths, sizes and times of change in a folder, of all pixels and labels in idx files; "
+        "None in manifests written before it was recorded.",
+    )
     seed: int
     samples_per_shard: int
     quality: int | None = Field(description="JPEG quality; None for raw.")
     limit: int | None = Field(description="Samples taken at most; None: all.")
     skipped: dict[str, int] = Field(description="Samples left out, by reason.")
+    skipped_images: tuple[SkippedImage, ...] = Field(
+        default=(), max_length=MAX_SKIPPED_IMAGES, description="The first of them."
+    )
 
 
 class Manifest(_Record):
@@ -111,13 +129,31 @@ class Manifest(_Record):
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
 
 
+def manifest_file(location: Path) -> Path:
+    """Return the manifest.json that a location names: the file itself, or its folder.
+
+    Raises ManifestError for a file of another name: shards are looked for beside manifest.json.
+    """
+    if location.is_dir():
+        return location / MANIFEST_NAME
+    if location.name == MANIFEST_NAME:
+        return location
+    if location.exists():
+        raise ManifestError(
+            f"{location} is a file of another name than {MANIFEST_NAME}; name the folder of the "
+            f"shards, or the {MANIFEST_NAME} in it"
+        )
+    return location / MANIFEST_NAME
+
+
 def load_manifest(path: Path) -> Manifest:
-    """Read a manifest from its file, or from the folder it lies in.
+    """Read a manifest from its file, manifest.json, or from the folder it lies in.
 
     Raises ManifestError, which says what is wrong with which file and what to do.
     """
-    file = path / MANIFEST_NAME if path.is_dir() else path
+    file = path
     try:
+        file = manifest_file(path)
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ManifestError(

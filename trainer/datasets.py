@@ -7,7 +7,7 @@ from typing import Self
 
 import torch
 
-from data_shards.manifest import MANIFEST_NAME
+from data_shards.manifest import MANIFEST_NAME, manifest_file
 from data_shards.plan import ReaderPlan
 from data_shards.reader import Reader
 from data_shards.sidecars import load_mean_image
@@ -64,9 +64,8 @@ class Datasets:
 
 
 def folder_of(location: str) -> Path:
-    """Return the folder that a spec's data location, a manifest or its folder, lies in."""
-    path = Path(location)
-    return path if path.is_dir() else path.parent
+    """Return the folder of the manifest that a spec's data location names; raise ManifestError."""
+    return manifest_file(Path(location)).parent
 
 
 def _open(plan: ReaderPlan, spec: JobSpec) -> Reader:

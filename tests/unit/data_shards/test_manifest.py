@@ -1,9 +1,10 @@
 import json
+import shutil
 
 import pytest
 
 from data_shards.errors import DataError
-from data_shards.manifest import ManifestError, load_manifest
+from data_shards.manifest import ManifestError, load_manifest, manifest_file
 
 
 def test_reads_from_folder_or_file_and_writes_the_same_bytes(packed):
@@ -11,6 +12,25 @@ def test_reads_from_folder_or_file_and_writes_the_same_bytes(packed):
     assert load_manifest(packed / "manifest.json") == manifest
     assert manifest.to_json() == (packed / "manifest.json").read_text()
     assert [entry.name for entry in manifest.files][-2:] == ["index.npy", "mean_image.npy"]
+
+
+@pytest.mark.parametrize("name", ["subset.json", "manifest.json.bak", "train-000000.tar"])
+def test_a_file_of_another_name_is_refused_with_the_mend(own_copy, name):
+    # Its shards and sidecars could not be told from those of the manifest.json beside it.
+    if not (own_copy / name).exists():
+        shutil.copy(own_copy / "manifest.json", own_copy / name)
+    with pytest.raises(
+        ManifestError, match=r"name the folder of the shards, or the manifest\.json"
+    ):
+        load_manifest(own_copy / name)
+    with pytest.raises(ManifestError, match=r"another name than manifest\.json"):
+        manifest_file(own_copy / name)
+
+
+def test_folder_and_file_name_the_same_manifest(packed, tmp_path):
+    assert manifest_file(packed) == manifest_file(packed / "manifest.json")
+    # What is not there is looked for in a folder of that name, not beside it.
+    assert manifest_file(tmp_path / "trian") == tmp_path / "trian" / "manifest.json"
 
 
 def change(**fields):

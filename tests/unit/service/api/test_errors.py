@@ -10,7 +10,7 @@ import pytest
 
 from service.api.errors import MAX_BODY_BYTES
 from service.control_plane import ControlPlane
-from tests.unit.service.conftest import free_port, serving, write_manifest
+from tests.unit.service.conftest import free_port, manifest_document, serving, write_manifest
 
 JSON = {"Content-Type": "application/json"}
 
@@ -67,6 +67,8 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         ({"data": {"validation": "torn"}}, "data.validation", "pack the images again"),
         ({"data": {"train": "binary"}}, "data.train", "cannot be read"),
         ({"data": {"train": "future"}}, "data.train", "this release reads version 1"),
+        ({"data": {"train": "other-size/subset.json"}}, "data.train", "name the folder of the"),
+        ({"data": {"train": "renamed"}}, "data.train", "name the folder of the shards"),
         ({"data": {"train": "/etc/passwd"}}, "data.train", "ALEXNET_DATA_ROOTS"),
         ({"data": {"train": "../../etc/passwd"}}, "data.train", "ALEXNET_DATA_ROOTS"),
         ({"data": {"train": "escape"}}, "data.train", "ALEXNET_DATA_ROOTS"),
@@ -105,7 +107,11 @@ def faulty_data(data_root: Path) -> None:
     (data_root / "escape").symlink_to("/etc")
     (data_root / "loop").symlink_to("loop")
     write_manifest(data_root / "other-classes", num_classes=9, split="validation")
-    write_manifest(data_root / "other-size", image_size=100, split="validation")
+    path = write_manifest(data_root / "other-size", image_size=100, split="validation")
+    # Sound manifests, but the trainer reads the manifest.json beside them.
+    path.with_name("subset.json").write_text(json.dumps(manifest_document()))
+    (data_root / "renamed").mkdir()
+    (data_root / "renamed" / "manifest.json").symlink_to(path.with_name("subset.json"))
 
 
 def test_every_field_at_fault_is_named_at_once(
