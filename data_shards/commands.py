@@ -108,6 +108,7 @@ def pack_command(
         "num_shards": len(manifest.shards),
         "size_bytes": manifest.size_bytes,
         "skipped": manifest.packing.skipped,
+        "skipped_images": [image.model_dump() for image in manifest.packing.skipped_images],
         "seconds": round(seconds, 3),
         "images_per_second": None if present else round(request.num_samples / seconds, 1),
     }
@@ -181,7 +182,8 @@ def _for_people(value: object) -> str:
         case int() | float():
             return f"{value:,}"
         case _:
-            return str(value)
+            # A path may hold bytes that are not UTF-8.
+            return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

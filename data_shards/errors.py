@@ -17,6 +17,20 @@ class PackError(DataError):
     """The target folder cannot be packed into."""
 
 
+class UnwritableError(PackError):
+    """A file or folder of the target cannot be written: no room, no right."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        path, reason = self.args
+        return (
+            f"{path} cannot be written: {reason}; make room or ask for the right to write there, "
+            "or pack into another folder"
+        )
+
+
 class PlanError(DataError):
     """What the reader was asked for does not fit the shards."""
 

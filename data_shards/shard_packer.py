@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
 
 from data_shards.decode import Decoder
+from data_shards.errors import UnwritableError
 from data_shards.images import SkippedImageError, encode_jpeg
+from data_shards.manifest import MAX_SKIPPED_IMAGES, SkippedImage
+from data_shards.order import Int64s
 from data_shards.sidecars import file_sha256
-from data_shards.sources import Reference, SquareLoader
+from data_shards.sources import Reference, SquareLoader, printable
 from data_shards.statistics import PixelSums
-from data_shards.tar_index import SUFFIX_OF_ENCODING, TarSample, read_tar_index
+from data_shards.tar_index import SUFFIX_OF_ENCODING, read_tar_index
 from data_shards.worker import Handler
 
 # Between two signs of life; an orphan notices no sooner that nobody listens.
@@ -41,15 +46,26 @@ class ImagesDone:
 
 
 @dataclass(frozen=True)
-class ShardDone:
-    """A shard is complete on disk, unless it has no samples: then there is none."""
+class PackedShard:
+    """A shard that is complete on disk."""
 
     name: str
-    samples: list[TarSample]
+    rows: Int64s
+    """(num_samples, 3) its part of the index: offset, size, label."""
     size_bytes: int
     sha256: str
+    skipped: Counter[str]
+    """Images left out, by reason."""
+    skipped_images: list[SkippedImage]
+    """The first of them."""
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """A shard, which may have no samples at all, and what its pixels add to the statistics."""
+
+    shard: PackedShard
     sums: PixelSums
-    skipped: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -75,40 +91,53 @@ class _Packer:
         self._tar_writer = _tar_writer_class()
 
     def pack(self, task: ShardTask) -> Iterator[ImagesDone | ShardDone]:
+        """Make one shard. Raises SourceError, or UnwritableError if it cannot be written."""
         path = self._setup.folder / task.name
         sums = PixelSums.zero(self._setup.size)
-        skipped: Counter[str] = Counter()
-        unreported, reported_at = 0, time.monotonic()
-        with path.open("wb") as file:
-            # The same bytes whoever packs, whenever: no time, no user.
-            with self._tar_writer(
-                file, encoder=False, mtime=0, user="root", group="root", mode=0o444
-            ) as tar:
-                for place, (reference, label) in enumerate(task.samples):
-                    try:
-                        data = self._encode(reference)
-                    except SkippedImageError as error:
-                        skipped[error.reason] += 1
-                    else:
-                        # What readers will see, so JPEG's losses are in the statistics.
-                        sums.add_image(self._decoder.decode(memoryview(data)))
-                        key = f"{task.first_key + place:09d}"
-                        tar.write({"__key__": key, "cls": str(label).encode(), self._suffix: data})
-                    unreported += 1
-                    if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
-                        yield ImagesDone(unreported)
-                        unreported, reported_at = 0, time.monotonic()
-            file.flush()
-            os.fsync(file.fileno())
-        yield ImagesDone(unreported)
-        yield ShardDone(
+        skipped: list[SkippedImage] = []
+        try:
+            with path.open("wb") as file:
+                yield from self._write(file, task, sums, skipped)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UnwritableError(str(path), error.strerror or str(error)) from error
+        samples = read_tar_index(path, self._suffix)
+        shard = PackedShard(
             name=task.name,
-            samples=read_tar_index(path, self._suffix),
+            # [] -> (0, 3)
+            rows=np.array(samples, dtype=np.int64).reshape(-1, 3),
             size_bytes=path.stat().st_size,
             sha256=file_sha256(path),
-            sums=sums,
-            skipped=dict(skipped),
+            skipped=Counter(image.reason for image in skipped),
+            skipped_images=skipped[:MAX_SKIPPED_IMAGES],
         )
+        yield ShardDone(shard, sums)
+
+    def _write(
+        self, file: BinaryIO, task: ShardTask, sums: PixelSums, skipped: list[SkippedImage]
+    ) -> Iterator[ImagesDone]:
+        unreported, reported_at = 0, time.monotonic()
+        # The same bytes whoever packs, whenever: no time, no user.
+        with self._tar_writer(
+            file, encoder=False, mtime=0, user="root", group="root", mode=0o444
+        ) as tar:
+            for place, (reference, label) in enumerate(task.samples):
+                try:
+                    data = self._encode(reference)
+                except SkippedImageError as error:
+                    path = printable(str(reference))
+                    skipped.append(SkippedImage(path=path, reason=error.reason))
+                else:
+                    # What readers will see, so JPEG's losses are in the statistics.
+                    sums.add_image(self._decoder.decode(memoryview(data)))
+                    key = f"{task.first_key + place:09d}"
+                    tar.write({"__key__": key, "cls": str(label).encode(), self._suffix: data})
+                unreported += 1
+                if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
+                    yield ImagesDone(unreported)
+                    unreported, reported_at = 0, time.monotonic()
+        yield ImagesDone(unreported)
 
     def _encode(self, reference: Reference) -> bytes:
         image = self._setup.loader.load(reference, self._setup.size)

@@ -49,7 +49,7 @@ def test_pack_then_verify_as_json_and_as_a_table(image_folder, tmp_path):
     ("arguments", "message"),
     [
         (["pack", "nowhere", "out", "--split", "train"], "nowhere is not a folder"),
-        (["verify", "nowhere"], "nowhere does not exist; pack the images first"),
+        (["verify", "nowhere"], "nowhere/manifest.json does not exist; pack the images first"),
         (["fetch", "fashion-mnist", "out", "--from", "nowhere"], "does not hold Fashion-MNIST"),
     ],
 )

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from data_shards.manifest import load_manifest
 from data_shards.pack import _locked, pack
 from data_shards.sidecars import load_index, load_mean_image
 from data_shards.sources import open_source
+from data_shards.statistics import PixelSums
 
 
 def run(request, out: Path, *, num_processes: int = 1, force: bool = False):
@@ -121,6 +123,114 @@ def test_a_second_run_finds_the_work_done_and_another_is_refused(request_for, ow
     ]
 
 
+def copied(image_folder: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(image_folder, folder))
+
+
+def test_other_images_in_the_same_numbers_are_not_taken_for_packed(
+    image_folder, request_for, own_copy, tmp_path
+):
+    # A copy with its times is the same source, wherever it lies.
+    source = copied(image_folder, tmp_path / "images")
+    assert run(request_for(source=open_source(source, "train")), own_copy)[1]
+    before = contents(own_copy)
+    (source / "ant" / "0.png").write_bytes((source / "ant" / "1.png").read_bytes())
+    with pytest.raises(PackError, match=r"packed otherwise: other images.*; choose another folder"):
+        run(request_for(source=open_source(source, "train")), own_copy)
+    (source / "ant").rename(source / "asp")
+    with pytest.raises(PackError, match="packed otherwise: other classes"):
+        run(request_for(source=open_source(source, "train")), own_copy)
+    assert contents(own_copy) == before
+    assert not run(request_for(source=open_source(source, "train")), own_copy, force=True)[1]
+    assert contents(own_copy) != before
+
+
+def test_a_set_of_unknown_source_is_not_taken_for_this_ones(request_for, own_copy):
+    path = own_copy / "manifest.json"
+    document = json.loads(path.read_text())
+    del document["packing"]["source_sha256"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(PackError, match="other images"):
+        run(request_for(), own_copy)
+
+
+def test_force_removes_the_shards_of_the_set_that_lay_there(request_for, own_copy):
+    (own_copy / "notes.txt").write_text("not ours")
+    run(request_for(split="validation", limit=15), own_copy, force=True)
+    assert sorted(contents(own_copy)) == [
+        "index.npy",
+        "manifest.json",
+        "mean_image.npy",
+        "notes.txt",
+        "validation-000000.tar",
+        "validation-000001.tar",
+    ]
+
+
+def test_force_that_is_cut_short_can_be_repeated(request_for, own_copy, monkeypatch):
+    unlink = Path.unlink
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "train-000002.tar":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(request_for(split="validation"), own_copy, force=True)
+    monkeypatch.undo()
+    assert (own_copy / "train-000003.tar").exists()
+    run(request_for(split="validation"), own_copy, force=True)
+    assert not list(own_copy.glob("train-*"))
+
+
+def test_each_file_is_on_disk_before_it_has_its_name_and_the_manifest_comes_last(
+    request_for, tmp_path, monkeypatch
+):
+    done: list[tuple[str, str]] = []
+    replace = Path.replace
+
+    def renaming(path: Path, target: Path) -> Path:
+        done.append(("name", target.name))
+        return replace(path, target)
+
+    def syncing(descriptor: int) -> None:
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+
+    monkeypatch.setattr(Path, "replace", renaming)
+    monkeypatch.setattr(os, "fsync", syncing)
+    run(request_for(limit=10), tmp_path / "out")
+    assert done == [
+        # Its own process has synced the shard.
+        ("sync", "index.npy"),
+        ("sync", "mean_image.npy"),
+        ("sync", "manifest.json"),
+        ("name", "train-000000.tar"),
+        ("name", "index.npy"),
+        ("name", "mean_image.npy"),
+        ("sync", "out"),
+        ("name", "manifest.json"),
+        ("sync", "out"),
+    ]
+
+
+def test_the_sums_of_finished_shards_are_not_held(request_for, tmp_path, monkeypatch):
+    held: list[weakref.ref[PixelSums]] = []
+    most: list[int] = []
+    add = PixelSums.add
+
+    def counting(total: PixelSums, other: PixelSums) -> None:
+        held.append(weakref.ref(other))
+        most.append(sum(each() is not None for each in held))
+        add(total, other)
+
+    monkeypatch.setattr(PixelSums, "add", counting)
+    run(request_for(samples_per_shard=1), tmp_path / "out")
+    assert len(held) == 37
+    # The one added, and the one before in a variable.
+    assert max(most) <= 2
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -148,11 +258,42 @@ def test_unreadable_images_are_counted_and_left_out(image_folder, request_for, t
     assert counted == 37
     assert manifest.num_samples == 32
     assert manifest.packing.skipped == {"unreadable": 5}
+    assert {(image.path, image.reason) for image in manifest.packing.skipped_images} == {
+        ("ant/0.png", "unreadable"),
+        *((f"wasp/{number}.png", "unreadable") for number in range(4)),
+    }
     # Their shards would be empty, so there are none; labels keep their numbers.
     assert len(manifest.shards) == 32
     assert len(list((tmp_path / "out").glob("*.tar"))) == 32
     assert len(manifest.classes) == 5
     assert load_index(tmp_path / "out", manifest)[:, 3].max() == 3
+
+
+def test_the_first_skipped_images_are_named_whatever_the_number_of_processes(
+    image_folder, request_for, tmp_path
+):
+    source = copied(image_folder, tmp_path / "images")
+    for path in [*(source / "bee").iterdir(), *(source / "n00000004").iterdir()][1:]:
+        path.write_bytes(b"rubbish")
+    (source / "ant" / "0.png").rename(source / "ant" / os.fsdecode(b"\xff.png"))
+    (source / "ant" / os.fsdecode(b"\xff.png")).write_bytes(b"rubbish")
+    opened = open_source(source, "train")
+    records = [
+        run(
+            request_for(source=opened, samples_per_shard=3),
+            tmp_path / str(count),
+            num_processes=count,
+        )[0].packing
+        for count in (1, 3)
+    ]
+    assert records[0] == records[1]
+    assert records[0].skipped == {"unreadable": 20}
+    assert len(records[0].skipped_images) == 20
+    assert r"ant/\xff.png" in [image.path for image in records[0].skipped_images]
+    (source / "wasp" / "0.png").write_bytes(b"rubbish")
+    more, _, _ = run(request_for(source=open_source(source, "train")), tmp_path / "more")
+    assert more.packing.skipped == {"unreadable": 21}
+    assert len(more.packing.skipped_images) == 20
 
 
 def test_nothing_is_left_when_nothing_could_be_read(request_for, tmp_path):
