@@ -1,0 +1,97 @@
+import ctypes
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from trainer import machine
+
+CPU = torch.device("cpu")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@pytest.fixture(autouse=True)
+def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `settle` sets is the process's; the number of threads is put back for every test."""
+    monkeypatch.setenv(WORKSPACE, "")
+    deterministic: Any = torch.utils.deterministic
+    enabled = torch.are_deterministic_algorithms_enabled()
+    fill = deterministic.fill_uninitialized_memory
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(enabled)
+    deterministic.fill_uninitialized_memory = fill
+    torch.backends.cudnn.benchmark = benchmark
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What malloc is told, instead of telling it."""
+    told: list[tuple[int, int]] = []
+
+    class Libc:
+        def mallopt(self, parameter: int, value: int) -> int:
+            told.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Libc())
+    return told
+
+
+def test_a_settled_process_is_deterministic(
+    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(WORKSPACE)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = True
+    machine.settle([CPU, CPU], num_threads=2)
+    assert torch.get_num_threads() == 2
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ[WORKSPACE] == ":4096:8"
+    # Freed memory is neither mapped apart nor given back.
+    assert calls == [(-4, 0), (-1, 2**31 - 1)]
+
+
+def test_a_workspace_that_was_chosen_is_kept(
+    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    machine.settle([CPU, CPU], num_threads=1)
+    assert os.environ[WORKSPACE] == ":16:8"
+
+
+def test_on_a_gpu_the_first_towers_is_the_current_one(
+    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    devices = [torch.device("cuda", 2), torch.device("cuda", 3)]
+    machine.settle(devices, num_threads=1)
+    assert chosen == [devices[0]]
+    # Activations lie on the GPU: malloc is left as it is.
+    assert calls == []
+
+
+def test_a_malloc_that_takes_no_settings_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    machine.keep_freed_memory()
+
+
+def test_numerics_name_each_kind_of_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {0: "NVIDIA H100", 1: "NVIDIA H100", 2: "NVIDIA L4"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device.index])
+    first, second, third = (torch.device("cuda", index) for index in names)
+    assert machine.numerics([first, second])["device"] == "NVIDIA H100"
+    assert machine.numerics([first, third])["device"] == "NVIDIA H100, NVIDIA L4"
+    assert machine.numerics([CPU, CPU])["device"] == "cpu"
+
+
+def test_numerics_say_what_the_process_computes_with() -> None:
+    torch.set_num_threads(2)
+    numerics = machine.numerics([CPU, CPU])
+    assert numerics["torch threads"] == "2"
+    assert numerics["torch"] == torch.__version__
+    assert numerics["CPU capability"] == torch.backends.cpu.get_cpu_capability()
