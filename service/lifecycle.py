@@ -36,6 +36,10 @@ class Observation:
     ray_message: str | None = None
     outcome: Outcome | None = None
     outcome_age: timedelta = timedelta(0)
+    has_advanced: bool = False
+    """Whether it has committed a checkpoint beyond the one it began from."""
+    storage_trouble: str | None = None
+    """For people: why its folder cannot be used, so that there may be more than was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +52,10 @@ class Decision:
     retry_at: datetime | None = None
     ended: Outcome | None = None
     """How the newest attempt ended, if it did just now."""
+    num_failures: int | None = None
+    """Set with `ended`: the failures in a row since a checkpoint was last committed."""
     act: Literal["submit", "stop"] | None = None
     """What to ask of Ray."""
-
-    @property
-    def counts_as_failure(self) -> bool:
-        """Whether it is one of the attempts that the spec bounds."""
-        return (
-            self.ended is not None
-            and self.ended.outcome == "failed"
-            and self.reason is not Reason.INTERRUPTED
-        )
 
 
 class RefusedError(ValueError):
@@ -90,8 +87,15 @@ def decide(
     if seen.ray is RayState.ALIVE:
         return _decide_alive(job, attempt, seen, now)
     if seen.ray is RayState.ABSENT and seen.outcome is None and _never_ran(attempt):
-        return _decide_unsubmitted(job, attempt)
-    return _decide_ended(job, _outcome_of(job, attempt, seen), now)
+        return _decide_unsubmitted(job, seen, now)
+    # A job that gets on, however often its machines fail it, is never given up.
+    num_failures = 0 if seen.has_advanced else job.num_failures
+    return _decide_ended(job, _outcome_of(job, attempt, seen), num_failures, now)
+
+
+def decide_unusable(job: JobRecord, trouble: str, now: datetime) -> Decision:
+    """Say what follows when a run directory cannot be used to begin the attempt that is due."""
+    return _decide_failed(job, _no_storage(trouble), job.num_failures, now)
 
 
 def _decide_idle(job: JobRecord) -> Decision:
@@ -132,12 +136,14 @@ def _never_ran(attempt: AttemptRecord) -> bool:
     return attempt.submitted_at is None and attempt.events_through == 0
 
 
-def _decide_unsubmitted(job: JobRecord, attempt: AttemptRecord) -> Decision:
+def _decide_unsubmitted(job: JobRecord, seen: Observation, now: datetime) -> Decision:
     match job.status:
         case Status.CANCELLING:
             return Decision(status=Status.CANCELLED, ended=Outcome(outcome="cancelled"))
         case Status.PAUSING:
             return Decision(status=Status.PAUSED, ended=Outcome(outcome="paused"))
+    if seen.storage_trouble is not None:
+        return decide_unusable(job, seen.storage_trouble, now)
     return Decision(status=job.status, act="submit")
 
 
@@ -147,6 +153,8 @@ def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Ou
     if job.status is Status.CANCELLING:
         # It was stopped before it could say so.
         return Outcome(outcome="cancelled")
+    if seen.storage_trouble is not None:
+        return _no_storage(seen.storage_trouble)
     if seen.ray is RayState.ABSENT:
         return Outcome(
             outcome="failed",
@@ -160,29 +168,44 @@ def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Ou
     )
 
 
-def _decide_ended(job: JobRecord, outcome: Outcome, now: datetime) -> Decision:
+def _no_storage(trouble: str) -> Outcome:
+    return Outcome(outcome="failed", reason=Reason.NO_STORAGE, message=trouble)
+
+
+def _decide_ended(job: JobRecord, outcome: Outcome, num_failures: int, now: datetime) -> Decision:
     if outcome.outcome == "succeeded":
-        return Decision(status=Status.SUCCEEDED, ended=outcome)
-    if job.status is Status.CANCELLING:
-        return Decision(status=Status.CANCELLED, ended=outcome)
-    if outcome.outcome == "paused":
-        return Decision(status=Status.PAUSED, ended=outcome)
-    assert outcome.outcome == "failed"
-    return _decide_failed(job, outcome, now)
+        status = Status.SUCCEEDED
+    elif job.status is Status.CANCELLING:
+        status = Status.CANCELLED
+    elif outcome.outcome == "paused":
+        status = Status.PAUSED
+    else:
+        assert outcome.outcome == "failed"
+        return _decide_failed(job, outcome, num_failures, now)
+    return Decision(status=status, ended=outcome, num_failures=num_failures)
 
 
-def _decide_failed(job: JobRecord, outcome: Outcome, now: datetime) -> Decision:
+def _decide_failed(job: JobRecord, outcome: Outcome, num_failures: int, now: datetime) -> Decision:
+    """Take `num_failures` as those before this one."""
     reason = outcome.reason or Reason.CRASHED
     message = outcome.message or f"attempt {job.attempt} failed: {reason}"
     status, retry_at = Status.FAILED, None
-    num_failures = job.num_failures + 1
     if reason is Reason.INTERRUPTED:
         status, retry_at = Status.RETRYING, now
-    elif reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:
-        status, retry_at = Status.RETRYING, now + backoff(job.spec.retry, num_failures)
-    elif reason in RETRYABLE:
-        message = f"gave up after {num_failures} failed attempts, the last: {message}"
-    return Decision(status=status, reason=reason, message=message, retry_at=retry_at, ended=outcome)
+    else:
+        num_failures += 1
+        if reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:
+            status, retry_at = Status.RETRYING, now + backoff(job.spec.retry, num_failures)
+        elif reason in RETRYABLE:
+            message = f"gave up after {num_failures} failed attempts in a row, the last: {message}"
+    return Decision(
+        status=status,
+        reason=reason,
+        message=message,
+        retry_at=retry_at,
+        ended=outcome,
+        num_failures=num_failures,
+    )
 
 
 def backoff(retry: RetrySpec, num_failures: int) -> timedelta:

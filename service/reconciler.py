@@ -3,22 +3,20 @@
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import ValidationError
-
-from service.lifecycle import Decision, Observation, RayState, decide
+from service.attempt_files import has_advanced, read_outcome, read_spool, redirect, resume_point
+from service.lifecycle import Decision, Observation, RayState, decide, decide_unusable
 from service.placement import Node, accelerator_of, admit, demand_of
 from service.ray_jobs import RayJob, RayUnreachableError
 from service.records import AttemptRecord, JobRecord
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.store import NewAttempt, Store
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
-from trainer.contract.checkpoint_folder import latest_checkpoint
-from trainer.contract.events import AttemptEvent
 from trainer.contract.order_file import order_of, write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import ACTIVE, Desired, Status
@@ -72,19 +70,27 @@ class Reconciler:
         self._url = control_plane_url
         self._python = python
         self._clock = clock
+        self._redirected: set[str] = set()
+        """Attempts whose order is known to name this control plane."""
+        self._troubles: dict[str, str] = {}
+        """What was last logged of what stands in the way."""
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
         for job in self._store.live_jobs():
             try:
-                self._advance(job, ray)
+                trouble = self._advance(job, ray)
             except ChangedMeanwhileError:
                 continue
             except RayUnreachableError as error:
-                logger.warning("job %s waits: %s", job.id, error)
-            except Exception:
+                trouble = str(error)
+            except Exception as error:
                 # One job's trouble must not hold up the others; the next tick tries again.
-                logger.exception("job %s could not be advanced", job.id)
+                if self._is_news(job.id, repr(error)):
+                    logger.exception("job %s could not be advanced", job.id)
+                continue
+            if self._is_news(job.id, trouble):
+                logger.warning("job %s: %s", job.id, trouble or "its trouble is over")
         if ray is None:
             self._note_outage()
         else:
@@ -95,24 +101,40 @@ class Reconciler:
         for job in self._store.live_jobs():
             while (current := self._store.job(job.id)).status in ACTIVE:
                 attempt = self._store.attempt(current.id, current.attempt)
-                outcome = _read_outcome(self._directory(attempt).outcome) or INTERRUPTED
-                seen = Observation(ray=RayState.ENDED, outcome=outcome)
+                seen = self._look(attempt, Observation(ray=RayState.ENDED), self._clock())
+                seen = replace(seen, outcome=seen.outcome or INTERRUPTED)
                 self._follow(current, attempt, seen, self._clock())
 
-    def _advance(self, job: JobRecord, ray: Ray | None) -> None:
+    def _advance(self, job: JobRecord, ray: Ray | None) -> str | None:
+        """Take the next step, if there is one; return what stands in the way of seeing it."""
         now = self._clock()
-        attempt = self._store.attempt(job.id, job.attempt) if job.status in ACTIVE else None
-        seen = Observation(ray=None) if attempt is None else self._observe(attempt, ray, now)
-        if attempt is not None and attempt.submitted_at is None and _known(seen.ray):
+        if job.status not in ACTIVE:
+            self._follow(job, None, Observation(ray=None), now)
+            return None
+        attempt = self._store.attempt(job.id, job.attempt)
+        seen = self._observe(attempt, ray, now)
+        if attempt.submitted_at is None and _known(seen.ray):
             self._store.note_submitted(job.id, attempt.number, now)
         decision = self._follow(job, attempt, seen, now)
         if decision.act is not None:
-            assert attempt is not None
             assert ray is not None
-            if decision.act == "submit":
-                self._submit(job, attempt, ray)
-            else:
+            if decision.act == "stop":
                 ray.stop(attempt.submission_id)
+            else:
+                self._submit(job, attempt, ray, seen)
+        if decision.ended is not None:
+            return None
+        return seen.storage_trouble or (seen.ray_message if seen.ray is None else None)
+
+    def _is_news(self, of: str, trouble: str | None) -> bool:
+        """Remember a trouble; say whether it has changed, for only that is worth a line."""
+        if trouble == self._troubles.get(of):
+            return False
+        if trouble is None:
+            del self._troubles[of]
+        else:
+            self._troubles[of] = trouble
+        return True
 
     def _follow(
         self, job: JobRecord, attempt: AttemptRecord | None, seen: Observation, now: datetime
@@ -128,32 +150,37 @@ class Reconciler:
 
     def _observe(self, attempt: AttemptRecord, ray: Ray | None, now: datetime) -> Observation:
         # Ray first: a driver that has ended has written its outcome before.
+        seen = Observation(ray=None)
+        if ray is not None:
+            try:
+                known = ray.job(attempt.submission_id)
+                seen = Observation(ray=known.state, ray_message=known.message)
+            except RayUnreachableError as error:
+                seen = Observation(ray=None, ray_message=str(error))
+        return self._look(attempt, seen, now)
+
+    def _look(self, attempt: AttemptRecord, seen: Observation, now: datetime) -> Observation:
+        """Add to what Ray tells what the attempt's folder does."""
+        directory = self._directory(attempt)
         try:
-            seen = None if ray is None else ray.job(attempt.submission_id)
-        except RayUnreachableError as error:
-            logger.warning("%s", error)
-            seen = None
-        file = self._directory(attempt).outcome
-        outcome = _read_outcome(file)
-        age = now.timestamp() - file.stat().st_mtime if outcome is not None else 0.0
-        return Observation(
-            ray=None if seen is None else seen.state,
-            ray_message=None if seen is None else seen.message,
-            outcome=outcome,
-            outcome_age=timedelta(seconds=age),
-        )
+            if attempt.submission_id not in self._redirected:
+                redirect(directory, self._url)
+                self._redirected.add(attempt.submission_id)
+            outcome = read_outcome(directory)
+            age = 0.0 if outcome is None else now.timestamp() - directory.outcome.stat().st_mtime
+            over = seen.ray in {RayState.ABSENT, RayState.ENDED}
+            return replace(
+                seen,
+                outcome=outcome,
+                outcome_age=timedelta(seconds=age),
+                has_advanced=over and has_advanced(directory, attempt.resume_from),
+            )
+        except OSError as error:
+            return replace(seen, storage_trouble=_unusable(directory.run, error))
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""
-        file = RunDirectory(self._run_root / job.id).attempt(job.attempt).events
-        try:
-            lines = file.read_bytes().splitlines()
-        except FileNotFoundError:
-            return
-        # A process that was killed may leave half a line.
-        spooled = [event for line in lines if (event := _event_of(line)) is not None]
-        if len(spooled) < len(lines):
-            logger.warning("%s: %d of %d lines can be read", file, len(spooled), len(lines))
+        spooled = read_spool(RunDirectory(self._run_root / job.id).attempt(job.attempt))
         try:
             self._store.append_events(job.id, job.attempt, spooled)
         except StaleAttemptError:
@@ -190,50 +217,68 @@ class Reconciler:
                 self._store.note_wait(job.id, OUTAGE)
 
     def _try_to_begin(self, job: JobRecord, accelerator: str, ray: Ray, now: datetime) -> None:
+        beginning = f"{job.id} begins"
         try:
             self._begin(job, accelerator, ray, now)
         except RayUnreachableError:
             raise
-        except Exception:
+        except Exception as error:
             # As in `tick`: the others are not to wait for this one.
-            logger.exception("job %s could not be started", job.id)
+            if self._is_news(beginning, repr(error)):
+                logger.exception("job %s could not be started", job.id)
+        else:
+            self._is_news(beginning, None)
 
     def _begin(self, job: JobRecord, accelerator: str, ray: Ray, now: datetime) -> None:
         run = RunDirectory(self._run_root / job.id)
-        new = NewAttempt(
+        number, resume_from, unusable = job.attempt + 1, None, None
+        try:
             # A folder beyond what the store knows is one of a store that was lost.
-            number=max(job.attempt, run.newest_attempt()) + 1,
+            number = max(number, run.newest_attempt() + 1)
+            known = [attempt.number for attempt in self._store.attempts(job.id)]
+            resume_from = resume_point(run, known)
+        except OSError as error:
+            # Counted as an attempt, or devices would be kept free for it for ever.
+            unusable = decide_unusable(job, _unusable(run.path, error), now)
+        new = NewAttempt(
+            number=number,
             accelerator="gpu" if accelerator == "gpu" else "cpu",
-            resume_from=_resume_point(run, self._store.attempts(job.id)),
+            resume_from=resume_from,
         )
         try:
-            begun = self._store.begin_attempt(job, new, now)
+            begun = self._store.begin_attempt(job, new, now, ended=unusable)
         except ChangedMeanwhileError:
             return
         logger.info("job %s: %s to %s, %s", job.id, job.status, begun.status, begun.message)
-        self._advance(begun, ray)
+        if begun.status in ACTIVE:
+            self._advance(begun, ray)
 
-    def _submit(self, job: JobRecord, attempt: AttemptRecord, ray: Ray) -> None:
+    def _submit(self, job: JobRecord, attempt: AttemptRecord, ray: Ray, seen: Observation) -> None:
         directory = self._directory(attempt)
-        if order_of(directory) is None:
-            token = secrets.token_urlsafe(32)
-            self._store.set_token(job.id, attempt.number, sha256_of_token(token))
-            write_order(
-                directory,
-                AttemptOrder(
-                    job_id=job.id,
-                    attempt=attempt.number,
-                    spec=job.spec,
-                    accelerator=attempt.accelerator,
-                    resume_from=attempt.resume_from,
-                    control_plane_url=self._url,
-                    token=token,
-                ),
-                again=True,
-            )
+        try:
+            if order_of(directory) is None:
+                self._write_order(job, attempt)
+        except OSError as error:
+            trouble = _unusable(directory.run, error)
+            self._follow(job, attempt, replace(seen, storage_trouble=trouble), self._clock())
+            return
         command = [self._python, "-m", "trainer", "attempt", str(directory.path)]
         ray.submit(attempt.submission_id, command)
         self._store.note_submitted(job.id, attempt.number, self._clock())
+
+    def _write_order(self, job: JobRecord, attempt: AttemptRecord) -> None:
+        token = secrets.token_urlsafe(32)
+        self._store.set_token(job.id, attempt.number, sha256_of_token(token))
+        order = AttemptOrder(
+            job_id=job.id,
+            attempt=attempt.number,
+            spec=job.spec,
+            accelerator=attempt.accelerator,
+            resume_from=attempt.resume_from,
+            control_plane_url=self._url,
+            token=token,
+        )
+        write_order(self._directory(attempt), order, again=True)
 
     def _directory(self, attempt: AttemptRecord) -> AttemptDirectory:
         return RunDirectory(self._run_root / attempt.job_id).attempt(attempt.number)
@@ -256,27 +301,8 @@ def _may_start(job: JobRecord, now: datetime) -> bool:
     return job.status is Status.QUEUED
 
 
-def _resume_point(run: RunDirectory, attempts: Sequence[AttemptRecord]) -> str | None:
-    latest = latest_checkpoint(run, [attempt.number for attempt in attempts])
-    for damaged in latest.damaged:
-        logger.warning("%s; an earlier one is taken", damaged)
-    if latest.checkpoint is None:
-        return None
-    return str(latest.checkpoint.folder.relative_to(run.path))
-
-
-def _read_outcome(file: Path) -> Outcome | None:
-    try:
-        return Outcome.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        logger.warning("%s is not an outcome: %s", file, error)
-        return None
-
-
-def _event_of(line: bytes) -> AttemptEvent | None:
-    try:
-        return AttemptEvent.model_validate_json(line)
-    except ValidationError:
-        return None
+def _unusable(folder: Path, error: OSError) -> str:
+    return (
+        f"the run directory {folder} cannot be used ({error}); make room on its disk, let the "
+        "service write there, or move away what lies in its place"
+    )

@@ -110,8 +110,13 @@ class Store:
 
     # What the reconciler decides
 
-    def begin_attempt(self, job: JobRecord, new: NewAttempt, now: datetime) -> JobRecord:
-        """Admit a waiting job: the attempt and STARTING, together."""
+    def begin_attempt(
+        self, job: JobRecord, new: NewAttempt, now: datetime, *, ended: Decision | None = None
+    ) -> JobRecord:
+        """Admit a waiting job: the attempt and STARTING, together.
+
+        `ended`: what becomes of it at once, where the attempt cannot even be told what to do.
+        """
         with self._writing.begin() as connection:
             connection.execute(
                 insert(attempts).values(
@@ -123,7 +128,7 @@ class Store:
                 )
             )
             source = f"from {new.resume_from}" if new.resume_from else "from the start"
-            message = f"attempt {new.number}, {source}"
+            message = f"attempt {new.number}" + ("" if ended else f", {source}")
             change_status(
                 connection,
                 job,
@@ -132,6 +137,8 @@ class Store:
                 attempt=new.number,
                 started_at=job.started_at or now,
             )
+            if ended is not None:
+                _apply(connection, _job(connection, job.id), ended, now)
             return _job(connection, job.id)
 
     def set_token(self, job_id: str, number: int, token_sha256: str) -> None:
@@ -150,15 +157,7 @@ class Store:
         Raises ChangedMeanwhileError if it has changed since.
         """
         with self._writing.begin() as connection:
-            values: dict[str, Any] = {}
-            if decision.ended is not None:
-                outcome = decision.ended.model_dump(mode="json")
-                update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)
-            if decision.counts_as_failure:
-                values["num_failures"] = job.num_failures + 1
-            if decision.status in TERMINAL:
-                values["finished_at"] = now
-            change_status(connection, job, decision, now, **values)
+            _apply(connection, job, decision, now)
 
     # Attempts and what they report
 
@@ -233,3 +232,15 @@ def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
         return attempt_of(connection.execute(query).one())
     except NoResultFound:
         raise StaleAttemptError(job_id, number) from None
+
+
+def _apply(connection: Connection, job: JobRecord, decision: Decision, now: datetime) -> None:
+    values: dict[str, Any] = {}
+    if decision.ended is not None:
+        outcome = decision.ended.model_dump(mode="json")
+        update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)
+    if decision.num_failures is not None:
+        values["num_failures"] = decision.num_failures
+    if decision.status in TERMINAL:
+        values["finished_at"] = now
+    change_status(connection, job, decision, now, **values)

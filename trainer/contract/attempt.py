@@ -36,6 +36,8 @@ class Reason(StrEnum):
     """The loss became infinite or not a number; the same weights would do so again."""
     NO_DEVICE = "no_device"
     """The devices the attempt was promised are not there."""
+    NO_STORAGE = "no_storage"
+    """The run directory cannot be used: its disk is full, read-only or away, or it is no folder."""
     CRASHED = "crashed"
     """A process died or an unforeseen error was raised."""
     LOST = "lost"
@@ -46,7 +48,17 @@ class Reason(StrEnum):
     """The attempt found that it is no longer the current one and stopped itself."""
 
 
-RETRYABLE = frozenset({Reason.NO_DEVICE, Reason.CRASHED, Reason.LOST, Reason.INTERRUPTED})
+RETRYABLE = frozenset(
+    {
+        Reason.NO_DEVICE,
+        Reason.NO_STORAGE,
+        Reason.CRASHED,
+        Reason.LOST,
+        Reason.INTERRUPTED,
+        # Of an attempt that is current after all: it was misled, say by a folder of a later number.
+        Reason.STALE,
+    }
+)
 
 
 class Outcome(Record):

@@ -161,7 +161,12 @@ class CheckpointSpec(Record):
 class RetrySpec(Record):
     """What happens after an attempt fails through no fault of its spec or data."""
 
-    max_attempts: int = Field(default=5, ge=1, le=100, description="Attempts in all.")
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Failures in a row, with no new checkpoint between them, that end the job.",
+    )
     backoff_s: float = Field(
         default=2.0, ge=0, le=3600, description="Wait before the second attempt; doubles each time."
     )

@@ -75,6 +75,8 @@ observations = st.builds(
     ray_message=st.none() | st.just("killed"),
     outcome=outcomes,
     outcome_age=st.sampled_from([timedelta(0), EXIT_GRACE]),
+    has_advanced=st.booleans(),
+    storage_trouble=st.none() | st.just("the disk is full"),
 )
 
 
@@ -112,6 +114,7 @@ def test_every_decision_is_a_step_of_the_table(
     if decision.act == "submit":
         assert seen.ray is RayState.ABSENT
         assert seen.outcome is None
+        assert seen.storage_trouble is None
         assert some_job.desired is Desired.RUN or some_job.status is Status.RUNNING
 
 
@@ -176,13 +179,72 @@ def test_a_job_that_always_crashes_is_given_up() -> None:
     assert "exit code 1" in third.message
 
 
+# What a machine does to an attempt, and whether the attempt had got on by then.
+mishaps = st.builds(
+    Observation,
+    ray=st.sampled_from([RayState.ABSENT, RayState.ENDED]),
+    outcome=st.none()
+    | st.sampled_from(sorted(RETRYABLE)).map(lambda why: Outcome(outcome="failed", reason=why)),
+    has_advanced=st.booleans(),
+    storage_trouble=st.none() | st.just("the disk is full"),
+)
+
+
+@given(st.lists(mishaps, max_size=30), st.integers(1, 4))
+def test_only_failures_in_a_row_without_a_new_checkpoint_end_a_job(
+    seen: list[Observation], max_attempts: int
+) -> None:
+    running = job(spec=make_spec(retry={"max_attempts": max_attempts}))
+    in_a_row = 0
+    for mishap in seen:
+        decision = decide(running, attempt(), mishap, NOW)
+        interrupted = mishap.outcome is not None and mishap.outcome.reason is Reason.INTERRUPTED
+        in_a_row = (0 if mishap.has_advanced else in_a_row) + (0 if interrupted else 1)
+        assert decision.num_failures == in_a_row
+        given_up = in_a_row >= max_attempts and not interrupted
+        assert decision.status is (Status.FAILED if given_up else Status.RETRYING)
+        if given_up:
+            return
+        running = replace(running, num_failures=decision.num_failures)
+
+
+def test_a_week_of_restarts_fails_no_job_that_gets_on() -> None:
+    lost = Observation(ray=RayState.ABSENT, has_advanced=True)
+    running = job()
+    for _ in range(100):
+        decision = decide(running, attempt(), lost, NOW)
+        assert (decision.status, decision.reason) == (Status.RETRYING, Reason.LOST)
+        # Nor does it wait longer each time.
+        assert decision.retry_at == NOW + timedelta(seconds=2)
+        assert decision.num_failures is not None
+        running = replace(running, num_failures=decision.num_failures)
+
+
+@pytest.mark.parametrize("submitted", [True, False])
+def test_a_folder_that_cannot_be_used_ends_the_attempt_unless_it_lives(submitted: bool) -> None:
+    starting, trouble = job(status=Status.STARTING), "no space left on /runs"
+    begun = attempt(submitted=submitted, events_through=0)
+    for state in RayState:
+        seen = Observation(ray=state, storage_trouble=trouble)
+        decision = decide(starting, begun, seen, NOW)
+        if state is RayState.ALIVE:
+            assert decision == Decision(status=Status.STARTING)
+        else:
+            assert (decision.status, decision.reason) == (Status.RETRYING, Reason.NO_STORAGE)
+            assert decision.message == trouble
+    # What was asked needs no folder.
+    absent = Observation(ray=RayState.ABSENT, storage_trouble=trouble)
+    cancelling = job(status=Status.CANCELLING, desired=Desired.CANCEL)
+    assert decide(cancelling, begun, absent, NOW).status is Status.CANCELLED
+
+
 def test_an_interruption_is_no_failure_of_the_job() -> None:
     outcome = Outcome(outcome="failed", reason=Reason.INTERRUPTED)
     seen = Observation(ray=RayState.ENDED, outcome=outcome)
     decision = decide(job(num_failures=2), attempt(), seen, NOW)
     assert decision.status is Status.RETRYING
     assert decision.retry_at == NOW
-    assert not decision.counts_as_failure
+    assert decision.num_failures == 2
 
 
 def test_a_cancel_waits_for_the_next_report_and_then_stops_it() -> None:

@@ -1,16 +1,20 @@
+import errno
 import json
+import logging
 import stat
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.events import StatusChanged
-from service.lifecycle import CANCEL_GRACE, Decision
+from service.lifecycle import CANCEL_GRACE
 from service.ray_jobs import RayUnreachableError
-from service.reconciler import OUTAGE, sha256_of_token
+from service.reconciler import OUTAGE, Reconciler, sha256_of_token
+from service.records import JobRecord
 from service.store.store import NewAttempt, Store
-from tests.unit.service.world import World, event_of
+from tests.unit.service.world import FakeRay, World, event_of
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
 
@@ -267,29 +271,195 @@ def test_a_lost_store_does_not_write_over_attempts_on_disk(world: World) -> None
 
 
 def test_trouble_with_one_job_does_not_hold_up_another(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.submit("a")
     world.tick()
     world.submit("b")
-    world.folder().outcome.mkdir()
-    world.tick()
+    advance = Reconciler._advance
+
+    def fail(reconciler: Reconciler, job: JobRecord, ray: FakeRay) -> str | None:
+        if job.id == "a":
+            raise RuntimeError("unforeseen")
+        return advance(reconciler, job, ray)
+
+    monkeypatch.setattr(Reconciler, "_advance", fail)
+    world.tick(3)
     assert world.status("b") is Status.STARTING
-    assert "job a could not be advanced" in caplog.text
+    # Once, with its traceback, and not at every tick.
+    assert caplog.text.count("job a could not be advanced") == 1
+    assert caplog.text.count("Traceback") == 1
 
 
-def test_a_job_that_cannot_be_started_does_not_hold_up_the_next(world: World) -> None:
+def _file_in_place(world: World) -> None:
+    world.run_root.mkdir()
+    (world.run_root / "a").write_text("in the way")
+
+
+def _no_space(_attempt: object, _order: object, **_options: bool) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "order.json")
+
+
+def test_a_run_directory_that_cannot_be_used_fails_the_job_by_name_in_the_end(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _file_in_place(world)
+    world.submit(retry={"max_attempts": 3, "backoff_s": 2})
+    world.submit("b")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.reason) == (Status.RETRYING, Reason.NO_STORAGE)
+    assert job.retry_at == world.now + timedelta(seconds=2)
+    assert f"the run directory {world.run_root / 'a'} cannot be used" in (job.message or "")
+    world.tick(5)
+    for _ in range(2):
+        world.now += timedelta(seconds=10)
+        world.tick(3)
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.attempt) == (Status.FAILED, Reason.NO_STORAGE, 3)
+    assert "move away what lies in its place" in (job.message or "")
+    # Nothing of it ran, its neighbour did, and a change is a line without a traceback.
+    assert list(world.ray.jobs) == ["b-1"]
+    assert "Traceback" not in caplog.text
+    assert sum("job a" in record.getMessage() for record in caplog.records) == 4
+
+
+def test_a_disk_that_has_room_again_lets_the_job_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr("service.reconciler.write_order", _no_space)
+        world.submit(retry={"backoff_s": 1})
+        world.tick()
+        job = world.store.job("a")
+        assert (job.status, job.reason) == (Status.RETRYING, Reason.NO_STORAGE)
+        assert "No space left on device" in (job.message or "")
+    world.now += timedelta(seconds=1)
+    world.tick()
+    assert world.status() is Status.STARTING
+    assert list(world.ray.jobs) == ["a-2"]
+
+
+def test_checkpoints_that_cannot_be_searched_are_not_taken_for_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_run: object, _attempts: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "attempts")
+
+    with monkeypatch.context() as denied:
+        denied.setattr("service.reconciler.resume_point", fail)
+        world.submit(retry={"backoff_s": 1})
+        world.tick()
+        job = world.store.job("a")
+        assert (job.status, job.reason, job.num_failures) == (
+            *(Status.RETRYING, Reason.NO_STORAGE, 1),
+        )
+        assert world.ray.submissions == 0
+    world.now += timedelta(seconds=1)
+    world.tick()
+    assert list(world.ray.jobs) == ["a-2"]
+
+
+def test_an_attempt_lives_on_while_its_folder_is_out_of_sight(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.folder().outcome.mkdir()
+    world.tick(3)
+    assert world.status() is Status.RUNNING
+    assert caplog.text.count("cannot be used") == 1
+    world.folder().outcome.rmdir()
+    world.tick(3)
+    assert caplog.text.count("its trouble is over") == 1
+    world.end(Outcome(outcome="succeeded"))
+    world.tick()
+    assert world.status() is Status.SUCCEEDED
+
+
+def test_a_job_that_cannot_be_started_does_not_hold_up_the_next(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Reconciler._begin
+
+    def fail(reconciler: Reconciler, job: JobRecord, *others: Any) -> None:
+        if job.id == "a":
+            raise RuntimeError("unforeseen")
+        begin(reconciler, job, *others)
+
+    monkeypatch.setattr(Reconciler, "_begin", fail)
     world.submit("a")
     world.submit("b")
-    # A disk that does not give the order away: what the attempt resumed from is unknown.
-    world.folder(1).order.mkdir(parents=True)
-    first = NewAttempt(number=1, accelerator="cpu", resume_from=None)
-    job = world.store.begin_attempt(world.store.job("a"), first, world.now)
-    crash = Outcome(outcome="failed", reason=Reason.CRASHED)
-    world.store.apply(job, Decision(status=Status.RETRYING, ended=crash), world.now)
-    world.tick()
-    assert world.status("a") is Status.RETRYING
+    world.tick(3)
+    assert world.status("a") is Status.QUEUED
     assert world.status("b") is Status.STARTING
+    assert caplog.text.count("job a could not be started") == 1
+
+
+def test_an_outage_for_one_job_is_a_line_and_not_one_a_tick(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.submit()
+    world.tick()
+    world.ray.reachable = False
+    world.tick(5)
+    assert caplog.text.count("job a: no answer") == 1
+
+
+def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    told = world.order()
+    world.url = "http://elsewhere:8000"
+    world.restart()
+    # Whether Ray answers or not: the attempt looks for somebody to hear it.
+    world.reconciler.tick(None)
+    order = world.order()
+    assert order.control_plane_url == "http://elsewhere:8000"
+    assert order == told.model_copy(update={"control_plane_url": "http://elsewhere:8000"})
+    assert stat.S_IMODE(world.folder().order.stat().st_mode) == 0o600
+    # Its token is still the one that is known.
+    assert order.token is not None
+    assert sha256_of_token(order.token) == world.store.attempt("a", 1).token_sha256
+    written = world.folder().order.stat().st_ino
+    world.tick(3)
+    world.restart()
+    world.tick(3)
+    assert world.folder().order.stat().st_ino == written
+
+
+def test_an_order_that_nobody_has_read_yet_names_the_one_who_submits_it(world: World) -> None:
+    world.submit()
+    world.ray.refuse_submissions = True
+    with pytest.raises(RayUnreachableError):
+        world.tick()
+    world.ray.refuse_submissions = False
+    world.url = "http://elsewhere:8000"
+    world.restart()
+    world.tick()
+    assert world.order().control_plane_url == "http://elsewhere:8000"
+    assert world.ray.submissions == 1
+
+
+def test_a_job_that_gets_on_is_not_given_up_however_often_ray_forgets_it(world: World) -> None:
+    world.submit(retry={"max_attempts": 2, "backoff_s": 0})
+    for number in range(1, 6):
+        world.tick()
+        world.report(number)
+        world.tick()
+        world.checkpoint(number, number)
+        world.ray.jobs.clear()
+        world.tick()
+    assert world.store.job("a").attempt == 6
+    # Without a new checkpoint the second failure in a row is the last.
+    world.ray.end("a-6")
+    world.tick()
+    assert world.status() is Status.FAILED
 
 
 def test_a_job_that_waits_for_ray_says_so_until_it_is_there(world: World) -> None:

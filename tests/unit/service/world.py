@@ -74,6 +74,7 @@ class World:
         self.store = store
         self.run_root = folder / "runs"
         self.ray = FakeRay()
+        self.url = "http://control:8000"
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.restart()
 
@@ -82,7 +83,7 @@ class World:
         self.reconciler = Reconciler(
             self.store,
             run_root=self.run_root,
-            control_plane_url="http://control:8000",
+            control_plane_url=self.url,
             python="/usr/bin/python3",
             clock=lambda: self.now,
         )

@@ -121,7 +121,12 @@ def test_an_attempt_that_ends_counts_as_a_failure_of_its_job(store: Store) -> No
     job = begun(store)
     later = NOW + timedelta(seconds=2)
     decision = Decision(
-        status=Status.RETRYING, reason=Reason.CRASHED, message="boom", retry_at=later, ended=CRASH
+        status=Status.RETRYING,
+        reason=Reason.CRASHED,
+        message="boom",
+        retry_at=later,
+        ended=CRASH,
+        num_failures=1,
     )
     store.apply(job, decision, NOW)
     job = store.job("a")
@@ -132,6 +137,19 @@ def test_an_attempt_that_ends_counts_as_a_failure_of_its_job(store: Store) -> No
         before=Status.STARTING, after=Status.RETRYING, reason=Reason.CRASHED, message="boom"
     )
     assert changed.attempt == 1
+
+
+def test_an_attempt_that_cannot_begin_has_begun_and_ended_at_once(store: Store) -> None:
+    job = store.submit("a", make_spec(), NOW)
+    ended = Decision(status=Status.RETRYING, reason=Reason.CRASHED, ended=CRASH, num_failures=1)
+    begun = store.begin_attempt(job, FIRST, NOW, ended=ended)
+    assert (begun.status, begun.attempt, begun.num_failures) == (Status.RETRYING, 1, 1)
+    attempt = store.attempt("a", 1)
+    assert (attempt.ended_at, attempt.outcome, attempt.token_sha256) == (NOW, CRASH, None)
+    changes = [one.data for one in store.events("a", limit=10)]
+    assert [change.after for change in changes if isinstance(change, StatusChanged)] == [
+        *(Status.QUEUED, Status.STARTING, Status.RETRYING)
+    ]
 
 
 def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:

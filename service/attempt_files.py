@@ -1,0 +1,83 @@
+"""What the control plane reads and writes in the folders of attempts."""
+
+import logging
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from trainer.contract.attempt import Outcome
+from trainer.contract.checkpoint_folder import latest_checkpoint
+from trainer.contract.events import AttemptEvent
+from trainer.contract.lineage import step_of
+from trainer.contract.order_file import order_of, write_order
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+def redirect(attempt: AttemptDirectory, control_plane_url: str) -> None:
+    """Tell an attempt that has an order where to report from now on, if that has changed.
+
+    Raises OSError where its folder cannot be used.
+    """
+    order = order_of(attempt)
+    if order is not None and order.control_plane_url != control_plane_url:
+        changed = order.model_copy(update={"control_plane_url": control_plane_url})
+        write_order(attempt, changed, again=True)
+        logger.info("attempt %d of job %s is told to report here", order.attempt, order.job_id)
+
+
+def read_outcome(attempt: AttemptDirectory) -> Outcome | None:
+    """Return how the attempt ended, by its own word; None: it has left none that can be read.
+
+    Raises OSError where its folder cannot be used.
+    """
+    try:
+        return Outcome.model_validate_json(attempt.outcome.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        logger.warning("%s is not an outcome: %s", attempt.outcome, error)
+        return None
+
+
+def read_spool(attempt: AttemptDirectory) -> list[AttemptEvent]:
+    """Return what the attempt wrote down of what it did, as far as it can be read."""
+    try:
+        lines = attempt.events.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        logger.warning("the events of an attempt cannot be read: %s", error)
+        return []
+    # A process that was killed may leave half a line.
+    events = [event for line in lines if (event := _event_of(line)) is not None]
+    if len(events) < len(lines):
+        logger.warning("%s: %d of %d lines can be read", attempt.events, len(events), len(lines))
+    return events
+
+
+def has_advanced(attempt: AttemptDirectory, resume_from: str | None) -> bool:
+    """Say whether the attempt has committed a checkpoint beyond the one it began from."""
+    start = 0 if resume_from is None else step_of(resume_from)
+    return any(step > start for step in attempt.committed())
+
+
+def resume_point(run: RunDirectory, attempts: Iterable[int]) -> str | None:
+    """Return the latest whole checkpoint of the lineage, relative to the run directory.
+
+    Raises OSError where the run directory cannot be used.
+    """
+    latest = latest_checkpoint(run, attempts)
+    for damaged in latest.damaged:
+        logger.warning("%s; an earlier one is taken", damaged)
+    if latest.checkpoint is None:
+        return None
+    return str(latest.checkpoint.folder.relative_to(run.path))
+
+
+def _event_of(line: bytes) -> AttemptEvent | None:
+    try:
+        return AttemptEvent.model_validate_json(line)
+    except ValidationError:
+        return None
