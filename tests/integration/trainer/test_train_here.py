@@ -165,7 +165,43 @@ def test_another_spec_is_not_resumed(undisturbed: Path, shards: Shards, tmp_path
     shutil.copytree(undisturbed, run_dir)
     done = train(write_job(tmp_path, shards, seed=8), run_dir, "--resume")
     assert done.returncode == 1
-    assert "was written by a job with another spec" in json.loads(done.stdout)["message"]
+    outcome = json.loads(done.stdout)
+    assert outcome["reason"] == "bad_spec"
+    assert "was written by a job with another spec" in outcome["message"]
+
+
+def test_the_same_data_elsewhere_are_resumed_and_other_data_are_not(
+    undisturbed: Path, shards: Shards, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    moved = Shards(
+        train=shutil.copytree(shards.train.parent, tmp_path / "train") / "manifest.json",
+        validation=shutil.copytree(shards.validation.parent, tmp_path / "other") / "manifest.json",
+    )
+    done = train(write_job(tmp_path, moved), run_dir, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "not bit-exact" not in done.stderr
+
+    manifest = json.loads(moved.validation.read_text())
+    manifest["packing"]["seed"] += 1
+    moved.validation.write_text(json.dumps(manifest))
+    done = train(write_job(tmp_path, moved), run_dir, "--resume")
+    outcome = json.loads(done.stdout)
+    assert (done.returncode, outcome["reason"]) == (1, "bad_data")
+    assert "trained on other data: the manifest.json of data.validation" in outcome["message"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_resume_on_another_micro_batch_says_that_it_is_not_exact(
+    undisturbed: Path, shards: Shards, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(undisturbed, run_dir)
+    optim = {"global_batch_size": 16, "epochs": EPOCHS, "micro_batch_size": 4}
+    done = train(write_job(tmp_path, shards, optim=optim), run_dir, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "not bit-exact: micro-batch was 16 and is 4" in done.stderr
 
 
 def _damage_missing(shard: Path) -> None:
