@@ -1,5 +1,8 @@
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -43,6 +46,43 @@ def test_pack_then_verify_as_json_and_as_a_table(image_folder, tmp_path):
     table = run("verify", out, "--processes", 1)
     assert table.exit_code == 1
     assert "train-000000.tar: has 100 bytes" in table.stdout
+
+
+def test_skipped_images_are_named(image_folder, tmp_path):
+    source = shutil.copytree(image_folder, tmp_path / "images")
+    (source / "ant" / "0.png").write_bytes(b"rubbish")
+    (source / "wasp" / os.fsdecode(b"\xff.jpg")).write_bytes(b"rubbish")
+    command = ["pack", source, tmp_path / "out", "--split", "train", "--processes", 1]
+    table = run(*command)
+    assert table.exit_code == 0, table.stderr
+    assert "2 unreadable" in table.stdout
+    assert "ant/0.png: unreadable" in table.stdout
+    assert r"wasp/\xff.jpg: unreadable" in table.stdout
+    # The second run reads them from the manifest.
+    summary = json.loads(run(*command, "--json").stdout)
+    assert summary["already_packed"]
+    assert {"path": "ant/0.png", "reason": "unreadable"} in summary["skipped_images"]
+
+
+def test_a_disk_that_is_full_is_told_in_one_sentence(image_folder, tmp_path):
+    # A limit that the packing process inherits stands for the full disk.
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+        "from data_shards.__main__ import app; app()"
+    )
+    command = ["pack", image_folder, tmp_path / "out", "--split", "train", "--processes", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    error = done.stderr[done.stderr.index("Error: ") :]
+    shard = tmp_path / "out" / ".packing" / "train-000000.tar"
+    assert error.startswith(f"Error: {shard} cannot be written: File too large; make room")
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(

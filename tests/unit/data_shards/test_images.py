@@ -1,14 +1,18 @@
+import errno
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+from data_shards.errors import SourceError
 from data_shards.images import SkippedImageError, SkipReason, encode_jpeg, load_square, square
+from data_shards.sources import IMAGE_SUFFIXES
 
 
 def ramp(width: int, height: int) -> Image.Image:
@@ -45,6 +49,106 @@ def test_every_mode_becomes_rgb(mode):
     out = square(Image.new(mode, (20, 30)), 8)
     assert out.shape == (8, 8, 3)
     assert out.dtype == np.uint8
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_promised_kind_of_file_is_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    picture = ramp(40, 40)
+    picture.convert("L" if suffix == ".pgm" else "RGB").save(path)
+    wanted = square(picture.convert("L") if suffix == ".pgm" else picture, 32).astype(int)
+    # GIF has 256 colours.
+    assert np.abs(load_square(path, 32) - wanted).mean() < 12
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 20 20
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+def test_no_file_has_an_outside_program_started(tmp_path, monkeypatch):
+    def started(*arguments: object, **options: object) -> None:
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    path = tmp_path / "e.jpg"
+    path.write_bytes(EPS)
+    with Image.open(path) as image, pytest.raises(AssertionError, match="Ghostscript"):
+        image.load()
+    with pytest.raises(SkippedImageError, match="unreadable") as caught:
+        load_square(path, 32)
+    assert not isinstance(caught.value.__cause__, AssertionError)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("a.png", "<u2"), ("a.tif", "<u2"), ("a.tif", ">u2"), ("a.pgm", "<u2")]
+)
+def test_sixteen_bits_of_grey_keep_their_shades(tmp_path, name, dtype):
+    shades = np.asarray(ramp(64, 64).convert("RGB"))[..., 0]
+    path = tmp_path / name
+    if name == "a.pgm":
+        path.write_bytes(b"P5\n64 64\n65535\n" + (shades.astype(">u2") * 257).tobytes())
+    else:
+        Image.fromarray((shades.astype(np.uint16) * 257).astype(dtype)).save(path)
+    assert np.array_equal(load_square(path, 32), square(Image.fromarray(shades), 32))
+    assert shades.min() < 5
+    assert shades.max() > 250
+
+
+def test_sixteen_bits_of_grey_are_turned_upright_too(tmp_path):
+    shades = np.asarray(ramp(64, 64))[..., 1]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = np.rot90(shades).astype(np.uint16) * 257
+    Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(load_square(tmp_path / "a.png", 32), square(Image.fromarray(shades), 32))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_grey_of_32_bits_is_skipped_as_nothing_tells_its_white(tmp_path, mode):
+    Image.new(mode, (20, 20), 9).save(tmp_path / "a.tif")
+    with pytest.raises(SkippedImageError) as caught:
+        load_square(tmp_path / "a.tif", 8)
+    assert caught.value.reason is SkipReason.UNKNOWN_WHITE
+
+
+def test_a_file_of_more_than_a_gigabyte_is_not_read(tmp_path):
+    with (tmp_path / "a.tif").open("wb") as file:
+        file.truncate((1 << 30) + 1)
+    with pytest.raises(SkippedImageError) as caught:
+        load_square(tmp_path / "a.tif", 8)
+    assert caught.value.reason is SkipReason.TOO_MANY_BYTES
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_fails_is_not_taken_for_a_broken_image(tmp_path, monkeypatch, number):
+    def failing(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number), path)
+
+    ramp(20, 20).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    message = f"a.png cannot be read: {os.strerror(number)}; mend that"
+    with pytest.raises(SourceError, match=message):
+        load_square(tmp_path / "a.png", 8)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "message"),
+    [(Path, "read_bytes", "memory to read .*a.png"), (Image, "open", "memory to decode .*a.png")],
+)
+def test_want_of_memory_is_not_taken_for_a_broken_image(
+    tmp_path, monkeypatch, owner, name, message
+):
+    def failing(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    ramp(20, 20).save(tmp_path / "a.png")
+    monkeypatch.setattr(owner, name, failing)
+    with pytest.raises(SourceError, match=f"{message}; pack with fewer --processes"):
+        load_square(tmp_path / "a.png", 8)
 
 
 def test_a_phone_held_upright_is_turned(tmp_path):

@@ -168,6 +168,16 @@ def test_a_changed_index_is_named(own_copy):
         Reader(plan_for(own_copy), num_processes=1)
 
 
+def test_a_label_of_no_class_is_told_when_the_reader_is_opened(own_copy, seal):
+    index = np.load(own_copy / "index.npy")
+    index[20, 3] = 12
+    np.save(own_copy / "index.npy", index)
+    seal(own_copy)
+    problem = r"index\.npy: has the label 12 in train-000002\.tar, outside the 5 classes"
+    with pytest.raises(ShardError, match=problem):
+        Reader(plan_for(own_copy), num_processes=1)
+
+
 def test_a_dead_loader_is_reported(packed):
     with Reader(plan_for(packed), num_processes=2) as reader:
         batches = reader.batches(0, 1000)
