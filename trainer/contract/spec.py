@@ -51,7 +51,12 @@ class ModelSpec(Record):
 
     recipe: Recipe = Field(
         default="paper",
-        description="Layer order, LRN scale and initialisation: the paper's or the 2012 source's.",
+        description="Whose word is followed where they differ. source2012: in layer 1 LRN and pool "
+        "before the activation, a second norm within each map in layer 2, LRN's α divided by 5, "
+        "std .03 in conv3 to conv5, biases at twice the rate without decay, colour shifts of α "
+        "standard deviations, and training input divided by 1.1. Not yet: crops and mirrors are "
+        "drawn for each image, where the source's 32 consecutive ones share one. Its drops of the "
+        "rate are optim.schedule = steps.",
     )
     num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
     width: float = Field(
