@@ -52,6 +52,15 @@ class JobRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnreadableJob:
+    """A job of which this release cannot read what is stored: written by another, or damaged."""
+
+    seq: int
+    id: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptRecord:
     """One attempt of a job."""
 

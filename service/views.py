@@ -70,6 +70,10 @@ class JobPage(View):
     """Some jobs, the newest first."""
 
     jobs: tuple[Job, ...]
+    unreadable: tuple[str, ...] = Field(
+        default=(),
+        description="Ids of jobs of this page that this release cannot read; each says why.",
+    )
     next_cursor: str | None = Field(description="Give it as `cursor` for the next; null: no more.")
 
 

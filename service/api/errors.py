@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.dependencies import StandbyError
 from service.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
-from service.store.errors import JobNotFoundError, StaleAttemptError
+from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(JobNotFoundError)
     def unknown_job(_request: Request, error: JobNotFoundError) -> Response:
         return answer(404, str(error))
+
+    @app.exception_handler(UnreadableJobError)
+    def unreadable_job(_request: Request, error: UnreadableJobError) -> Response:
+        return answer(500, str(error))
 
     @app.exception_handler(StaleAttemptError)
     def stale(_request: Request, error: StaleAttemptError) -> Response:

@@ -10,6 +10,7 @@ from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
 from service.problems import Problem
 from service.reconciler import now_utc
+from service.records import JobRecord, UnreadableJob
 from service.views import CheckpointList, Job, JobDetail, JobPage
 from trainer.contract.presets import PRESETS
 from trainer.contract.status import Desired, Status
@@ -90,11 +91,14 @@ def list_jobs(
     ] = None,
 ) -> JobPage:
     """List jobs, the newest first."""
-    jobs = plane.store.jobs(status=status, before_seq=cursor, limit=limit + 1)
-    more = len(jobs) > limit
+    found = plane.store.jobs(status=status, before_seq=cursor, limit=limit + 1)
+    page = found[:limit]
     return JobPage(
-        jobs=tuple(job_view(job, plane.settings.run_root) for job in jobs[:limit]),
-        next_cursor=str(jobs[limit - 1].seq) if more else None,
+        jobs=tuple(
+            job_view(job, plane.settings.run_root) for job in page if isinstance(job, JobRecord)
+        ),
+        unreadable=tuple(job.id for job in page if isinstance(job, UnreadableJob)),
+        next_cursor=str(page[-1].seq) if len(found) > limit else None,
     )
 
 

@@ -8,6 +8,16 @@ class JobNotFoundError(LookupError):
         super().__init__(f"there is no job {job_id!r}")
 
 
+class UnreadableJobError(RuntimeError):
+    """What is stored of a job cannot be read."""
+
+    def __init__(self, job_id: str, problem: str) -> None:
+        super().__init__(
+            f"job {job_id} is in the store, but what is stored of it cannot be read: {problem}; "
+            "start the release that wrote it, or put back a copy of the store"
+        )
+
+
 class StaleAttemptError(RuntimeError):
     """The attempt is no longer the current one of its job, or has ended."""
 

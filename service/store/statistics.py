@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from service.records import CheckpointRecord, JobRecord
-from service.store.rows import checkpoint_of, job_of
+from service.store.jobs import read_jobs
+from service.store.rows import checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
 from trainer.contract.status import TERMINAL, Status
 
@@ -68,8 +69,9 @@ def statistics(connection: Connection) -> Statistics:
         ),
         restarts_by_reason={row[0]: row[1] for row in restarts},
         live=tuple(
-            job_of(row)
-            for row in connection.execute(select(jobs).where(jobs.c.status.not_in(TERMINAL)))
+            job
+            for job in read_jobs(connection, select(jobs).where(jobs.c.status.not_in(TERMINAL)))
+            if isinstance(job, JobRecord)
         ),
         newest_checkpoints={row.job_id: checkpoint_of(row) for row in saved},
     )

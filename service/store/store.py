@@ -1,5 +1,6 @@
 """Everything the service asks of its store, each call one transaction."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,16 +18,20 @@ from service.records import (
     CheckpointRecord,
     EventRecord,
     JobRecord,
+    UnreadableJob,
 )
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import connect, writing
-from service.store.errors import JobNotFoundError, StaleAttemptError
+from service.store.errors import StaleAttemptError, UnreadableJobError
+from service.store.jobs import read_job, read_jobs
 from service.store.migrate import migrate
-from service.store.rows import attempt_of, checkpoint_of, event_of, job_of
+from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import TERMINAL, Desired, Status
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -46,6 +51,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._engine = connect(path)
         self._writing = writing(self._engine)
+        self._unreadable: set[str] = set()
+        """Jobs that were logged."""
 
     def migrate(self) -> None:
         """Create the tables, or bring them to this release's schema. For the leader only."""
@@ -71,16 +78,16 @@ class Store:
                 )
             )
             append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
-            return _job(connection, job_id)
+            return read_job(connection, job_id)
 
     def job(self, job_id: str) -> JobRecord:
         """Return the job, or raise JobNotFoundError."""
         with self._engine.connect() as connection:
-            return _job(connection, job_id)
+            return read_job(connection, job_id)
 
     def jobs(
         self, *, status: Status | None = None, before_seq: int | None = None, limit: int
-    ) -> list[JobRecord]:
+    ) -> Sequence[JobRecord | UnreadableJob]:
         """Return jobs, the newest first."""
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
         if status is not None:
@@ -88,20 +95,28 @@ class Store:
         if before_seq is not None:
             query = query.where(jobs.c.seq < before_seq)
         with self._engine.connect() as connection:
-            return [job_of(row) for row in connection.execute(query)]
+            return read_jobs(connection, query)
 
     def live_jobs(self) -> list[JobRecord]:
-        """Return the jobs to which something may still happen, the oldest first."""
+        """Return the jobs to which something may still happen, the oldest first.
+
+        One that cannot be read is logged once and left as it is.
+        """
         query = select(jobs).where(jobs.c.status.not_in(TERMINAL)).order_by(jobs.c.seq)
         with self._engine.connect() as connection:
-            return [job_of(row) for row in connection.execute(query)]
+            found = read_jobs(connection, query)
+        for job in found:
+            if isinstance(job, UnreadableJob) and job.id not in self._unreadable:
+                self._unreadable.add(job.id)
+                logger.error("%s", UnreadableJobError(job.id, job.problem))
+        return [job for job in found if isinstance(job, JobRecord)]
 
     def ask(self, job_id: str, desired: Desired) -> JobRecord:
         """Write down what the owner wants; raise RefusedError where it is too late for that."""
         with self._writing.begin() as connection:
-            check_request(_job(connection, job_id), desired)
+            check_request(read_job(connection, job_id), desired)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
-            return _job(connection, job_id)
+            return read_job(connection, job_id)
 
     def note_wait(self, job_id: str, message: str) -> None:
         """Say why a job waits; no event, since it changes with every other job."""
@@ -138,8 +153,8 @@ class Store:
                 started_at=job.started_at or now,
             )
             if ended is not None:
-                _apply(connection, _job(connection, job.id), ended, now)
-            return _job(connection, job.id)
+                _apply(connection, read_job(connection, job.id), ended, now)
+            return read_job(connection, job.id)
 
     def set_token(self, job_id: str, number: int, token_sha256: str) -> None:
         """Keep the digest of the token that the attempt is about to be told."""
@@ -180,7 +195,7 @@ class Store:
         Returns the highest number stored and the job. Raises StaleAttemptError.
         """
         with self._writing.begin() as connection:
-            job, attempt = _job(connection, job_id), _attempt(connection, job_id, number)
+            job, attempt = read_job(connection, job_id), _attempt(connection, job_id, number)
             if number != job.attempt or attempt.ended_at is not None:
                 raise StaleAttemptError(job_id, number)
             through = attempt.events_through
@@ -217,13 +232,6 @@ class Store:
         """Run a reading function of this package in one transaction (see `statistics`)."""
         with self._engine.connect() as connection:
             return query(connection)
-
-
-def _job(connection: Connection, job_id: str) -> JobRecord:
-    try:
-        return job_of(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
-    except NoResultFound:
-        raise JobNotFoundError(job_id) from None
 
 
 def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:

@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -128,6 +130,28 @@ def test_what_is_asked_is_written_down_or_refused(
         wish = {"cancel": Desired.CANCEL, "pause": Desired.PAUSE, "resume": Desired.RUN}[verb]
         assert answer.status_code == 202
         assert answer.json()["desired"] == after.desired == wish
+
+
+def test_a_job_that_cannot_be_read_is_a_problem_of_its_own(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for job_id in ("torn-0", "torn-1", "torn-2"):
+        job_in(plane.store, Status.SUCCEEDED, job_id)
+    with closing(sqlite3.connect(plane.settings.store_path)) as database:
+        database.execute("UPDATE jobs SET spec = '{}' WHERE id = 'torn-1'")
+        database.commit()
+    page = http.get("/jobs", params={"limit": 2}).raise_for_status().json()
+    assert [job["id"] for job in page["jobs"]] == ["torn-2"]
+    assert page["unreadable"] == ["torn-1"]
+    rest = http.get("/jobs", params={"cursor": page["next_cursor"]}).raise_for_status().json()
+    assert rest["jobs"][0]["id"] == "torn-0"
+    assert rest["unreadable"] == []
+    for method, path in (("GET", ""), ("GET", "/checkpoints"), ("POST", "/cancel")):
+        answer = http.request(method, f"/jobs/torn-1{path}")
+        assert answer.status_code == 500
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["detail"].startswith("job torn-1 is in the store, but")
+    assert http.get("/metrics").is_success
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,14 @@ from sqlalchemy.exc import IntegrityError
 
 from service.events import StatusChanged
 from service.lifecycle import Decision, RefusedError
-from service.records import JobRecord
+from service.records import JobRecord, UnreadableJob
 from service.store.engine import connect
-from service.store.errors import ChangedMeanwhileError, JobNotFoundError, StaleAttemptError
+from service.store.errors import (
+    ChangedMeanwhileError,
+    JobNotFoundError,
+    StaleAttemptError,
+    UnreadableJobError,
+)
 from service.store.statistics import statistics
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import make_spec
@@ -87,6 +92,38 @@ def test_pages_are_cut_from_the_newest(store: Store) -> None:
     assert [job.id for job in store.jobs(limit=2, before_seq=page[-1].seq)] == ["c", "b"]
     assert store.jobs(status=Status.RUNNING, limit=5) == []
     assert [job.id for job in store.live_jobs()] == list("abcde")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("spec", '{"name": "of another release", "flux": 1}'),
+        ("spec", "{torn"),
+        ("desired", "fly"),
+        ("retry_at", "tomorrow"),
+        ("progress", "[]"),
+    ],
+)
+def test_a_job_that_cannot_be_read_hides_no_other(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, value: str
+) -> None:
+    for name in "abc":
+        store.submit(name, make_spec(), NOW)
+    engine = connect(tmp_path / "store.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE jobs SET {column} = ? WHERE id = 'b'", (value,))
+    engine.dispose()
+    for _ in range(3):
+        assert [job.id for job in store.live_jobs()] == ["a", "c"]
+    assert caplog.text.count("job b is in the store, but") == 1
+    page = store.jobs(limit=2)
+    assert [(job.id, type(job)) for job in page] == [("c", JobRecord), ("b", UnreadableJob)]
+    assert [job.id for job in store.jobs(limit=2, before_seq=page[-1].seq)] == ["a"]
+    assert [job.id for job in store.read(statistics).live] == ["a", "c"]
+    with pytest.raises(UnreadableJobError, match=r"job b .*start the release that wrote it"):
+        store.job("b")
+    with pytest.raises(UnreadableJobError):
+        store.ask("b", Desired.CANCEL)
 
 
 def test_an_attempt_begins_with_its_job(store: Store) -> None:

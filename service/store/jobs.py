@@ -1,0 +1,46 @@
+"""Reading jobs: one that cannot be read is told of, and hides no other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+from sqlalchemy.exc import NoResultFound
+
+from service.records import JobRecord, UnreadableJob
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.store.rows import job_of
+from service.store.tables import jobs
+
+# What columns and records raise where a value is not what this release writes.
+_UNREADABLE = (ValueError, TypeError)
+_PROBLEM_CHARACTERS = 500
+
+
+def read_job(connection: Connection, job_id: str) -> JobRecord:
+    """Return the job; raise JobNotFoundError or UnreadableJobError."""
+    try:
+        return job_of(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+    except NoResultFound:
+        raise JobNotFoundError(job_id) from None
+    except _UNREADABLE as error:
+        raise UnreadableJobError(job_id, _problem(error)) from error
+
+
+def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:
+    """Return what a query over the whole of `jobs` finds, in its order."""
+    try:
+        return [job_of(row) for row in connection.execute(query)]
+    except _UNREADABLE:
+        found = connection.execute(query.with_only_columns(jobs.c.seq, jobs.c.id)).all()
+        return [_read(connection, row.seq, row.id) for row in found]
+
+
+def _read(connection: Connection, seq: int, job_id: str) -> JobRecord | UnreadableJob:
+    try:
+        return job_of(connection.execute(select(jobs).where(jobs.c.seq == seq)).one())
+    except _UNREADABLE as error:
+        return UnreadableJob(seq=seq, id=job_id, problem=_problem(error))
+
+
+def _problem(error: Exception) -> str:
+    return " ".join(str(error).split())[:_PROBLEM_CHARACTERS]
