@@ -12,11 +12,16 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     # A process of the same number may have died here.
     aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        # A disk that is full is not to be filled further.
+        aside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
