@@ -86,7 +86,7 @@ class State:
             )
         before, now = manifest.data_sha256.model_dump(), self._data_sha256.model_dump()
         changed = [
-            f"the manifest.json of data.{name} had sha256 {before[name]} and has {now[name]}"
+            f"the content of data.{name} had sha256 {before[name]} and has {now[name]}"
             for name in now
             if before[name] != now[name]
         ]

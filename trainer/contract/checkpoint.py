@@ -23,7 +23,7 @@ class CheckpointFile(Record):
 
 
 class DataDigests(Record):
-    """What a run was trained on, wherever it lies: sha256 of each set's manifest.json.
+    """What a run was trained on, wherever it lies: sha256 of what each set's manifest describes.
 
     A manifest holds the sha256 of every file beside it.
     """

@@ -184,12 +184,12 @@ def test_the_same_data_elsewhere_are_resumed_and_other_data_are_not(
     assert "not bit-exact" not in done.stderr
 
     manifest = json.loads(moved.validation.read_text())
-    manifest["packing"]["seed"] += 1
+    manifest["rgb_pca"]["eigenvalues"][0] += 1
     moved.validation.write_text(json.dumps(manifest))
     done = train(write_job(tmp_path, moved), run_dir, "--resume")
     outcome = json.loads(done.stdout)
     assert (done.returncode, outcome["reason"]) == (1, "bad_data")
-    assert "trained on other data: the manifest.json of data.validation" in outcome["message"]
+    assert "trained on other data: the content of data.validation" in outcome["message"]
     assert "Traceback" not in done.stderr
 
 

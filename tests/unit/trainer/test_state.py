@@ -156,7 +156,7 @@ def test_other_data_are_refused_by_both_digests(job: Job, tmp_path: Path, name: 
     other = DATA_SHA256.model_copy(update={name: "c" * 64})
     refusal = _refusal(job(), tmp_path, folder, data=other)
     assert isinstance(refusal, OtherDataError)
-    assert f"data.{name} had sha256 {before} and has {'c' * 64}" in str(refusal)
+    assert f"the content of data.{name} had sha256 {before} and has {'c' * 64}" in str(refusal)
     assert "put back the shards it was trained on, or start a new job" in str(refusal)
     assert reason_of(refusal) is Reason.BAD_DATA
 
