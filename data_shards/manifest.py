@@ -1,5 +1,6 @@
 """manifest.json, the description of a set of shards (pydantic and standard library only)."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -69,7 +70,7 @@ class SkippedImage(_Record):
 
 
 class Packing(_Record):
-    """How the shards were made; the same values on the same source give the same bytes."""
+    """How the shards were made; the same values on the same source give the same shards."""
 
     source: str = Field(description="Kind of source, never a path.")
     source_sha256: Sha256 | None = Field(
@@ -123,6 +124,11 @@ class Manifest(_Record):
     def size_bytes(self) -> int:
         """Bytes of all shards."""
         return sum(shard.size_bytes for shard in self.shards)
+
+    def content_sha256(self) -> str:
+        """Digest of all that a reader's batches follow from: not how the shards came to be."""
+        content = self.model_dump(mode="json", exclude={"packing"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Stable text: the same manifest gives the same bytes."""

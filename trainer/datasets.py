@@ -7,12 +7,11 @@ from typing import Self
 
 import torch
 
-from data_shards.manifest import MANIFEST_NAME, manifest_file
+from data_shards.manifest import manifest_file
 from data_shards.plan import ReaderPlan
 from data_shards.reader import Reader
 from data_shards.sidecars import load_mean_image
 from trainer.contract.checkpoint import DataDigests
-from trainer.contract.checkpoint_folder import measure
 from trainer.contract.spec import JobSpec
 from trainer.errors import BadSpecError
 from trainer.preprocess import Colour, Preprocess
@@ -36,7 +35,8 @@ class Datasets:
             mean_image = load_mean_image(self.train.plan.folder, self.train.manifest)
             _check_sizes(self.train, self.validation)
             self.sha256 = DataDigests(
-                train=_sha256_of(self.train), validation=_sha256_of(self.validation)
+                train=self.train.manifest.content_sha256(),
+                validation=self.validation.manifest.content_sha256(),
             )
             dtype = _DTYPES[spec.precision]
             colour = Colour(
@@ -70,11 +70,6 @@ def folder_of(location: str) -> Path:
 
 def _open(plan: ReaderPlan, spec: JobSpec) -> Reader:
     return Reader(plan, num_processes=spec.data.num_loader_processes)
-
-
-def _sha256_of(reader: Reader) -> str:
-    _, sha256 = measure(reader.plan.folder / MANIFEST_NAME)
-    return sha256
 
 
 def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:

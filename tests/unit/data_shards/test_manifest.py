@@ -73,3 +73,21 @@ def test_unreadable_manifests_are_named(tmp_path, content, message):
 def test_a_missing_manifest_says_how_to_make_one(tmp_path):
     with pytest.raises(ManifestError, match="python -m data_shards pack"):
         load_manifest(tmp_path)
+
+
+def test_the_digest_of_the_content_is_not_that_of_how_it_was_packed(packed):
+    manifest = load_manifest(packed)
+    packing = manifest.packing.model_copy(update={"source_sha256": "0" * 64})
+    assert manifest.model_copy(update={"packing": packing}).content_sha256() == (
+        manifest.content_sha256()
+    )
+    first, *others = manifest.shards
+    shards = (first.model_copy(update={"sha256": "0" * 64}), *others)
+    for other in (
+        manifest.model_copy(update={"shards": shards}),
+        manifest.model_copy(update={"classes": manifest.classes[::-1]}),
+        manifest.model_copy(
+            update={"index": manifest.index.model_copy(update={"sha256": "0" * 64})}
+        ),
+    ):
+        assert other.content_sha256() != manifest.content_sha256()
