@@ -71,13 +71,6 @@ class State:
 
     def _check_origin(self, folder: Path) -> None:
         manifest = read_manifest(folder)
-        if manifest.spec_sha256 is None or manifest.data_sha256 is None:
-            _log.warning(
-                "checkpoint %s is of an earlier release and does not say of which spec and data it "
-                "is: it is taken on trust",
-                folder,
-            )
-            return
         if manifest.spec_sha256 != self._spec_sha256:
             raise OtherSpecError(
                 folder,

@@ -1,13 +1,13 @@
 """checkpoint.json, the manifest that makes a folder of tensors a checkpoint."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
 from trainer.contract.events import Ratio
 from trainer.contract.model import Record
 
-CHECKPOINT_VERSION: Literal[2] = 2
+CHECKPOINT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
 VELOCITY_NAME = "velocity.safetensors"
@@ -43,7 +43,7 @@ class ScheduleState(Record):
 class CheckpointManifest(Record):
     """One atomic snapshot: weights, velocity, schedule and position."""
 
-    version: Literal[2] = CHECKPOINT_VERSION
+    version: Literal[1] = CHECKPOINT_VERSION
     job_id: str
     attempt: int
     step: int = Field(ge=0, description="Steps done; also the position in the data.")
@@ -51,29 +51,9 @@ class CheckpointManifest(Record):
     schedule: ScheduleState
     top1: Ratio | None = Field(description="Latest evaluation; None before the first.")
     top5: Ratio | None
-    spec_sha256: Sha256 | None = Field(description="JobSpec.sha256; None: of version 1, not known.")
-    data_sha256: DataDigests | None = Field(description="None: of version 1, not known.")
+    spec_sha256: Sha256 = Field(description="JobSpec.sha256.")
+    data_sha256: DataDigests
     numerics: dict[str, str] = Field(
         description="What may change the last bit of a result; bit-identical resume needs the same."
     )
     files: dict[str, CheckpointFile]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _upgrade(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict) or fields.get("version") != 1:
-            return fields
-        old = _Version1.model_validate(fields)
-        # Its digest of the spec took in where the data lay, and cannot be compared any more.
-        unknown = {"spec_sha256": None, "data_sha256": None}
-        numerics = {"torch threads": str(old.num_threads), **old.versions}
-        kept = {name: fields[name] for name in fields.keys() - _Version1.model_fields.keys()}
-        return {**kept, **unknown, "version": CHECKPOINT_VERSION, "numerics": numerics}
-
-
-class _Version1(BaseModel):
-    """What version 1 of the manifest had in place of `numerics`, and its digest of the spec."""
-
-    spec_sha256: str
-    num_threads: int
-    versions: dict[str, str]

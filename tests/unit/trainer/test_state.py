@@ -1,4 +1,3 @@
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -171,22 +170,3 @@ def test_a_damaged_checkpoint_is_not_the_specs_fault(job: Job, tmp_path: Path) -
     folder = _write(job(), tmp_path)
     (tmp_path / folder / "model.safetensors").write_bytes(b"")
     assert reason_of(_refusal(job(), tmp_path, folder)) is Reason.CRASHED
-
-
-def test_a_checkpoint_of_version_1_is_taken_on_trust(
-    job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    spec = job()
-    folder = _write(spec, tmp_path)
-    file = tmp_path / folder / "checkpoint.json"
-    manifest = json.loads(file.read_text())
-    numerics = manifest.pop("numerics")
-    del manifest["data_sha256"]
-    old = {"version": 1, "num_threads": 1, "versions": {"torch": "1.0"}, "spec_sha256": "0" * 64}
-    file.write_text(json.dumps({**manifest, **old}))
-    state = _begin(spec, tmp_path, resume_from=folder)
-    assert state.step == 3
-    assert f"torch was 1.0 and is {numerics['torch']}" in state.inexact
-    assert "device was unknown and is cpu" in state.inexact
-    assert not any("torch threads" in line for line in state.inexact)
-    assert "does not say of which spec and data it is: it is taken on trust" in caplog.text
