@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from trainer.contract.problem import PROBLEM_MEDIA_TYPE
 from trainer.contract.spec import SpecError
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE = PROBLEM_MEDIA_TYPE
 
 
 class FieldError(BaseModel):

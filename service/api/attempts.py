@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader
+from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, UnknownTokenError
 from service.problems import Problem
 from service.reconciler import sha256_of_token
 from service.store.errors import StaleAttemptError
@@ -43,7 +43,7 @@ def report_events(
     except StaleAttemptError:
         known = None
     if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
-        raise HTTPException(403, "this is not the token of that attempt")
+        raise UnknownTokenError
     through, job = plane.store.append_events(job_id, attempt, batch.events)
     if batch.events:
         plane.wake()

@@ -21,6 +21,13 @@ class StandbyError(RuntimeError):
         super().__init__(f"this control plane stands by; send it to the leader: {leader}")
 
 
+class UnknownTokenError(RuntimeError):
+    """Whoever reports as an attempt has not its token."""
+
+    def __init__(self) -> None:
+        super().__init__("this is not the token of that attempt")
+
+
 def _plane(request: Request) -> ControlPlane:
     plane = request.app.state.plane
     assert isinstance(plane, ControlPlane)

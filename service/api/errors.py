@@ -13,10 +13,11 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.dependencies import StandbyError
+from service.api.dependencies import StandbyError, UnknownTokenError
 from service.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
+from trainer.contract.problem import ATTEMPT_DISOWNED
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +37,16 @@ def answer(
     *,
     errors: tuple[FieldError, ...] = (),
     headers: Mapping[str, str] | None = None,
+    kind: str = "about:blank",
 ) -> Response:
-    """Make the response of a problem."""
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    """Make the response of a problem; `kind` is its `type`, where something acts on it."""
+    problem = Problem(
+        type=kind,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        errors=errors,
+    )
     # Escaped to ASCII: a field's name may hold half a surrogate pair, which UTF-8 cannot carry.
     return Response(
         json.dumps(problem.model_dump()), status, media_type=MEDIA_TYPE, headers=headers
@@ -67,7 +75,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StaleAttemptError)
     def stale(_request: Request, error: StaleAttemptError) -> Response:
-        return answer(409, str(error))
+        return answer(409, str(error), kind=ATTEMPT_DISOWNED)
+
+    @app.exception_handler(UnknownTokenError)
+    def unknown_token(_request: Request, error: UnknownTokenError) -> Response:
+        return answer(403, str(error), kind=ATTEMPT_DISOWNED)
 
     @app.exception_handler(RefusedError)
     def refused(_request: Request, error: RefusedError) -> Response:

@@ -6,6 +6,7 @@ import pytest
 from service.control_plane import ControlPlane
 from service.reconciler import sha256_of_token
 from tests.unit.service.conftest import job_in, progress
+from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.status import Desired, Status
 
 BEARER = {"Authorization": "Bearer the token"}
@@ -59,10 +60,13 @@ def test_only_the_attempts_own_token_is_taken(http: httpx.Client, plane: Control
     path = begin(plane, "token")
     answer = http.post(path, json=batch(1))
     assert answer.status_code == 401
+    assert answer.json()["type"] == "about:blank"
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     for authorization in ("Bearer another", "Bearer " + sha256_of_token("the token")):
         wrong = http.post(path, json=batch(1), headers={"Authorization": authorization})
         assert wrong.status_code == 403
+        assert wrong.headers["Content-Type"] == PROBLEM_MEDIA_TYPE
+        assert wrong.json()["type"] == ATTEMPT_DISOWNED
     assert (
         http.post(path, json=batch(1), headers={"Authorization": "Basic eDp5"}).status_code == 401
     )
@@ -89,6 +93,8 @@ def test_an_attempt_that_is_over_is_told_to_stop(
     path = begin(plane, f"over{status}", status)
     answer = http.post(path, json=batch(1), headers=BEARER)
     assert answer.status_code == 409
+    assert answer.headers["Content-Type"] == PROBLEM_MEDIA_TYPE
+    assert answer.json()["type"] == ATTEMPT_DISOWNED
     assert answer.json()["detail"].endswith("is no longer current: stop")
 
 
