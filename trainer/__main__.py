@@ -6,10 +6,11 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from trainer.attempt_folder import attempt_at, log_to, write_outcome
+from trainer.attempt_folder import attempt_at, log_to
 from trainer.describe import describe, tables
 from trainer.errors import BadSpecError
-from trainer.local import RunExistsError, read_preset, read_spec, train_here
+from trainer.local import RunDirectoryError, read_either, read_spec, train_here
+from trainer.replica import record_outcome
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,9 +22,7 @@ def train(
     context: typer.Context,
     spec: Annotated[Path | None, typer.Option(help="Job as JSON; may name a preset.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the latest checkpoint.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="From the latest checkpoint.")] = False,
 ) -> None:
     """Train in this process, without Ray or the service; or use one of the commands."""
     if context.invoked_subcommand is not None:
@@ -32,7 +31,7 @@ def train(
         _stop("name both --spec job.json and --run-dir DIR; --help tells more", _BAD_USAGE)
     try:
         outcome = train_here(read_spec(spec), run_dir, resume=resume, console=Console(stderr=True))
-    except (BadSpecError, RunExistsError) as error:
+    except (BadSpecError, RunDirectoryError) as error:
         _stop(str(error), _BAD_USAGE)
     except KeyboardInterrupt:
         again = f"python -m trainer --spec {spec} --run-dir {run_dir} --resume"
@@ -49,7 +48,7 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
 
     directory = attempt_at(folder)
     log_to(directory, console=True)
-    outcome = write_outcome(directory, run_on_ray(directory))
+    outcome = record_outcome(directory, run_on_ray(directory))
     typer.echo(outcome.model_dump_json(exclude_none=True))
     raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
 
@@ -62,12 +61,7 @@ def describe_command(
 ) -> None:
     """Print a network's layers, shapes, parameters, what its towers exchange, and memory."""
     try:
-        if spec is not None and preset is None:
-            described = describe(read_spec(spec))
-        elif spec is None and preset is not None:
-            described = describe(read_preset(preset))
-        else:
-            _stop("name either --preset NAME or --spec job.json", _BAD_USAGE)
+        described = describe(read_either(spec=spec, preset=preset))
     except BadSpecError as error:
         _stop(str(error), _BAD_USAGE)
     if as_json:

@@ -5,15 +5,19 @@ once, then written by a thread into a hidden folder beside its place, forced to 
 a folder under its final name is complete.
 """
 
+import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,10 +29,12 @@ from trainer.contract.checkpoint import (
     CheckpointManifest,
 )
 from trainer.contract.checkpoint_folder import CheckpointError, measure, verify
-from trainer.contract.durable import sync_file, sync_folder, write_whole
+from trainer.contract.durable import naming_a_full_disk, sync_file, sync_folder, write_whole
 from trainer.contract.run_directory import AttemptDirectory
 
 Tensors = Mapping[str, Tensor]
+
+_OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,21 @@ def take_snapshot(manifest: CheckpointManifest, weights: Tensors, velocity: Tens
 def write_checkpoint(
     snapshot: Snapshot, folder: Path, check_fence: Callable[[], None]
 ) -> CheckpointManifest:
-    """Write a snapshot under its final name; `check_fence` may still stop it by raising."""
+    """Write a snapshot under its final name; `check_fence` may still stop it by raising.
+
+    Raises OSError, of which DiskFullError, and then leaves nothing behind.
+    """
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    files = {}
-    for name, tensors in ((WEIGHTS_NAME, snapshot.weights), (VELOCITY_NAME, snapshot.velocity)):
-        save_file(tensors, aside / name)
-        sync_file(aside / name)
-        size_bytes, sha256 = measure(aside / name)
-        files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
-    manifest = snapshot.manifest.model_copy(update={"files": files})
-    write_whole(aside / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
-    check_fence()
-    aside.rename(folder)
+    try:
+        with naming_a_full_disk(folder):
+            manifest = _write_into(aside, snapshot)
+        check_fence()
+        aside.rename(folder)
+    except BaseException:
+        # It would keep a full disk full.
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     sync_folder(folder.parent)
     return manifest
 
@@ -75,6 +82,32 @@ def load_checkpoint(folder: Path, weights: Tensors, velocity: Tensors) -> Checkp
     _copy_into(folder, WEIGHTS_NAME, weights)
     _copy_into(folder, VELOCITY_NAME, velocity)
     return manifest
+
+
+def _write_into(aside: Path, snapshot: Snapshot) -> CheckpointManifest:
+    aside.mkdir(parents=True)
+    files = {}
+    for name, tensors in ((WEIGHTS_NAME, snapshot.weights), (VELOCITY_NAME, snapshot.velocity)):
+        with _raising_os_errors():
+            save_file(tensors, aside / name)
+        sync_file(aside / name)
+        size_bytes, sha256 = measure(aside / name)
+        files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
+    manifest = snapshot.manifest.model_copy(update={"files": files})
+    write_whole(aside / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
+    return manifest
+
+
+@contextmanager
+def _raising_os_errors() -> Iterator[None]:
+    """Raise as OSError what safetensors tells of the operating system's errors as text alone."""
+    try:
+        yield
+    except SafetensorError as error:
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _copies(tensors: Tensors) -> dict[str, Tensor]:
@@ -112,8 +145,6 @@ class Checkpointer:
         self._on_saved = on_saved
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
-        self.saved_step: int | None = None
-        """Step of the latest snapshot taken by this attempt."""
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +164,6 @@ class Checkpointer:
         """
         self.wait()
         snapshot = take_snapshot(manifest, weights, velocity)
-        self.saved_step = manifest.step
         self._in_flight = self._thread.submit(self._write, snapshot)
 
     def wait(self) -> None:

@@ -1,9 +1,9 @@
-"""What can go wrong in training, in words for people, each with the reason the service acts on."""
+"""What can go wrong in training, in words for people, and the reason any error stands for."""
 
 from data_shards.errors import DataError, PlanError
-from data_shards.manifest import ManifestError
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import CheckpointError
+from trainer.contract.durable import DiskFullError
 
 
 class TrainingError(Exception):
@@ -19,7 +19,7 @@ class BadSpecError(TrainingError):
 
 
 class BadDataError(TrainingError):
-    """Too many samples are corrupt."""
+    """Too many samples are corrupt, or all of a set."""
 
     reason = Reason.BAD_DATA
 
@@ -50,11 +50,13 @@ class StaleAttemptError(TrainingError):
 
 
 def reason_of(error: BaseException) -> Reason:
-    """Return the reason an error stands for."""
+    """Return the reason an error stands for, by which the service decides on another attempt."""
     if isinstance(error, TrainingError | CheckpointError):
         return error.reason
     if isinstance(error, PlanError):
         return Reason.BAD_SPEC
-    if isinstance(error, DataError | ManifestError):
+    if isinstance(error, DataError):
         return Reason.BAD_DATA
+    if isinstance(error, DiskFullError):
+        return Reason.NO_STORAGE
     return Reason.CRASHED

@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from data_shards.errors import DataError
-from data_shards.manifest import ManifestError
-from trainer.attempt_folder import log_to, write_outcome
+from trainer.attempt_folder import log_to
 from trainer.console import ProgressLine
 from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.checkpoint_folder import (
@@ -19,16 +18,17 @@ from trainer.contract.checkpoint_folder import (
     Latest,
     latest_checkpoint,
 )
+from trainer.contract.durable import DiskFullError
 from trainer.contract.order_file import write_order
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec, SpecError
 from trainer.errors import BadSpecError, TrainingError
-from trainer.replica import failure, record_failure, run_replica
+from trainer.replica import failure, record_failure, record_outcome, run_replica
 
 
-class RunExistsError(Exception):
-    """The run directory holds a run already, or none to resume."""
+class RunDirectoryError(Exception):
+    """The run directory cannot be made, holds a run already, or holds none to resume."""
 
 
 def read_spec(file: Path) -> JobSpec:
@@ -56,6 +56,15 @@ def read_preset(name: str) -> JobSpec:
         raise BadSpecError(str(error)) from error
 
 
+def read_either(*, spec: Path | None, preset: str | None) -> JobSpec:
+    """Read a job from JSON or a preset, whichever is named. Raises BadSpecError."""
+    if spec is not None and preset is None:
+        return read_spec(spec)
+    if preset is not None and spec is None:
+        return read_preset(preset)
+    raise BadSpecError("name either --preset NAME or --spec job.json")
+
+
 def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     broken_rule = first.get("ctx", {}).get("error")
@@ -68,7 +77,7 @@ def _first_problem(error: ValidationError) -> str:
 def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) -> Outcome:
     """Run the next attempt of a run in this process, as one replica, and return its outcome.
 
-    Raises RunExistsError; KeyboardInterrupt ends it cleanly between two checkpoints.
+    Raises RunDirectoryError; KeyboardInterrupt ends it cleanly between two checkpoints.
     """
     run = RunDirectory(run_dir.absolute())
     latest = _latest(run, resume=resume)
@@ -76,20 +85,25 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
         console.print(f"refused: {refused}", markup=False, soft_wrap=True)
     order = _next_order(spec, run, latest.checkpoint)
     attempt = run.attempt(order.attempt)
-    write_order(attempt, order)
-    log_to(attempt, console=False)
+    try:
+        write_order(attempt, order)
+        log_to(attempt, console=False)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"--run-dir {run.path} cannot be written to ({error}); name a folder that can be"
+        ) from error
     if order.resume_from is not None:
         console.print(f"resuming from {order.resume_from}")
     with ProgressLine(console) as line:
         outcome = _run(order, attempt, line)
-    return write_outcome(attempt, outcome)
+    return record_outcome(attempt, outcome)
 
 
 def _run(order: AttemptOrder, attempt: AttemptDirectory, line: ProgressLine) -> Outcome:
     try:
         with record_failure(attempt, rank=0):
             return run_replica(order, attempt, _devices(order), watch=line.show)
-    except (TrainingError, DataError, ManifestError, CheckpointError) as error:
+    except (TrainingError, DataError, CheckpointError, DiskFullError) as error:
         # Foreseen: the outcome tells all that there is. Anything else shows its traceback.
         return failure(error)
 
@@ -97,11 +111,11 @@ def _run(order: AttemptOrder, attempt: AttemptDirectory, line: ProgressLine) -> 
 def _latest(run: RunDirectory, *, resume: bool) -> Latest:
     newest = run.newest_attempt()
     if newest and not resume:
-        raise RunExistsError(
+        raise RunDirectoryError(
             f"{run.path} holds a run already; go on with it by --resume, or name another --run-dir"
         )
     if resume and not newest:
-        raise RunExistsError(f"{run.path} holds no run to resume; leave --resume out")
+        raise RunDirectoryError(f"{run.path} holds no run to resume; leave --resume out")
     return latest_checkpoint(run)
 
 

@@ -9,6 +9,7 @@ import httpx
 import torch
 
 from trainer import machine
+from trainer.attempt_folder import write_outcome
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.durable import write_whole
 from trainer.contract.events import AttemptEventData, Finished
@@ -75,8 +76,21 @@ def record_failure(attempt: AttemptDirectory, rank: int) -> Iterator[None]:
         outcome = failure(error)
         unforeseen = error if outcome.reason is Reason.CRASHED else None
         _log.error("replica %d failed: %s", rank, outcome.message, exc_info=unforeseen)
-        write_whole(attempt.failure(rank), outcome.model_dump_json(indent=1).encode())
+        try:
+            write_whole(attempt.failure(rank), outcome.model_dump_json(indent=1).encode())
+        except OSError as unwritten:
+            # What ended the replica must not be lost behind a disk that is full.
+            _log.warning("replica %d could not write its failure: %s", rank, unwritten)
         raise
+
+
+def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
+    """Write how the attempt ended, as its last act; where that cannot be, only say so."""
+    try:
+        return write_outcome(attempt, outcome)
+    except OSError as unwritten:
+        _log.warning("the outcome could not be written: %s", unwritten)
+        return outcome
 
 
 def _open_reporter(

@@ -28,13 +28,21 @@ def kept(
     return folders
 
 
+def clear_leftovers(run: RunDirectory) -> None:
+    """Delete what was left half written or half deleted; to be called under `prune`'s conditions.
+
+    Each may be as large as a checkpoint: left to lie, it could fill the disk for the next one.
+    """
+    for leftover in run.path.glob("attempts/*/checkpoints/.step-*"):
+        shutil.rmtree(leftover)
+
+
 def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) -> None:
     """Delete the lineage's other checkpoints, and what was left half written or half deleted.
 
     Only the current attempt may call this, and only while it writes no checkpoint.
     """
-    for leftover in run.path.glob("attempts/*/checkpoints/.step-*"):
-        shutil.rmtree(leftover)
+    clear_leftovers(run)
     checkpoints = []
     for folder in list_folders(run):
         try:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, manifest_of, tensors_of
 from trainer import checkpoint as module
 from trainer.checkpoint import Checkpointer, load_checkpoint, take_snapshot, write_checkpoint
+from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint import CheckpointManifest
 from trainer.contract.checkpoint_folder import (
     CheckpointError,
@@ -18,8 +20,9 @@ from trainer.contract.checkpoint_folder import (
     measure,
     verify,
 )
+from trainer.contract.durable import DiskFullError
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.errors import StaleAttemptError
+from trainer.errors import StaleAttemptError, reason_of
 
 FILES = ("model.safetensors", "velocity.safetensors")
 
@@ -128,14 +131,53 @@ def test_death_while_writing_leaves_the_last_one_latest(
     with pytest.raises(_DiedError):
         add_checkpoint(attempt, 20)
     monkeypatch.undo()
-    # Half of it lies there, and is no checkpoint.
-    assert (attempt.checkpoints / ".step-00000020.partial").is_dir()
-    assert list_folders(run) == [whole]
+    # Nothing of it is left to fill the disk.
+    assert list(attempt.checkpoints.iterdir()) == [whole]
     assert latest_checkpoint(run).damaged == ()
-    # The next try finds the half in its way and writes over it.
+
+
+def test_half_a_checkpoint_is_none_and_gives_way(
+    run: RunDirectory, attempt: AttemptDirectory
+) -> None:
+    whole = add_checkpoint(attempt, 10)
+    half = attempt.checkpoints / ".step-00000020.partial"
+    half.mkdir()
+    (half / FILES[0]).write_bytes(b"half")
+    assert list_folders(run) == [whole]
     later = add_checkpoint(attempt, 20)
     assert list_folders(run) == [later, whole]
-    assert not list(attempt.checkpoints.glob(".*"))
+    assert not half.exists()
+
+
+def test_a_full_disk_is_named_and_no_fuller_than_before(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_tensors: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        # The words of safetensors on a disk that is full.
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    monkeypatch.setattr(module, "save_file", fill)
+    with pytest.raises(
+        DiskFullError,
+        match=r"checkpoints/step-00000020 cannot be written: No space left on device; free space",
+    ) as error:
+        add_checkpoint(attempt, 20)
+    assert reason_of(error.value) is Reason.NO_STORAGE
+    assert list(attempt.checkpoints.iterdir()) == []
+
+
+def test_safetensors_still_words_an_operating_systems_error_as_we_read_it(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_nowhere(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        save_file(tensors, file.parent / "nowhere" / file.name)
+
+    monkeypatch.setattr(module, "save_file", save_nowhere)
+    with pytest.raises(FileNotFoundError):
+        add_checkpoint(attempt, 20)
 
 
 def test_the_fence_may_stop_a_commit(run: RunDirectory, attempt: AttemptDirectory) -> None:
@@ -146,6 +188,7 @@ def test_the_fence_may_stop_a_commit(run: RunDirectory, attempt: AttemptDirector
     with pytest.raises(StaleAttemptError):
         write_checkpoint(snapshot, attempt.checkpoint(10), refuse)
     assert list_folders(run) == []
+    assert list(attempt.checkpoints.iterdir()) == []
 
 
 def test_a_damaged_latest_gives_way_to_the_one_before(
@@ -181,7 +224,7 @@ def test_checkpointer_writes_beside_the_training(attempt: AttemptDirectory) -> N
         checkpointer.save(manifest_of(10), weights, tensors_of(2))
         weights["fc8.bias"].zero_()
         checkpointer.raise_if_failed()
-        assert (checkpointer.saved_step, saved) == (10, [])
+        assert saved == []
         may_commit.set()
         checkpointer.wait()
         assert saved == [attempt.checkpoint(10)]

@@ -69,6 +69,18 @@ def test_a_run_directory_is_neither_overwritten_nor_invented(
     assert run.newest_attempt() == attempts
 
 
+def test_a_run_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    run_dir = in_the_way / "run"
+    spec = _file(tmp_path, REQUEST)
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", str(run_dir)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"--run-dir {run_dir} cannot be written to (")
+    assert result.stderr.endswith("name a folder that can be\n")
+    assert result.stderr.count("\n") == 1
+
+
 def test_both_options_are_needed() -> None:
     result = CliRunner().invoke(app, ["--spec", "job.json"])
     assert result.exit_code == 2

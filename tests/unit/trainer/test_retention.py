@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from tests.unit.trainer.runs import add_attempt, add_checkpoint, manifest_of
 from trainer.contract.checkpoint_folder import Checkpoint, list_folders
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec
-from trainer.retention import kept, prune
+from trainer.retention import clear_leftovers, kept, prune
 
 top1s = st.one_of(st.none(), st.floats(0, 1))
 
@@ -64,13 +65,18 @@ def test_prune_deletes_over_attempts_but_not_where_this_one_began(run: RunDirect
     assert not any(folder.exists() for folder in (*folders[:2], later[0]))
 
 
-def test_prune_clears_what_death_left_half_done(run: RunDirectory) -> None:
+@pytest.mark.parametrize(
+    "clear", [clear_leftovers, lambda run: prune(run, CheckpointSpec(), resumed_from=None)]
+)
+def test_what_death_left_half_done_is_cleared(
+    run: RunDirectory, clear: Callable[[RunDirectory], None]
+) -> None:
     attempt = add_attempt(run)
     whole = add_checkpoint(attempt, 1)
     for name in (".step-00000002.partial", ".step-00000000.deleted"):
         (attempt.checkpoints / name).mkdir()
         (attempt.checkpoints / name / "model.safetensors").write_bytes(b"half")
-    prune(run, CheckpointSpec(), resumed_from=None)
+    clear(run)
     assert list(attempt.checkpoints.iterdir()) == [whole]
 
 
