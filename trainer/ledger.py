@@ -1,11 +1,13 @@
 """The sample ledger: which samples each step trained; proof that none was missed or repeated."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from trainer.contract.durable import naming_a_full_disk, sync_folder
 from trainer.contract.lineage import spans
 from trainer.contract.model import Record
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -25,10 +27,16 @@ class _Line(Record):
 
 
 class Ledger:
-    """One replica's ledger of one attempt: a JSON line a step, flushed when the step is done."""
+    """One replica's ledger of one attempt: a JSON line a step, flushed when the step is done.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file.open("a", encoding="utf-8")
+    Whatever writes raises DiskFullError when the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with naming_a_full_disk(path):
+            self._file = path.open("a", encoding="utf-8")
+        sync_folder(path.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -39,7 +47,9 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # What a full disk did not take is tried again here.
+        with naming_a_full_disk(self._path):
+            self._file.close()
 
     def write(
         self, *, step: int, epoch: int, loss: float, samples: Iterable[int], skipped: Iterable[str]
@@ -48,8 +58,14 @@ class Ledger:
         line = _Line(
             step=step, epoch=epoch, loss=loss, samples=tuple(samples), skipped=tuple(skipped)
         )
-        self._file.write(line.model_dump_json() + "\n")
-        self._file.flush()
+        with naming_a_full_disk(self._path):
+            self._file.write(line.model_dump_json() + "\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Force to disk what was entered, before a checkpoint counts on it."""
+        with naming_a_full_disk(self._path):
+            os.fsync(self._file.fileno())
 
 
 @dataclass(frozen=True)
@@ -67,15 +83,19 @@ class CommittedLedger:
 
 
 def committed_ledger(run: Path) -> CommittedLedger:
-    """Read the ledgers of all attempts of a run, each for the steps it stands for."""
+    """Read the ledgers of all attempts of a run, each for the steps it stands for.
+
+    Holds every sample of every epoch in memory; `count_committed` does not.
+    """
     # (step, rank) -> line
     counted: dict[tuple[int, int], _Line] = {}
     num_trained = 0
     for span in spans(RunDirectory(run)):
         for rank, file in _files(span.attempt):
-            lines = _lines(file)
-            num_trained += len(lines) if rank == 0 else 0
-            counted |= {(line.step, rank): line for line in lines if span.covers(line.step)}
+            for line in _lines(file):
+                num_trained += rank == 0
+                if span.covers(line.step):
+                    counted[line.step, rank] = line
     epochs: dict[int, list[int]] = {}
     skipped: dict[int, list[str]] = {}
     for _, line in sorted(counted.items()):
@@ -91,14 +111,50 @@ def committed_ledger(run: Path) -> CommittedLedger:
     )
 
 
+@dataclass(frozen=True)
+class LedgerCounts:
+    """How much the lineage as a whole presented to the network."""
+
+    samples_presented: int
+    """Over all epochs."""
+    samples_skipped: int
+    """Times that a sample could not be read, over all epochs."""
+    steps_redone: int
+    """Steps trained whose weights were lost before a checkpoint held them."""
+
+
+def count_committed(run: Path) -> LedgerCounts:
+    """Count what the ledgers of all attempts hold, a line at a time.
+
+    No two spans cover one step, and a replica enters a step once: each line that counts, counts
+    once.
+    """
+    samples_presented = samples_skipped = steps_redone = 0
+    for span in spans(RunDirectory(run)):
+        for rank, file in _files(span.attempt):
+            for line in _lines(file):
+                if span.covers(line.step):
+                    samples_presented += len(line.samples)
+                    samples_skipped += len(line.skipped)
+                elif rank == 0:
+                    steps_redone += 1
+    return LedgerCounts(
+        samples_presented=samples_presented,
+        samples_skipped=samples_skipped,
+        steps_redone=steps_redone,
+    )
+
+
 def _files(attempt: AttemptDirectory) -> list[tuple[int, Path]]:
     """Return (rank, file) of each replica's ledger."""
     files = attempt.path.glob("ledger-*.jsonl")
     return [(int(file.stem.removeprefix("ledger-")), file) for file in files]
 
 
-def _lines(file: Path) -> list[_Line]:
-    # What follows the last newline was cut short when the process died: the step was not done.
+def _lines(file: Path) -> Iterator[_Line]:
     # Bytes, since other characters that end a line in str may stand in a sample's name.
-    whole = file.read_bytes().rpartition(b"\n")[0]
-    return [_Line.model_validate_json(line) for line in whole.splitlines()]
+    with file.open("rb") as content:
+        for line in content:
+            # What has no newline was cut short when the process died: the step was not done.
+            if line.endswith(b"\n"):
+                yield _Line.model_validate_json(line)

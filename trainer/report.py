@@ -7,7 +7,7 @@ from trainer.contract.durable import write_whole
 from trainer.contract.report import Report
 from trainer.contract.run_directory import RunDirectory
 from trainer.evaluate import Evaluation
-from trainer.ledger import committed_ledger
+from trainer.ledger import count_committed
 
 
 def write_report(
@@ -22,7 +22,7 @@ def write_report(
 ) -> Report:
     """Gather the result from the run directory, write it there, and return it."""
     folders = list_folders(run)
-    ledger = committed_ledger(run.path)
+    counts = count_committed(run.path)
     report = Report(
         job_id=order.job_id,
         name=order.spec.name,
@@ -35,9 +35,9 @@ def write_report(
         validation_samples=evaluation.num_samples,
         images_per_second=images_per_second,
         seconds=seconds,
-        steps_redone=ledger.steps_redone,
-        samples_presented=sum(map(len, ledger.epochs.values())),
-        samples_skipped=sum(map(len, ledger.skipped.values())),
+        steps_redone=counts.steps_redone,
+        samples_presented=counts.samples_presented,
+        samples_skipped=counts.samples_skipped,
         checkpoints=tuple(str(folder.relative_to(run.path)) for folder in folders),
         weights_sha256=read_manifest(folders[0]).files[WEIGHTS_NAME].sha256,
     )

@@ -1,3 +1,5 @@
+import os
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -6,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, add_steps
-from trainer.contract.run_directory import RunDirectory
-from trainer.ledger import Ledger, committed_ledger
+from trainer.contract.durable import DiskFullError
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.ledger import Ledger, LedgerCounts, committed_ledger, count_committed
 
 
 @pytest.fixture
@@ -106,3 +109,70 @@ def test_whatever_was_lost_each_step_counts_once(
     expected = Counter(sample for step in range(10) for sample in (10 * step, 10 * step + 5))
     assert all(Counter(ledger.epochs[epoch]) == expected for epoch in range(3))
     assert (ledger.steps_done, ledger.steps_redone) == (30, trained - 30)
+    assert count_committed(run.path) == LedgerCounts(
+        samples_presented=60, samples_skipped=0, steps_redone=trained - 30
+    )
+
+
+def test_counts_are_of_all_replicas(run: RunDirectory) -> None:
+    first = add_attempt(run)
+    for rank in range(3):
+        add_steps(first, range(5), rank=rank)
+        add_skipped(first, 5, rank=rank)
+    second = add_attempt(run, resume_from=first.checkpoint(4))
+    for rank in range(2):
+        add_skipped(second, 4, rank=rank)
+    assert count_committed(run.path) == LedgerCounts(
+        samples_presented=4 * 3 * 2, samples_skipped=2 * 2, steps_redone=2
+    )
+    ledger = committed_ledger(run.path)
+    assert (len(ledger.epochs[0]), len(ledger.skipped[0]), ledger.steps_redone) == (24, 4, 2)
+
+
+def add_skipped(attempt: AttemptDirectory, step: int, *, rank: int) -> None:
+    """Enter a step of which nothing could be read."""
+    with Ledger(attempt.ledger(rank)) as ledger:
+        ledger.write(step=step, epoch=0, loss=0.0, samples=[], skipped=["t.tar:a", "t.tar:b"])
+
+
+def test_counting_holds_no_more_than_a_line(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    with Ledger(attempt.ledger(0)) as ledger:
+        for step in range(1000):
+            samples = range(128 * step, 128 * (step + 1))
+            ledger.write(step=step, epoch=0, loss=1.0, samples=samples, skipped=[])
+    tracemalloc.start()
+    counts = count_committed(run.path)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts.samples_presented == 128_000
+    # The numbers alone would be a megabyte and more.
+    assert most_bytes < attempt.ledger(0).stat().st_size / 4
+
+
+def test_a_ledger_is_forced_to_disk_whole(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, forced = add_attempt(run).ledger(0), []
+
+    def sync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == file.stat().st_ino:
+            forced.append(file.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with Ledger(file) as ledger:
+        ledger.write(step=0, epoch=0, loss=1.0, samples=[1], skipped=[])
+        assert forced == []
+        ledger.sync()
+    assert forced == [file.read_bytes()]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_named(run: RunDirectory) -> None:
+    file = add_attempt(run).ledger(0)
+    file.symlink_to("/dev/full")
+    with (
+        pytest.raises(DiskFullError, match=r"ledger-0\.jsonl cannot be written"),
+        Ledger(file) as it,
+    ):
+        it.write(step=0, epoch=0, loss=1.0, samples=[1], skipped=[])
