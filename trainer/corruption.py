@@ -1,9 +1,10 @@
 """Samples that could not be read: told, counted, and too many of them refused."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from data_shards.loader import CorruptSample
+from data_shards.reader import Batch
 from trainer.contract.events import SamplesSkipped
 from trainer.errors import BadDataError
 from trainer.replicas import Replicas
@@ -12,7 +13,7 @@ _NAMED_PER_EVENT = 20
 
 
 class CorruptionGuard:
-    """Counts an attempt's corrupt samples over all replicas."""
+    """Counts an attempt's corrupt samples over all replicas, each once however often it is met."""
 
     def __init__(
         self, limit: int, replicas: Replicas, report: Callable[[SamplesSkipped], None]
@@ -20,30 +21,48 @@ class CorruptionGuard:
         self._limit = limit
         self._replicas = replicas
         self._report = report
-        self._by_shard: Counter[str] = Counter()
+        self._known: set[tuple[str, str]] = set()
+        """(shard, key) of each."""
 
-    def add(self, step: int, corrupt: Sequence[CorruptSample]) -> None:
-        """Take this replica's corrupt samples of a step; every replica must call it alike.
+    def watch(self, step: int, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of a pass, and at its end take what was corrupt in them, like `add`."""
+        corrupt: list[CorruptSample] = []
+        for batch in batches:
+            corrupt += batch.corrupt
+            yield batch
+        self.add(step, corrupt)
 
-        Raises BadDataError, in every replica, when there have been more than the limit.
+    def add(self, step: int, corrupt: Iterable[CorruptSample]) -> None:
+        """Take the corrupt samples that this replica met; every replica must call it alike.
+
+        Tells of those not met before. Raises BadDataError, in every replica, when they have become
+        more than the limit.
         """
         samples = [sample for share in self._replicas.gather(tuple(corrupt)) for sample in share]
-        self._by_shard.update(sample.shard for sample in samples)
-        total = self._by_shard.total()
+        new = {
+            (sample.shard, sample.key): sample
+            for sample in samples
+            if (sample.shard, sample.key) not in self._known
+        }
+        if not new:
+            return
+        self._known |= new.keys()
+        named = list(new.values())
+        total = len(self._known)
         self._report(
             SamplesSkipped(
                 step=step,
-                samples=tuple(name_of(sample) for sample in samples[:_NAMED_PER_EVENT]),
-                reason=samples[0].reason,
+                samples=tuple(name_of(sample) for sample in named[:_NAMED_PER_EVENT]),
+                reason=named[0].reason,
                 total=total,
             )
         )
         if total > self._limit:
-            shard, count = self._by_shard.most_common(1)[0]
+            [(worst, count)] = Counter(shard for shard, _ in self._known).most_common(1)
             raise BadDataError(
                 f"{total} samples could not be read, more than data.corrupt_sample_limit = "
-                f"{self._limit}; most of them, {count}, in {shard} "
-                f"(the last: {name_of(samples[-1])}: {samples[-1].reason}); "
+                f"{self._limit}; most of them, {count}, in {worst} "
+                f"(the last: {name_of(named[-1])}: {named[-1].reason}); "
                 "pack the images again, or raise the limit"
             )
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor
 
 from data_shards.reader import Batch
+from trainer.errors import BadDataError
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
@@ -34,7 +35,10 @@ def evaluate(
     *,
     micro_batch_size: int,
 ) -> Evaluation:
-    """Evaluate this replica's share and sum over all replicas."""
+    """Evaluate this replica's share and sum over all replicas.
+
+    Raises BadDataError, in every replica, when no sample could be read: of none there is no mean.
+    """
     device = network.fc8.weight.device
     # Sums of: samples, loss, right at the first guess, right within five.
     sums = torch.zeros(4, dtype=torch.float64, device=device)
@@ -46,11 +50,16 @@ def evaluate(
             logits = network((images[0][part], images[1][part])).float()
             sums += _sums(logits, labels[part], real[part])
     num_samples, loss, top1, top5 = replicas.sum(*sums.tolist())
+    if num_samples == 0:
+        raise BadDataError(
+            "data.validation: none of its samples could be read, so nothing can be said of the "
+            "network; pack the validation images again"
+        )
     return Evaluation(
         num_samples=int(num_samples),
-        loss=loss / max(num_samples, 1),
-        top1=top1 / max(num_samples, 1),
-        top5=top5 / max(num_samples, 1),
+        loss=loss / num_samples,
+        top1=top1 / num_samples,
+        top5=top5 / num_samples,
     )
 
 

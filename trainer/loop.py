@@ -37,7 +37,7 @@ from trainer.ledger import Ledger
 from trainer.meter import Meter
 from trainer.replicas import Replicas
 from trainer.report import write_report
-from trainer.retention import prune
+from trainer.retention import clear_leftovers, prune
 from trainer.schedule import after_epoch, learning_rate
 from trainer.state import begin
 from trainer.train_step import TrainStep, Votes
@@ -76,9 +76,11 @@ class Ended:
 def train(setting: Setting) -> Ended:
     """Train from where the order says until the plan is done, or a pause or cancel is wanted.
 
-    Raises TrainingError, DataError, ManifestError or CheckpointError.
+    Raises TrainingError, DataError, CheckpointError or DiskFullError.
     """
     setting.fence.check()
+    if setting.replicas.rank == 0:
+        clear_leftovers(RunDirectory(setting.attempt.run))
     with ExitStack() as stack:
         datasets = stack.enter_context(
             Datasets(setting.order.spec, setting.replicas, setting.devices)
@@ -203,10 +205,11 @@ class Loop:
 
     def _evaluate(self) -> Evaluation:
         reader = self._datasets.validation
+        batches = reader.batches(0, reader.steps_per_epoch)
         evaluation = evaluate(
             self._state.network,
             self._datasets.prepare_validation,
-            reader.batches(0, reader.steps_per_epoch),
+            self._corruption.watch(self._state.step, batches),
             self._setting.replicas,
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
         )
@@ -228,6 +231,10 @@ class Loop:
         return evaluation
 
     def _save_checkpoint(self) -> None:
+        # No checkpoint counts a step that a replica's ledger may lack: every ledger is on disk
+        # before any replica is past the sum.
+        self._ledger.sync()
+        self._setting.replicas.sum(0)
         if self._setting.replicas.rank != 0:
             return
         manifest = self._state.manifest(self._setting.order, steps_per_epoch=self._steps_per_epoch)

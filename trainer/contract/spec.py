@@ -39,7 +39,8 @@ class DataSpec(Record):
     corrupt_sample_limit: int = Field(
         default=100,
         ge=0,
-        description="Unreadable samples an attempt may meet (each weighs zero) before it fails.",
+        description="Distinct samples, of training and validation, that may be unreadable (each "
+        "weighs zero) before the attempt fails.",
     )
     num_loader_processes: int = Field(
         default=1, ge=1, le=64, description="Decoding processes of each replica."

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from data_shards.loader import CorruptSample
+from tests.unit.trainer.batches import make_batch
 from trainer.contract.events import SamplesSkipped
 from trainer.corruption import CorruptionGuard
 from trainer.errors import BadDataError
@@ -47,3 +50,38 @@ def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
     assert "train-000000.tar:d: not a JPEG" in message
     # They are told of before the end.
     assert told[-1].total == 4
+
+
+def test_a_sample_met_in_every_epoch_is_one_sample() -> None:
+    guard, told = _guard(limit=2)
+    for epoch in range(90):
+        guard.add(100 * epoch + 3, _corrupt("a"))
+        guard.add(100 * epoch + 7, _corrupt("b", "a"))
+    assert [(event.step, event.samples, event.total) for event in told] == [
+        (3, ("train-000001.tar:a",), 1),
+        (7, ("train-000001.tar:b",), 2),
+    ]
+    # The same key in another shard is another sample.
+    with pytest.raises(BadDataError, match="3 samples could not be read"):
+        guard.add(9000, _corrupt("a", shard="validation-000000.tar"))
+
+
+def test_a_pass_is_passed_on_and_told_of_at_its_end() -> None:
+    guard, told = _guard(limit=5)
+    batches = [
+        replace(make_batch(step=step), corrupt=tuple(corrupt))
+        for step, corrupt in enumerate(([], _corrupt("a"), _corrupt("b", "c")))
+    ]
+    passed = guard.watch(40, batches)
+    assert [next(passed), next(passed), next(passed)] == batches
+    assert told == []
+    assert list(passed) == []
+    assert [(event.step, event.total) for event in told] == [(40, 3)]
+    assert list(guard.watch(80, batches)) == batches
+    assert len(told) == 1
+
+
+def test_a_pass_without_fault_is_not_told_of() -> None:
+    guard, told = _guard(limit=0)
+    assert len(list(guard.watch(40, [make_batch()]))) == 1
+    assert told == []

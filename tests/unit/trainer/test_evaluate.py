@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.unit.trainer.batches import make_batch
+from trainer.errors import BadDataError
 from trainer.evaluate import evaluate
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
@@ -58,11 +59,11 @@ def test_padding_weighs_nothing_whatever_it_holds(small_network: Networks) -> No
     assert of(0) == of(255)
 
 
-def test_no_samples_are_no_result_but_no_error(small_network: Networks) -> None:
+def test_of_no_samples_there_is_no_result(small_network: Networks) -> None:
     preprocess = Preprocess(MEAN, None, (CPU, CPU), torch.float32)
     batch = make_batch(num_real=0)
-    result = evaluate(small_network(), preprocess, [batch], Replicas(CPU), micro_batch_size=8)
-    assert (result.num_samples, result.loss, result.top1) == (0, 0.0, 0.0)
+    with pytest.raises(BadDataError, match=r"data\.validation: none of its samples could be read"):
+        evaluate(small_network(), preprocess, [batch], Replicas(CPU), micro_batch_size=8)
 
 
 def test_leaves_no_gradient(small_network: Networks) -> None:
