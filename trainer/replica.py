@@ -100,5 +100,5 @@ def _open_reporter(
         post = None
     else:
         # Straight to the control plane, whatever proxies the environment names.
-        post = post_to(order, stack.enter_context(httpx.Client(trust_env=False)))
+        post = post_to(order, attempt, stack.enter_context(httpx.Client(trust_env=False)))
     return stack.enter_context(Reporter(attempt.events, post=post, watch=watch))

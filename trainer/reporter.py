@@ -18,6 +18,9 @@ from pydantic import ValidationError
 
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEvent, AttemptEventData, EventBatch, EventReply
+from trainer.contract.order_file import order_of
+from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
+from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
 
 _log = logging.getLogger(__name__)
@@ -27,9 +30,6 @@ _HEARTBEAT_S = 1.0
 _TIMEOUT_S = 5.0
 _LONGEST_BACKOFF_S = 15.0
 _BATCH = 200
-
-# What the control plane answers to an attempt that is not, or no longer, its own.
-_DISOWNED = frozenset({401, 403, 404, 409})
 
 
 # Sends one batch and returns the reply, or None when the control plane disowns the attempt.
@@ -134,26 +134,61 @@ class Reporter:
             self._closing.wait(min(_HEARTBEAT_S * 2 ** max(failures - 1, 0), _LONGEST_BACKOFF_S))
 
 
-def post_to(order: AttemptOrder, client: httpx.Client) -> Post:
-    """Return the way to the control plane that the order names."""
+def post_to(order: AttemptOrder, attempt: AttemptDirectory, client: httpx.Client) -> Post:
+    """Return the way to the control plane that the order names.
+
+    The order is read again when nobody is reached there, or somebody disowns the attempt: a control
+    plane that took over at another address has written it there.
+    """
     assert order.control_plane_url is not None
-    url = (
-        f"{order.control_plane_url.rstrip('/')}/jobs/{order.job_id}/attempts/{order.attempt}/events"
-    )
 
     def post(batch: EventBatch) -> EventReply | None:
-        answer = client.post(
-            url,
-            content=batch.model_dump_json(),
-            headers={
-                "Authorization": f"Bearer {order.token}",
-                "Content-Type": "application/json",
-            },
-            timeout=_TIMEOUT_S,
-        )
-        if answer.status_code in _DISOWNED:
-            _log.warning("the control plane disowns this attempt: HTTP %d", answer.status_code)
-            return None
-        return EventReply.model_validate_json(answer.raise_for_status().content)
+        nonlocal order
+        try:
+            reply = _send(batch, order, client)
+        except (httpx.HTTPError, ValidationError):
+            order = _read_again(order, attempt)
+            raise
+        if reply is None and (newer := _read_again(order, attempt)) != order:
+            order = newer
+            reply = _send(batch, order, client)
+        return reply
 
     return post
+
+
+def _send(batch: EventBatch, order: AttemptOrder, client: httpx.Client) -> EventReply | None:
+    base = str(order.control_plane_url).rstrip("/")
+    answer = client.post(
+        f"{base}/jobs/{order.job_id}/attempts/{order.attempt}/events",
+        content=batch.model_dump_json(),
+        headers={"Authorization": f"Bearer {order.token}", "Content-Type": "application/json"},
+        timeout=_TIMEOUT_S,
+    )
+    if _disowns(answer):
+        _log.warning("%s disowns this attempt: HTTP %d", base, answer.status_code)
+        return None
+    return EventReply.model_validate_json(answer.raise_for_status().content)
+
+
+def _disowns(answer: httpx.Response) -> bool:
+    # While the control plane is down, any server may have its port, and answer 403 or 404.
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+    if answer.is_success or media_type != PROBLEM_MEDIA_TYPE:
+        return False
+    try:
+        problem = answer.json()
+    except ValueError:
+        return False
+    return isinstance(problem, dict) and problem.get("type") == ATTEMPT_DISOWNED
+
+
+def _read_again(order: AttemptOrder, attempt: AttemptDirectory) -> AttemptOrder:
+    try:
+        newer = order_of(attempt)
+    except OSError:
+        return order
+    if newer is None or newer.control_plane_url in {None, order.control_plane_url}:
+        return order
+    _log.info("this attempt reports to %s from now on", newer.control_plane_url)
+    return newer

@@ -3,15 +3,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from tests.unit.trainer.runs import SPEC
 from trainer import reporter as module
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEvent, EventBatch, EventReply, Finished
+from trainer.contract.order_file import write_order
+from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Desired
 from trainer.reporter import Reporter, post_to
 
@@ -161,43 +164,150 @@ def test_a_disowned_attempt_knows_and_says_no_more(tmp_path: Path) -> None:
     assert len(control_plane.received) == received
 
 
-def _order() -> AttemptOrder:
+OLD, NEW = "http://127.0.0.1:9/", "http://127.0.0.1:10"
+REPLY = {"stored_through": 0, "desired": "pause"}
+
+
+def _order(url: str = OLD) -> AttemptOrder:
     return AttemptOrder(
         job_id="job-1",
         attempt=3,
         spec=SPEC,
         accelerator="cpu",
         resume_from=None,
-        control_plane_url="http://127.0.0.1:9/",
+        control_plane_url=url,
         token="secret",
     )
 
 
-def _post(status: int, body: Any) -> tuple[EventReply | None, httpx.Request]:
-    requests: list[httpx.Request] = []
-
-    def handle(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        return httpx.Response(status, json=body)
-
-    with httpx.Client(transport=httpx.MockTransport(handle)) as client:
-        return post_to(_order(), client)(EventBatch(events=())), requests[0]
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptDirectory:
+    attempt = RunDirectory(tmp_path).attempt(3)
+    write_order(attempt, _order())
+    return attempt
 
 
-def test_a_post_goes_to_the_attempt_with_its_token() -> None:
-    reply, request = _post(200, {"stored_through": 4, "desired": "cancel"})
+class Network:
+    """Who answers at which port, and who was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int | None, httpx.Response] = {}
+        self.requests: list[httpx.Request] = []
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(self._answer))
+
+    def ports(self) -> list[int | None]:
+        return [request.url.port for request in self.requests]
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if request.url.port not in self.answers:
+            raise httpx.ConnectError("refused")
+        return self.answers[request.url.port]
+
+
+def _disowning(status: int) -> httpx.Response:
+    # As service.api.errors writes it.
+    content = json.dumps({"type": ATTEMPT_DISOWNED, "status": status}).encode()
+    return httpx.Response(status, content=content, headers={"Content-Type": PROBLEM_MEDIA_TYPE})
+
+
+def _post(attempt: AttemptDirectory, network: Network) -> EventReply | None:
+    with network.client() as client:
+        return post_to(_order(), attempt, client)(EventBatch(events=()))
+
+
+def test_a_post_goes_to_the_attempt_with_its_token(attempt: AttemptDirectory) -> None:
+    network = Network()
+    network.answers[9] = httpx.Response(200, json={"stored_through": 4, "desired": "cancel"})
+    reply = _post(attempt, network)
     assert reply == EventReply(stored_through=4, desired=Desired.CANCEL)
+    (request,) = network.requests
     assert str(request.url) == "http://127.0.0.1:9/jobs/job-1/attempts/3/events"
     assert request.headers["authorization"] == "Bearer secret"
     assert json.loads(request.content) == {"events": []}
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 409])
-def test_a_refusal_disowns(status: int) -> None:
-    assert _post(status, {"title": "no"})[0] is None
+@pytest.mark.parametrize("status", [403, 404, 409])
+def test_a_refusal_that_says_so_disowns(attempt: AttemptDirectory, status: int) -> None:
+    network = Network()
+    network.answers[9] = _disowning(status)
+    assert _post(attempt, network) is None
 
 
-@pytest.mark.parametrize("status", [500, 503, 422])
-def test_any_other_failure_is_to_be_tried_again(status: int) -> None:
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 422, 500, 503])
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        ("text/html", "<h1>Not Found</h1>"),
+        ("application/json", json.dumps({"type": ATTEMPT_DISOWNED})),
+        (PROBLEM_MEDIA_TYPE, json.dumps({"type": "about:blank", "status": 403})),
+        (PROBLEM_MEDIA_TYPE, json.dumps([ATTEMPT_DISOWNED])),
+        (PROBLEM_MEDIA_TYPE, "{"),
+    ],
+)
+def test_whoever_else_answers_at_the_address_is_not_believed(
+    attempt: AttemptDirectory, status: int, media_type: str, body: str
+) -> None:
+    network = Network()
+    network.answers[9] = httpx.Response(
+        status, content=body.encode(), headers={"Content-Type": media_type}
+    )
     with pytest.raises(httpx.HTTPStatusError):
-        _post(status, {"title": "later"})
+        _post(attempt, network)
+
+
+def test_a_page_that_is_no_reply_is_to_be_tried_again(attempt: AttemptDirectory) -> None:
+    network = Network()
+    network.answers[9] = httpx.Response(200, text="<h1>Welcome</h1>")
+    with pytest.raises(ValidationError):
+        _post(attempt, network)
+
+
+@pytest.mark.parametrize("old", [None, 404, 409])
+def test_a_control_plane_that_took_over_elsewhere_is_found_and_its_pause_heard(
+    attempt: AttemptDirectory, tmp_path: Path, old: int | None
+) -> None:
+    network = Network()
+    if old is not None:
+        network.answers[9] = _disowning(old) if old == 409 else httpx.Response(old)
+    network.answers[10] = httpx.Response(200, json=REPLY)
+    with network.client() as client:
+        post = post_to(_order(), attempt, client)
+        write_order(attempt, _order(NEW), again=True)
+        with Reporter(tmp_path / "spool", post=post) as reporter:
+            _wait_until("the pause arrives", lambda: reporter.desired is Desired.PAUSE)
+            assert not reporter.disowned
+    assert network.ports()[:2] == [9, 10]
+    # There it stays.
+    assert set(network.ports()[1:]) == {10}
+    assert network.requests[1].headers["authorization"] == "Bearer secret"
+
+
+def test_the_one_that_took_over_may_disown_it(attempt: AttemptDirectory) -> None:
+    network = Network()
+    network.answers = {9: _disowning(403), 10: _disowning(409)}
+    write_order(attempt, _order(NEW), again=True)
+    assert _post(attempt, network) is None
+    assert network.ports() == [9, 10]
+
+
+@pytest.mark.parametrize("damage", ["removed", "torn", "folder"])
+def test_an_order_that_cannot_be_read_again_is_the_one_that_was_read(
+    attempt: AttemptDirectory, damage: str
+) -> None:
+    attempt.order.unlink()
+    if damage == "torn":
+        attempt.order.write_text("{")
+    elif damage == "folder":
+        attempt.order.mkdir()
+    network = Network()
+    with network.client() as client:
+        post = post_to(_order(), attempt, client)
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError):
+                post(EventBatch(events=()))
+        network.answers[9] = httpx.Response(200, json=REPLY)
+        assert post(EventBatch(events=())) is not None
+    assert network.ports() == [9, 9, 9]
