@@ -1,14 +1,13 @@
 """What an attempt tells: numbered events, spooled to the run directory, then sent by cursor.
 
-The spool is the truth; the control plane gets what it lacks, when it can be reached. Training never
-waits for it.
+The spool is the truth; the control plane gets from it what it lacks, a batch at a time, when it can
+be reached. Training never waits for it.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,11 +16,12 @@ import httpx
 from pydantic import ValidationError
 
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.events import AttemptEvent, AttemptEventData, EventBatch, EventReply
+from trainer.contract.events import AttemptEventData, EventBatch, EventReply
 from trainer.contract.order_file import order_of
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
+from trainer.spool import Spool
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +49,9 @@ class Reporter:
         flush_timeout_s: float = 5.0,
     ) -> None:
         """`post` None: only spool. `watch` is shown each event too."""
-        self._spool = spool.open("a", encoding="utf-8")
+        self._spool = Spool(spool)
         self._watch = watch
         self._flush_timeout_s = flush_timeout_s
-        self._lock = threading.Lock()
-        self._unsent: list[AttemptEvent] = []
-        self._last_number = 0
         self._closing = threading.Event()
         self.desired = Desired.RUN
         """What the control plane last said it wants."""
@@ -83,14 +80,8 @@ class Reporter:
         self._spool.close()
 
     def emit(self, data: AttemptEventData) -> None:
-        """Give an event its number, spool it, and have it sent; from any thread."""
-        with self._lock:
-            self._last_number += 1
-            event = AttemptEvent(number=self._last_number, at=datetime.now(UTC), data=data)
-            self._spool.write(event.model_dump_json() + "\n")
-            self._spool.flush()
-            if self._thread is not None:
-                self._unsent.append(event)
+        """Spool an event, and have it sent; from any thread. Raises DiskFullError."""
+        self._spool.append(data)
         self._watch(data)
 
     def _send_forever(self, post: Post) -> None:
@@ -99,18 +90,18 @@ class Reporter:
         while not self.disowned:
             if self._closing.is_set() and deadline is None:
                 deadline = time.monotonic() + self._flush_timeout_s
-            with self._lock:
-                batch = EventBatch(events=tuple(self._unsent[:_BATCH]))
-            if deadline is not None and (not batch.events or time.monotonic() >= deadline):
-                return
+            if deadline is not None:
+                all_sent = self._spool.num_unsent == 0
+                if all_sent or time.monotonic() >= deadline:
+                    return
             try:
-                self._take(post(batch))
+                self._take(post(EventBatch(events=self._spool.unsent(_BATCH))))
                 failures = 0
-            except (httpx.HTTPError, ValidationError) as error:
+            except (httpx.HTTPError, ValidationError, OSError) as error:
                 failures += 1
                 _log.log(
                     logging.WARNING if failures == 1 else logging.DEBUG,
-                    "events wait in the run directory: the control plane cannot be reached (%s)",
+                    "events wait in the run directory: they cannot be sent now (%s)",
                     error,
                 )
             self._pause(failures)
@@ -120,17 +111,14 @@ class Reporter:
             self.disowned = True
             return
         self.desired = reply.desired
-        with self._lock:
-            self._unsent = [event for event in self._unsent if event.number > reply.stored_through]
+        self._spool.mark_stored(reply.stored_through)
 
     def _pause(self, failures: int) -> None:
         if self._closing.is_set():
             # At the end the tries are quick: their time is bounded.
             time.sleep(0.1 if failures else 0.0)
             return
-        with self._lock:
-            full = len(self._unsent) >= _BATCH
-        if failures or not full:
+        if failures or self._spool.num_unsent < _BATCH:
             self._closing.wait(min(_HEARTBEAT_S * 2 ** max(failures - 1, 0), _LONGEST_BACKOFF_S))
 
 

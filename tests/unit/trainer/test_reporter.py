@@ -119,6 +119,17 @@ def test_what_was_received_but_not_stored_is_sent_again(tmp_path: Path) -> None:
         _wait_until("the event is stored", lambda: len(control_plane.stored) == 1)
 
 
+def test_a_control_plane_that_lost_what_it_stored_gets_it_again(tmp_path: Path) -> None:
+    control_plane = ControlPlane()
+    with Reporter(tmp_path / "spool", post=control_plane.post) as reporter:
+        for step in range(450):
+            reporter.emit(_event(step))
+        _wait_until("all is stored", lambda: len(control_plane.stored) == 450)
+        control_plane.stored.clear()
+        _wait_until("all is stored again", lambda: len(control_plane.stored) == 450)
+    assert control_plane.stored == _spooled(tmp_path / "spool")
+
+
 def test_training_does_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -> None:
     hangs = threading.Event()
 
