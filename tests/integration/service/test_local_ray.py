@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
+from service.local_ray import is_marked
 from tests.acceptance.product import ControlPlane, draw_images, pack, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
-
-MARK = "ALEXNET_LOCAL_RAY"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,55 @@ def test_a_job_succeeds_and_damaged_shards_fail_theirs_by_name(
     ]
 
 
+def test_a_job_is_paused_resumed_and_cancelled(plane: ControlPlane, data: Path) -> None:
+    endless = tiny(data, "train")
+    endless["optim"] |= {"epochs": 1000, "schedule": {"kind": "steps", "epochs": [999]}}
+    job_id = plane.submit(**endless)
+    plane.wait_status(job_id, "RUNNING")
+    wait_for("a step", lambda: plane.job(job_id)["progress"], timeout_s=30)
+
+    assert plane.http.post(f"/jobs/{job_id}/pause").json()["desired"] == "pause"
+    job = plane.wait_status(job_id, "PAUSED")
+    checkpoints = plane.http.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"]
+    assert checkpoints[-1]["step"] == job["attempts"][0]["outcome"]["step"] > 0
+    assert _status_in_ray(plane, f"{job_id}-1") == "SUCCEEDED"
+
+    assert plane.http.post(f"/jobs/{job_id}/resume").json()["desired"] == "run"
+    wait_for(
+        "the next attempt in Ray",
+        lambda: len(attempts := plane.job(job_id)["attempts"]) == 2 and attempts[1]["submitted_at"],
+        timeout_s=10,
+    )
+    assert plane.job(job_id)["attempts"][1]["resume_from"] == checkpoints[-1]["path"]
+    # It has not reported yet, so that there is nobody to tell: Ray is asked to stop it.
+    assert plane.http.post(f"/jobs/{job_id}/cancel").json()["status"] == "STARTING"
+    job = wait_for("an end", lambda: _ended(plane, job_id), timeout_s=30)
+    assert job["status"] == "CANCELLED"
+    assert _status_in_ray(plane, f"{job_id}-2") == "STOPPED"
+    wait_for("its processes to end", lambda: not _processes_of(plane, job_id), timeout_s=10)
+
+
+def _status_in_ray(plane: ControlPlane, submission_id: str) -> str:
+    url = json.loads((plane.state_dir / "ray.json").read_text())["url"]
+    token = (plane.state_dir / "ray-token").read_text().strip()
+    answer = httpx.get(
+        f"{url}/api/jobs/{submission_id}",
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+    )
+    return str(answer.raise_for_status().json()["status"])
+
+
+def _processes_of(plane: ControlPlane, job_id: str) -> list[list[str]]:
+    found = []
+    for pid in _marked(Path(json.loads((plane.state_dir / "ray.json").read_text())["temp_dir"])):
+        with contextlib.suppress(psutil.Error):
+            command = psutil.Process(pid).cmdline()
+            if job_id in " ".join(command):
+                found.append(command)
+    return found
+
+
 def _ended(plane: ControlPlane, job_id: str) -> dict[str, Any] | None:
     job = plane.job(job_id)
     return job if job["status"] in {"SUCCEEDED", "FAILED", "CANCELLED"} else None
@@ -137,8 +186,9 @@ def _footprint(plane: ControlPlane) -> Footprint:
 
 def _marked(temp_dir: Path) -> Iterator[int]:
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            ours = process.environ().get(MARK) == str(temp_dir)
+        with contextlib.suppress(OSError, psutil.Error):
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            ours = is_marked(environment, str(temp_dir))
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 yield process.pid
 
