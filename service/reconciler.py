@@ -163,10 +163,9 @@ class Reconciler:
         """Add to what Ray tells what the attempt's folder does."""
         directory = self._directory(attempt)
         try:
-            if attempt.submission_id not in self._redirected:
-                redirect(directory, self._url)
-                self._redirected.add(attempt.submission_id)
             outcome = read_outcome(directory)
+            if outcome is None and seen.ray is not RayState.ENDED:
+                self._redirect(attempt)
             age = 0.0 if outcome is None else now.timestamp() - directory.outcome.stat().st_mtime
             over = seen.ray in {RayState.ABSENT, RayState.ENDED}
             return replace(
@@ -177,6 +176,12 @@ class Reconciler:
             )
         except OSError as error:
             return replace(seen, storage_trouble=_unusable(directory.run, error))
+
+    def _redirect(self, attempt: AttemptRecord) -> None:
+        """Have an attempt that may live report here, whoever began it."""
+        if attempt.submission_id not in self._redirected:
+            redirect(self._directory(attempt), self._url)
+            self._redirected.add(attempt.submission_id)
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

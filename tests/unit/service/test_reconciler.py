@@ -433,6 +433,22 @@ def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(
     assert world.folder().order.stat().st_ino == written
 
 
+def test_an_attempt_that_has_ended_is_not_taken_for_failed_because_its_order_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    monkeypatch.setattr("service.attempt_files.write_order", _no_space)
+    world.url = "http://elsewhere:8000"
+    world.restart()
+    world.tick(2)
+    assert world.status() is Status.RUNNING
+    world.end(Outcome(outcome="succeeded"))
+    world.tick()
+    assert world.status() is Status.SUCCEEDED
+
+
 def test_an_order_that_nobody_has_read_yet_names_the_one_who_submits_it(world: World) -> None:
     world.submit()
     world.ray.refuse_submissions = True
