@@ -1,22 +1,40 @@
 """The loop on real shards, with a world around it that asks it to pause, cancel or give way."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.integration.trainer.conftest import Shards, final_weights, write_job
+from data_shards.manifest import load_manifest
+from data_shards.sidecars import load_index
+from tests.acceptance.product import ledger_lines
+from tests.integration.trainer.conftest import (
+    NUM_VALIDATION_IMAGES,
+    Shards,
+    final_weights,
+    write_job,
+)
+from tests.integration.trainer.replica_loops import NUM_REPLICAS, Dies, run_loops
 from trainer import machine
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
-from trainer.contract.events import AttemptEventData, CheckpointSaved, Evaluated, Started
+from trainer.contract.events import (
+    AttemptEventData,
+    CheckpointSaved,
+    Evaluated,
+    SamplesSkipped,
+    Started,
+)
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.errors import BadSpecError, StaleAttemptError
+from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.fence import Fence
 from trainer.ledger import committed_ledger
 from trainer.local import read_spec
@@ -139,6 +157,101 @@ def test_a_disowned_attempt_stops_at_its_next_step(spec: JobSpec, tmp_path: Path
     with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
         _attempt(spec, tmp_path / "run", world, disowned=lambda: world.asked >= 5)
     assert committed_ledger(tmp_path / "run").steps_done == 5
+
+
+@pytest.mark.parametrize("dies", ["write", "sync"])
+def test_no_checkpoint_counts_a_step_that_a_replicas_ledger_lacks(
+    shards: Shards, tmp_path: Path, dies: Dies
+) -> None:
+    spec = read_spec(
+        write_job(
+            tmp_path,
+            shards,
+            optim={"global_batch_size": 16, "max_steps": 12},
+            scale={"replicas": NUM_REPLICAS, "cpus_per_replica": 1},
+            checkpoint={"interval_steps": 5},
+        )
+    )
+    run = RunDirectory(tmp_path / "run")
+    attempt = run.attempt(1)
+    order = AttemptOrder(job_id="job", attempt=1, spec=spec, accelerator="cpu", resume_from=None)
+    write_order(attempt, order)
+    assert run_loops(run.path, dies=dies, at_step=4) == [1, 1]
+    # The first replica did all of the step before the checkpoint.
+    assert [line["step"] for line in ledger_lines(attempt.path)] == [0, 1, 2, 3, 4]
+    assert not list(attempt.checkpoints.glob("*"))
+
+
+def test_what_death_left_of_a_checkpoint_is_gone_before_the_first_step(
+    spec: JobSpec, tmp_path: Path
+) -> None:
+    run, world, left = RunDirectory(tmp_path / "run"), World(), []
+    half = run.attempt(1).checkpoints / ".step-00000010.partial"
+    half.mkdir(parents=True)
+
+    def look() -> Desired:
+        left.append(half.exists())
+        return Desired.CANCEL
+
+    world.at = {1: look}
+    _attempt(spec, run.path, world)
+    assert left == [False]
+
+
+def _damage(packed: Path, folder: Path, samples: Sequence[int]) -> Path:
+    """Copy a packed set, some of its images cut in half and the rest as sound as its digests."""
+    shutil.copytree(packed.parent, folder)
+    manifest = load_manifest(folder)
+    index = load_index(folder, manifest)
+    for shard, offset, size, _ in index[list(samples)].tolist():
+        with (folder / manifest.shards[shard].name).open("r+b") as file:
+            file.seek(offset + size // 2)
+            file.write(bytes(size - size // 2))
+    document = json.loads((folder / "manifest.json").read_text())
+    for shard in document["shards"]:
+        shard["sha256"] = hashlib.sha256((folder / shard["name"]).read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(document))
+    return folder / "manifest.json"
+
+
+def _with_validation(shards: Shards, tmp_path: Path, samples: Sequence[int], limit: int) -> JobSpec:
+    """A job of two evaluations, at steps 26 and 30, with damaged validation images."""
+    validation = _damage(shards.validation, tmp_path / "damaged", samples)
+    data = {"train": str(shards.train), "validation": str(validation)}
+    optim = {"global_batch_size": 16, "max_steps": NUM_STEPS}
+    return read_spec(
+        write_job(tmp_path, shards, optim=optim, data={**data, "corrupt_sample_limit": limit})
+    )
+
+
+def test_corrupt_validation_samples_are_named_and_counted_once(
+    shards: Shards, tmp_path: Path
+) -> None:
+    world = World()
+    _attempt(_with_validation(shards, tmp_path, (3, 7), limit=2), tmp_path / "run", world)
+    evaluated = [event.num_samples for event in world.of(Evaluated)]
+    assert evaluated == [NUM_VALIDATION_IMAGES - 2] * 2
+    (skipped,) = world.of(SamplesSkipped)
+    assert (skipped.step, skipped.total, len(skipped.samples)) == (26, 2, 2)
+    assert all(name.startswith("validation-") for name in skipped.samples)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (1, "data.corrupt_sample_limit = 1"),
+        (NUM_VALIDATION_IMAGES, "data.validation: none of its samples could be read"),
+    ],
+)
+def test_too_many_corrupt_validation_samples_fail_by_name(
+    shards: Shards, tmp_path: Path, limit: int, message: str
+) -> None:
+    world = World()
+    spec = _with_validation(shards, tmp_path, range(NUM_VALIDATION_IMAGES), limit)
+    with pytest.raises(BadDataError, match=message):
+        _attempt(spec, tmp_path / "run", world)
+    assert [event.total for event in world.of(SamplesSkipped)] == [NUM_VALIDATION_IMAGES]
+    assert world.of(Evaluated) == []
 
 
 def test_validation_of_other_images_is_refused(shards: Shards, tmp_path: Path) -> None:
