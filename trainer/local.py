@@ -88,6 +88,8 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
     try:
         write_order(attempt, order)
         log_to(attempt, console=False)
+    except DiskFullError as error:
+        raise RunDirectoryError(f"--run-dir: {error}") from error
     except OSError as error:
         raise RunDirectoryError(
             f"--run-dir {run.path} cannot be written to ({error}); name a folder that can be"

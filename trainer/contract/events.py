@@ -69,13 +69,13 @@ class CheckpointSaved(Record):
 
 
 class SamplesSkipped(Record):
-    """Samples could not be read and weighed zero."""
+    """Samples could not be read, and weigh zero whenever met; each is told of once an attempt."""
 
     kind: Literal["samples_skipped"] = "samples_skipped"
     step: int
     samples: tuple[str, ...] = Field(description="SHARD:KEY of each, at most 20 an event.")
     reason: str
-    total: int = Field(description="Skipped so far in this attempt.")
+    total: int = Field(description="Distinct samples skipped so far in this attempt.")
 
 
 class Finished(Record):

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,22 @@ def test_a_run_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Pat
     assert result.stderr.startswith(f"--run-dir {run_dir} cannot be written to (")
     assert result.stderr.endswith("name a folder that can be\n")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_run_directory_on_a_full_disk_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill)
+    spec, run = _file(tmp_path, REQUEST), RunDirectory(tmp_path / "run")
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", str(run.path)])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"--run-dir: {run.attempt(1).order} cannot be written: No space left on device; "
+        "free space there, then resume\n"
+    )
 
 
 def test_both_options_are_needed() -> None:
