@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.errors import UserError
 from service.events import StatusChanged
+from service.loopback import is_loopback
 from service.problems import Problem
 from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
 from trainer.contract.status import TERMINAL, Status
@@ -22,6 +23,8 @@ STREAM_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
 # A control plane that is started again is back well before this.
 RECONNECT_FOR_S = 60.0
 RECONNECT_PAUSE_S = 0.5
+# What the service says while it cannot serve, and a proxy while the service is away.
+UNAVAILABLE = (502, 503, 504)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -47,7 +50,9 @@ class Client:
     def __init__(self, url: str = DEFAULT_URL) -> None:
         self.url = url.rstrip("/")
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT)
+            # A proxy of the environment is another machine, whose loopback is not this one's.
+            trust_env = not is_loopback(httpx.URL(self.url).host)
+            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=trust_env)
         except httpx.InvalidURL as error:
             raise self._unusable(error) from error
 
@@ -71,10 +76,15 @@ class Client:
         return self._ask("POST", "/jobs", Job, json=dict(request))
 
     def list(
-        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+        self,
+        *,
+        status: Status | None = None,
+        labels: Sequence[str] = (),
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> JobPage:
-        """List jobs, the newest first."""
-        query = {"status": status, "limit": limit, "cursor": cursor}
+        """List jobs, the newest first; `labels` are KEY=VALUE, and a job has all of them."""
+        query = {"status": status, "limit": limit, "cursor": cursor, "label": labels}
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", "/jobs", JobPage, params=given)
 
@@ -108,19 +118,27 @@ class Client:
     def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """Yield events as they happen until the job has ended, across short outages."""
         self.get(job_id)  # What is wrong from the start is told at once.
-        last_id, answered_at = after, time.monotonic()
+        last_id = after
+        away_since: float | None = None
         while True:
             try:
                 for event in self._stream(job_id, last_id):
+                    away_since = None
+                    if event is None:
+                        continue
                     yield event
-                    last_id, answered_at = event.number, time.monotonic()
+                    last_id = event.number
                     if isinstance(event.data, StatusChanged) and event.data.after in TERMINAL:
                         return
                 # The service is going down, or nothing is left to tell.
                 if self.get(job_id).is_terminal and not self.events(job_id, after=last_id):
                     return
-            except ServiceUnreachableError:
-                if time.monotonic() - answered_at > RECONNECT_FOR_S:
+                away_since = None
+            except (ServiceUnreachableError, ProblemError) as error:
+                if isinstance(error, ProblemError) and error.problem.status not in UNAVAILABLE:
+                    raise
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > RECONNECT_FOR_S:
                     raise
             time.sleep(RECONNECT_PAUSE_S)
 
@@ -128,7 +146,8 @@ class Client:
         """Whether jobs that are submitted now will run."""
         return self._request("GET", "/readyz").is_success
 
-    def _stream(self, job_id: str, after: int) -> Iterator[Event]:
+    def _stream(self, job_id: str, after: int) -> Iterator[Event | None]:
+        # None: a line that is no event, but says that the service lives.
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         path = f"/jobs/{_segment(job_id)}/events"
         try:
@@ -137,8 +156,8 @@ class Client:
                     answer.read()
                     raise _problem(answer)
                 for line in answer.iter_lines():
-                    if line.startswith("data:"):
-                        yield self._read(Event, line.removeprefix("data:"))
+                    is_event = line.startswith("data:")
+                    yield self._read(Event, line.removeprefix("data:")) if is_event else None
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 

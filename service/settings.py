@@ -1,6 +1,5 @@
 """What an operator can set: environment variables ALEXNET_NAME, or `alexnet serve` options."""
 
-import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import UserError
+from service.loopback import is_loopback
 
 
 class SettingsError(UserError, ValueError):
@@ -20,6 +20,11 @@ class SettingsError(UserError, ValueError):
 def _default_state_dir() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "alexnet"
+
+
+def _default_url(data: Mapping[str, Any]) -> str:
+    host = data["host"]
+    return f"http://{f'[{host}]' if ':' in host else host}:{data['port']}"
 
 
 def _default_store_url(data: Mapping[str, Any]) -> str:
@@ -47,8 +52,12 @@ class Settings(BaseSettings):
         description="Host headers that are answered, without port; *.example.org is a wildcard.",
     )
     advertised_url: str = Field(
-        default_factory=lambda data: f"http://{data['host']}:{data['port']}",
-        description="How attempts reach this control plane.",
+        default_factory=_default_url, description="How attempts reach this control plane."
+    )
+    max_event_streams: int = Field(
+        default=100,
+        ge=1,
+        description="Event streams open at once; each reads the store four times a second.",
     )
     store_url: str = Field(default_factory=_default_store_url, description="SQLite database.")
     run_root: Path = Field(
@@ -57,6 +66,7 @@ class Settings(BaseSettings):
     )
     data_roots: tuple[Path, ...] = Field(
         default_factory=lambda data: (Path.cwd(), data["state_dir"]),
+        min_length=1,
         description="Folders that manifests and shards may lie in.",
     )
     ray_address: str | None = Field(
@@ -103,7 +113,7 @@ class Settings(BaseSettings):
                 f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {self.ray_address!r} is not the address "
                 "of a Ray dashboard; use http://HOST:8265"
             )
-        if not self.trusted_network and not _is_loopback(self.host):
+        if not self.trusted_network and not is_loopback(self.host):
             raise SettingsError(
                 f"ALEXNET_HOST: {self.host} can be reached from other machines, and whoever "
                 "reaches this service can run jobs; listen on 127.0.0.1, or set "
@@ -120,12 +130,3 @@ class Settings(BaseSettings):
     def store_path(self) -> Path:
         """File of the SQLite store."""
         return Path(self.store_url.removeprefix("sqlite:///"))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -7,9 +7,12 @@ import pytest
 
 from service.client import Client, ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
+from service.events import StatusChanged
 from service.lifecycle import Decision
+from service.views import Event, JobDetail
 from tests.unit.service.conftest import free_port, job_in, now, progress, report, serving
-from tests.unit.service.stub_server import Answer, StubServer
+from tests.unit.service.stub_server import Answer, Request, StubServer
+from tests.unit.service.test_tables import FIELDS
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Desired, Status
 
@@ -18,6 +21,31 @@ from trainer.contract.status import Desired, Status
 def client(plane: ControlPlane) -> Iterator[Client]:
     with Client(plane.settings.advertised_url + "/") as client:
         yield client
+
+
+DETAIL = JobDetail.model_validate(FIELDS | {"attempts": (), "worker_pids": (), "report": None})
+ENDED = StatusChanged(before=Status.RUNNING, after=Status.SUCCEEDED)
+
+
+class Clock:
+    """Stands still but for the pauses that are asked for, or those of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, pause_s: float) -> None:
+        self.now += self.pauses.pop(0) if self.pauses else pause_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("service.client.time", clock)
+    return clock
 
 
 def end(plane: ControlPlane, job_id: str) -> None:
@@ -108,6 +136,55 @@ def test_a_service_that_is_not_there_is_told_at_once() -> None:
     told = pytest.raises(ServiceUnreachableError, match="alexnet serve")
     with Client(f"http://127.0.0.1:{free_port()}") as client, told:
         next(client.follow("any"))
+
+
+def stub_of(*streams: Answer) -> Callable[[Request], Answer]:
+    """Give each stream in turn, then 503; whatever else is asked is answered too."""
+    left = list(streams)
+
+    def reply(request: Request) -> Answer:
+        if request.headers["accept"] == "text/event-stream":
+            return left.pop(0) if left else Answer(503)
+        return Answer(200, DETAIL.model_dump_json().encode())
+
+    return reply
+
+
+def test_an_outage_is_counted_from_its_beginning_however_quiet_it_was_before(
+    clock: Clock,
+) -> None:
+    alive = Answer(200, b": keep-alive\n\n")
+    with StubServer(stub_of(*[alive] * 10)) as stub, Client(stub.url) as client:
+        # An hour passes between two looks; then the service says 503 for good.
+        clock.pauses = [3600.0] * 10
+        with pytest.raises(ProblemError, match="503"):
+            next(client.follow("any"))
+        unavailable = [one for one in stub.requests[20:] if "event-stream" in one.headers["accept"]]
+    assert len(unavailable) == 122  # Every half second until more than 60 have gone by.
+
+
+def test_a_quiet_service_that_answers_is_followed_on(clock: Clock) -> None:
+    event = Event(number=1, at=now(), attempt=None, data=ENDED)
+    told = Answer(200, b"data: " + event.model_dump_json().encode() + b"\n\n")
+    streams = [Answer(503), Answer(502), Answer(200), Answer(504), told]
+    clock.pauses = [59.0] * 4
+    with StubServer(stub_of(*streams)) as stub, Client(stub.url) as client:
+        assert list(client.follow("any")) == [event]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "[::1]", "example.org"])
+def test_the_proxy_of_the_environment_is_for_other_hosts_alone(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with StubServer(lambda _: Answer(418)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        told = pytest.raises((ServiceUnreachableError, ProblemError))
+        with Client(f"http://{host}:{free_port()}") as client, told as error:
+            client.list()
+    assert isinstance(error.value, ProblemError) is (host == "example.org")
+    assert bool(proxy.requests) is (host == "example.org")
 
 
 def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,8 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"host": "example.org"}, "ALEXNET_TRUSTED_NETWORK"),
         ({"ray_address": "head:6379"}, "http://HOST:8265"),
         ({"port": 0}, "greater than"),
+        ({"data_roots": ()}, "at least 1 item"),
+        ({"max_event_streams": 0}, "greater than"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_mend(
@@ -55,6 +57,10 @@ def test_what_cannot_be_used_is_refused_with_its_mend(
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_loopback_needs_no_trust(host: str) -> None:
     assert Settings(host=host).host == host
+
+
+def test_an_ipv6_address_is_in_brackets_in_the_url() -> None:
+    assert Settings(host="::1", port=8123).advertised_url == "http://[::1]:8123"
 
 
 def test_a_trusted_network_is_listened_to() -> None:
