@@ -93,7 +93,10 @@ class EventPage(View):
 
 
 class Checkpoint(View):
-    """A whole checkpoint that is there."""
+    """A checkpoint that is there, its files of the size they were written with.
+
+    Their digests are compared when it is loaded, not when it is listed.
+    """
 
     attempt: int
     step: int

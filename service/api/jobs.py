@@ -4,6 +4,7 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
+from pydantic import StringConstraints
 
 from service.admission import admit_request
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
@@ -16,6 +17,11 @@ from trainer.contract.presets import PRESETS
 from trainer.contract.status import Desired, Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
+
+# A label's key never has an equals sign: the first ends it.
+LabelFilter = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}=", max_length=144)
+]
 
 _EXAMPLES: dict[str, Any] = {
     "small": {
@@ -85,13 +91,18 @@ def submit_job(
 def list_jobs(
     plane: Plane,
     status: Annotated[Status | None, Query(description="Only jobs of this status.")] = None,
+    label: Annotated[
+        tuple[LabelFilter, ...],
+        Query(description="KEY=VALUE: only jobs with this label; of several, with all."),
+    ] = (),
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[
         int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the page before.")
     ] = None,
 ) -> JobPage:
     """List jobs, the newest first."""
-    found = plane.store.jobs(status=status, before_seq=cursor, limit=limit + 1)
+    labels = [(key, value) for key, _, value in (one.partition("=") for one in label)]
+    found = plane.store.jobs(status=status, labels=labels, before_seq=cursor, limit=limit + 1)
     page = found[:limit]
     return JobPage(
         jobs=tuple(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from service.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from service.views import Attempt, Checkpoint, Event, Job, JobDetail
-from trainer.contract.checkpoint import MANIFEST_NAME
+from trainer.contract.checkpoint_folder import CheckpointError, list_folders, read_manifest
 from trainer.contract.report import Report
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -84,9 +84,23 @@ def event_view(event: EventRecord) -> Event:
 
 
 def kept_checkpoints(records: Iterable[CheckpointRecord], run: Path) -> tuple[Checkpoint, ...]:
-    """Show the checkpoints that their attempt has not pruned since."""
+    """Show the checkpoints of the lineage that are there, their files of the size they had.
+
+    Digests are not compared, which would read every byte; whoever loads one does.
+    """
+    lineage = set(list_folders(RunDirectory(run)))
     return tuple(
         Checkpoint.model_validate(record, from_attributes=True)
         for record in records
-        if (run / record.path / MANIFEST_NAME).is_file()
+        if (run / record.path) in lineage and _has_its_sizes(run / record.path)
     )
+
+
+def _has_its_sizes(checkpoint: Path) -> bool:
+    try:
+        return all(
+            (checkpoint / name).stat().st_size == entry.size_bytes
+            for name, entry in read_manifest(checkpoint).files.items()
+        )
+    except (CheckpointError, OSError):
+        return False

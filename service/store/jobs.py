@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 from sqlalchemy.exc import NoResultFound
 
 from service.records import JobRecord, UnreadableJob
@@ -14,6 +14,12 @@ from service.store.tables import jobs
 # What columns and records raise where a value is not what this release writes.
 _UNREADABLE = (ValueError, TypeError)
 _PROBLEM_CHARACTERS = 500
+
+
+def has_label(key: str, value: str) -> ColumnElement[bool]:
+    """Condition on `jobs` that the spec has this label; one that is no JSON has none."""
+    label = jobs.c.spec[("labels", key)].as_string()
+    return case((func.json_valid(jobs.c.spec) == 1, label == value), else_=False)
 
 
 def read_job(connection: Connection, job_id: str) -> JobRecord:

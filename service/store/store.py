@@ -1,7 +1,7 @@
 """Everything the service asks of its store, each call one transaction."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from service.records import (
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import connect, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
-from service.store.jobs import read_job, read_jobs
+from service.store.jobs import has_label, read_job, read_jobs
 from service.store.migrate import migrate
 from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
@@ -86,12 +86,18 @@ class Store:
             return read_job(connection, job_id)
 
     def jobs(
-        self, *, status: Status | None = None, before_seq: int | None = None, limit: int
+        self,
+        *,
+        status: Status | None = None,
+        labels: Iterable[tuple[str, str]] = (),
+        before_seq: int | None = None,
+        limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
-        """Return jobs, the newest first."""
+        """Return jobs, the newest first; `labels`: only those that have all of them."""
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
+        query = query.where(*(has_label(key, value) for key, value in labels))
         if before_seq is not None:
             query = query.where(jobs.c.seq < before_seq)
         with self._engine.connect() as connection:

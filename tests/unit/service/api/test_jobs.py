@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from service.control_plane import ControlPlane
-from tests.unit.service.conftest import job_in, report
+from tests.unit.service.conftest import job_in, make_spec, report
+from tests.unit.service.world import World
+from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import CheckpointSaved
+from trainer.contract.order_file import write_order
 from trainer.contract.status import Desired, Status
 
 SHA = "0" * 64
@@ -55,6 +58,32 @@ def test_pages_hold_each_job_once_the_newest_first(http: httpx.Client, plane: Co
     assert listed == made[::-1]
 
 
+def test_jobs_are_filtered_by_all_the_labels_that_are_given(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for job_id, labels in (
+        ("labels0", {"team": "vision", "a.b-c": "x y"}),
+        ("labels1", {"team": "vision"}),
+        ("labels2", {"team": "speech", "a.b-c": "x y"}),
+        ("labels3", {"team": ""}),
+    ):
+        job_in(plane.store, Status.QUEUED, job_id, spec=make_spec(labels=labels))
+    for given, expected in (
+        (["team=vision"], ["labels1", "labels0"]),
+        (["a.b-c=x y"], ["labels2", "labels0"]),
+        (["team=vision", "a.b-c=x y"], ["labels0"]),
+        (["team="], ["labels3"]),
+        (["team=none"], []),
+        (["tea=vision"], []),
+        (["team=' OR 1=1"], []),
+    ):
+        page = http.get("/jobs", params={"label": given}).raise_for_status().json()
+        assert [job["id"] for job in page["jobs"]] == expected
+    first = http.get("/jobs", params={"label": "team=vision", "limit": 1}).json()
+    query = {"label": "team=vision", "cursor": first["next_cursor"]}
+    assert [job["id"] for job in http.get("/jobs", params=query).json()["jobs"]] == ["labels0"]
+
+
 def test_a_job_shows_its_attempts_but_never_a_token(
     http: httpx.Client, plane: ControlPlane
 ) -> None:
@@ -80,30 +109,48 @@ def test_a_succeeded_job_without_a_readable_report_is_still_shown(
         assert (job["status"], job["report"]) == ("SUCCEEDED", None)
 
 
-def test_only_checkpoints_that_were_kept_are_listed(
+def test_only_checkpoints_of_the_lineage_that_are_there_are_listed(
     http: httpx.Client, plane: ControlPlane
 ) -> None:
-    job_in(plane.store, Status.RUNNING, "saves")
+    world = World(plane.settings.state_dir, plane.store)
+    job_in(plane.store, Status.RUNNING, "a")
+    paths = {step: f"attempts/0001/checkpoints/step-{step:08d}" for step in range(10, 60, 10)}
     saved = [
         CheckpointSaved(
             step=step,
             epoch=step / 10,
-            path=f"attempts/0001/checkpoints/step-{step:08d}",
+            path=path,
             size_bytes=1000 + step,
             weights_sha256=SHA,
-            top1=None if step == 10 else 0.5,
+            top1=0.5,
         )
-        for step in (10, 20, 30)
+        for step, path in paths.items()
     ]
-    report(plane.store, "saves", *saved)
-    assert http.get("/jobs/saves/checkpoints").json() == {"checkpoints": []}
-    for one in saved[1:]:
-        folder = plane.settings.run_root / "saves" / one.path
-        folder.mkdir(parents=True)
-        (folder / "checkpoint.json").write_text("{}")
-    kept = http.get("/jobs/saves/checkpoints").json()["checkpoints"]
-    assert [one["step"] for one in kept] == [20, 30]
-    assert (kept[0]["path"], kept[0]["size_bytes"], kept[0]["top1"]) == (saved[1].path, 1020, 0.5)
+    report(plane.store, "a", *saved)
+
+    def listed() -> list[int]:
+        answer = http.get("/jobs/a/checkpoints").raise_for_status()
+        return [one["step"] for one in answer.json()["checkpoints"]]
+
+    assert listed() == []
+    order = AttemptOrder(
+        job_id="a", attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
+    )
+    write_order(world.folder(), order)
+    for step in (20, 30, 40, 50):
+        world.checkpoint(step)
+    assert listed() == [20, 30, 40, 50]
+    (world.folder().checkpoint(20) / "checkpoint.json").write_text("{")
+    (world.folder().checkpoint(30) / "velocity.safetensors").write_bytes(b"torn")
+    assert listed() == [40, 50]
+    # What lies past the step from which a later attempt went on counts no more.
+    later = order.model_copy(update={"attempt": 2, "resume_from": paths[40]})
+    write_order(world.folder(2), later)
+    assert listed() == [40]
+    (kept,) = http.get("/jobs/a/checkpoints").json()["checkpoints"]
+    assert (kept["path"], kept["size_bytes"], kept["top1"]) == (paths[40], 1040, 0.5)
+    (world.folder().checkpoint(40) / "model.safetensors").unlink()
+    assert listed() == []
 
 
 ENDED = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
