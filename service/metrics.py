@@ -5,7 +5,6 @@ What is read from the store is right after a restart too, and series of a job go
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -27,12 +26,21 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.records import JobRecord
-from service.store.statistics import JobTimes, Statistics, statistics
+from service.store.statistics import (
+    BUCKETS_S,
+    NO_DURATIONS,
+    Durations,
+    Statistics,
+    statistics,
+)
 from service.store.store import Store
 from trainer.contract.status import TERMINAL, Status
 
-# From a job that starts at once to one that waits or runs for a week, in seconds.
-BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+# An attempt is at work; in any other status the last rate is of the past.
+TRAINING = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
+
+# A client may invent any method; each would make series of its own for good.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 registry = CollectorRegistry()
 http_requests = Counter(
@@ -73,9 +81,10 @@ class MetricsMiddleware:
             nonlocal answered
             answered = True
             handler = getattr(scope.get("route"), "path", "none")
-            http_requests.labels(scope["method"], handler, status).inc()
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            http_requests.labels(method, handler, status).inc()
             seconds = time.perf_counter() - started
-            http_request_duration.labels(scope["method"], handler).observe(seconds)
+            http_request_duration.labels(method, handler).observe(seconds)
 
         async def note(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -111,14 +120,15 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
         "alexnet_jobs_finished", "Jobs that have ended.", labels=["outcome"]
     )
     for status in Status:
-        count = sum(job.status is status for job in seen.times)
+        count = seen.jobs_by_status.get(status, 0)
         by_status.add_metric([status], count)
         if status in TERMINAL:
             finished.add_metric([status], count)
     yield by_status
     yield finished
+    num_submitted = sum(seen.jobs_by_status.values())
     yield CounterMetricFamily(
-        "alexnet_jobs_submitted", "Jobs that were accepted.", value=len(seen.times)
+        "alexnet_jobs_submitted", "Jobs that were accepted.", value=num_submitted
     )
     restarts = CounterMetricFamily(
         "alexnet_job_restarts", "Attempts after one that failed.", labels=["reason"]
@@ -126,37 +136,24 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
     for reason, count in seen.restarts_by_reason.items():
         restarts.add_metric([reason], count)
     yield restarts
-    yield _queue_seconds(seen.times)
-    yield _run_seconds(seen.times)
-
-
-def _queue_seconds(times: Iterable[JobTimes]) -> Metric:
-    family = HistogramMetricFamily("alexnet_job_queue_seconds", "From acceptance to admission.")
-    waits = [_seconds(job.created_at, job.started_at) for job in times if job.started_at]
-    family.add_metric([], _buckets(waits), sum(waits))
-    return family
-
-
-def _run_seconds(times: Iterable[JobTimes]) -> Metric:
-    family = HistogramMetricFamily(
+    queue = HistogramMetricFamily("alexnet_job_queue_seconds", "From acceptance to admission.")
+    queue.add_metric([], _buckets(seen.queue), seen.queue.sum_s)
+    yield queue
+    run = HistogramMetricFamily(
         "alexnet_job_run_seconds", "From admission to the end.", labels=["outcome"]
     )
-    done = [job for job in times if job.started_at and job.finished_at]
     for status in sorted(TERMINAL):
-        runs = [_seconds(job.started_at, job.finished_at) for job in done if job.status is status]
-        family.add_metric([status], _buckets(runs), sum(runs))
-    return family
+        durations = seen.run_by_status.get(status, NO_DURATIONS)
+        run.add_metric([status], _buckets(durations), durations.sum_s)
+    yield run
 
 
-def _seconds(since: datetime | None, until: datetime | None) -> float:
-    assert since is not None
-    assert until is not None
-    return max((until - since).total_seconds(), 0.0)
-
-
-def _buckets(values: list[float]) -> list[tuple[str, float]]:
-    counted = [(str(float(edge)), float(sum(v <= edge for v in values))) for edge in BUCKETS_S]
-    return [*counted, ("+Inf", float(len(values)))]
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    counted = zip(BUCKETS_S, durations.at_most, strict=True)
+    return [
+        *((str(float(edge)), float(count)) for edge, count in counted),
+        ("+Inf", float(durations.count)),
+    ]
 
 
 def _live(seen: Statistics) -> Iterator[Metric]:
@@ -166,11 +163,11 @@ def _live(seen: Statistics) -> Iterator[Metric]:
         ("planned_steps", "Steps of the whole job."),
         ("loss", "Mean cross-entropy of late, nats."),
         ("learning_rate", "The present rate."),
-        ("images_per_second", "Over all replicas."),
+        ("images_per_second", "Over all replicas, of jobs that are training now."),
     ):
         family = GaugeMetricFamily(f"alexnet_train_{name}", help_text, labels=["job_id"])
         for job in seen.live:
-            if job.progress is not None:
+            if job.progress is not None and (name != "images_per_second" or job.status in TRAINING):
                 family.add_metric([job.id], getattr(job.progress, name))
         yield family
     yield _errors(seen.live)

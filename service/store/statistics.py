@@ -1,9 +1,11 @@
 """What /metrics reads: sums over the whole store, in one transaction."""
 
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, Select, case, func, literal, or_, select
 
 from service.records import CheckpointRecord, JobRecord
 from service.store.jobs import read_jobs
@@ -11,34 +13,96 @@ from service.store.rows import checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
 from trainer.contract.status import TERMINAL, Status
 
+# From a job that starts at once to one that waits or runs for a week, in seconds.
+BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+SECONDS_PER_DAY = 86_400
+
 
 @dataclass(frozen=True, kw_only=True)
-class JobTimes:
-    """When a job passed its stations."""
+class Durations:
+    """How long something took, over many jobs."""
 
-    status: Status
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    count: int
+    sum_s: float
+    at_most: tuple[int, ...]
+    """For each of BUCKETS_S, how many took no longer."""
+
+
+NO_DURATIONS = Durations(count=0, sum_s=0.0, at_most=(0,) * len(BUCKETS_S))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
     """One consistent view of the store."""
 
-    times: tuple[JobTimes, ...]
+    jobs_by_status: dict[Status, int]
+    """Without those of which there are none."""
+    queue: Durations
+    """From acceptance to admission."""
+    run_by_status: dict[Status, Durations]
+    """From admission to the end; without those of which there are none."""
     restarts_by_reason: dict[str, int]
     """Attempts that followed on one that failed for that reason."""
     live: tuple[JobRecord, ...]
+    """Jobs that have not ended, and have trained."""
     newest_checkpoints: dict[str, CheckpointRecord]
-    """Of the live jobs, by job id."""
+    """Of the jobs that have not ended, by job id."""
 
 
 def statistics(connection: Connection) -> Statistics:
     """Read it all."""
-    times = connection.execute(
-        select(jobs.c.status, jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at)
+    counts = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+    is_live = jobs.c.status.not_in(TERMINAL)
+    has_trained = or_(jobs.c.progress.is_not(None), jobs.c.evaluation.is_not(None))
+    live = read_jobs(connection, select(jobs).where(is_live, has_trained))
+    return Statistics(
+        jobs_by_status={Status(row[0]): row[1] for row in counts},
+        queue=_together(_durations(connection, jobs.c.created_at, jobs.c.started_at).values()),
+        run_by_status=_durations(connection, jobs.c.started_at, jobs.c.finished_at),
+        restarts_by_reason=_restarts_by_reason(connection),
+        live=tuple(job for job in live if isinstance(job, JobRecord)),
+        newest_checkpoints=_newest_checkpoints(connection, select(jobs.c.id).where(is_live)),
     )
+
+
+def _durations(
+    connection: Connection, since: Column[datetime], until: Column[datetime]
+) -> dict[Status, Durations]:
+    """Measure what lies between the two moments, of the jobs that have passed both, by status."""
+    # A julianday is exact to 0.05 ms; clocks that were set back make no time negative.
+    days = func.julianday(until) - func.julianday(since)
+    seconds = func.max(func.round(days * SECONDS_PER_DAY, 3), 0).label("seconds")
+    # Without the limit, which limits nothing, SQLite computes `seconds` anew for every bucket.
+    measured = (
+        select(jobs.c.status, seconds)
+        .where(since.is_not(None), until.is_not(None))
+        .limit(literal(-1))
+        .subquery()
+    )
+    at_most = [func.sum(case((measured.c.seconds <= edge, 1), else_=0)) for edge in BUCKETS_S]
+    rows = connection.execute(
+        select(measured.c.status, func.count(), func.sum(measured.c.seconds), *at_most).group_by(
+            measured.c.status
+        )
+    )
+    return {
+        Status(status): Durations(count=count, sum_s=sum_s, at_most=tuple(counts))
+        for status, count, sum_s, *counts in rows
+    }
+
+
+def _together(parts: Iterable[Durations]) -> Durations:
+    whole = NO_DURATIONS
+    for part in parts:
+        whole = Durations(
+            count=whole.count + part.count,
+            sum_s=whole.sum_s + part.sum_s,
+            at_most=tuple(map(operator.add, whole.at_most, part.at_most)),
+        )
+    return whole
+
+
+def _restarts_by_reason(connection: Connection) -> dict[str, int]:
     successor = attempts.alias()
     reason = attempts.c.outcome["reason"].as_string()
     restarts = connection.execute(
@@ -51,27 +115,18 @@ def statistics(connection: Connection) -> Statistics:
         .where(reason.is_not(None))
         .group_by(reason)
     )
-    live_ids = select(jobs.c.id).where(jobs.c.status.not_in(TERMINAL))
-    saved = connection.execute(
-        select(checkpoints)
-        .where(checkpoints.c.job_id.in_(live_ids))
-        .order_by(checkpoints.c.attempt, checkpoints.c.step)
+    return {row[0]: row[1] for row in restarts}
+
+
+def _newest_checkpoints(
+    connection: Connection, job_ids: Select[tuple[str]]
+) -> dict[str, CheckpointRecord]:
+    # Of the newest attempt that saved one: an earlier attempt may have been further on when what
+    # it saved was damaged, and that counts no more.
+    age = func.row_number().over(
+        partition_by=checkpoints.c.job_id,
+        order_by=(checkpoints.c.attempt.desc(), checkpoints.c.step.desc()),
     )
-    return Statistics(
-        times=tuple(
-            JobTimes(
-                status=Status(row.status),
-                created_at=row.created_at,
-                started_at=row.started_at,
-                finished_at=row.finished_at,
-            )
-            for row in times
-        ),
-        restarts_by_reason={row[0]: row[1] for row in restarts},
-        live=tuple(
-            job
-            for job in read_jobs(connection, select(jobs).where(jobs.c.status.not_in(TERMINAL)))
-            if isinstance(job, JobRecord)
-        ),
-        newest_checkpoints={row.job_id: checkpoint_of(row) for row in saved},
-    )
+    aged = select(checkpoints, age.label("age")).where(checkpoints.c.job_id.in_(job_ids)).subquery()
+    newest = select(*(aged.c[column.name] for column in checkpoints.c)).where(aged.c.age == 1)
+    return {row.job_id: checkpoint_of(row) for row in connection.execute(newest)}

@@ -1,4 +1,7 @@
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +11,7 @@ from prometheus_client.samples import Sample
 
 from service.control_plane import ControlPlane
 from service.lifecycle import Decision
-from service.metrics import exposition
+from service.metrics import METHODS, exposition
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
 from trainer.contract.attempt import Outcome, Reason
@@ -94,6 +97,31 @@ def test_a_live_job_has_its_latest_figures(store: Store) -> None:
         "alexnet_eval_error_ratio1": pytest.approx(0.25),
         "alexnet_eval_error_ratio5": pytest.approx(0.1),
     }
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.PAUSED, Status.RETRYING, Status.STARTING])
+def test_a_job_that_trains_no_more_has_no_rate(
+    store: Store, tmp_path: Path, status: Status
+) -> None:
+    trained(store, "waits")
+    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
+        database.execute("UPDATE jobs SET status = ?", (status,))
+        database.commit()
+    seen = samples_of(scrape(store), "waits")
+    assert "alexnet_train_images_per_second" not in seen
+    assert seen["alexnet_train_step"] == 25
+
+
+def test_the_newest_checkpoint_is_of_the_newest_attempt(store: Store) -> None:
+    trained(store, "again")
+    lost = Outcome(outcome="failed", reason=Reason.LOST)
+    at = datetime.now(UTC)
+    store.apply(store.job("again"), Decision(status=Status.RETRYING, ended=lost), at)
+    second = NewAttempt(number=2, accelerator="cpu", resume_from=None)
+    store.begin_attempt(store.job("again"), second, at)
+    for step, size_bytes in ((5, 5), (10, 10)):
+        report(store, "again", SAVED.model_copy(update={"step": step, "size_bytes": size_bytes}))
+    assert samples_of(scrape(store), "again")["alexnet_checkpoint_size_bytes"] == 10
 
 
 @pytest.mark.parametrize("ended", sorted(TERMINAL))
@@ -182,6 +210,14 @@ def test_requests_are_counted_by_route_and_never_by_what_was_asked_for(
         ("GET", "none", "404"): 2,
         ("GET", "none", "400"): 1,
     }
+
+
+def test_an_invented_method_makes_no_series_of_its_own(http: httpx.Client) -> None:
+    for method in ("BREW", "SPY"):
+        http.request(method, "/healthz")
+    counted = {method for method, _, _ in _requests(http)}
+    assert "other" in counted
+    assert counted <= METHODS | {"other"}
 
 
 def test_what_nobody_caught_is_counted_as_a_500(

@@ -110,7 +110,9 @@ def test_a_job_that_cannot_be_read_hides_no_other(
     for name in "abc":
         store.submit(name, make_spec(), NOW)
     engine = connect(tmp_path / "store.db")
+    trained = progress(1).model_dump_json()
     with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET progress = ?", (trained,))
         connection.exec_driver_sql(f"UPDATE jobs SET {column} = ? WHERE id = 'b'", (value,))
     engine.dispose()
     for _ in range(3):
