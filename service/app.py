@@ -1,6 +1,7 @@
 """The ASGI application over one control plane."""
 
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -11,17 +12,19 @@ from service.api import attempts, jobs, operations, streams
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
+from service.problems import MEDIA_TYPE
 from service.settings import Settings
 
 
 def create_app(plane: ControlPlane) -> FastAPI:
     """Put the routes together. Neither starts nor stops the control plane."""
-    app = FastAPI(
+    app = _App(
         title="AlexNet training service",
         version=version("alexnet-training-service"),
         description="Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012).",
     )
     app.state.plane = plane
+    app.state.stream_slots = streams.StreamSlots(plane.settings.max_event_streams)
     for router in (jobs.router, streams.router, attempts.router, operations.router):
         app.include_router(router)
     add_error_handlers(app)
@@ -35,7 +38,27 @@ def create_app(plane: ControlPlane) -> FastAPI:
     return app
 
 
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """Describe the API; problems under the media type that they are answered with."""
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for response in operation["responses"].values():
+                    _name_problem(response.get("content", {}))
+        return document
+
+
+def _name_problem(content: dict[str, Any]) -> None:
+    # FastAPI describes every model as JSON, the type of the route's other answers.
+    described = content.get("application/json")
+    if described is not None and described["schema"].get("$ref", "").endswith("/Problem"):
+        content[MEDIA_TYPE] = content.pop("application/json")
+
+
 def _hosts(settings: Settings) -> list[str]:
     # Attempts come by the advertised name; it is always answered.
     advertised = urlsplit(settings.advertised_url).hostname
+    if advertised is not None and ":" in advertised:
+        advertised = f"[{advertised}]"
     return sorted({*settings.allowed_hosts, *([advertised] if advertised else [])})

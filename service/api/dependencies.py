@@ -28,7 +28,7 @@ class UnknownTokenError(RuntimeError):
         super().__init__("this is not the token of that attempt")
 
 
-def _plane(request: Request) -> ControlPlane:
+async def _plane(request: Request) -> ControlPlane:
     plane = request.app.state.plane
     assert isinstance(plane, ControlPlane)
     return plane

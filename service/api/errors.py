@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,11 +24,12 @@ logger = logging.getLogger(__name__)
 
 RETRY = {"Retry-After": "2"}
 MAX_BODY_BYTES = 1 << 20
-# What the framework refuses before a route is asked, and what to do about it.
+_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes, which no spec needs; send less"
+# What the middleware refuses in plain text before a route is asked, and what to do about it.
 _PLAIN = {
     400: "the Host header names no host of this service; use the address that it was started "
     "with, or have the operator add the name to ALEXNET_ALLOWED_HOSTS",
-    413: f"the body is larger than {MAX_BODY_BYTES} bytes, which no spec needs; send less",
+    413: _TOO_LARGE,
 }
 
 
@@ -105,7 +107,12 @@ def add_error_handlers(app: FastAPI) -> None:
     def other(_request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, UnicodeDecodeError | RecursionError):
             return answer(422, "the body is not UTF-8, or nested too deeply to be a request")
-        detail = _PLAIN.get(error.status_code, str(error.detail))
+        if error.status_code == 400 and isinstance(error.__cause__, ValueError):
+            # Of JSON that is well formed, the parser refuses nothing else.
+            digits = sys.get_int_max_str_digits()
+            detail = f"a number in the body has more than {digits} digits; no field takes one"
+            return answer(422, detail)
+        detail = _TOO_LARGE if error.status_code == 413 else str(error.detail)
         return answer(error.status_code, detail, headers=error.headers)
 
     @app.exception_handler(Exception)

@@ -18,8 +18,8 @@ def root() -> RedirectResponse:
 
 
 @router.get("/healthz")
-def healthz() -> dict[str, str]:
-    """Say that the process answers."""
+async def healthz() -> dict[str, str]:
+    """Say that the process answers; no thread is needed for it, however busy the store is."""
     return {"status": "ok"}
 
 
@@ -40,5 +40,5 @@ def readyz(plane: Plane, response: Response) -> Readiness:
 
 @router.get("/metrics", response_class=Response)
 def metrics(plane: Plane) -> Response:
-    """For Prometheus: docs name each series."""
+    """For Prometheus; the HELP line of each series says what it is, and its unit."""
     return Response(exposition(plane.store), media_type=CONTENT_TYPE_LATEST)

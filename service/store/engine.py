@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
-# Another process (a backup, a shell) may hold the file for a while.
-BUSY_TIMEOUT_MS = 30_000
+# Another process (a backup, a shell) may hold the file for a while. Beyond that a request is told
+# to come again, rather than hold one of the few threads; the reconciler tries again by itself.
+BUSY_TIMEOUT_MS = 5_000
 
 
 def connect(path: Path) -> Engine:

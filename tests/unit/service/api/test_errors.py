@@ -10,6 +10,7 @@ import pytest
 
 from service.api.errors import MAX_BODY_BYTES
 from service.control_plane import ControlPlane
+from service.store.engine import BUSY_TIMEOUT_MS
 from tests.unit.service.conftest import free_port, manifest_document, serving, write_manifest
 
 JSON = {"Content-Type": "application/json"}
@@ -150,6 +151,15 @@ def test_bytes_that_no_parser_takes_are_a_422(http: httpx.Client, content: bytes
     assert "UTF-8, or nested too deeply" in problem["detail"]
 
 
+@pytest.mark.parametrize("number", ["1" * 5000, "-" + "1" * 5000])
+def test_a_number_that_no_parser_takes_is_a_422_that_says_so(
+    http: httpx.Client, number: str
+) -> None:
+    content = f'{{"seed": {number}}}'
+    problem = problem_of(http.post("/jobs", content=content, headers=JSON), 422)
+    assert "a number in the body has more than 4300 digits" in problem["detail"]
+
+
 def test_a_body_that_is_too_large_is_a_413_announced_or_not(
     http: httpx.Client, plane: ControlPlane
 ) -> None:
@@ -176,6 +186,8 @@ def test_a_body_of_just_the_limit_is_read(http: httpx.Client) -> None:
         ("/jobs?limit=0", "query.limit"),
         ("/jobs?status=DONE", "query.status"),
         ("/jobs?cursor=9223372036854775808", "query.cursor"),
+        ("/jobs?label=team", "query.label.0"),
+        ("/jobs?label=a=1&label=%22=1", "query.label.1"),
         (f"/jobs/{'a' * 65}", "path.job_id"),
     ],
 )
@@ -223,12 +235,16 @@ def test_a_store_that_is_locked_for_too_long_is_a_503(
     request_body: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Each request that waits holds one of 40 threads.
+    assert BUSY_TIMEOUT_MS <= 5000
     monkeypatch.setattr("service.store.engine.BUSY_TIMEOUT_MS", 10)
     plane.store.close()  # So that the next connection is made with the short time-out.
     before = num_jobs(plane)
     with closing(connect(plane.settings.store_path)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        problem = problem_of(http.post("/jobs", json=request_body), 503)
+        answer = http.post("/jobs", json=request_body)
+    problem = problem_of(answer, 503)
+    assert answer.headers["Retry-After"]
     assert "locked" in problem["detail"]
     assert num_jobs(plane) == before
     plane.store.close()

@@ -1,16 +1,41 @@
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
 from service.control_plane import ControlPlane
+from service.store.errors import JobNotFoundError
 from tests.unit.service.conftest import free_port, serving, wait_until
 from trainer.contract.presets import PRESETS
 
 
 def test_health_asks_nothing_of_ray_or_store(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_health_needs_no_thread(http: httpx.Client, plane: ControlPlane) -> None:
+    release = threading.Event()
+    held = threading.Semaphore(0)
+
+    def hang(_job_id: str) -> None:
+        held.release()
+        release.wait(10)
+        raise JobNotFoundError("any")
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(45) as pool:
+        patch.setattr(plane.store, "job", hang)
+        asked = [
+            pool.submit(httpx.get, f"{plane.settings.advertised_url}/jobs/any", timeout=20)
+            for _ in range(45)
+        ]
+        for _ in range(40):  # As many threads as there are.
+            assert held.acquire(timeout=10)
+        assert http.get("/healthz").json() == {"status": "ok"}
+        assert not any(one.done() for one in asked)
+        release.set()
 
 
 def test_a_leader_without_ray_is_not_ready_and_says_why(plane: ControlPlane) -> None:
@@ -80,9 +105,10 @@ def test_the_description_shows_problems_as_they_are(http: httpx.Client, status: 
         if status in operation["responses"]
     ]
     assert answers
+    kinds = {
+        "#/components/schemas/Problem": "application/problem+json",
+        "#/components/schemas/Readiness": "application/json",
+    }
     for content in answers:
-        (schema,) = content.values()
-        assert schema["schema"]["$ref"] in {
-            "#/components/schemas/Problem",
-            "#/components/schemas/Readiness",
-        }
+        ((kind, described),) = content.items()
+        assert kind == kinds[described["schema"]["$ref"]]

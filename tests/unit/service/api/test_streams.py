@@ -7,7 +7,15 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.lifecycle import Decision
-from tests.unit.service.conftest import job_in, now, progress, report, wait_until
+from tests.unit.service.conftest import (
+    free_port,
+    job_in,
+    now,
+    progress,
+    report,
+    serving,
+    wait_until,
+)
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
 
@@ -110,6 +118,32 @@ def test_a_silent_stream_says_that_it_lives(
     job_in(plane.store, Status.QUEUED, "silent")
     with http.stream("GET", "/jobs/silent/events", headers=STREAM) as answer:
         assert any(line.startswith(":") for line in answer.iter_lines())
+
+
+def test_one_stream_more_than_may_be_open_is_refused_until_another_ends(
+    plane: ControlPlane,
+) -> None:
+    job_in(plane.store, Status.QUEUED, "capped")
+    update = {"port": free_port(), "max_event_streams": 1}
+    standby = ControlPlane(plane.settings.model_copy(update=update), token=None)
+    with serving(standby) as url, httpx.Client(base_url=url) as http:
+        with http.stream("GET", "/jobs/capped/events", headers=STREAM) as answer:
+            assert answer.status_code == 200
+            refused = http.get("/jobs/capped/events", headers=STREAM)
+            assert refused.status_code == 503
+            assert refused.headers["Content-Type"] == "application/problem+json"
+            assert refused.headers["Retry-After"]
+            assert "ALEXNET_MAX_EVENT_STREAMS" in refused.json()["detail"]
+            assert http.get(
+                "/jobs/capped/events", headers={"Accept": "application/json"}
+            ).is_success
+
+        def is_open_again() -> bool:
+            with http.stream("GET", "/jobs/capped/events", headers=STREAM) as answer:
+                return answer.status_code == 200
+
+        wait_until(is_open_again)
+    standby.stop()
 
 
 def test_open_streams_are_counted_until_their_reader_goes(
