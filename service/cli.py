@@ -71,13 +71,17 @@ def submit(
 @app.command()
 def ls(
     status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only jobs with this label; may be repeated."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, the newest first."""
     with Client(url) as client:
-        page = client.list(status=status, limit=limit)
+        page = client.list(status=status, labels=label or (), limit=limit)
     _show(page, as_json, lambda: console.print(job_table(page.jobs) if page.jobs else "no jobs"))
 
 

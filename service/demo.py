@@ -19,11 +19,12 @@ from typing import IO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from service.client import Client, ServiceUnreachableError
 from service.errors import UserError
 from service.follow import follow
-from trainer.contract.status import Status
+from trainer.contract.status import TERMINAL, Status
 
 NUM_TRAINING_IMAGES = 12_000
 NUM_VALIDATION_IMAGES = 2_000
@@ -58,8 +59,7 @@ class DemoResult:
 def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResult:
     """Fetch, pack, serve, submit, follow; raise DemoError where that cannot be done."""
     started = time.monotonic()
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _usable(folder)
     with _only_one(folder / "lock"):
         images = folder / "fashion-mnist"
         _step("fetch", "fashion-mnist", images, *(("--from", source) if source else ()))
@@ -67,6 +67,7 @@ def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResu
         _pack(images, shards / "train", split="train", limit=NUM_TRAINING_IMAGES)
         _pack(images, shards / "validation", split="validation", limit=NUM_VALIDATION_IMAGES)
         with _control_plane(folder, console) as client:
+            _cancel_leftovers(client)
             job = client.submit(
                 {
                     "preset": "small",
@@ -78,7 +79,11 @@ def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResu
                 }
             )
             console.print(f"submitted job [bold]{job.id}[/]: POST {client.url}/jobs")
-            job = follow(client, job.id, console)
+            try:
+                job = follow(client, job.id, console)
+            except KeyboardInterrupt:
+                _cancel(client, job.id)
+                raise
             checkpoints = client.checkpoints(job.id)
             report = job.report
     result = DemoResult(
@@ -92,8 +97,36 @@ def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResu
     )
     console.print(_table(result, folder))
     if job.status is not Status.SUCCEEDED:
-        console.print(f"[red]{job.message or job.status}[/]")
+        # Not markup: it may be the end of a log, with brackets of its own.
+        console.print(Text(job.message or job.status, style="red"))
     return result
+
+
+def _usable(folder: Path) -> Path:
+    try:
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except (OSError, RuntimeError) as error:
+        raise DemoError(
+            f"{folder} cannot be used ({error}); name another folder with --folder"
+        ) from error
+    return folder
+
+
+def _cancel_leftovers(client: Client) -> None:
+    # The control plane is the demo's own. What an earlier demo left behind, killed or without its
+    # service, would train beside this one's job on the same few cores.
+    for status in Status:
+        if status not in TERMINAL:
+            for job in client.list(status=status, limit=500).jobs:
+                _cancel(client, job.id)
+
+
+def _cancel(client: Client, job_id: str) -> None:
+    # It may have ended meanwhile, or the service with it; then there is nothing to cancel.
+    with contextlib.suppress(UserError):
+        client.cancel(job_id)
 
 
 @contextlib.contextmanager
@@ -137,27 +170,32 @@ def _control_plane(folder: Path, console: Console) -> Iterator[Client]:
     """Run `alexnet serve` on a free loopback port until the block ends."""
     log = folder / "serve.log"
     url = f"http://127.0.0.1:{_free_port()}"
-    with log.open("wb") as output, _serve(folder, url, output) as process, Client(url) as client:
+    environment = {
+        **os.environ,
+        "ALEXNET_STATE_DIR": str(folder / "state"),
+        "ALEXNET_DATA_ROOTS": json.dumps([str(folder)]),
+        "ALEXNET_PORT": url.rsplit(":", 1)[1],
+    }
+    with (
+        log.open("wb") as output,
+        _serve(environment, output) as process,
+        Client(url) as client,
+    ):
         try:
             with console.status("starting the control plane and a local Ray"):
                 _wait_ready(client, process, log)
             yield client
         finally:
             with console.status("stopping them"):
-                _stop(process)
+                _stop(process, environment)
 
 
-def _serve(folder: Path, url: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _serve(environment: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
     # Its own session: Ctrl-C reaches only the demo, which then stops it in good order. Standard
     # input: when the demo dies, however it dies, the pipe closes and the control plane stops.
     return subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--until-stdin-closes"],
-        env={
-            **os.environ,
-            "ALEXNET_STATE_DIR": str(folder / "state"),
-            "ALEXNET_DATA_ROOTS": json.dumps([str(folder)]),
-            "ALEXNET_PORT": url.rsplit(":", 1)[1],
-        },
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -185,12 +223,15 @@ def _wait_ready(client: Client, process: subprocess.Popen[bytes], log: Path) -> 
     raise DemoError(f"the control plane did not become ready; the end of {log}:\n{tail}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], environment: dict[str, str]) -> None:
     process.send_signal(signal.SIGINT)
     try:
         process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.wait()
+        command = [sys.executable, "-m", "service", "stop", "--quiet"]
+        subprocess.run(command, env=environment, check=False)
 
 
 def _table(result: DemoResult, folder: Path) -> Table:
@@ -205,5 +246,5 @@ def _table(result: DemoResult, folder: Path) -> Table:
         table.add_row("images per second", f"{result.images_per_second:,.0f}")
     table.add_row("checkpoints", str(result.checkpoints))
     table.add_row("seconds, all in all", f"{result.seconds:,.0f}")
-    table.add_row("run directory", str(folder / "state" / "runs" / result.job_id))
+    table.add_row("run directory", Text(str(folder / "state" / "runs" / result.job_id)))
     return table

@@ -9,7 +9,7 @@ import pytest
 from service.cli import main
 from service.control_plane import ControlPlane
 from service.lifecycle import Decision
-from tests.unit.service.conftest import free_port, job_in, now, progress, report
+from tests.unit.service.conftest import free_port, job_in, make_spec, now, progress, report
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Desired, Status
 
@@ -76,6 +76,20 @@ def test_jobs_are_shown_as_tables(alexnet: Run, service: ControlPlane) -> None:
     assert alexnet("checkpoints", "shown")[1].split() == headings.split()
 
 
+def test_jobs_are_listed_by_label(alexnet: Run, service: ControlPlane) -> None:
+    for job_id, labels in (("both", {"a": "1", "b": "2"}), ("one", {"a": "1"})):
+        job_in(service.store, Status.QUEUED, job_id, spec=make_spec(labels=labels))
+
+    def listed(*options: str) -> list[str]:
+        return [job["id"] for job in json.loads(alexnet("ls", "--json", *options)[1])["jobs"]]
+
+    assert listed("--label", "a=1") == ["one", "both"]
+    assert listed("--label", "a=1", "--label", "b=2") == ["both"]
+    code, out, err = alexnet("ls", "--label", "a")
+    assert (code, out) == (2, "")
+    assert "query.label.0" in err
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(Status.SUCCEEDED, 0), (Status.FAILED, 1), (Status.CANCELLED, 3)]
 )
@@ -133,6 +147,8 @@ def test_interrupting_a_watch_leaves_the_job_and_says_so(
         (("serve", "--host", "0.0.0.0"), "ALEXNET_TRUSTED_NETWORK=true"),
         (("serve", "--state-dir", "/proc/none"), "ALEXNET_STATE_DIR: /proc/none cannot be used"),
         (("serve", "--state-dir", "/dev/null"), "name another folder"),
+        (("demo", "--folder", "/proc/none"), "name another folder with --folder"),
+        (("demo", "--folder", "/dev/null"), "/dev/null cannot be used"),
     ],
 )
 def test_wrong_input_is_one_clear_line_and_exit_code_2(
