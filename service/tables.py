@@ -21,9 +21,8 @@ _STYLES = {
 def job_table(jobs: tuple[Job, ...]) -> Group:
     """One row a job, and below them why some wait, retry or failed."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("JOB", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("NAME", overflow="fold")
+    for heading in ("JOB", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE", "NAME"):
+        table.add_column(heading, overflow="fold")
     notes = []
     for job in jobs:
         table.add_row(
@@ -43,8 +42,8 @@ def job_table(jobs: tuple[Job, ...]) -> Group:
 def detail_table(job: JobDetail) -> Table:
     """All of one job, a line each."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
     table.add_row("job", job.id)
     table.add_row("name", Text(job.name))
     table.add_row("status", _status(job.status))
@@ -74,9 +73,8 @@ def detail_table(job: JobDetail) -> Table:
 def checkpoint_table(checkpoints: tuple[Checkpoint, ...]) -> Table:
     """One row a checkpoint."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("STEP", "EPOCH", "TOP-1", "MB", "AGE"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("PATH", overflow="fold")
+    for heading in ("STEP", "EPOCH", "TOP-1", "MB", "AGE", "PATH"):
+        table.add_column(heading, overflow="fold")
     for one in checkpoints:
         table.add_row(
             str(one.step),

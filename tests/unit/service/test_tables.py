@@ -89,6 +89,27 @@ def test_no_figure_is_cut_off_or_wrapped_at_80_columns(
     assert words[4:7] == [f"{top1:.1%}", "3h", "05m"]
 
 
+@pytest.mark.parametrize("width", [20, 40, 59])
+def test_a_narrow_terminal_folds_and_cuts_nothing(width: int) -> None:
+    checkpoint = Checkpoint(
+        attempt=1,
+        step=900_000,
+        epoch=90,
+        saved_at=AT,
+        path="attempts/0001/checkpoints/step-00900000",
+        size_bytes=487_723_008,
+        weights_sha256="0" * 64,
+        top1=0.625,
+    )
+    detail = JobDetail.model_validate(
+        FIELDS | {"attempts": (), "worker_pids": (), "report": None, "message": "m" * 90}
+    )
+    for table in (job_table((job(),)), checkpoint_table((checkpoint,)), detail_table(detail)):
+        assert "…" not in shown(table, width)
+    folded = shown(detail_table(detail), width)
+    assert folded.count("m") - folded.replace("m" * 4, "").count("m") >= 80
+
+
 @pytest.mark.parametrize(
     ("age", "text"),
     [
