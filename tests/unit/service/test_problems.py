@@ -1,0 +1,43 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from service.problems import FieldError, SpecRefusedError, field_errors
+from trainer.contract.spec import JobSpec
+
+DATA = {"train": "/t", "validation": "/v"}
+
+
+def errors_of(**fields: Any) -> tuple[FieldError, ...]:
+    document = {"name": "a job", "data": DATA} | fields
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(document)
+    return field_errors(refused.value, document)
+
+
+@given(
+    group=st.sampled_from([(), ("optim",), ("scale",), ("augment",)]),
+    name=st.text("abcxyz.", min_size=1, max_size=10).map(lambda text: f"no_{text}"),
+)
+def test_a_field_that_is_none_is_named_where_it_stands(group: tuple[str, ...], name: str) -> None:
+    fields: Any = {name: 1}
+    for outer in reversed(group):
+        fields = {outer: fields}
+    (error,) = errors_of(**fields)
+    assert error.field == ".".join((*group, name))
+    assert error.message == "there is no such field; remove it"
+
+
+def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
+    (error,) = errors_of(optim={"schedule": {"kind": "steps", "epochs": [0]}})
+    assert error.field == "optim.schedule.epochs.0"
+
+
+def test_a_refusal_says_every_field() -> None:
+    errors = [FieldError(field="a", message="wrong"), FieldError(field="b.c", message="missing")]
+    refused = SpecRefusedError(errors)
+    assert str(refused) == "a: wrong; b.c: missing"
+    assert refused.errors == tuple(errors)
