@@ -122,6 +122,7 @@ def test_a_job_that_cannot_be_read_hides_no_other(
     assert [(job.id, type(job)) for job in page] == [("c", JobRecord), ("b", UnreadableJob)]
     assert [job.id for job in store.jobs(limit=2, before_seq=page[-1].seq)] == ["a"]
     assert [job.id for job in store.read(statistics).live] == ["a", "c"]
+    assert store.jobs(labels=[("team", "vision")], limit=5) == []
     with pytest.raises(UnreadableJobError, match=r"job b .*start the release that wrote it"):
         store.job("b")
     with pytest.raises(UnreadableJobError):
