@@ -82,7 +82,12 @@ def ls(
     """List jobs, the newest first."""
     with Client(url) as client:
         page = client.list(status=status, labels=label or (), limit=limit)
-    _show(page, as_json, lambda: console.print(job_table(page.jobs) if page.jobs else "no jobs"))
+    none = not page.jobs and not page.unreadable
+    _show(
+        page,
+        as_json,
+        lambda: console.print("no jobs" if none else job_table(page.jobs, page.unreadable)),
+    )
 
 
 @app.command()

@@ -63,6 +63,9 @@ class _View:
                 self._bar.update(
                     self._task, total=event.data.planned_steps, completed=event.data.start_step
                 )
+                if event.data.inexact:
+                    changes = "; ".join(event.data.inexact)
+                    self._bar.console.print(Text(f"not bit-exact: {changes}", style="yellow"))
             case events.Progress():
                 self._progress = event.data
                 self._bar.update(

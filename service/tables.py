@@ -18,8 +18,8 @@ _STYLES = {
 }
 
 
-def job_table(jobs: tuple[Job, ...]) -> Group:
-    """One row a job, and below them why some wait, retry or failed."""
+def job_table(jobs: tuple[Job, ...], unreadable: tuple[str, ...] = ()) -> Group:
+    """One row a job, and below them why some wait, retry or failed, or cannot be shown."""
     table = Table(box=None, pad_edge=False)
     for heading in ("JOB", "STATUS", "EPOCH", "LOSS", "TOP-1", "AGE", "NAME"):
         table.add_column(heading, overflow="fold")
@@ -36,6 +36,9 @@ def job_table(jobs: tuple[Job, ...]) -> Group:
         )
         if job.message:
             notes.append(Text(f"{job.id}: {last_line(job.message)}", style="dim"))
+    notes += [
+        Text(f"{job_id}: cannot be read by this release", style="red") for job_id in unreadable
+    ]
     return Group(table, *notes)
 
 

@@ -14,7 +14,12 @@ from trainer.contract.events import Evaluated, SamplesSkipped, Started
 from trainer.contract.status import Status
 
 STARTED = Started(
-    start_step=0, planned_steps=100, steps_per_epoch=10, worker_pids=(7,), devices=("cpu", "cpu")
+    start_step=0,
+    planned_steps=100,
+    steps_per_epoch=10,
+    worker_pids=(7,),
+    devices=("cpu", "cpu"),
+    inexact=("torch threads was 1 and is 2",),
 )
 EVALUATED = Evaluated(step=50, epoch=5.0, num_samples=10, loss=1.0, top1=1.0, top5=1.0)
 SKIPPED = SamplesSkipped(step=50, samples=("a.tar:1", "a.tar:2"), reason="not a JPEG", total=2)
@@ -49,17 +54,18 @@ def failed(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
 
 def test_each_status_is_a_line_and_the_last_figures_stay(plane: ControlPlane, failed: str) -> None:
     lines = [line.rstrip() for line in followed(plane, failed, terminal=False).splitlines()]
-    assert lines[:5] == [
+    assert lines[:6] == [
         "QUEUED",
         "STARTING   attempt 1, from the start",
         "RUNNING",
+        "not bit-exact: torch threads was 1 and is 2",
         "skipped a.tar:1, a.tar:2: not a JPEG",
         "FAILED     OSError: [bold]no space left",
     ]
-    assert lines[5].split()[0] == "FAILED"
-    assert lines[5].endswith("0 %")
+    assert lines[6].split()[0] == "FAILED"
+    assert lines[6].endswith("0 %")
     # The widest figures that a run of the paper's size gives.
-    assert lines[6] == ("epoch 89.99  loss 6.908  top-1 100.0%  12,345 images/s  ETA 1:26:24")
+    assert lines[7] == ("epoch 89.99  loss 6.908  top-1 100.0%  12,345 images/s  ETA 1:26:24")
     assert all(len(line) <= 80 for line in lines)
 
 

@@ -192,3 +192,7 @@ STEP    EPOCH  TOP-1  MB     AGE     PATH
 100     0.01          487.7  1h 30m  attempts/0001/checkpoints/step-00000100
 900000  90.00  62.5%  487.7  1h 30m  attempts/0001/checkpoints/step-00900000"""
     )
+
+
+def test_a_job_that_cannot_be_read_is_named() -> None:
+    assert "f00d: cannot be read by this release" in shown(job_table((job(),), ("f00d",)))
