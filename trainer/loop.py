@@ -102,7 +102,11 @@ class Loop:
         self._ledger = ledger
         self._run = RunDirectory(setting.attempt.run)
         self._state = begin(
-            setting.order, setting.attempt.run, setting.devices, data_sha256=datasets.sha256
+            setting.order,
+            setting.attempt.run,
+            setting.devices,
+            data_sha256=datasets.sha256,
+            replicas=setting.replicas,
         )
         self._train_step = TrainStep(
             spec, self._state.network, self._state.rule, datasets.prepare_train, setting.replicas

@@ -16,6 +16,7 @@ from trainer.initialise import initialise
 from trainer.lrn import Lrn
 from trainer.machine import numerics
 from trainer.network import AlexNet
+from trainer.replicas import Replicas
 from trainer.update_rule import UpdateRule
 
 _log = logging.getLogger(__name__)
@@ -25,17 +26,24 @@ class State:
     """The state after `step` steps."""
 
     def __init__(
-        self, spec: JobSpec, devices: Sequence[torch.device], data_sha256: DataDigests
+        self,
+        spec: JobSpec,
+        devices: Sequence[torch.device],
+        data_sha256: DataDigests,
+        replicas: Replicas,
     ) -> None:
+        """Gather what the replicas compute on: each must construct its state at the same point."""
         self._spec_sha256 = spec.sha256()
         self._data_sha256 = data_sha256
         self.network = AlexNet(spec.model, devices)
-        self._numerics = {
+        own = {
             **numerics(devices),
             "LRN kernel": _lrn_kernels(self.network),
             "micro-batch": str(spec.optim.micro_batch_size or spec.replica_batch_size),
             "replicas": str(spec.scale.replicas),
         }
+        # Each replica's machine has its part in the sums; so all tell the same.
+        self._numerics = together(replicas.gather(own))
         parameters = dict(self.network.named_parameters())
         self.rule = UpdateRule(parameters, spec.optim, spec.model.recipe)
         self.step = 0
@@ -61,13 +69,15 @@ class State:
         self.step = manifest.step
         self.schedule = manifest.schedule
         self.top1, self.top5 = manifest.top1, manifest.top5
-        self.inexact = differences(manifest.numerics, self._numerics)
-        if self.inexact:
+        changes = differences(manifest.numerics, self._numerics)
+        if changes:
             _log.warning(
                 "this resume is not exact, the weights will not be bit-identical to those of an "
                 "undisturbed run: %s",
-                "; ".join(self.inexact),
+                "; ".join(changes),
             )
+        # What once was not exact remains so, however exact the resumes after it.
+        self.inexact = tuple(dict.fromkeys((*manifest.inexact, *changes)))
 
     def _check_origin(self, folder: Path) -> None:
         manifest = read_manifest(folder)
@@ -103,20 +113,40 @@ class State:
             spec_sha256=self._spec_sha256,
             data_sha256=self._data_sha256,
             numerics=self._numerics,
+            inexact=self.inexact,
             files={},
         )
 
 
 def begin(
-    order: AttemptOrder, run: Path, devices: Sequence[torch.device], *, data_sha256: DataDigests
+    order: AttemptOrder,
+    run: Path,
+    devices: Sequence[torch.device],
+    *,
+    data_sha256: DataDigests,
+    replicas: Replicas,
 ) -> State:
     """Return the state an attempt starts from: its checkpoint's, or freshly drawn weights."""
-    state = State(order.spec, devices, data_sha256)
+    state = State(order.spec, devices, data_sha256, replicas)
     if order.resume_from is None:
         initialise(state.network, order.spec.model, seed=order.spec.seed)
     else:
         state.load(run / order.resume_from)
     return state
+
+
+def together(numerics_by_rank: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Say of each thing what it is for all replicas, or for each where it is not the same."""
+    return {
+        what: _common(tuple(each[what] for each in numerics_by_rank))
+        for what in numerics_by_rank[0]
+    }
+
+
+def _common(values: Sequence[str]) -> str:
+    if len(set(values)) == 1:
+        return values[0]
+    return ", ".join(f"{value} on rank {rank}" for rank, value in enumerate(values))
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

@@ -54,6 +54,12 @@ class CheckpointManifest(Record):
     spec_sha256: Sha256 = Field(description="JobSpec.sha256.")
     data_sha256: DataDigests
     numerics: dict[str, str] = Field(
-        description="What may change the last bit of a result; bit-identical resume needs the same."
+        description="What may change the last bit of a result, by rank where the replicas "
+        "differ; bit-identical resume needs the same."
+    )
+    inexact: tuple[str, ...] = Field(
+        default=(),
+        description="Why these weights are not bit-identical to those of an undisturbed run: what "
+        "changed at the resumes before, each once; empty: they are.",
     )
     files: dict[str, CheckpointFile]

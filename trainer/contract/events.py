@@ -26,7 +26,7 @@ class Started(Record):
     inexact: tuple[str, ...] = Field(
         default=(),
         description="Why the weights will not be bit-identical to those of an undisturbed run: "
-        "what has changed since the checkpoint was written.",
+        "what changed at this resume and at those before it, each once; empty: they will be.",
     )
 
 

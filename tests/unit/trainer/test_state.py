@@ -15,7 +15,8 @@ from trainer.contract.checkpoint import DataDigests, ScheduleState
 from trainer.contract.checkpoint_folder import CheckpointError, OtherDataError, OtherSpecError
 from trainer.contract.spec import JobSpec
 from trainer.errors import reason_of
-from trainer.state import State, begin, differences
+from trainer.replicas import Replicas
+from trainer.state import State, begin, differences, together
 
 CPU = torch.device("cpu")
 NUMERICS = {
@@ -40,9 +41,20 @@ def _order(spec: JobSpec, resume_from: str | None = None) -> AttemptOrder:
 
 
 def _begin(
-    spec: JobSpec, run: Path, *, resume_from: str | None = None, data: DataDigests = DATA_SHA256
+    spec: JobSpec,
+    run: Path,
+    *,
+    resume_from: str | None = None,
+    data: DataDigests = DATA_SHA256,
+    replicas: Replicas | None = None,
 ) -> State:
-    return begin(_order(spec, resume_from), run, [CPU, CPU], data_sha256=data)
+    return begin(
+        _order(spec, resume_from),
+        run,
+        [CPU, CPU],
+        data_sha256=data,
+        replicas=replicas or Replicas(CPU),
+    )
 
 
 def _write(spec: JobSpec, run: Path, **changes: Any) -> str:
@@ -52,10 +64,15 @@ def _write(spec: JobSpec, run: Path, **changes: Any) -> str:
     state.schedule = ScheduleState(drops=1)
     state.top1, state.top5 = 0.5, 0.75
     state.rule.velocity["fc8.bias"].fill_(2)
+    return _save(state, spec, run, **changes)
+
+
+def _save(state: State, spec: JobSpec, run: Path, **changes: Any) -> str:
     manifest = state.manifest(_order(spec), steps_per_epoch=2).model_copy(update=changes)
     snapshot = take_snapshot(manifest, state.weights, state.rule.velocity)
-    write_checkpoint(snapshot, run / "step-00000003", check_fence=lambda: None)
-    return "step-00000003"
+    name = f"step-{state.step:08d}"
+    write_checkpoint(snapshot, run / name, check_fence=lambda: None)
+    return name
 
 
 def test_a_resumed_state_is_the_one_that_was_written(job: Job, tmp_path: Path) -> None:
@@ -91,6 +108,58 @@ def test_a_resume_that_is_not_exact_says_why(
     assert f"{what} was another" in caplog.text
 
 
+def test_what_was_not_exact_once_is_told_at_every_later_resume(job: Job, tmp_path: Path) -> None:
+    spec = job()
+    first = _write(spec, tmp_path)
+    torch.set_num_threads(2)
+    second = _begin(spec, tmp_path, resume_from=first)
+    once = ("torch threads was 1 and is 2",)
+    assert second.inexact == once
+    second.step = 4
+    saved = _save(second, spec, tmp_path)
+    third = _begin(spec, tmp_path, resume_from=saved)
+    assert third.inexact == once
+    torch.set_num_threads(1)
+    back = (*once, "torch threads was 2 and is 1")
+    third = _begin(spec, tmp_path, resume_from=saved)
+    assert third.inexact == back
+    third.step = 5
+    saved = _save(third, spec, tmp_path)
+    torch.set_num_threads(2)
+    # The same change again is told once.
+    assert _begin(spec, tmp_path, resume_from=saved).inexact == back
+
+
+class _WithAnother(Replicas):
+    """Two replicas, of which the other's machine has so many threads."""
+
+    def __init__(self, num_threads: int) -> None:
+        super().__init__(CPU)
+        self._other = {"torch threads": str(num_threads)}
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, {**value, **self._other}]
+
+
+def test_a_change_on_another_ranks_machine_is_told_with_its_rank(job: Job, tmp_path: Path) -> None:
+    spec = job()
+    folder = _save(_begin(spec, tmp_path, replicas=_WithAnother(1)), spec, tmp_path)
+    state = _begin(spec, tmp_path, resume_from=folder, replicas=_WithAnother(3))
+    assert state.inexact == ("torch threads was 1 and is 1 on rank 0, 3 on rank 1",)
+    state.step = 1
+    saved = _save(state, spec, tmp_path, inexact=())
+    # Machines that differ, but as they did before, change nothing.
+    assert _begin(spec, tmp_path, resume_from=saved, replicas=_WithAnother(3)).inexact == ()
+
+
+def test_what_all_ranks_share_is_told_without_ranks() -> None:
+    assert together([{"a": "x", "b": "y"}]) == {"a": "x", "b": "y"}
+    assert together([{"a": "x", "b": "y"}, {"a": "x", "b": "z"}]) == {
+        "a": "x",
+        "b": "y on rank 0, z on rank 1",
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "inexact"),
     [
@@ -111,9 +180,8 @@ def test_numerics_tell_of_the_threads_and_the_kernel_in_use(
     job: Job, small_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     def numerics(spec: JobSpec) -> dict[str, str]:
-        return (
-            State(spec, [CPU, CPU], DATA_SHA256).manifest(_order(spec), steps_per_epoch=1).numerics
-        )
+        state = State(spec, [CPU, CPU], DATA_SHA256, Replicas(CPU))
+        return state.manifest(_order(spec), steps_per_epoch=1).numerics
 
     assert numerics(job())["LRN kernel"] == "banded"
     assert numerics(job(model=small_model(lrn=False)))["LRN kernel"] == "none"
