@@ -72,7 +72,13 @@ def pack_command(
         Literal["jpeg", "raw"], typer.Option(help="How images are stored.")
     ] = "jpeg",
     processes: Processes = None,
-    force: Annotated[bool, typer.Option(help="Replace what was packed there before.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            help="Replace what was packed there before; images that changed but kept their size "
+            "are not noticed without."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Pack images into WebDataset shards, squared as the paper did (section 2)."""

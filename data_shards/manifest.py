@@ -70,14 +70,16 @@ class SkippedImage(_Record):
 
 
 class Packing(_Record):
-    """How the shards were made; the same values on the same source give the same shards."""
+    """How the shards were made.
+
+    With the manifest's split, encoding and image size, the values asked for give of the same
+    images at the same paths the same bytes.
+    """
 
     source: str = Field(description="Kind of source, never a path.")
-    source_sha256: Sha256 | None = Field(
-        default=None,
+    source_sha256: Sha256 = Field(
         description="What tells one source from another of its kind: a digest of the images' "
-        "paths, sizes and times of change in a folder, of all pixels and labels in idx files; "
-        "None in manifests written before it was recorded.",
+        "paths and sizes in a folder, of all pixels and labels in idx files."
     )
     seed: int
     samples_per_shard: int

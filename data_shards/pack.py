@@ -38,7 +38,11 @@ _WORK_NAME = ".packing"
 
 @dataclass(frozen=True, kw_only=True)
 class PackRequest:
-    """What is packed, and how. Together with the source's bytes it decides the result's bytes."""
+    """What is packed, and how.
+
+    Together with the source's images, their paths and their bytes, it decides the bytes of every
+    file of the result, manifest.json included: not when or where the source was written.
+    """
 
     source: Source
     split: str
@@ -269,7 +273,7 @@ def _differences(request: PackRequest, manifest: Manifest) -> list[str]:
     if not differences and manifest.classes != request.source.classes:
         differences.append("other classes")
     if not differences and manifest.packing.source_sha256 != request.source.sha256:
-        differences.append("other images, or the same changed or copied since")
+        differences.append("other images")
     return differences
 
 

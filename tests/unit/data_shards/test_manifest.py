@@ -37,6 +37,11 @@ def change(**fields):
     return lambda document: document | fields
 
 
+def without_source_sha256(document):
+    packing = {key: value for key, value in document["packing"].items() if key != "source_sha256"}
+    return document | {"packing": packing}
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -45,6 +50,7 @@ def change(**fields):
         (change(num_samples=38), "the shards hold 37 samples, not 38"),
         (change(split="../x"), "split: String should match"),
         (lambda document: [document], "has version None"),
+        (without_source_sha256, "packing.source_sha256: Field required"),
         (
             lambda document: document | {"index": document["index"] | {"name": "../index.npy"}},
             "index.name: String should match",

@@ -46,6 +46,7 @@ def manifest_document(
         },
         "packing": {
             "source": "folder",
+            "source_sha256": SHA,
             "seed": 0,
             "samples_per_shard": 20,
             "quality": 92,
