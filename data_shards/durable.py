@@ -1,4 +1,7 @@
-"""Forcing files and the names of files to disk."""
+"""Forcing files and the names of files to disk.
+
+trainer.contract.durable has the same two functions, since neither package may import the other.
+"""
 
 import os
 from pathlib import Path
