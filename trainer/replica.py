@@ -97,8 +97,15 @@ def _open_reporter(
     order: AttemptOrder, attempt: AttemptDirectory, watch: Watch, stack: ExitStack
 ) -> Reporter:
     if order.control_plane_url is None:
-        post = None
-    else:
-        # Straight to the control plane, whatever proxies the environment names.
-        post = post_to(order, attempt, stack.enter_context(httpx.Client(trust_env=False)))
-    return stack.enter_context(Reporter(attempt.events, post=post, watch=watch))
+        return stack.enter_context(Reporter(attempt.events, post=None, watch=watch))
+    # Straight to the control plane, whatever proxies the environment names.
+    client = httpx.Client(trust_env=False)
+    return stack.enter_context(
+        Reporter(
+            attempt.events,
+            post=post_to(order, attempt, client),
+            # Closed by the one who posts, so that it is never closed on a post.
+            on_last_post=client.close,
+            watch=watch,
+        )
+    )

@@ -5,6 +5,7 @@ be reached. Training never waits for it.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -33,8 +34,13 @@ _BATCH = 200
 
 
 # Sends one batch and returns the reply, or None when the control plane disowns the attempt.
-# Raises httpx.HTTPError or ValidationError when it cannot be reached or makes no sense.
+# Raises httpx.HTTPError or ValidationError when it cannot be reached or makes no sense, MovedError
+# when it is to be tried again at another address.
 Post = Callable[[EventBatch], EventReply | None]
+
+
+class MovedError(Exception):
+    """The control plane has another address from now on."""
 
 
 class Reporter:
@@ -45,14 +51,21 @@ class Reporter:
         spool: Path,
         *,
         post: Post | None,
+        on_last_post: Callable[[], None] = lambda: None,
         watch: Callable[[AttemptEventData], None] = lambda _: None,
         flush_timeout_s: float = 5.0,
     ) -> None:
-        """`post` None: only spool. `watch` is shown each event too."""
+        """`post` None: only spool. `watch` is shown each event too.
+
+        `on_last_post` is called by the thread that posts, when it will post no more: that may be
+        after this context is left, if a post hangs.
+        """
         self._spool = Spool(spool)
         self._watch = watch
         self._flush_timeout_s = flush_timeout_s
         self._closing = threading.Event()
+        self._deadline = math.inf
+        """When sending ends even if not all is sent, by time.monotonic; known once closing."""
         self.desired = Desired.RUN
         """What the control plane last said it wants."""
         self.disowned = False
@@ -60,7 +73,7 @@ class Reporter:
         self._thread: threading.Thread | None = None
         if post is not None:
             self._thread = threading.Thread(
-                target=self._send_forever, args=(post,), name="reporter", daemon=True
+                target=self._send, args=(post, on_last_post), name="reporter", daemon=True
             )
             self._thread.start()
 
@@ -73,7 +86,11 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Send what is left, within a bounded time; the rest stays in the spool."""
+        """Send what is left, within a bounded time; the rest stays in the spool.
+
+        A post in flight may outlast that time; none is begun after it.
+        """
+        self._deadline = time.monotonic() + self._flush_timeout_s
         self._closing.set()
         if self._thread is not None:
             self._thread.join(self._flush_timeout_s)
@@ -84,20 +101,19 @@ class Reporter:
         self._spool.append(data)
         self._watch(data)
 
-    def _send_forever(self, post: Post) -> None:
-        deadline: float | None = None
+    def _send(self, post: Post, on_last_post: Callable[[], None]) -> None:
+        try:
+            self._send_until_over(post)
+        finally:
+            on_last_post()
+
+    def _send_until_over(self, post: Post) -> None:
         failures = 0
-        while not self.disowned:
-            if self._closing.is_set() and deadline is None:
-                deadline = time.monotonic() + self._flush_timeout_s
-            if deadline is not None:
-                all_sent = self._spool.num_unsent == 0
-                if all_sent or time.monotonic() >= deadline:
-                    return
+        while not (self.disowned or self._is_over()):
             try:
                 self._take(post(EventBatch(events=self._spool.unsent(_BATCH))))
                 failures = 0
-            except (httpx.HTTPError, ValidationError, OSError) as error:
+            except (httpx.HTTPError, ValidationError, OSError, MovedError) as error:
                 failures += 1
                 _log.log(
                     logging.WARNING if failures == 1 else logging.DEBUG,
@@ -105,6 +121,11 @@ class Reporter:
                     error,
                 )
             self._pause(failures)
+
+    def _is_over(self) -> bool:
+        if not self._closing.is_set():
+            return False
+        return self._spool.num_unsent == 0 or time.monotonic() >= self._deadline
 
     def _take(self, reply: EventReply | None) -> None:
         if reply is None:
@@ -139,7 +160,8 @@ def post_to(order: AttemptOrder, attempt: AttemptDirectory, client: httpx.Client
             raise
         if reply is None and (newer := _read_again(order, attempt)) != order:
             order = newer
-            reply = _send(batch, order, client)
+            # Whether there is time for another try, the caller knows.
+            raise MovedError(f"the control plane is at {order.control_plane_url} from now on")
         return reply
 
     return post

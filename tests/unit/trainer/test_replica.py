@@ -1,6 +1,9 @@
 import errno
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.unit.trainer.runs import add_attempt
@@ -8,9 +11,10 @@ from trainer import attempt_folder
 from trainer import replica as module
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.durable import DiskFullError
+from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.errors import BadDataError
-from trainer.replica import failure, record_failure, record_outcome
+from trainer.replica import _open_reporter, failure, record_failure, record_outcome
 
 
 @pytest.fixture
@@ -51,3 +55,24 @@ def test_a_full_disk_is_a_foreseen_failure() -> None:
         message="run/attempts/0001/events.jsonl cannot be written: No space left on device; "
         "free space there, then resume",
     )
+
+
+def test_the_thread_that_posts_closes_what_it_posts_by(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by: list[str] = []
+
+    class Client(httpx.Client):
+        def __init__(self, *, trust_env: bool) -> None:
+            unavailable = httpx.MockTransport(lambda _: httpx.Response(503))
+            super().__init__(trust_env=trust_env, transport=unavailable)
+
+        def close(self) -> None:
+            closed_by.append(threading.current_thread().name)
+            super().close()
+
+    monkeypatch.setattr(httpx, "Client", Client)
+    order = read_order(attempt).model_copy(update={"control_plane_url": "http://127.0.0.1:9"})
+    with ExitStack() as stack:
+        _open_reporter(order, attempt, lambda _: None, stack)
+    assert closed_by == ["reporter"]

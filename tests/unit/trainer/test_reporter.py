@@ -16,7 +16,7 @@ from trainer.contract.order_file import write_order
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Desired
-from trainer.reporter import Reporter, post_to
+from trainer.reporter import MovedError, Reporter, post_to
 
 
 def _event(step: int) -> Finished:
@@ -144,6 +144,54 @@ def test_training_does_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -
     assert time.monotonic() - begun < 5
     hangs.set()
     assert len(_spooled(tmp_path / "spool")) == 100
+
+
+class Hanging:
+    """Takes the first post and answers it only when told to, which no later one needs."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.num_stored = 0
+        self.taken, self.answer, self.over = threading.Event(), threading.Event(), threading.Event()
+
+    def post(self, batch: EventBatch) -> EventReply | None:
+        self.did.append(f"post {len(batch.events)}")
+        self.taken.set()
+        assert self.answer.wait(10)
+        self.num_stored += len(batch.events)
+        return EventReply(stored_through=self.num_stored, desired=Desired.RUN)
+
+    def end(self) -> None:
+        self.did.append("end")
+        self.over.set()
+
+
+def test_nothing_is_posted_after_the_time_there_was_since_closing(tmp_path: Path) -> None:
+    hanging = Hanging()
+    spool = tmp_path / "spool"
+    with Reporter(
+        spool, post=hanging.post, on_last_post=hanging.end, flush_timeout_s=0.05
+    ) as reporter:
+        assert hanging.taken.wait(10)
+        reporter.emit(_event(1))
+    # The post in flight has outlasted the time; what came after it stays in the spool.
+    assert hanging.did == ["post 0"]
+    hanging.answer.set()
+    assert hanging.over.wait(10)
+    assert hanging.did == ["post 0", "end"]
+    assert len(_spooled(spool)) == 1
+
+
+def test_within_that_time_what_a_post_in_flight_lacks_is_sent(tmp_path: Path) -> None:
+    hanging = Hanging()
+    with Reporter(
+        tmp_path / "spool", post=hanging.post, on_last_post=hanging.end, flush_timeout_s=10
+    ) as reporter:
+        assert hanging.taken.wait(10)
+        reporter.emit(_event(1))
+        hanging.answer.set()
+    assert hanging.did[-1] == "end"
+    assert hanging.did.count("post 1") == 1
 
 
 def test_an_outage_to_the_end_leaves_all_in_the_spool(tmp_path: Path) -> None:
@@ -300,7 +348,11 @@ def test_the_one_that_took_over_may_disown_it(attempt: AttemptDirectory) -> None
     network = Network()
     network.answers = {9: _disowning(403), 10: _disowning(409)}
     write_order(attempt, _order(NEW), again=True)
-    assert _post(attempt, network) is None
+    with network.client() as client:
+        post = post_to(_order(), attempt, client)
+        with pytest.raises(MovedError, match=f"the control plane is at {NEW}"):
+            post(EventBatch(events=()))
+        assert post(EventBatch(events=())) is None
     assert network.ports() == [9, 10]
 
 
