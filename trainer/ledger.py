@@ -13,7 +13,7 @@ from trainer.contract.model import Record
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 
-class _Line(Record):
+class Line(Record):
     """One step of one replica."""
 
     step: int
@@ -55,7 +55,7 @@ class Ledger:
         self, *, step: int, epoch: int, loss: float, samples: Iterable[int], skipped: Iterable[str]
     ) -> None:
         """Enter a step that is done."""
-        line = _Line(
+        line = Line(
             step=step, epoch=epoch, loss=loss, samples=tuple(samples), skipped=tuple(skipped)
         )
         with naming_a_full_disk(self._path):
@@ -66,49 +66,6 @@ class Ledger:
         """Force to disk what was entered, before a checkpoint counts on it."""
         with naming_a_full_disk(self._path):
             os.fsync(self._file.fileno())
-
-
-@dataclass(frozen=True)
-class CommittedLedger:
-    """What the lineage as a whole presented to the network."""
-
-    epochs: dict[int, list[int]]
-    """The samples presented in each epoch, in order of step and rank."""
-    skipped: dict[int, list[str]]
-    """The samples of each epoch that could not be read, SHARD:KEY."""
-    steps_done: int
-    """Distinct steps that count."""
-    steps_redone: int
-    """Steps trained whose weights were lost before a checkpoint held them."""
-
-
-def committed_ledger(run: Path) -> CommittedLedger:
-    """Read the ledgers of all attempts of a run, each for the steps it stands for.
-
-    Holds every sample of every epoch in memory; `count_committed` does not.
-    """
-    # (step, rank) -> line
-    counted: dict[tuple[int, int], _Line] = {}
-    num_trained = 0
-    for span in spans(RunDirectory(run)):
-        for rank, file in _files(span.attempt):
-            for line in _lines(file):
-                num_trained += rank == 0
-                if span.covers(line.step):
-                    counted[line.step, rank] = line
-    epochs: dict[int, list[int]] = {}
-    skipped: dict[int, list[str]] = {}
-    for _, line in sorted(counted.items()):
-        epochs.setdefault(line.epoch, []).extend(line.samples)
-        if line.skipped:
-            skipped.setdefault(line.epoch, []).extend(line.skipped)
-    steps_done = len({step for step, _ in counted})
-    return CommittedLedger(
-        epochs=epochs,
-        skipped=skipped,
-        steps_done=steps_done,
-        steps_redone=num_trained - steps_done,
-    )
 
 
 @dataclass(frozen=True)
@@ -124,25 +81,41 @@ class LedgerCounts:
 
 
 def count_committed(run: Path) -> LedgerCounts:
-    """Count what the ledgers of all attempts hold, a line at a time.
-
-    No two spans cover one step, and a replica enters a step once: each line that counts, counts
-    once.
-    """
+    """Count what the ledgers of all attempts hold, an entry at a time."""
     samples_presented = samples_skipped = steps_redone = 0
-    for span in spans(RunDirectory(run)):
-        for rank, file in _files(span.attempt):
-            for line in _lines(file):
-                if span.covers(line.step):
-                    samples_presented += len(line.samples)
-                    samples_skipped += len(line.skipped)
-                elif rank == 0:
-                    steps_redone += 1
+    for entry in entries(run):
+        if entry.counts:
+            samples_presented += len(entry.line.samples)
+            samples_skipped += len(entry.line.skipped)
+        elif entry.rank == 0:
+            steps_redone += 1
     return LedgerCounts(
         samples_presented=samples_presented,
         samples_skipped=samples_skipped,
         steps_redone=steps_redone,
     )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one replica did in one step of one attempt."""
+
+    rank: int
+    line: Line
+    counts: bool
+    """Whether the lineage stands on it: no later attempt began at or before its step."""
+
+
+def entries(run: Path) -> Iterator[Entry]:
+    """Yield what the ledgers of all attempts hold, in no order of steps.
+
+    No two spans cover one step, and a replica enters a step once: of each step and rank, one entry
+    counts.
+    """
+    for span in spans(RunDirectory(run)):
+        for rank, file in _files(span.attempt):
+            for line in _lines(file):
+                yield Entry(rank, line, counts=span.covers(line.step))
 
 
 def _files(attempt: AttemptDirectory) -> list[tuple[int, Path]]:
@@ -151,10 +124,10 @@ def _files(attempt: AttemptDirectory) -> list[tuple[int, Path]]:
     return [(int(file.stem.removeprefix("ledger-")), file) for file in files]
 
 
-def _lines(file: Path) -> Iterator[_Line]:
+def _lines(file: Path) -> Iterator[Line]:
     # Bytes, since other characters that end a line in str may stand in a sample's name.
     with file.open("rb") as content:
         for line in content:
             # What has no newline was cut short when the process died: the step was not done.
             if line.endswith(b"\n"):
-                yield _Line.model_validate_json(line)
+                yield Line.model_validate_json(line)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.acceptance.conftest import NUM_TRAINING_IMAGES, Shards
 from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
-from trainer.ledger import committed_ledger
+from tests.ledgers import presented
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -85,7 +85,7 @@ def test_killed_twice_gives_the_same_weights_and_an_exact_ledger(
 ) -> None:
     job_id = _run_killed_twice(control_plane, shards)
     assert _weights(control_plane, job_id) == undisturbed
-    ledger = committed_ledger(control_plane.run_directory(job_id))
+    ledger = presented(control_plane.run_directory(job_id))
     for epoch in range(EPOCHS):
         assert Counter(ledger.epochs[epoch]) == Counter(range(NUM_TRAINING_IMAGES))
     assert ledger.steps_redone > 0

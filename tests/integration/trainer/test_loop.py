@@ -20,6 +20,7 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, Dies, run_loops
+from tests.ledgers import presented
 from trainer import machine
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
@@ -36,7 +37,6 @@ from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.fence import Fence
-from trainer.ledger import committed_ledger
 from trainer.local import read_spec
 from trainer.loop import Ended, Setting, train
 from trainer.replicas import Replicas
@@ -117,7 +117,7 @@ def test_pausing_changes_no_bit(spec: JobSpec, tmp_path: Path) -> None:
     assert _attempt(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
     assert [event.start_step for event in world.of(Started)] == [8]
     assert final_weights(run_dir) == final_weights(tmp_path / "one")
-    ledger = committed_ledger(run_dir)
+    ledger = presented(run_dir)
     assert (ledger.steps_done, ledger.steps_redone) == (NUM_STEPS, 0)
     # The end of the only whole epoch and the end of the job: both see the same network.
     assert world.of(Evaluated) == undisturbed.of(Evaluated)
@@ -156,7 +156,7 @@ def test_a_disowned_attempt_stops_at_its_next_step(spec: JobSpec, tmp_path: Path
     world = World()
     with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
         _attempt(spec, tmp_path / "run", world, disowned=lambda: world.asked >= 5)
-    assert committed_ledger(tmp_path / "run").steps_done == 5
+    assert presented(tmp_path / "run").steps_done == 5
 
 
 @pytest.mark.parametrize("dies", ["write", "sync"])

@@ -24,8 +24,8 @@ from tests.integration.trainer.conftest import (
     train,
     write_job,
 )
+from tests.ledgers import presented
 from trainer.contract.report import Report
-from trainer.ledger import committed_ledger
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_a_run_learns_and_leaves_its_report(undisturbed: Path) -> None:
 
 
 def _assert_each_sample_once_an_epoch(run_dir: Path) -> None:
-    ledger = committed_ledger(run_dir)
+    ledger = presented(run_dir)
     assert ledger.steps_done == NUM_STEPS
     for epoch in range(EPOCHS):
         assert Counter(ledger.epochs[epoch]) == Counter(range(NUM_TRAINING_IMAGES))
@@ -105,7 +105,7 @@ def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(
     _assert_each_sample_once_an_epoch(run_dir)
     report = Report.model_validate_json((run_dir / "report.json").read_bytes())
     assert report.attempts == 3
-    assert report.steps_redone == committed_ledger(run_dir).steps_redone > 0
+    assert report.steps_redone == presented(run_dir).steps_redone > 0
 
 
 def test_the_comparison_notices_a_velocity_of_zero(

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.ledgers import presented
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, add_steps
 from trainer.contract.durable import DiskFullError
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.ledger import Ledger, LedgerCounts, committed_ledger, count_committed
+from trainer.ledger import Ledger, LedgerCounts, count_committed
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_one_attempt_alone(run: RunDirectory) -> None:
     add_steps(add_attempt(run), range(12))
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     assert ledger.epochs == {
         0: [sample for step in range(10) for sample in (10 * step, 10 * step + 5)],
         1: [0, 5, 10, 15],
@@ -36,7 +37,7 @@ def test_steps_done_again_count_once_for_the_attempt_that_did_them_last(run: Run
     add_steps(second, range(4, 7))
     third = add_attempt(run, resume_from=at_4)
     add_steps(third, range(4, 10))
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     expected = Counter(sample for step in range(10) for sample in (10 * step, 10 * step + 5))
     assert Counter(ledger.epochs[0]) == expected
     assert (ledger.steps_done, ledger.steps_redone) == (10, 8 + 3 + 6 - 10)
@@ -45,7 +46,7 @@ def test_steps_done_again_count_once_for_the_attempt_that_did_them_last(run: Run
 def test_an_attempt_that_began_anew_disowns_all_before_it(run: RunDirectory) -> None:
     add_steps(add_attempt(run), range(6))
     add_steps(add_attempt(run), range(3))
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     assert (ledger.steps_done, ledger.steps_redone) == (3, 6)
 
 
@@ -53,7 +54,7 @@ def test_replicas_are_put_together_by_step_then_rank(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     for rank in (1, 0, 2):
         add_steps(attempt, range(2), rank=rank)
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     assert ledger.epochs[0] == [0, 5, 1, 6, 2, 7, 10, 15, 11, 16, 12, 17]
     assert (ledger.steps_done, ledger.steps_redone) == (2, 0)
 
@@ -63,14 +64,14 @@ def test_a_line_cut_short_was_not_done(run: RunDirectory) -> None:
     add_steps(attempt, range(3))
     with attempt.ledger(0).open("a") as file:
         file.write('{"step":3,"epoch":0,"lo')
-    assert committed_ledger(run.path).steps_done == 3
+    assert presented(run.path).steps_done == 3
 
 
 def test_an_attempt_that_died_before_its_first_step_changes_nothing(run: RunDirectory) -> None:
     first = add_attempt(run)
     add_steps(first, range(6))
     add_attempt(run, resume_from=add_checkpoint(first, 6))
-    assert committed_ledger(run.path).steps_done == 6
+    assert presented(run.path).steps_done == 6
 
 
 def test_skipped_samples_are_named_whatever_their_name(run: RunDirectory) -> None:
@@ -80,13 +81,13 @@ def test_skipped_samples_are_named_whatever_their_name(run: RunDirectory) -> Non
     with Ledger(attempt.ledger(0)) as ledger:
         ledger.write(step=0, epoch=0, loss=1.5, samples=[1, 2], skipped=names)
         ledger.write(step=1, epoch=0, loss=1.5, samples=[3], skipped=[])
-    committed = committed_ledger(run.path)
+    committed = presented(run.path)
     assert committed.skipped == {0: names}
     assert committed.epochs == {0: [1, 2, 3]}
 
 
 def test_a_run_that_never_began_has_an_empty_ledger(run: RunDirectory) -> None:
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     assert (ledger.epochs, ledger.steps_done, ledger.steps_redone) == ({}, 0, 0)
 
 
@@ -105,7 +106,7 @@ def test_whatever_was_lost_each_step_counts_once(
         if saved > start:
             # A name is all that the lineage reads of a checkpoint.
             start, resume_from = saved, attempt.checkpoint(saved)
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     expected = Counter(sample for step in range(10) for sample in (10 * step, 10 * step + 5))
     assert all(Counter(ledger.epochs[epoch]) == expected for epoch in range(3))
     assert (ledger.steps_done, ledger.steps_redone) == (30, trained - 30)
@@ -125,7 +126,7 @@ def test_counts_are_of_all_replicas(run: RunDirectory) -> None:
     assert count_committed(run.path) == LedgerCounts(
         samples_presented=4 * 3 * 2, samples_skipped=2 * 2, steps_redone=2
     )
-    ledger = committed_ledger(run.path)
+    ledger = presented(run.path)
     assert (len(ledger.epochs[0]), len(ledger.skipped[0]), ledger.steps_redone) == (24, 4, 2)
 
 
