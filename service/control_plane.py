@@ -128,7 +128,7 @@ class ControlPlane:
         trouble = self._ray_trouble
         return Health(
             is_leader=self.is_leader,
-            leader="this process" if self.is_leader else self.leadership.leader(),
+            leader="this process" if self.is_leader else self.leadership.holder(),
             ray=trouble or "ready",
             is_ray_ready=trouble is None,
             ray_address=self._ray_address,

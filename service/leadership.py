@@ -11,7 +11,3 @@ class Leadership(FileLock):
     def __init__(self, store_path: Path, *, url: str) -> None:
         store = store_path.resolve()
         super().__init__(store.with_name(store.name + ".leader"), url=url)
-
-    def leader(self) -> str:
-        """Name the present leader, for people."""
-        return self.holder()

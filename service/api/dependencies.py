@@ -39,7 +39,7 @@ Plane = Annotated[ControlPlane, Depends(_plane)]
 
 def _leading(plane: Plane) -> ControlPlane:
     if not plane.is_leader:
-        raise StandbyError(plane.leadership.leader())
+        raise StandbyError(plane.leadership.holder())
     return plane
 
 

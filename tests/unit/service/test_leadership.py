@@ -21,7 +21,7 @@ def test_a_store_has_one_leader_by_whichever_name_it_is_reached(
     first, second = Leadership(store, url="http://first"), Leadership(other, url="http://second")
     assert first.acquire()
     assert not second.acquire()
-    assert second.leader() == first.leader()
+    assert second.holder() == first.holder()
     first.release()
     assert second.acquire()
     second.release()
