@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -30,11 +31,13 @@ def redirect(attempt: AttemptDirectory, control_plane_url: str) -> None:
 def read_outcome(attempt: AttemptDirectory) -> Outcome | None:
     """Return how the attempt ended, by its own word; None: it has left none that can be read.
 
-    Raises OSError where its folder cannot be used.
+    Raises OSError where its folder cannot be used, or is not there.
     """
     try:
         return Outcome.model_validate_json(attempt.outcome.read_bytes())
     except FileNotFoundError:
+        # Its order was in the folder: without one its disk is away, and tells nothing.
+        attempt.path.stat()
         return None
     except ValidationError as error:
         logger.warning("%s is not an outcome: %s", attempt.outcome, error)
@@ -57,10 +60,14 @@ def read_spool(attempt: AttemptDirectory) -> list[AttemptEvent]:
     return events
 
 
-def has_advanced(attempt: AttemptDirectory, resume_from: str | None) -> bool:
-    """Say whether the attempt has committed a checkpoint beyond the one it began from."""
+def has_advanced(run: RunDirectory, attempts: Iterable[int], resume_from: str | None) -> bool:
+    """Say whether a next attempt would go on from beyond `resume_from`: damaged steps are none.
+
+    Raises OSError where the run directory cannot be used.
+    """
+    following = resume_point(run, attempts)
     start = 0 if resume_from is None else step_of(resume_from)
-    return any(step > start for step in attempt.committed())
+    return following is not None and step_of(following) > start
 
 
 def resume_point(run: RunDirectory, attempts: Iterable[int]) -> str | None:
@@ -74,6 +81,14 @@ def resume_point(run: RunDirectory, attempts: Iterable[int]) -> str | None:
     if latest.checkpoint is None:
         return None
     return str(latest.checkpoint.folder.relative_to(run.path))
+
+
+def unusable(folder: Path, error: OSError) -> str:
+    """Say, for people, that a run directory cannot be used, and what to do."""
+    return (
+        f"the run directory {folder} cannot be used ({error}); bring back its disk, make room on "
+        "it, let the service write there, or move away what lies in its place"
+    )
 
 
 def _event_of(line: bytes) -> AttemptEvent | None:

@@ -14,6 +14,9 @@ from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 CANCEL_GRACE = timedelta(seconds=15)
 # A driver that has written its outcome has nothing left to do but exit.
 EXIT_GRACE = timedelta(seconds=30)
+# Of an attempt that is over the folder may say that it succeeded: a disk that is away for a while
+# is waited for. Assumed: a file server is back by then.
+STORAGE_GRACE = timedelta(minutes=5)
 
 
 class RayState(StrEnum):
@@ -37,9 +40,11 @@ class Observation:
     outcome: Outcome | None = None
     outcome_age: timedelta = timedelta(0)
     has_advanced: bool = False
-    """Whether it has committed a checkpoint beyond the one it began from."""
+    """Whether the next would go on from beyond where it began; told where failures were before."""
     storage_trouble: str | None = None
     """For people: why its folder cannot be used, so that there may be more than was seen."""
+    storage_trouble_age: timedelta = timedelta(0)
+    """How long that has been so since it was over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class Decision:
     status: Status
     reason: Reason | None = None
     message: str | None = None
+    """For people; None where the status stays: nothing new is told."""
     retry_at: datetime | None = None
     ended: Outcome | None = None
     """How the newest attempt ended, if it did just now."""
@@ -88,14 +94,7 @@ def decide(
         return _decide_alive(job, attempt, seen, now)
     if seen.ray is RayState.ABSENT and seen.outcome is None and _never_ran(attempt):
         return _decide_unsubmitted(job, seen, now)
-    # A job that gets on, however often its machines fail it, is never given up.
-    num_failures = 0 if seen.has_advanced else job.num_failures
-    return _decide_ended(job, _outcome_of(job, attempt, seen), num_failures, now)
-
-
-def decide_unusable(job: JobRecord, trouble: str, now: datetime) -> Decision:
-    """Say what follows when a run directory cannot be used to begin the attempt that is due."""
-    return _decide_failed(job, _no_storage(trouble), job.num_failures, now)
+    return _decide_ended(job, attempt, seen, now)
 
 
 def _decide_idle(job: JobRecord) -> Decision:
@@ -143,8 +142,15 @@ def _decide_unsubmitted(job: JobRecord, seen: Observation, now: datetime) -> Dec
         case Status.PAUSING:
             return Decision(status=Status.PAUSED, ended=Outcome(outcome="paused"))
     if seen.storage_trouble is not None:
-        return decide_unusable(job, seen.storage_trouble, now)
+        return _decide_unseen(job, seen.storage_trouble, seen, now)
     return Decision(status=job.status, act="submit")
+
+
+def _decide_unseen(job: JobRecord, trouble: str, seen: Observation, now: datetime) -> Decision:
+    if seen.storage_trouble_age < STORAGE_GRACE:
+        return Decision(status=job.status, message=trouble)
+    outcome = Outcome(outcome="failed", reason=Reason.NO_STORAGE, message=trouble)
+    return _decide_failed(job, outcome, seen, now)
 
 
 def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Outcome:
@@ -153,8 +159,6 @@ def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Ou
     if job.status is Status.CANCELLING:
         # It was stopped before it could say so.
         return Outcome(outcome="cancelled")
-    if seen.storage_trouble is not None:
-        return _no_storage(seen.storage_trouble)
     if seen.ray is RayState.ABSENT:
         return Outcome(
             outcome="failed",
@@ -168,11 +172,13 @@ def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Ou
     )
 
 
-def _no_storage(trouble: str) -> Outcome:
-    return Outcome(outcome="failed", reason=Reason.NO_STORAGE, message=trouble)
-
-
-def _decide_ended(job: JobRecord, outcome: Outcome, num_failures: int, now: datetime) -> Decision:
+def _decide_ended(
+    job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+) -> Decision:
+    # What was asked needs no folder.
+    if job.status is not Status.CANCELLING and seen.outcome is None and seen.storage_trouble:
+        return _decide_unseen(job, seen.storage_trouble, seen, now)
+    outcome = _outcome_of(job, attempt, seen)
     if outcome.outcome == "succeeded":
         status = Status.SUCCEEDED
     elif job.status is Status.CANCELLING:
@@ -181,12 +187,17 @@ def _decide_ended(job: JobRecord, outcome: Outcome, num_failures: int, now: date
         status = Status.PAUSED
     else:
         assert outcome.outcome == "failed"
-        return _decide_failed(job, outcome, num_failures, now)
-    return Decision(status=status, ended=outcome, num_failures=num_failures)
+        return _decide_failed(job, outcome, seen, now)
+    return Decision(status=status, ended=outcome, num_failures=_failures_before(job, seen))
 
 
-def _decide_failed(job: JobRecord, outcome: Outcome, num_failures: int, now: datetime) -> Decision:
-    """Take `num_failures` as those before this one."""
+def _failures_before(job: JobRecord, seen: Observation) -> int:
+    # A job that gets on, however often its machines fail it, is never given up.
+    return 0 if seen.has_advanced else job.num_failures
+
+
+def _decide_failed(job: JobRecord, outcome: Outcome, seen: Observation, now: datetime) -> Decision:
+    num_failures = _failures_before(job, seen)
     reason = outcome.reason or Reason.CRASHED
     message = outcome.message or f"attempt {job.attempt} failed: {reason}"
     status, retry_at = Status.FAILED, None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, Select, case, func, literal, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, case, func, literal, or_, select
 
 from service.records import CheckpointRecord, JobRecord
 from service.store.jobs import read_jobs
@@ -50,8 +50,10 @@ class Statistics:
 
 
 def statistics(connection: Connection) -> Statistics:
-    """Read it all."""
-    counts = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+    """Read it all; what this release cannot read is left out."""
+    counts = connection.execute(
+        select(jobs.c.status, func.count()).where(_has_status()).group_by(jobs.c.status)
+    )
     is_live = jobs.c.status.not_in(TERMINAL)
     has_trained = or_(jobs.c.progress.is_not(None), jobs.c.evaluation.is_not(None))
     live = read_jobs(connection, select(jobs).where(is_live, has_trained))
@@ -65,6 +67,10 @@ def statistics(connection: Connection) -> Statistics:
     )
 
 
+def _has_status() -> ColumnElement[bool]:
+    return jobs.c.status.in_(Status)
+
+
 def _durations(
     connection: Connection, since: Column[datetime], until: Column[datetime]
 ) -> dict[Status, Durations]:
@@ -75,7 +81,8 @@ def _durations(
     # Without the limit, which limits nothing, SQLite computes `seconds` anew for every bucket.
     measured = (
         select(jobs.c.status, seconds)
-        .where(since.is_not(None), until.is_not(None))
+        .where(func.julianday(since).is_not(None), func.julianday(until).is_not(None))
+        .where(_has_status())
         .limit(literal(-1))
         .subquery()
     )
@@ -104,7 +111,9 @@ def _together(parts: Iterable[Durations]) -> Durations:
 
 def _restarts_by_reason(connection: Connection) -> dict[str, int]:
     successor = attempts.alias()
-    reason = attempts.c.outcome["reason"].as_string()
+    reason = case(
+        (func.json_valid(attempts.c.outcome) == 1, attempts.c.outcome["reason"].as_string())
+    )
     restarts = connection.execute(
         select(reason, func.count())
         .join(
@@ -127,6 +136,11 @@ def _newest_checkpoints(
         partition_by=checkpoints.c.job_id,
         order_by=(checkpoints.c.attempt.desc(), checkpoints.c.step.desc()),
     )
-    aged = select(checkpoints, age.label("age")).where(checkpoints.c.job_id.in_(job_ids)).subquery()
+    aged = (
+        select(checkpoints, age.label("age"))
+        .where(checkpoints.c.job_id.in_(job_ids))
+        .where(func.julianday(checkpoints.c.saved_at).is_not(None))
+        .subquery()
+    )
     newest = select(*(aged.c[column.name] for column in checkpoints.c)).where(aged.c.age == 1)
     return {row.job_id: checkpoint_of(row) for row in connection.execute(newest)}

@@ -21,7 +21,7 @@ from service.records import (
     UnreadableJob,
 )
 from service.store.changes import append_event, change_status, ingest, update_attempt
-from service.store.engine import connect, writing
+from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.jobs import has_label, read_job, read_jobs
 from service.store.migrate import migrate
@@ -29,7 +29,7 @@ from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
-from trainer.contract.status import TERMINAL, Desired, Status
+from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +43,15 @@ class NewAttempt:
     number: int
     accelerator: Accelerator
     resume_from: str | None
+    token_sha256: str | None = None
+    """Digest of the token that its order holds; None: nobody may report as this attempt."""
 
 
 class Store:
     """Jobs, attempts, events and checkpoints."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._engine = connect(path)
         self._writing = writing(self._engine)
         self._unreadable: set[str] = set()
@@ -56,7 +59,11 @@ class Store:
 
     def migrate(self) -> None:
         """Create the tables, or bring them to this release's schema. For the leader only."""
-        migrate(self._writing)
+        patient = connect(self._path, busy_timeout_ms=MIGRATE_BUSY_TIMEOUT_MS)
+        try:
+            migrate(writing(patient))
+        finally:
+            patient.dispose()
 
     def close(self) -> None:
         """Close every connection."""
@@ -131,41 +138,32 @@ class Store:
 
     # What the reconciler decides
 
-    def begin_attempt(
-        self, job: JobRecord, new: NewAttempt, now: datetime, *, ended: Decision | None = None
-    ) -> JobRecord:
+    def begin_attempt(self, job: JobRecord, new: NewAttempt, now: datetime) -> JobRecord:
         """Admit a waiting job: the attempt and STARTING, together.
 
-        `ended`: what becomes of it at once, where the attempt cannot even be told what to do.
+        Raises ChangedMeanwhileError if the job is no longer as it was read.
         """
         with self._writing.begin() as connection:
             connection.execute(
                 insert(attempts).values(
                     job_id=job.id,
                     number=new.number,
+                    token_sha256=new.token_sha256,
                     accelerator=new.accelerator,
                     resume_from=new.resume_from,
                     created_at=now,
                 )
             )
             source = f"from {new.resume_from}" if new.resume_from else "from the start"
-            message = f"attempt {new.number}" + ("" if ended else f", {source}")
             change_status(
                 connection,
                 job,
-                Decision(status=Status.STARTING, message=message),
+                Decision(status=Status.STARTING, message=f"attempt {new.number}, {source}"),
                 now,
                 attempt=new.number,
                 started_at=job.started_at or now,
             )
-            if ended is not None:
-                _apply(connection, read_job(connection, job.id), ended, now)
             return read_job(connection, job.id)
-
-    def set_token(self, job_id: str, number: int, token_sha256: str) -> None:
-        """Keep the digest of the token that the attempt is about to be told."""
-        with self._writing.begin() as connection:
-            update_attempt(connection, job_id, number, token_sha256=token_sha256)
 
     def note_submitted(self, job_id: str, number: int, now: datetime) -> None:
         """Write down that Ray has the attempt."""
@@ -192,6 +190,22 @@ class Store:
         query = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
         with self._engine.connect() as connection:
             return [attempt_of(row) for row in connection.execute(query)]
+
+    def attempt_numbers(self, job_id: str) -> list[int]:
+        """Return the numbers of a job's attempts in order, whatever else is stored of them."""
+        query = select(attempts.c.number).where(attempts.c.job_id == job_id)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query.order_by(attempts.c.number)).scalars())
+
+    def accelerators_in_use(self) -> dict[str, str]:
+        """Return, by job, what the newest attempt of each job that has not ended was given."""
+        query = (
+            select(attempts.c.job_id, attempts.c.accelerator)
+            .join(jobs, (jobs.c.id == attempts.c.job_id) & (jobs.c.attempt == attempts.c.number))
+            .where(jobs.c.status.in_(ACTIVE))
+        )
+        with self._engine.connect() as connection:
+            return {row.job_id: row.accelerator for row in connection.execute(query)}
 
     def append_events(
         self, job_id: str, number: int, reported: Sequence[AttemptEvent]

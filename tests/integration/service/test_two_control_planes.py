@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.reconciler import sha256_of_token
+from service.starter import sha256_of_token
 from service.store.store import Store
 from tests.acceptance.product import ControlPlane, wait_for
 from tests.unit.service.conftest import job_in, progress
@@ -77,8 +77,8 @@ def running_attempt(state_dir: Path, control_plane_url: str) -> AttemptDirectory
     state_dir.mkdir()
     store = Store(state_dir / "store.db")
     store.migrate()
-    job = job_in(store, Status.RUNNING, "running")
-    store.set_token(job.id, 1, sha256_of_token("the token"))
+    token_sha256 = sha256_of_token("the token")
+    job = job_in(store, Status.RUNNING, "running", token_sha256=token_sha256)
     store.close()
     attempt = RunDirectory(state_dir / "runs" / job.id).attempt(1)
     order = AttemptOrder(

@@ -3,6 +3,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -200,14 +201,21 @@ _OUTCOMES = {
 FIRST_ATTEMPT = NewAttempt(number=1, accelerator="cpu", resume_from=None)
 
 
-def job_in(store: Store, status: Status, job_id: str, *, spec: JobSpec | None = None) -> JobRecord:
+def job_in(
+    store: Store,
+    status: Status,
+    job_id: str,
+    *,
+    spec: JobSpec | None = None,
+    token_sha256: str | None = None,
+) -> JobRecord:
     """Bring a new job to a status, by the transitions of the table."""
     job = store.submit(job_id, spec or make_spec(), now())
     for step in _WAYS[status]:
         if step in _WISHES:
             store.ask(job_id, _WISHES[step])
         if step is Status.STARTING:
-            store.begin_attempt(job, FIRST_ATTEMPT, now())
+            store.begin_attempt(job, replace(FIRST_ATTEMPT, token_sha256=token_sha256), now())
         else:
             outcome = _OUTCOMES.get(step)
             reason = None if outcome is None else outcome.reason

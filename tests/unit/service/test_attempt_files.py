@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.attempt_files import has_advanced, read_outcome, read_spool, redirect, resume_point
-from tests.unit.service.world import event_of
+from service.store.store import Store
+from tests.unit.service.world import World, event_of
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 
@@ -16,27 +17,38 @@ def attempt(tmp_path: Path) -> AttemptDirectory:
     return attempt
 
 
-def test_an_attempt_has_advanced_once_it_has_committed_beyond_where_it_began(
-    attempt: AttemptDirectory,
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
+
+def test_a_checkpoint_counts_as_an_advance_by_what_is_in_it_and_not_by_its_name(
+    world: World,
 ) -> None:
     began_from = "attempts/0001/checkpoints/step-00000010"
-    assert not has_advanced(attempt, None)
-    # Half a checkpoint, and the one it began from saved again.
-    (attempt.checkpoints / ".step-00000020.partial").mkdir()
-    attempt.checkpoint(10).mkdir()
-    assert not has_advanced(attempt, began_from)
-    assert has_advanced(attempt, None)
-    attempt.checkpoint(11).mkdir()
-    assert has_advanced(attempt, began_from)
+    world.submit()
+    world.tick()
+    run = RunDirectory(world.run_root / "a")
+    assert not has_advanced(run, [1], None)
+    world.checkpoint(10)
+    assert has_advanced(run, [1], None)
+    assert not has_advanced(run, [1], began_from)
+    (world.checkpoint(20) / "velocity.safetensors").write_bytes(b"damaged")
+    (world.folder().checkpoints / ".step-00000030.partial").mkdir()
+    assert not has_advanced(run, [1], began_from)
+    world.checkpoint(11)
+    assert has_advanced(run, [1], began_from)
 
 
 def test_what_is_not_there_is_nothing_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     none = RunDirectory(tmp_path / "none")
-    assert read_outcome(none.attempt(1)) is None
     assert read_spool(none.attempt(1)) == []
     assert resume_point(none, [1]) is None
     redirect(none.attempt(1), "http://here")
     assert not none.path.exists()
+    # An attempt without a folder is one whose disk is away.
+    with pytest.raises(FileNotFoundError):
+        read_outcome(none.attempt(1))
     (tmp_path / "file").touch()
     file = RunDirectory(tmp_path / "file")
     for use in (
@@ -58,5 +70,6 @@ def test_of_the_spool_is_taken_what_can_be_read(attempt: AttemptDirectory) -> No
 
 
 def test_what_is_no_outcome_is_none(attempt: AttemptDirectory) -> None:
+    assert read_outcome(attempt) is None
     attempt.outcome.write_text('{"outcome": "perhaps"}')
     assert read_outcome(attempt) is None

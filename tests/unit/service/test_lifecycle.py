@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from service.lifecycle import (
     CANCEL_GRACE,
     EXIT_GRACE,
+    STORAGE_GRACE,
     Decision,
     Observation,
     RayState,
@@ -77,6 +78,7 @@ observations = st.builds(
     outcome_age=st.sampled_from([timedelta(0), EXIT_GRACE]),
     has_advanced=st.booleans(),
     storage_trouble=st.none() | st.just("the disk is full"),
+    storage_trouble_age=st.sampled_from([timedelta(0), STORAGE_GRACE]),
 )
 
 
@@ -123,7 +125,7 @@ def test_what_has_ended_is_settled_in_a_few_steps(
     situation: tuple[JobRecord, AttemptRecord, Observation],
 ) -> None:
     some_job, some_attempt, seen = situation
-    seen = replace(seen, ray=RayState.ENDED)
+    seen = replace(seen, ray=RayState.ENDED, storage_trouble_age=STORAGE_GRACE)
     for _ in range(5):
         decision = decide(some_job, some_attempt, seen, NOW)
         if decision.status is some_job.status:
@@ -187,6 +189,7 @@ mishaps = st.builds(
     | st.sampled_from(sorted(RETRYABLE)).map(lambda why: Outcome(outcome="failed", reason=why)),
     has_advanced=st.booleans(),
     storage_trouble=st.none() | st.just("the disk is full"),
+    storage_trouble_age=st.just(STORAGE_GRACE),
 )
 
 
@@ -221,15 +224,20 @@ def test_a_week_of_restarts_fails_no_job_that_gets_on() -> None:
 
 
 @pytest.mark.parametrize("submitted", [True, False])
-def test_a_folder_that_cannot_be_used_ends_the_attempt_unless_it_lives(submitted: bool) -> None:
+def test_a_folder_that_cannot_be_used_is_waited_for_and_then_ends_the_attempt_unless_it_lives(
+    submitted: bool,
+) -> None:
     starting, trouble = job(status=Status.STARTING), "no space left on /runs"
     begun = attempt(submitted=submitted, events_through=0)
     for state in RayState:
         seen = Observation(ray=state, storage_trouble=trouble)
-        decision = decide(starting, begun, seen, NOW)
+        still = replace(seen, storage_trouble_age=STORAGE_GRACE)
         if state is RayState.ALIVE:
-            assert decision == Decision(status=Status.STARTING)
+            assert decide(starting, begun, still, NOW) == Decision(status=Status.STARTING)
         else:
+            held = Decision(status=Status.STARTING, message=trouble)
+            assert decide(starting, begun, seen, NOW) == held
+            decision = decide(starting, begun, still, NOW)
             assert (decision.status, decision.reason) == (Status.RETRYING, Reason.NO_STORAGE)
             assert decision.message == trouble
     # What was asked needs no folder.

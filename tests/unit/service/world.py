@@ -73,6 +73,7 @@ class World:
     def __init__(self, folder: Path, store: Store) -> None:
         self.store = store
         self.run_root = folder / "runs"
+        self.run_root.mkdir(exist_ok=True)
         self.ray = FakeRay()
         self.url = "http://control:8000"
         self.now = datetime(2026, 1, 1, tzinfo=UTC)

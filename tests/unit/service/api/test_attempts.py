@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service.control_plane import ControlPlane
-from service.reconciler import sha256_of_token
+from service.starter import sha256_of_token
 from tests.unit.service.conftest import job_in, progress
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.status import Desired, Status
@@ -13,8 +13,7 @@ BEARER = {"Authorization": "Bearer the token"}
 
 
 def begin(plane: ControlPlane, job_id: str, status: Status = Status.RUNNING) -> str:
-    job_in(plane.store, status, job_id)
-    plane.store.set_token(job_id, 1, sha256_of_token("the token"))
+    job_in(plane.store, status, job_id, token_sha256=sha256_of_token("the token"))
     return f"/jobs/{job_id}/attempts/1/events"
 
 

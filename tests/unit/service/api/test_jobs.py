@@ -87,8 +87,7 @@ def test_jobs_are_filtered_by_all_the_labels_that_are_given(
 def test_a_job_shows_its_attempts_but_never_a_token(
     http: httpx.Client, plane: ControlPlane
 ) -> None:
-    job_in(plane.store, Status.RETRYING, "detail")
-    plane.store.set_token("detail", 1, "secret digest")
+    job_in(plane.store, Status.RETRYING, "detail", token_sha256="secret digest")
     answer = http.get("/jobs/detail")
     (attempt,) = answer.json()["attempts"]
     assert attempt["submission_id"] == "detail-1"

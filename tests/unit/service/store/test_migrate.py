@@ -1,12 +1,19 @@
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy.exc import OperationalError
 
-from service.store.engine import connect, writing
+from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.migrate import StoreVersionError, current_version, migrate
+from service.store.store import Store
 from service.store.tables import metadata
+from tests.unit.service.conftest import make_spec
 
 
 def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
@@ -39,3 +46,21 @@ def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreVersionError, match="9999"):
         migrate(writing(engine))
     engine.dispose()
+
+
+def test_a_store_that_is_locked_for_a_moment_is_waited_for_longer_than_by_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MIGRATE_BUSY_TIMEOUT_MS == 30_000
+    monkeypatch.setattr("service.store.engine.BUSY_TIMEOUT_MS", 0)
+    store = Store(tmp_path / "store.db")
+    store.migrate()
+    with closing(sqlite3.connect(tmp_path / "store.db", check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            store.submit("a", make_spec(), datetime.now(UTC))
+        release = threading.Timer(0.2, other.rollback)
+        release.start()
+        store.migrate()
+        release.join()
+    store.close()

@@ -99,6 +99,7 @@ def test_pages_are_cut_from_the_newest(store: Store) -> None:
     [
         ("spec", '{"name": "of another release", "flux": 1}'),
         ("spec", "{torn"),
+        ("status", "HOVERING"),
         ("desired", "fly"),
         ("retry_at", "tomorrow"),
         ("progress", "[]"),
@@ -130,14 +131,14 @@ def test_a_job_that_cannot_be_read_hides_no_other(
 
 
 def test_an_attempt_begins_with_its_job(store: Store) -> None:
-    job = begun(store)
+    queued = store.submit("a", make_spec(), NOW)
+    job = store.begin_attempt(queued, replace(FIRST, token_sha256="digest"), NOW)
     assert (job.status, job.attempt, job.started_at) == (Status.STARTING, 1, NOW)
     attempt = store.attempt("a", 1)
-    assert (attempt.submission_id, attempt.token_sha256) == ("a-1", None)
-    store.set_token("a", 1, "digest")
+    assert (attempt.submission_id, attempt.token_sha256) == ("a-1", "digest")
+    assert attempt.submitted_at is None
     store.note_submitted("a", 1, NOW)
-    attempt = store.attempt("a", 1)
-    assert (attempt.token_sha256, attempt.submitted_at) == ("digest", NOW)
+    assert store.attempt("a", 1).submitted_at == NOW
 
 
 def test_a_decision_about_a_job_that_has_changed_is_refused(store: Store) -> None:
@@ -179,17 +180,67 @@ def test_an_attempt_that_ends_counts_as_a_failure_of_its_job(store: Store) -> No
     assert changed.attempt == 1
 
 
-def test_an_attempt_that_cannot_begin_has_begun_and_ended_at_once(store: Store) -> None:
-    job = store.submit("a", make_spec(), NOW)
-    ended = Decision(status=Status.RETRYING, reason=Reason.CRASHED, ended=CRASH, num_failures=1)
-    begun = store.begin_attempt(job, FIRST, NOW, ended=ended)
-    assert (begun.status, begun.attempt, begun.num_failures) == (Status.RETRYING, 1, 1)
-    attempt = store.attempt("a", 1)
-    assert (attempt.ended_at, attempt.outcome, attempt.token_sha256) == (NOW, CRASH, None)
-    changes = [one.data for one in store.events("a", limit=10)]
-    assert [change.after for change in changes if isinstance(change, StatusChanged)] == [
-        *(Status.QUEUED, Status.STARTING, Status.RETRYING)
-    ]
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("outcome", "{torn"),
+        ("outcome", '{"outcome": "failed", "reason": "of another release"}'),
+        ("worker_pids", "[1"),
+        ("created_at", "yesterday"),
+    ],
+)
+def test_an_attempt_that_cannot_be_read_keeps_its_number_and_what_it_was_given(
+    store: Store, tmp_path: Path, column: str, value: str
+) -> None:
+    job = begun(store)
+    begun(store, "b")
+    store.apply(job, Decision(status=Status.RETRYING, ended=CRASH), NOW)
+    store.begin_attempt(store.job("a"), replace(FIRST, number=2, accelerator="gpu"), NOW)
+    engine = connect(tmp_path / "store.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE attempts SET {column} = ?", (value,))
+    engine.dispose()
+    assert store.attempt_numbers("a") == [1, 2]
+    assert store.accelerators_in_use() == {"a": "gpu", "b": "cpu"}
+    # Nor is anything else left unsaid for it.
+    assert store.read(statistics).jobs_by_status == {Status.STARTING: 2}
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("jobs", "status", "HOVERING"),
+        ("jobs", "created_at", "yesterday"),
+        ("jobs", "started_at", "yesterday"),
+        ("attempts", "outcome", "{torn"),
+        ("attempts", "worker_pids", "[1"),
+        ("checkpoints", "saved_at", "yesterday"),
+    ],
+)
+def test_what_cannot_be_read_keeps_no_statistics_from_the_rest(
+    store: Store, tmp_path: Path, table: str, column: str, value: str
+) -> None:
+    saved = CheckpointSaved(
+        step=3, epoch=0.3, path="p", size_bytes=9, weights_sha256="f" * 64, top1=None
+    )
+    for name in ("torn", "whole"):
+        job = begun(store, name)
+        store.append_events(name, 1, [event(1, saved)])
+        store.apply(job, Decision(status=Status.RETRYING, reason=Reason.CRASHED, ended=CRASH), NOW)
+        store.begin_attempt(store.job(name), replace(FIRST, number=2), NOW)
+        store.apply(store.job(name), Decision(status=Status.RUNNING), NOW)
+    key = "id" if table == "jobs" else "job_id"
+    engine = connect(tmp_path / "store.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE {table} SET {column} = ? WHERE {key} = 'torn'", (value,)
+        )
+    engine.dispose()
+    seen = store.read(statistics)
+    assert seen.jobs_by_status[Status.RUNNING] >= 1
+    assert seen.queue.count >= 1
+    assert seen.restarts_by_reason["crashed"] >= 1
+    assert "whole" in seen.newest_checkpoints
 
 
 def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
