@@ -238,7 +238,7 @@ def test_what_cannot_be_read_keeps_no_statistics_from_the_rest(
     engine.dispose()
     seen = store.read(statistics)
     assert seen.jobs_by_status[Status.RUNNING] >= 1
-    assert seen.queue.count >= 1
+    assert seen.queue.count == (1 if table == "jobs" else 2)
     assert seen.restarts_by_reason["crashed"] >= 1
     assert "whole" in seen.newest_checkpoints
 
