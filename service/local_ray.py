@@ -5,7 +5,6 @@ the next one finds it by STATE_DIR/ray.json and adopts it. All its processes car
 temporary folder in their environment: that is how every one of them is found when it is stopped.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,12 +22,12 @@ import psutil
 
 from service.errors import UserError
 from service.file_lock import FileLock
-from service.processes import start_of
+from service.processes import same_boot, start_of
 from service.ray_jobs import RayJobs, RayUnreachableError
+from service.ray_processes import MARK, RayProcesses
 
 logger = logging.getLogger(__name__)
 
-MARK = "ALEXNET_LOCAL_RAY"
 # Training keeps its batches in shared memory of its own; Ray's store carries nothing but messages.
 OBJECT_STORE_BYTES = 80_000_000
 START_TIMEOUT_S = 60.0
@@ -101,11 +99,11 @@ class LocalRay:
         if record is None:
             return False
         logger.info("stopping the local Ray in %s", record.temp_dir)
+        processes = RayProcesses(record.temp_dir, session=_session(record))
         if record.pid is not None and self._lives(record):
             psutil.Process(record.pid).terminate()
-        _wait_gone(record.temp_dir, STOP_GRACE_S, self._reap)
-        _kill(record.temp_dir)
-        if not _wait_gone(record.temp_dir, KILL_TIMEOUT_S, self._reap):
+        processes.wait_gone(STOP_GRACE_S, self._reap)
+        if not processes.kill(KILL_TIMEOUT_S, self._reap):
             raise LocalRayError(f"processes of the local Ray in {record.temp_dir} do not end")
         shutil.rmtree(record.temp_dir, ignore_errors=True)
         self._record_path.unlink()
@@ -245,6 +243,13 @@ class LocalRay:
         aside.replace(self._record_path)
 
 
+def _session(record: Record) -> int | None:
+    """Return the session that the Ray of a record began, unless its number may be another's now."""
+    if record.pid is None or record.start is None or not same_boot(record.start):
+        return None
+    return record.pid if start_of(record.pid) in (None, record.start) else None
+
+
 def _write_private(path: Path, text: str) -> None:
     aside = path.with_suffix(".tmp")
     aside.unlink(missing_ok=True)
@@ -259,36 +264,3 @@ def _free_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
-
-
-def _marked(temp_dir: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-            if is_marked(environment, temp_dir) and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
-
-
-def is_marked(environment: bytes, temp_dir: str) -> bool:
-    """Say whether a process with this /proc/PID/environ belongs to the Ray in `temp_dir`.
-
-    Not by psutil: Ray's processes write their titles over the beginning of their environment, and
-    psutil reads no further than the first NUL of what is left.
-    """
-    return f"{MARK}={temp_dir}".encode() in environment.split(b"\0")
-
-
-def _kill(temp_dir: str) -> None:
-    for process in _marked(temp_dir):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def _wait_gone(temp_dir: str, timeout_s: float, reap: Callable[[], None]) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while any(True for _ in _marked(temp_dir)):
-        reap()
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

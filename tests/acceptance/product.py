@@ -170,10 +170,10 @@ def traces(folder: Path, temporary: Path) -> set[str]:
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             proc = Path(f"/proc/{process.pid}")
-            said = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
-            if str(folder).encode() in said:
-                processes.add(f"process {process.pid}")
-    files = {*temporary.iterdir(), *Path("/dev/shm").iterdir(), *_known_leaks_past_tmpdir()}
+            title = (proc / "cmdline").read_bytes()
+            if str(folder).encode() in title + (proc / "environ").read_bytes():
+                processes.add(f"process {process.pid}: {title.decode(errors='replace')}")
+    files = {*temporary.rglob("*"), *Path("/dev/shm").iterdir(), *_known_leaks_past_tmpdir()}
     return processes | set(map(str, files))
 
 

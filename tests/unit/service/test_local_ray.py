@@ -1,4 +1,4 @@
-"""Which processes belong to a local Ray, and who owns it."""
+"""A local Ray: begun, known again, and owned by one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,21 +8,8 @@ import psutil
 import pytest
 
 from service import local_ray
-from service.local_ray import MARK, LocalRay, LocalRayError, is_marked
+from service.local_ray import LocalRay, LocalRayError
 from service.ray_jobs import RayUnreachableError
-
-
-def test_a_process_is_known_by_a_whole_entry_of_its_environment() -> None:
-    environment = f"HOME=/root\0{MARK}=/tmp/alexnet-ray-a\0RAY_AUTH_MODE=token\0".encode()
-    assert is_marked(environment, "/tmp/alexnet-ray-a")
-    assert not is_marked(environment, "/tmp/alexnet-ray")
-    assert not is_marked(environment, "/tmp/alexnet-ray-ab")
-
-
-def test_a_title_written_over_the_beginning_hides_no_process() -> None:
-    environment = b"ay::DashboardAgent" + b"\0" * 40 + f"\0{MARK}=/tmp/alexnet-ray-a\0".encode()
-    assert is_marked(environment, "/tmp/alexnet-ray-a")
-    assert not is_marked(b"", "/tmp/alexnet-ray-a")
 
 
 class Sleeper(LocalRay):
