@@ -173,7 +173,9 @@ def _print(summary: dict[str, object], as_json: bool, *, title: str) -> None:
         return
     table = Table(title=title, show_header=False)
     for name, value in summary.items():
-        table.add_row(name.replace("_", " "), Text(_for_people(value)))
+        # What there is none of is counted in another row.
+        if value != []:
+            table.add_row(name.replace("_", " "), Text(_for_people(value)))
     Console().print(table)
 
 
@@ -182,7 +184,7 @@ def _for_people(value: object) -> str:
         case dict():
             return ", ".join(f"{count} {name}" for name, count in value.items()) or "none"
         case list():
-            return "\n".join(": ".join(entry.values()) for entry in value) or "none"
+            return "\n".join(": ".join(entry.values()) for entry in value)
         case bool() | None:
             return {True: "yes", False: "no", None: "-"}[value]
         case int() | float():
