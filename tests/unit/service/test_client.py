@@ -113,6 +113,7 @@ def test_following_a_job_gives_every_event_once_until_its_end(
     assert list(client.follow("followed", after=5)) == []
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_is_taken_up_where_it_broke(plane: ControlPlane) -> None:
     job_in(plane.store, Status.RUNNING, "broken")
     settings = plane.settings.model_copy(update={"port": free_port()})
@@ -150,6 +151,7 @@ def stub_of(*streams: Answer) -> Callable[[Request], Answer]:
     return reply
 
 
+@pytest.mark.slow
 def test_an_outage_is_counted_from_its_beginning_however_quiet_it_was_before(
     clock: Clock,
 ) -> None:
@@ -187,6 +189,7 @@ def test_the_proxy_of_the_environment_is_for_other_hosts_alone(
     assert bool(proxy.requests) is (host == "example.org")
 
 
+@pytest.mark.slow
 def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.client.RECONNECT_FOR_S", 0.6)
     job_in(plane.store, Status.RUNNING, "outage")

@@ -9,6 +9,7 @@ from service.settings import Settings, SettingsError
 from tests.unit.service.conftest import wait_until
 
 
+@pytest.mark.slow
 def test_the_second_leads_when_the_first_has_stopped(settings: Settings) -> None:
     first, second = ControlPlane(settings, token=None), ControlPlane(settings, token=None)
     first.start()

@@ -39,6 +39,7 @@ def test_gradients_of_both_readers_come_back_to_both_halves() -> None:
     assert torch.equal(right.grad, torch.full_like(right, 5))
 
 
+@pytest.mark.slow
 def test_two_devices_join_as_one_does() -> None:
     # torch's meta device stands in for a second one: shapes and places without values.
     meta = torch.device("meta")

@@ -264,6 +264,7 @@ def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
     assert seen.newest_checkpoints["a"] == checkpoint
 
 
+@pytest.mark.slow
 @given(batches=st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=6))
 def test_events_in_any_order_and_number_are_stored_once_without_gaps(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]
