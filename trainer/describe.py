@@ -75,7 +75,8 @@ def describe(spec: JobSpec) -> Description:
 def activation_bytes(model: ModelSpec, element_bytes: int, towers: tuple[int, ...]) -> int:
     """Return the bytes that a device with these towers keeps of a training image's forward pass.
 
-    Counted as torch's autograd keeps them: each tensor once, however many layers read it.
+    Counted as torch's autograd keeps them: each tensor once, however many layers read it. The fused
+    kernels of the CPU keep less.
     """
     conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8 = layers(model)
     # ReLU works in place, so that a layer's output before it is never kept.

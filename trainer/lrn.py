@@ -10,19 +10,18 @@ gradient over rows of channels, (images x height x width, channels), a free view
 map, by one of two kernels.
 """
 
-import atexit
 import functools
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
+
+from trainer.kernels.cache import cache_folder
 
 K = 2.0
 SIZE = 5
@@ -135,7 +134,7 @@ def banded_kernels(alpha: float) -> Kernels:
 def compiled_kernels(alpha: float) -> Kernels:
     """Return kernels fused by torch.compile; the first use of each channel count compiles."""
     if not os.environ.get(_CACHE_VARIABLE):
-        os.environ[_CACHE_VARIABLE] = str(_cache_folder())
+        os.environ[_CACHE_VARIABLE] = str(cache_folder("inductor"))
 
     def window(v: Tensor) -> Tensor:
         c = v.shape[1]
@@ -170,25 +169,6 @@ def _compiled(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return result
 
     return call
-
-
-def _cache_folder() -> Path:
-    """Return a folder for compiled kernels: the user's cache, or one that ends with the process."""
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        # The XDG specification: a path that is not absolute is to be ignored.
-        caches = configured if configured.is_absolute() else Path.home() / ".cache"
-        folder = caches / "alexnet-training-service" / "inductor"
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    except (OSError, RuntimeError):
-        # RuntimeError: the user has no home.
-        pass
-    # Never a known name in a shared folder: what lies there is executed.
-    folder = Path(tempfile.mkdtemp(prefix="alexnet-inductor-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 def can_compile() -> bool:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from trainer.contract.spec import ModelSpec
 from trainer.dropout import DropoutDraw, drop
+from trainer.early_layer import EarlyLayer
 from trainer.exchange import Traffic, exchange
 from trainer.layers import INPUT_PADDING, Layer, layers
-from trainer.lrn import ALPHA, SIZE, Lrn, within_map_norm
 
 
 class Conv(nn.Conv2d):
@@ -63,28 +63,17 @@ class Tower(nn.Module):
         self.fc6, self.fc7 = Linear(fc6, device), Linear(fc7, device)
         self._tanh = model.activation == "tanh"
         self._overlapping = model.overlapping_pool
-        self._source2012 = model.recipe == "source2012"
-        self._within_map = model.lrn and self._source2012
-        alpha = ALPHA / SIZE if self._source2012 else ALPHA
-        self.lrn1, self.lrn2 = (
-            Lrn(alpha=alpha, elements_per_image=layer.outputs * layer.map_size**2)
-            if model.lrn
-            else nn.Identity()
-            for layer in (conv1, conv2)
+        self.after_conv1, self.after_conv2 = (
+            EarlyLayer(model, conv, device, activate=self._activate, pool=self._pool)
+            for conv in (conv1, conv2)
         )
 
     def early(self, images: Tensor) -> Tensor:
         """Layers 1 and 2: images (n, 3, s, s) -> pool2 (n, 128w, 13, 13) at 224 pixels."""
         x = self.conv1(F.pad(images, (0, INPUT_PADDING, 0, INPUT_PADDING)))
-        # Section 3.5, or #145 of the source.
-        if self._source2012:
-            x = self._activate(self._pool(self.lrn1(x)))
-        else:
-            x = self._pool(self.lrn1(self._activate(x)))
-        x = self.lrn2(self._activate(self.conv2(x)))
-        if self._within_map:
-            x = within_map_norm(x)
-        return self._pool(x)
+        x = self.conv2(self.after_conv1(x))
+        pooled: Tensor = self.after_conv2(x)
+        return pooled
 
     def middle(self, both: Tensor) -> Tensor:
         """Layers 3 to 5: both pool2 (n, 256w, 13, 13) -> pool5, flattened (n, 4608w)."""

@@ -12,8 +12,8 @@ from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
 from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, read_manifest
 from trainer.contract.spec import JobSpec
+from trainer.early_layer import EarlyLayer
 from trainer.initialise import initialise
-from trainer.lrn import Lrn
 from trainer.machine import numerics
 from trainer.network import AlexNet
 from trainer.replicas import Replicas
@@ -159,5 +159,5 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str,
 
 
 def _lrn_kernels(network: AlexNet) -> str:
-    names = {layer.kernels.name for layer in network.modules() if isinstance(layer, Lrn)}
-    return " and ".join(sorted(names)) or "none"
+    names = {layer.kernel for layer in network.modules() if isinstance(layer, EarlyLayer)}
+    return " and ".join(sorted(names))

@@ -177,12 +177,14 @@ def test_what_the_spec_may_change_between_attempts_is_told(
 
 
 def test_numerics_tell_of_the_threads_and_the_kernel_in_use(
-    job: Job, small_model: Callable[..., Any], tmp_path: Path
+    job: Job, small_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def numerics(spec: JobSpec) -> dict[str, str]:
         state = State(spec, [CPU, CPU], DATA_SHA256, Replicas(CPU))
         return state.manifest(_order(spec), steps_per_epoch=1).numerics
 
+    assert numerics(job())["LRN kernel"] == "fused"
+    monkeypatch.setattr("trainer.early_layer.load", lambda _: None)
     assert numerics(job())["LRN kernel"] == "banded"
     assert numerics(job(model=small_model(lrn=False)))["LRN kernel"] == "none"
     assert numerics(job())["torch threads"] == "1"

@@ -1,0 +1,50 @@
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer.kernels import library
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.load.cache_clear()
+    yield
+    library.load.cache_clear()
+
+
+def _built(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "alexnet-training-service" / "kernels").iterdir())
+
+
+@pytest.mark.skipif(library.load("early_layer") is None, reason="the kernels need g++")
+def test_a_kernel_is_built_once(tmp_path: Path) -> None:
+    assert isinstance(library.load("early_layer"), ctypes.CDLL)
+    (built,) = _built(tmp_path)
+    before = built.stat()
+    library.load.cache_clear()
+    library.load("early_layer")
+    assert _built(tmp_path) == [built]
+    assert built.stat() == before
+
+
+def test_without_a_compiler_a_warning_names_the_mend(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
+    with pytest.warns(UserWarning, match=r"early_layer is not used.*apt-get install g\+\+"):
+        assert library.load("early_layer") is None
+
+
+def test_what_a_failing_compiler_says_is_told_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\necho 'no such processor' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.warns(UserWarning, match="no such processor"):
+        assert library.load("early_layer") is None
+    assert _built(tmp_path) == []

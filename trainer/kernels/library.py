@@ -1,0 +1,86 @@
+"""Compiling and loading our C++ kernels: once a machine, into a cache.
+
+Built with g++ for the very processor at hand. The name of a library is a digest of its source, the
+compiler, its options and the processor's features, so that machines may share a cache.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from trainer.kernels.cache import cache_folder
+
+_OPTIONS = (
+    *("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp"),
+    # What sqrt does with errno, and traps, keep a loop from becoming vectors. NaN stays NaN.
+    *("-fno-math-errno", "-fno-trapping-math"),
+)
+_BUILD_TIMEOUT_S = 120.0
+
+
+class KernelError(Exception):
+    """The kernels cannot be built here; the message says why."""
+
+
+@functools.cache
+def load(name: str) -> ctypes.CDLL | None:
+    """Return the library made from NAME.cpp in this package, or None, with a warning, without."""
+    try:
+        return ctypes.CDLL(str(_build(Path(__file__).with_name(f"{name}.cpp"))))
+    except (KernelError, OSError) as error:
+        warnings.warn(
+            f"the fused kernel {name} is not used, a slower path is: {error}", stacklevel=2
+        )
+        return None
+
+
+def _build(source: Path) -> Path:
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise KernelError("g++ is not installed (Debian: apt-get install g++)")
+    threads = _threads_of_torch()
+    library = cache_folder("kernels") / f"{source.stem}-{_digest(source, compiler, threads)}.so"
+    if library.exists():
+        return library
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / library.name
+        command = [compiler, *_OPTIONS, "-shared", str(source), "-o", str(made), *threads]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_BUILD_TIMEOUT_S
+        )
+        if done.returncode:
+            raise KernelError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+        # Whole or not at all, whoever else builds it.
+        made.replace(library)
+    return library
+
+
+def _threads_of_torch() -> tuple[str, ...]:
+    """Return what links the OpenMP that torch has loaded, for two of them would spin in turn."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return (str(found[0]),) if found else ()
+
+
+def _digest(source: Path, compiler: str, threads: tuple[str, ...]) -> str:
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    parts = (source.read_text(), version, *_OPTIONS, *threads, platform.machine(), _features())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _features() -> str:
+    """Return the processor's instruction sets, which -march=native turns into code."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith(("flags", "Features")):
+            return line
+    return torch.backends.cpu.get_cpu_capability()
