@@ -7,9 +7,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from trainer.contract.geometry import INPUT_PADDING
 from trainer.contract.model import Record
 from trainer.contract.spec import JobSpec, ModelSpec
-from trainer.layers import INPUT_PADDING, Layer, layers
+from trainer.layers import Layer, layers
 
 _FP32_BYTES = 4
 _ARITHMETIC_BYTES = {"fp32": 4, "bf16": 2}

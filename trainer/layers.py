@@ -6,14 +6,11 @@ Pure arithmetic on a ModelSpec; the network is built from it and `describe` prin
 from dataclasses import dataclass
 from typing import Literal
 
+from trainer.contract.geometry import NARROWEST_LAYER, map_sizes
 from trainer.contract.spec import ModelSpec
 
-# The image is padded right and bottom by 3: 224 becomes the 227 that fits 55 strides of 4.
-# For any size it is the 2012 source's 1 + ceil((in - k) / stride).
-INPUT_PADDING = 3
-
 # Outputs of each tower at width 1 (Fig. 2).
-_CONV_OUTPUTS = (48, 128, 192, 192, 128)
+_CONV_OUTPUTS = (NARROWEST_LAYER, 128, 192, 192, 128)
 _HIDDEN_UNITS = 2048
 
 
@@ -66,9 +63,7 @@ def layers(model: ModelSpec) -> tuple[Layer, ...]:
     """Return conv1 to fc8 for a spec; total 60,965,224 parameters at the paper's."""
     c1, c2, c3, c4, c5 = (scaled(outputs, model.width) for outputs in _CONV_OUTPUTS)
     hidden = scaled(_HIDDEN_UNITS, model.width)
-    # Edges: 224 -> 55 -> 27 -> 13 -> 6.
-    size1 = (model.input_size + INPUT_PADDING - 11) // 4 + 1
-    size2, size3, size5 = size1 // 2, size1 // 2 // 2, size1 // 2 // 2 // 2
+    size1, size2, size3, size5 = map_sizes(model.input_size)
     return (
         _conv("conv1", 3, c1, kernel=11, stride=4, map_size=size1, pooled_size=size2),
         _conv("conv2", c1, c2, kernel=5, padding=2, map_size=size2, pooled_size=size3),
@@ -83,7 +78,7 @@ def layers(model: ModelSpec) -> tuple[Layer, ...]:
 
 def scaled(outputs: int, width: float) -> int:
     """Return the outputs of one tower at a width; the two towers' total is always even."""
-    return max(1, round(outputs * width))
+    return round(outputs * width)
 
 
 def _conv(

@@ -35,6 +35,7 @@ class State:
         """Gather what the replicas compute on: each must construct its state at the same point."""
         self._spec_sha256 = spec.sha256()
         self._data_sha256 = data_sha256
+        self._model = spec.model
         self.network = AlexNet(spec.model, devices)
         own = {
             **numerics(devices),
@@ -111,6 +112,7 @@ class State:
             top1=self.top1,
             top5=self.top5,
             spec_sha256=self._spec_sha256,
+            model=self._model,
             data_sha256=self._data_sha256,
             numerics=self._numerics,
             inexact=self.inexact,

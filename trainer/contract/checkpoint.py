@@ -6,6 +6,7 @@ from pydantic import Field
 
 from trainer.contract.events import Ratio
 from trainer.contract.model import Record
+from trainer.contract.spec import ModelSpec
 
 CHECKPOINT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "checkpoint.json"
@@ -52,6 +53,10 @@ class CheckpointManifest(Record):
     top1: Ratio | None = Field(description="Latest evaluation; None before the first.")
     top5: Ratio | None
     spec_sha256: Sha256 = Field(description="JobSpec.sha256.")
+    model: ModelSpec | None = Field(
+        default=None,
+        description="The network whose weights these are; None in checkpoints of release 0.1.",
+    )
     data_sha256: DataDigests
     numerics: dict[str, str] = Field(
         description="What may change the last bit of a result, by rank where the replicas "

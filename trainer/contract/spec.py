@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from trainer.contract.geometry import NARROWEST_LAYER, map_sizes
 from trainer.contract.model import Record
 
 SPEC_VERSION: Literal[1] = 1
@@ -20,6 +21,8 @@ LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,80}$"
 Location = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 Recipe = Literal["paper", "source2012"]
+Protocol = Literal["centre_crop", "ten_view"]
+LayerName = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7", "fc8"]
 
 
 class DataSpec(Record):
@@ -55,19 +58,39 @@ class ModelSpec(Record):
         description="Whose word is followed where they differ. source2012: in layer 1 LRN and pool "
         "before the activation, a second norm within each map in layer 2, LRN's α divided by 5, "
         "std .03 in conv3 to conv5, biases at twice the rate without decay, colour shifts of α "
-        "standard deviations, and training input divided by 1.1. Not yet: crops and mirrors are "
-        "drawn for each image, where the source's 32 consecutive ones share one. Its drops of the "
+        "standard deviations, training input divided by 1.1, one crop and mirror for 32 "
+        "consecutive images, and the centre of the mean image under every crop. Its drops of the "
         "rate are optim.schedule = steps.",
     )
     num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
     width: float = Field(
         default=1.0,
-        ge=0.125,
+        gt=0,
         le=4.0,
         description="Factor on every hidden channel count; 1 is the paper's 96-256-384-384-256.",
     )
     input_size: int = Field(
-        default=224, ge=63, le=512, description="Edge of the square crop, in pixels (section 4.1)."
+        default=224, ge=8, le=512, description="Edge of the square crop, in pixels (section 4.1)."
+    )
+    towers: Literal[1, 2] = Field(
+        default=2,
+        description="1: the one-GPU net that section 3.2 compares with: one column with half the "
+        "kernels in conv1 to conv4, but all of them in conv5 and all units in fc6 and fc7.",
+    )
+    column_communication: bool = Field(
+        default=True,
+        description="Off: net #150 of the 2012 source, whose towers meet at fc8 only and have 160 "
+        "kernels in conv2 and 4096 units in fc6 each.",
+    )
+    removed_layer: Literal["conv2", "conv3", "conv4", "conv5"] | None = Field(
+        default=None,
+        description="Section 7: leave a convolution and its activation out; the norm and the pool "
+        "behind it stay, so that the maps keep their sizes.",
+    )
+    sixth_conv: bool = Field(
+        default=False,
+        description="CNN* of section 6.1: conv6 over the last pool, reading both towers (net #146 "
+        "of the 2012 source).",
     )
     activation: Literal["relu", "tanh"] = Field(default="relu", description="Section 3.1.")
     lrn: bool = Field(default=True, description="Local response normalisation (section 3.3).")
@@ -75,10 +98,44 @@ class ModelSpec(Record):
         default=True, description="Pools of 3 with stride 2, else 2 with stride 2 (section 3.4)."
     )
     dropout: bool = Field(default=True, description="Dropout after fc6 and fc7 (section 4.2).")
-    init: Literal["recipe", "variance_preserving"] = Field(
-        default="recipe",
-        description="The recipe's Gaussians, or He's variance-preserving ones for narrow nets.",
+    inverted_dropout: bool = Field(
+        default=False,
+        description="Double what is kept in training instead of halving all at test; in neither "
+        "recipe.",
     )
+    init: Literal["recipe", "paper", "source2012", "variance_preserving"] = Field(
+        default="recipe",
+        description="The recipe's Gaussians, one of the two recipes' whatever else is followed, or "
+        "He's variance-preserving ones for narrow nets.",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        if NARROWEST_LAYER * self.width < 0.5:
+            raise SpecError(
+                "model.width",
+                f"{self.width} leaves conv1 no channel: of {NARROWEST_LAYER} a tower it makes "
+                f"{NARROWEST_LAYER * self.width:.2g}; use {0.5 / NARROWEST_LAYER:.3f} or more",
+            )
+        if min(map_sizes(self.input_size)) < 1:
+            smallest = next(size for size in range(1, 512) if min(map_sizes(size)) >= 1)
+            sizes = ", ".join(map(str, map_sizes(self.input_size)))
+            raise SpecError(
+                "model.input_size",
+                f"{self.input_size} pixels are too small for the pools: the maps would have "
+                f"edges of {sizes}; use {smallest} or more",
+            )
+        if self.towers == 1 and not self.column_communication:
+            raise SpecError(
+                "model.column_communication",
+                "one tower has no other to be cut off from; set model.towers = 2",
+            )
+        if self.inverted_dropout and not self.dropout:
+            raise SpecError(
+                "model.inverted_dropout",
+                "there is no dropout to invert; set model.dropout, or leave this out",
+            )
+        return self
 
 
 class PlateauSchedule(Record):
@@ -116,6 +173,17 @@ class OptimSpec(Record):
         description="Samples a replica computes at once; a divisor of its batch. None: all of it.",
     )
     learning_rate: float = Field(default=0.01, gt=0, le=100, description="Initial ε, section 5.")
+    rate_scaling: Literal["none", "linear", "sqrt"] = Field(
+        default="none",
+        description="How ε, taken as meant for the paper's batch of 128, grows with "
+        "global_batch_size: linear as in Goyal et al. 2017 and Krizhevsky 2014.",
+    )
+    warmup_epochs: float = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="Over these ε rises evenly, step by step, from the unscaled to the scaled.",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Section 5.")
     weight_decay: float = Field(default=0.0005, ge=0, le=1, description="Section 5.")
     schedule: Annotated[PlateauSchedule | StepSchedule, Field(discriminator="kind")] = Field(
@@ -125,6 +193,16 @@ class OptimSpec(Record):
     max_steps: int | None = Field(
         default=None, ge=1, description="Stop after this many steps if that comes first."
     )
+
+    @model_validator(mode="after")
+    def _warms_up_to_something(self) -> Self:
+        if self.warmup_epochs and self.rate_scaling == "none":
+            raise SpecError(
+                "optim.warmup_epochs",
+                "without rate_scaling there is no higher rate to rise to; set "
+                "optim.rate_scaling = linear",
+            )
+        return self
 
 
 class AugmentSpec(Record):
@@ -179,6 +257,35 @@ class RetrySpec(Record):
     max_backoff_s: float = Field(default=300.0, ge=0, le=86_400, description="Longest wait.")
 
 
+class InitFrom(Record):
+    """Begin with the weights of a checkpoint instead of drawn ones: fine-tuning."""
+
+    checkpoint: Location = Field(
+        description="Folder of a checkpoint; or job:ID for a job's latest, job:ID@STEP for another."
+    )
+    new_layers: tuple[LayerName, ...] = Field(
+        default=(),
+        description="Drawn anew: fc8 for other classes; all that the checkpoint lacks or has in "
+        "another shape must be among them.",
+    )
+
+
+class EvaluationSpec(Record):
+    """How results are measured (paper section 4.1 and 6.1)."""
+
+    protocol: Protocol = Field(
+        default="ten_view",
+        description="Of the result at the end of a job: five crops and their mirrors, softmaxes "
+        "averaged, or the centre crop alone. At the end of every epoch it is the centre crop.",
+    )
+    checkpoints: tuple[Location, ...] = Field(
+        default=(),
+        max_length=64,
+        description="For kind = evaluate: whose softmaxes are averaged, an ensemble if several. "
+        "Each a folder, or job:ID, or job:ID@STEP.",
+    )
+
+
 class JobSpec(Record):
     """A training job. The same spec on the same kind of hardware gives the same weights."""
 
@@ -189,11 +296,19 @@ class JobSpec(Record):
     )
     priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every random draw.")
-    kind: Literal["train"] = Field(default="train", description="What the job does.")
+    kind: Literal["train", "evaluate"] = Field(
+        default="train",
+        description="What the job does; evaluate measures evaluation.checkpoints on "
+        "data.validation.",
+    )
     data: DataSpec
     model: ModelSpec = ModelSpec()
     optim: OptimSpec = OptimSpec()
     augment: AugmentSpec = AugmentSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    init_from: InitFrom | None = Field(
+        default=None, description="None: weights are drawn, see model.init."
+    )
     scale: ScaleSpec = ScaleSpec()
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="Arithmetic of the towers; weights and updates stay fp32."
@@ -234,6 +349,33 @@ class JobSpec(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "evaluate" and not self.evaluation.checkpoints:
+            raise SpecError(
+                "evaluation.checkpoints", "name at least one: there is nothing to evaluate"
+            )
+        if self.kind == "train" and self.evaluation.checkpoints:
+            raise SpecError(
+                "evaluation.checkpoints",
+                "only kind = evaluate reads them; leave them out, or begin from one by init_from",
+            )
+        if self.kind == "evaluate" and self.init_from is not None:
+            raise SpecError(
+                "init_from",
+                "an evaluation trains nothing; name the checkpoint in evaluation.checkpoints",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_device_a_tower(self) -> Self:
+        if self.scale.devices_per_replica > self.model.towers:
+            raise SpecError(
+                "scale.devices_per_replica",
+                "a network of one tower computes on one device; set it to 1",
+            )
+        return self
+
     @property
     def replica_batch_size(self) -> int:
         """Samples each replica takes of a global batch."""
@@ -255,6 +397,7 @@ _NOT_DECISIVE: Mapping[str, bool | set[str]] = {
     "priority": True,
     "data": {"train", "validation", "corrupt_sample_limit", "num_loader_processes"},
     "optim": {"micro_batch_size"},
+    "evaluation": True,
     "scale": True,
     "checkpoint": True,
     "retry": True,

@@ -73,4 +73,3 @@ def test_each_layer_reads_what_the_one_before_gives(
 def test_width_scales_and_never_gives_nothing() -> None:
     assert scaled(48, 0.25) == 12
     assert scaled(2048, 1.0) == 2048
-    assert scaled(1, 0.125) == 1

@@ -3,9 +3,18 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from trainer.contract.spec import JobSpec, PlateauSchedule, StepSchedule
+from trainer.contract.geometry import map_sizes
+from trainer.contract.spec import (
+    InitFrom,
+    JobSpec,
+    Location,
+    ModelSpec,
+    PlateauSchedule,
+    SpecError,
+    StepSchedule,
+)
 
 SPEC = JobSpec.model_validate({"name": "job", "data": {"train": "t", "validation": "v"}})
 
@@ -19,6 +28,8 @@ NOT_DECISIVE = {
     "data.corrupt_sample_limit",
     "data.num_loader_processes",
     "optim.micro_batch_size",
+    "evaluation.protocol",
+    "evaluation.checkpoints",
     "scale.replicas",
     "scale.devices_per_replica",
     "scale.accelerator",
@@ -37,6 +48,8 @@ _OF_TYPE: dict[object, st.SearchStrategy[Any]] = {
     int: st.integers(0, 2**31),
     float: st.floats(0.001, 1000),
     str: _texts,
+    Location: _texts,
+    InitFrom: st.builds(InitFrom, checkpoint=_texts.filter(bool)),
 }
 
 
@@ -51,6 +64,8 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if set(get_args(annotation)) == {PlateauSchedule, StepSchedule}:
         plateaus = st.builds(PlateauSchedule, patience_epochs=st.integers(1, 9))
         return plateaus | st.builds(StepSchedule, epochs=st.tuples(st.integers(1, 90)))
+    if get_origin(annotation) is tuple:
+        return st.tuples(_values(get_args(annotation)[0]))
     kinds = get_args(annotation)
     assert len(kinds) == 2, annotation
     assert type(None) in kinds, annotation
@@ -94,3 +109,43 @@ def test_the_digest_follows_all_that_decides_the_weights_and_nothing_else(
     changed, before = _changed(SPEC, name, value)
     same = name in NOT_DECISIVE or value == before
     assert (changed.sha256() == SPEC.sha256()) == same
+
+
+REFUSED = {
+    "model.width": {"model": {"width": 0.01}},
+    "model.input_size": {"model": {"input_size": 35}},
+    "model.column_communication": {
+        "model": {"towers": 1, "column_communication": False},
+        "scale": {"devices_per_replica": 1},
+    },
+    "model.inverted_dropout": {"model": {"dropout": False, "inverted_dropout": True}},
+    "optim.warmup_epochs": {"optim": {"warmup_epochs": 5}},
+    "scale.devices_per_replica": {"model": {"towers": 1}},
+    "evaluation.checkpoints": {"kind": "evaluate"},
+    "init_from": {
+        "kind": "evaluate",
+        "evaluation": {"checkpoints": ["a"]},
+        "init_from": {"checkpoint": "a"},
+    },
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_what_cannot_be_is_refused_by_the_name_of_the_field(field: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        JobSpec.model_validate(SPEC.model_dump() | REFUSED[field])
+    cause = raised.value.errors()[0]["ctx"]["error"]
+    assert isinstance(cause, SpecError)
+    assert cause.field == field
+
+
+def test_checkpoints_to_evaluate_are_refused_where_nothing_evaluates_them() -> None:
+    with pytest.raises(ValidationError, match=r"only kind = evaluate reads them"):
+        JobSpec.model_validate(SPEC.model_dump() | {"evaluation": {"checkpoints": ["a"]}})
+
+
+def test_the_smallest_input_that_is_taken_leaves_every_map_an_edge() -> None:
+    with pytest.raises(ValidationError, match=r"edges of 7, 3, 1, 0; use 36 or more"):
+        ModelSpec(input_size=35)
+    assert map_sizes(ModelSpec(input_size=36).input_size) == (8, 4, 2, 1)
+    assert map_sizes(224) == (55, 27, 13, 6)
