@@ -27,6 +27,8 @@ class ReaderPlan:
     """Else the centre."""
     mirror: bool = True
     """Reflect half of the images."""
+    images_per_crop: int = 1
+    """Images, consecutive as an epoch presents them, that share one crop and one mirror."""
     ordered: bool = False
     """Every sample in the manifest's order, as validation wants it; else shuffled by epoch."""
 
@@ -43,6 +45,8 @@ class ReaderPlan:
             _divides("replicas", self.num_replicas, "streams", self.num_streams)
         if not 0 <= self.replica < self.num_replicas:
             raise PlanError(f"there is no replica {self.replica} among {self.num_replicas}")
+        if self.images_per_crop < 1:
+            raise PlanError(f"{self.images_per_crop} images cannot share a crop; use 1 or more")
         if not 1 <= self.crop_size <= manifest.image_size:
             raise PlanError(
                 f"a crop of {self.crop_size} pixels does not fit images of "

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards import draws
+from data_shards.crops import crops
 from data_shards.decode import Pixels
 from data_shards.index import LABEL
 from data_shards.loader import BatchDone, BatchTask, CorruptSample, LoaderSetup, view_slots
@@ -172,17 +173,13 @@ class Reader:
         first = plan.replica * plan.replica_batch_size
         share = slice(first, first + plan.replica_batch_size)
         samples, real = samples[share], real[share]
-        margin = self.manifest.image_size - plan.crop_size
-        if plan.random_crop:
-            offsets = draws.crop_offsets(
-                samples, seed=plan.seed, epoch=epoch, num_positions=margin + 1
-            )
-        else:
-            offsets = np.full((len(samples), 2), margin // 2, dtype=np.int64)
-        if plan.mirror:
-            mirrored = draws.mirrored(samples, seed=plan.seed, epoch=epoch)
-        else:
-            mirrored = np.zeros(len(samples), dtype=np.bool_)
+        offsets, mirrored = crops(
+            plan,
+            samples,
+            epoch=epoch,
+            step=step_of_epoch,
+            margin=self.manifest.image_size - plan.crop_size,
+        )
         return BatchTask(
             step=step, slot=slot, samples=samples, real=real, offsets=offsets, mirrored=mirrored
         )

@@ -52,6 +52,7 @@ def test_a_replica_is_one_of_its_number(packed, replica, replicas):
     [
         ({"num_streams": 0}, "0 streams do not divide the global batch of 8"),
         ({"num_replicas": 0, "ordered": True}, "0 replicas do not divide"),
+        ({"images_per_crop": 0}, "0 images cannot share a crop; use 1 or more"),
         ({"crop_size": 33}, "pack them larger, or choose a smaller input"),
         ({"crop_size": 0}, "a crop of 0 pixels does not fit images of 32"),
     ],

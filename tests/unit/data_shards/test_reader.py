@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,30 @@ def test_replicas_together_are_the_global_batch(packed, whole):
         for name in ("images", "labels", "real", "samples", "offsets", "mirrored", "colour"):
             both = np.concatenate([vars(share[step])[name] for share in shares])
             assert np.array_equal(both, vars(batch)[name])
+
+
+def test_images_share_a_crop_across_replicas_processes_and_restarts(packed):
+    plan = plan_for(packed, images_per_crop=3)
+    whole = read(plan, 0, 10)
+    for epoch in (whole[:5], whole[5:]):
+        drawn = np.concatenate(
+            [np.column_stack([batch.offsets, batch.mirrored]) for batch in epoch]
+        )
+        # Places that are not real take part: 40 places, 13 chunks of 3 and one place more.
+        chunks = [drawn[start : start + 3] for start in range(0, 40, 3)]
+        assert all((chunk == chunk[0]).all() for chunk in chunks)
+        assert len({tuple(chunk[0]) for chunk in chunks}) > 5
+        # Colour stays each image's own.
+        colours = np.concatenate([batch.colour[batch.real] for batch in epoch])
+        assert len({tuple(colour) for colour in colours}) == 37
+    resumed = [
+        read(replace(plan, replica=replica, num_replicas=4), 4, 10, num_processes=2)
+        for replica in range(4)
+    ]
+    for step, batch in enumerate(whole[4:]):
+        for name in ("images", "offsets", "mirrored", "colour"):
+            shares = np.concatenate([vars(share[step])[name] for share in resumed])
+            assert np.array_equal(shares, vars(batch)[name])
 
 
 def test_seed_and_epoch_change_order_and_draws(packed, whole):
