@@ -54,7 +54,7 @@ class EarlyLayer(nn.Module):
         self._alpha = ALPHA / SIZE if source2012 else ALPHA
         self.kernel = "none"
         if model.lrn:
-            self._lrn = Lrn(alpha=self._alpha, elements_per_image=conv.outputs * conv.map_size**2)
+            self._lrn = Lrn(alpha=self._alpha, device=device)
             fused = device.type == "cpu" and load("early_layer") is not None
             self.kernel = "fused" if fused else self._lrn.kernels.name
 

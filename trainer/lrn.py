@@ -7,12 +7,12 @@ it (`layer.py`), as Caffe and torch do.
 
 `lrn_reference` is the formula written down. `Lrn` computes the same from closed forms of value and
 gradient over rows of channels, (images x height x width, channels), a free view of a channels_last
-map, by one of two kernels.
+map: on a GPU by a kernel that torch.compile fuses, elsewhere by matrix products. The CPU's own is
+`trainer/kernels/early_layer.cpp`; the products stand in for it where no compiler is.
 """
 
 import functools
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
+from torch.utils._triton import has_triton
 
 from trainer.kernels.cache import cache_folder
 
@@ -32,11 +33,6 @@ BETA = 0.75
 _MAP_SIZE = 5
 _MAP_SCALE = 0.001 / _MAP_SIZE**2
 _MAP_BIAS = 1.0  # assumed: the constant of its authors' public code
-
-# Elements an image from which compiled kernels pay for the seconds their compilation takes.
-# Measured on 2 cores: 64 x 48 x 55 x 55 fp32 forward + backward 69 ms banded, 40 ms compiled;
-# 128 x 12 x 15 x 15 1.0 ms banded. A layer of the small preset has 2,700, of the paper's 93,312.
-_COMPILED_FROM = 50_000
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -73,10 +69,9 @@ class Kernels:
 class Lrn(nn.Module):
     """LRN of (n, c, h, w) maps, fastest in channels_last; fp32 or bf16, computed in fp32."""
 
-    def __init__(self, *, alpha: float, elements_per_image: int) -> None:
+    def __init__(self, *, alpha: float, device: torch.device) -> None:
         super().__init__()
-        # By the image, not the batch: a last, smaller batch must be computed alike.
-        compiled = elements_per_image >= _COMPILED_FROM and can_compile()
+        compiled = device.type == "cuda" and has_triton()
         self.kernels = compiled_kernels(alpha) if compiled else banded_kernels(alpha)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -169,11 +164,6 @@ def _compiled(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return result
 
     return call
-
-
-def can_compile() -> bool:
-    """Say whether torch.compile finds the C++ compiler it needs."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 @functools.cache

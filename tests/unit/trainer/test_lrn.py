@@ -1,5 +1,6 @@
 import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from trainer.lrn import (
     Kernels,
     Lrn,
     banded_kernels,
-    can_compile,
     compiled_kernels,
     lrn_reference,
     within_map_norm,
@@ -32,7 +32,7 @@ NAMES = ("banded", pytest.param("compiled", marks=pytest.mark.slow))
 def _kernels(name: str, alpha: float) -> Kernels:
     if name == "banded":
         return banded_kernels(alpha)
-    if not can_compile():
+    if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")
     return compiled_kernels(alpha)
 
@@ -44,7 +44,7 @@ def _maps(channels: int, *, seed: int = 0) -> Tensor:
 
 
 def _layer(kernels: Kernels) -> Lrn:
-    layer = Lrn(alpha=ALPHA, elements_per_image=1)
+    layer = Lrn(alpha=ALPHA, device=torch.device("cpu"))
     layer.kernels = kernels
     return layer
 
@@ -144,13 +144,12 @@ def test_gradient_within_a_map() -> None:
     assert torch.autograd.gradcheck(within_map_norm, maps)
 
 
-def test_only_large_layers_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large = 2_700, 48 * 55 * 55
-    monkeypatch.setattr("trainer.lrn.can_compile", lambda: True)
-    assert Lrn(alpha=ALPHA, elements_per_image=small).kernels is banded_kernels(ALPHA)
-    assert Lrn(alpha=ALPHA, elements_per_image=large).kernels is compiled_kernels(ALPHA)
-    monkeypatch.setattr("trainer.lrn.can_compile", lambda: False)
-    assert Lrn(alpha=ALPHA, elements_per_image=large).kernels is banded_kernels(ALPHA)
+@pytest.mark.parametrize("triton", [True, False])
+def test_only_a_gpu_with_triton_compiles(monkeypatch: pytest.MonkeyPatch, triton: bool) -> None:
+    monkeypatch.setattr("trainer.lrn.has_triton", lambda: triton)
+    on_gpu = Lrn(alpha=ALPHA, device=torch.device("cuda", 1)).kernels
+    assert on_gpu is (compiled_kernels(ALPHA) if triton else banded_kernels(ALPHA))
+    assert Lrn(alpha=ALPHA, device=torch.device("cpu")).kernels is banded_kernels(ALPHA)
 
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
