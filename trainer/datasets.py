@@ -18,6 +18,8 @@ from trainer.preprocess import Colour, Preprocess
 from trainer.replicas import Replicas
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# `crop_chunk` of the 2012 source's `convdata.py`; section 4.1 has no such thing.
+_IMAGES_PER_CROP = {"paper": 1, "source2012": 32}
 
 
 class Datasets:
@@ -42,8 +44,11 @@ class Datasets:
             colour = Colour(
                 self.train.manifest.rgb_pca, spec.augment.colour_strength, spec.model.recipe
             )
-            self.prepare_train = Preprocess(mean_image, colour, devices, dtype)
-            self.prepare_validation = Preprocess(mean_image, None, devices, dtype)
+            centre_mean = spec.model.recipe == "source2012"
+            self.prepare_train, self.prepare_validation = (
+                Preprocess(mean_image, drawn, devices, dtype, centre_mean=centre_mean)
+                for drawn in (colour, None)
+            )
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -84,6 +89,7 @@ def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:
         num_replicas=replicas.size,
         random_crop=spec.augment.crop,
         mirror=spec.augment.mirror,
+        images_per_crop=_IMAGES_PER_CROP[spec.model.recipe],
     )
 
 

@@ -6,8 +6,14 @@ The unit of λ in section 4.1's colour shift [p1, p2, p3]·[α1λ1, α2λ2, α3�
 for ImageNet, λ = (.2175, .0188, .0045), are **variances** of pixels on 0-1. Measured on 125 of its
 photographs: variances (.198, .015, .004), standard deviations (.445, .121, .065). The shift αλ is
 meant on that scale too: on 0-255 it is 255·α·λ = α·(variance on 0-255)/255. With variances on 0-255
-for λ the formula would shift by a thousand grey levels. The 2012 source shifts by α standard
-deviations instead, about twice as far, and divides the training input by 1.1.
+for λ the formula would shift by a thousand grey levels. The 2012 source, `convdata.py`, shifts by α
+standard deviations instead, about twice as far, and then divides the training input, shift and all,
+by 1 + the strength of α, so that it spreads no more than the input at test.
+
+The mean image too is taken in two ways. Section 2 subtracts "the mean activity over the training
+set from each pixel": each pixel's own, wherever the crop lies and whether or not it is mirrored.
+The 2012 source subtracts the centre crop of the mean image from every crop, in training and in all
+ten views.
 """
 
 from collections.abc import Sequence
@@ -22,8 +28,6 @@ from torch import Tensor
 from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from trainer.contract.spec import Recipe
-
-_SOURCE_DIVISOR = 1.1
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Colour:
         axes = self.strength * lengths[:, None] * np.asarray(self.pca.eigenvectors)
         return np.asarray(axes, dtype=np.float32)
 
+    @property
+    def divisor(self) -> float | None:
+        """What the shifted input is divided by; None: nothing."""
+        return 1 + self.strength if self.recipe == "source2012" else None
+
 
 class Preprocess:
     """Prepares one replica's batches on the devices of its towers."""
@@ -51,13 +60,17 @@ class Preprocess:
         colour: Colour | None,
         devices: Sequence[torch.device],
         dtype: torch.dtype,
+        *,
+        centre_mean: bool = False,
     ) -> None:
-        """`mean_image`, (s, s, 3) on 0-255, is the training set's; `colour` None: as at test."""
+        """`mean_image`, (s, s, 3) on 0-255, is the training set's; `colour` None: as at test.
+
+        With `centre_mean` its centre is subtracted from every crop, else what lies under the crop.
+        """
         self._devices = tuple(devices)
         self._dtype = dtype
-        self._divisor = (
-            _SOURCE_DIVISOR if colour is not None and colour.recipe == "source2012" else None
-        )
+        self._centre_mean = centre_mean
+        self._divisor = None if colour is None else colour.divisor
         axes = None if colour is None or colour.strength == 0 else colour.axes()
         self._mean = {device: _on(mean_image, device) for device in self._devices}
         self._axes = {device: None if axes is None else _on(axes, device) for device in devices}
@@ -69,10 +82,8 @@ class Preprocess:
         return images, images if second == first else self._prepare(batch, second)
 
     def _prepare(self, batch: Batch, device: torch.device) -> Tensor:
-        offsets, mirrored = _on(batch.offsets, device), _on(batch.mirrored, device)
-        mean = _mean_crops(self._mean[device], offsets, mirrored, batch.images.shape[1])
-        # (n, c, c, 3) uint8 - float32
-        x = torch.sub(_on(batch.images, device), mean)
+        # (n, c, c, 3) uint8 - float32 (n, c, c, 3) or (c, c, 3)
+        x = torch.sub(_on(batch.images, device), self._mean_under(batch, device))
         axes = self._axes[device]
         if axes is not None:
             # (n, 3) @ (3, 3) -> (n, 1, 1, 3)
@@ -81,6 +92,20 @@ class Preprocess:
             x /= self._divisor
         # (n, c, c, 3) -> (n, 3, c, c): the same memory is channels_last.
         return x.to(self._dtype).permute(0, 3, 1, 2)
+
+    def _mean_under(self, batch: Batch, device: torch.device) -> Tensor:
+        """Return what to subtract: (n, c, c, 3), or (c, c, 3) where all crops share it."""
+        mean, crop_size = self._mean[device], batch.images.shape[1]
+        if self._centre_mean:
+            return _centre(mean, crop_size)
+        offsets, mirrored = _on(batch.offsets, device), _on(batch.mirrored, device)
+        return _mean_crops(mean, offsets, mirrored, crop_size)
+
+
+def _centre(mean: Tensor, crop_size: int) -> Tensor:
+    """(s, s, 3) -> (c, c, 3)."""
+    first = (len(mean) - crop_size) // 2
+    return mean[first : first + crop_size, first : first + crop_size]
 
 
 def _mean_crops(mean: Tensor, offsets: Tensor, mirrored: Tensor, crop_size: int) -> Tensor:

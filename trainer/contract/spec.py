@@ -58,9 +58,9 @@ class ModelSpec(Record):
         description="Whose word is followed where they differ. source2012: in layer 1 LRN and pool "
         "before the activation, a second norm within each map in layer 2, LRN's α divided by 5, "
         "std .03 in conv3 to conv5, biases at twice the rate without decay, colour shifts of α "
-        "standard deviations, training input divided by 1.1, one crop and mirror for 32 "
-        "consecutive images, and the centre of the mean image under every crop. Its drops of the "
-        "rate are optim.schedule = steps.",
+        "standard deviations, training input divided by 1 + augment.colour_strength, one crop and "
+        "mirror for 32 consecutive images, and the centre of the mean image under every crop. Its "
+        "drops of the rate are optim.schedule = steps.",
     )
     num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
     width: float = Field(

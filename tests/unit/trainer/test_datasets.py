@@ -1,9 +1,33 @@
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+import simplejpeg
+import torch
+from PIL import Image
 
-from data_shards.manifest import ManifestError
-from trainer.datasets import folder_of
+from data_shards.draws import colour_normals, crop_offsets, mirrored
+from data_shards.manifest import ManifestError, load_manifest
+from data_shards.pack import PackRequest, pack
+from data_shards.reader import Batch
+from data_shards.sidecars import load_mean_image
+from data_shards.sources import open_source
+from trainer.contract.spec import JobSpec, Recipe
+from trainer.datasets import Datasets, folder_of
+from trainer.replicas import Replicas
+
+CPU = torch.device("cpu")
+STORED, CROP = 72, 64
+NUM_IMAGES, BATCH_SIZE = 50, 20
+FIRST = (STORED - CROP) // 2
+SEED, EPOCH = 9, 1
+
+Job = Callable[..., JobSpec]
 
 
 def test_a_location_is_the_manifest_or_its_folder(tmp_path: Path) -> None:
@@ -19,3 +43,123 @@ def test_the_manifest_beside_another_file_is_not_meant(tmp_path: Path) -> None:
         folder_of(str(tmp_path / "subset.json"))
     # Nor the one above a folder that is not there.
     assert folder_of(str(tmp_path / "trian")) == tmp_path / "trian"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One set of noisy pictures of two classes, for training and validation alike."""
+    root = tmp_path_factory.mktemp("shards")
+    random = np.random.default_rng(4)
+    for number in range(NUM_IMAGES):
+        file = root / "images" / f"class-{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((STORED, STORED)).save(file)
+    request = PackRequest(
+        source=open_source(root / "images", "train"),
+        split="train",
+        size=STORED,
+        encoding="jpeg",
+        quality=90,
+        samples_per_shard=NUM_IMAGES,
+        limit=None,
+        seed=1,
+    )
+    pack(request, root / "packed", num_processes=1, force=False, on_images=lambda _: None)
+    return root / "packed"
+
+
+def _stored(shards: Path) -> npt.NDArray[np.float64]:
+    """Return every image as it was packed, (n, s, s, 3), read without our reader."""
+    (shard,) = load_manifest(shards).shards
+    images = []
+    with tarfile.open(shards / shard.name) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            assert content is not None
+            if member.name.endswith(".jpg"):
+                images.append(simplejpeg.decode_jpeg(content.read()))
+    return np.array(images, dtype=np.float64)
+
+
+@contextmanager
+def _opened(job: Job, shards: Path, recipe: Recipe) -> Iterator[Datasets]:
+    here = str(shards)
+    model = {**job().model.model_dump(), "recipe": recipe, "num_classes": 2}
+    spec = job(
+        seed=SEED,
+        data={"train": here, "validation": here, "num_streams": 4},
+        model=model,
+        optim={"global_batch_size": BATCH_SIZE},
+    )
+    with Datasets(spec, Replicas(CPU), (CPU, CPU)) as datasets:
+        yield datasets
+
+
+def _mean(shards: Path) -> npt.NDArray[np.float64]:
+    return load_mean_image(shards, load_manifest(shards)).astype(np.float64)
+
+
+def _crop(image: npt.NDArray[np.float64], row: int, column: int) -> npt.NDArray[np.float64]:
+    return image[row : row + CROP, column : column + CROP]
+
+
+def _drawn(number: int, **unit: Any) -> tuple[int, int, bool]:
+    """Return row, column and mirrored, drawn for a sample or for a chunk."""
+    key = {"seed": SEED, "epoch": EPOCH, **unit}
+    numbers = np.array([number])
+    ((row, column),) = crop_offsets(numbers, num_positions=STORED - CROP + 1, **key)
+    return row, column, bool(mirrored(numbers, **key)[0])
+
+
+def _paper(shards: Path, sample: int, place: int) -> npt.NDArray[np.float64]:
+    """Sections 2 and 4.1, literally: (c, c, 3)."""
+    row, column, reflect = _drawn(sample)
+    x = _crop(_stored(shards)[sample] - _mean(shards), row, column)
+    x = x[:, ::-1] if reflect else x
+    pca = load_manifest(shards).rgb_pca
+    alphas = 0.1 * colour_normals(np.array([sample]), seed=SEED, epoch=EPOCH)[0]
+    lambdas = np.array(pca.eigenvalues) / 255**2  # of pixels on 0-1
+    return x + 255 * np.array(pca.eigenvectors).T @ (alphas * lambdas)
+
+
+def _source2012(shards: Path, sample: int, place: int) -> npt.NDArray[np.float64]:
+    """The 2012 source's `convdata.py`, literally: (c, c, 3)."""
+    row, column, reflect = _drawn(place // 32, unit="chunk")
+    x = _crop(_stored(shards)[sample], row, column)
+    x = x[:, ::-1] if reflect else x
+    x = x - _crop(_mean(shards), FIRST, FIRST)
+    pca = load_manifest(shards).rgb_pca
+    normals = colour_normals(np.array([sample]), seed=SEED, epoch=EPOCH)[0]
+    noise = np.array(pca.eigenvectors).T @ (normals * np.sqrt(pca.eigenvalues))
+    return (x + 0.1 * noise) / 1.1
+
+
+@pytest.mark.parametrize(("recipe", "literal"), [("paper", _paper), ("source2012", _source2012)])
+def test_towers_read_what_the_recipe_says(
+    job: Job, shards: Path, recipe: Recipe, literal: Callable[..., npt.NDArray[np.float64]]
+) -> None:
+    with _opened(job, shards, recipe) as datasets:
+        # Steps 3 to 5 are the second epoch.
+        for step, batch in enumerate(datasets.train.batches(3, 6)):
+            images, _ = datasets.prepare_train(batch)
+            for place in np.flatnonzero(batch.real)[::3]:
+                expected = literal(shards, batch.samples[place], step * BATCH_SIZE + place)
+                # (3, c, c) -> (c, c, 3)
+                read = images[place].permute(1, 2, 0).numpy()
+                np.testing.assert_allclose(read, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "source2012"])
+def test_validation_reads_the_centre_less_the_mean_there(
+    job: Job, shards: Path, recipe: Recipe
+) -> None:
+    expected = [_crop(image - _mean(shards), FIRST, FIRST) for image in _stored(shards)]
+
+    def prepared(datasets: Datasets, batch: Batch) -> torch.Tensor:
+        images, _ = datasets.prepare_validation(batch)
+        return images[torch.from_numpy(batch.real)].permute(0, 2, 3, 1)
+
+    with _opened(job, shards, recipe) as datasets:
+        read = torch.cat([prepared(datasets, batch) for batch in datasets.validation.batches(0, 3)])
+    np.testing.assert_allclose(read.numpy(), expected, rtol=1e-4, atol=1e-3)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,6 +6,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from data_shards.draws import colour_normals
 from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
@@ -35,8 +37,10 @@ def _batch() -> Batch:
     return make_batch(crop_size=CROP, num_positions=STORED - CROP + 1)
 
 
-def _literal(batch: Batch, colour: Colour | None) -> npt.NDArray[np.float64]:
-    """Return (n, 3, c, c) pixel by pixel, in double precision."""
+def _literal(
+    batch: Batch, colour: Colour | None, *, centre_mean: bool = False
+) -> npt.NDArray[np.float64]:
+    """Return (n, 3, c, c) image by image, in double precision."""
     mean = _mean_image().astype(np.float64)
     prepared = np.zeros((len(batch.images), 3, CROP, CROP))
     for number, image in enumerate(batch.images.astype(np.float64)):
@@ -44,6 +48,8 @@ def _literal(batch: Batch, colour: Colour | None) -> npt.NDArray[np.float64]:
         crop = mean[row : row + CROP, column : column + CROP]
         if batch.mirrored[number]:
             crop = crop[:, ::-1]
+        if centre_mean:
+            crop = mean[4:36, 4:36]
         x = image - crop
         if colour is not None:
             alphas = colour.strength * batch.colour[number].astype(np.float64)
@@ -53,20 +59,30 @@ def _literal(batch: Batch, colour: Colour | None) -> npt.NDArray[np.float64]:
                 # [p1, p2, p3][α1λ1, α2λ2, α3λ3]ᵀ on pixels of 0-1, brought to 0-255.
                 x = x + 255 * (eigenvectors @ (alphas * eigenvalues / 255**2))
             else:
-                x = (x + eigenvectors @ (alphas * np.sqrt(eigenvalues))) / 1.1
+                x = (x + eigenvectors @ (alphas * np.sqrt(eigenvalues))) / (1 + colour.strength)
         prepared[number] = x.transpose(2, 0, 1)
     return prepared
 
 
-@pytest.mark.parametrize(
-    "colour",
-    [None, Colour(PCA, 0.1, "paper"), Colour(PCA, 0.1, "source2012"), Colour(PCA, 0.0, "paper")],
-    ids=["test", "paper", "source2012", "no colour"],
-)
-def test_prepares_as_the_formulas_say(colour: Colour | None) -> None:
+COLOURS = {
+    "test": None,
+    "paper": Colour(PCA, 0.1, "paper"),
+    "source2012": Colour(PCA, 0.1, "source2012"),
+    "twice as strong": Colour(PCA, 0.2, "source2012"),
+    "paper without colour": Colour(PCA, 0.0, "paper"),
+    "source2012 without colour": Colour(PCA, 0.0, "source2012"),
+}
+
+
+@pytest.mark.parametrize("centre_mean", [False, True])
+@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS.keys())
+def test_prepares_as_the_formulas_say(colour: Colour | None, centre_mean: bool) -> None:
     batch = _batch()
-    images, same = Preprocess(_mean_image(), colour, (CPU, CPU), torch.float32)(batch)
-    expected = _literal(batch, colour)
+    preprocess = Preprocess(
+        _mean_image(), colour, (CPU, CPU), torch.float32, centre_mean=centre_mean
+    )
+    images, same = preprocess(batch)
+    expected = _literal(batch, colour, centre_mean=centre_mean)
     np.testing.assert_allclose(images.numpy(), expected, rtol=1e-5, atol=1e-3)
     assert images.shape == (8, 3, CROP, CROP)
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -86,6 +102,30 @@ def test_the_mean_is_mirrored_with_its_image() -> None:
     assert not batch.mirrored.all()
     images, _ = Preprocess(mean, None, (CPU, CPU), torch.float32)(batch)
     assert not images.any()
+
+
+def test_the_centre_of_the_mean_is_neither_moved_nor_mirrored() -> None:
+    batch = _batch()
+    corner = replace(batch, offsets=np.zeros_like(batch.offsets), mirrored=~batch.mirrored)
+    preprocess = Preprocess(_mean_image(), None, (CPU, CPU), torch.float32, centre_mean=True)
+    assert torch.equal(preprocess(batch)[0], preprocess(corner)[0])
+
+
+@pytest.mark.parametrize("recipe", ["paper", "source2012"])
+def test_drawn_shifts_have_the_covariance_that_the_recipe_says(recipe: Recipe) -> None:
+    num_images = 200_000
+    normals = colour_normals(np.arange(num_images), seed=11, epoch=3)
+    # (n, 3) RGB
+    shifts = normals @ Colour(PCA, 0.1, recipe).axes()
+    # Σ σ² p pᵀ over the components, σ the spread of the shift along each.
+    spreads = 0.1 * 255 * np.array(PUBLIC_EIGENVALUES) ** (1 if recipe == "paper" else 0.5)
+    expected = PUBLIC_COLUMNS @ np.diag(spreads**2) @ PUBLIC_COLUMNS.T
+    covariance = np.cov(shifts.T, bias=True)
+    # An entry of n draws spreads by √((cᵢᵢcⱼⱼ + cᵢⱼ²) / n); five times that.
+    variances = np.diag(expected)
+    error = np.sqrt((np.outer(variances, variances) + expected**2) / num_images)
+    assert (np.abs(covariance - expected) < 5 * error + 1e-3 * variances.max()).all()
+    assert (np.abs(shifts.mean(axis=0)) < 5 * np.sqrt(variances / num_images)).all()
 
 
 @pytest.mark.parametrize(("recipe", "longest"), [("paper", 5.5), ("source2012", 11.9)])
