@@ -78,9 +78,18 @@ def load_checkpoint(folder: Path, weights: Tensors, velocity: Tensors) -> Checkp
 
     Raises CheckpointError if it is damaged, or of another network.
     """
+    manifest = load_weights(folder, weights)
+    _copy_into(folder, VELOCITY_NAME, velocity)
+    return manifest
+
+
+def load_weights(folder: Path, weights: Tensors) -> CheckpointManifest:
+    """Verify a checkpoint and copy its weights alone into the given tensors.
+
+    Raises CheckpointError if it is damaged, or of another network.
+    """
     manifest = verify(folder)
     _copy_into(folder, WEIGHTS_NAME, weights)
-    _copy_into(folder, VELOCITY_NAME, velocity)
     return manifest
 
 

@@ -16,6 +16,7 @@ The 2012 source subtracts the centre crop of the mean image from every crop, in 
 ten views.
 """
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ from torch import Tensor
 from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from trainer.contract.spec import Recipe
+from trainer.kernels.library import address, load
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Preprocess:
         self._dtype = dtype
         self._centre_mean = centre_mean
         self._divisor = None if colour is None else colour.divisor
+        on_cpu = all(device.type == "cpu" for device in self._devices)
+        self._kernels = load("preprocess") if on_cpu else None
         axes = None if colour is None or colour.strength == 0 else colour.axes()
         self._mean = {device: _on(mean_image, device) for device in self._devices}
         self._axes = {device: None if axes is None else _on(axes, device) for device in devices}
@@ -82,6 +86,32 @@ class Preprocess:
         return images, images if second == first else self._prepare(batch, second)
 
     def _prepare(self, batch: Batch, device: torch.device) -> Tensor:
+        # (n, c, c, 3) -> (n, 3, c, c): the same memory is channels_last.
+        prepared = self._fused(batch) if self._kernels else self._one_by_one(batch, device)
+        return prepared.permute(0, 3, 1, 2)
+
+    def _fused(self, batch: Batch) -> Tensor:
+        """Return (n, c, c, 3), computed in one pass on the CPU, bit for bit as one by one."""
+        assert self._kernels is not None
+        cpu = self._devices[0]
+        images, mean = torch.from_numpy(batch.images).contiguous(), self._mean[cpu]
+        n, crop_size = images.shape[:2]
+        offsets, mirrored = _on(batch.offsets, cpu), _on(batch.mirrored, cpu)
+        if self._centre_mean:
+            offsets = torch.full_like(offsets, (len(mean) - crop_size) // 2)
+            mirrored = torch.zeros_like(mirrored)
+        axes = self._axes[cpu]
+        shifts = None if axes is None else _on(batch.colour, cpu) @ axes
+        prepared = torch.empty(images.shape, dtype=self._dtype)
+        self._kernels[f"prepare_{str(self._dtype).removeprefix('torch.')}"](
+            *map(address, (images, mean, offsets.contiguous(), mirrored.contiguous(), shifts)),
+            address(prepared),
+            *(ctypes.c_int64(size) for size in (n, crop_size, len(mean))),
+            ctypes.c_float(self._divisor or 1.0),
+        )
+        return prepared
+
+    def _one_by_one(self, batch: Batch, device: torch.device) -> Tensor:
         # (n, c, c, 3) uint8 - float32 (n, c, c, 3) or (c, c, 3)
         x = torch.sub(_on(batch.images, device), self._mean_under(batch, device))
         axes = self._axes[device]
@@ -90,20 +120,19 @@ class Preprocess:
             x += (_on(batch.colour, device) @ axes)[:, None, None, :]
         if self._divisor is not None:
             x /= self._divisor
-        # (n, c, c, 3) -> (n, 3, c, c): the same memory is channels_last.
-        return x.to(self._dtype).permute(0, 3, 1, 2)
+        return x.to(self._dtype)
 
     def _mean_under(self, batch: Batch, device: torch.device) -> Tensor:
         """Return what to subtract: (n, c, c, 3), or (c, c, 3) where all crops share it."""
         mean, crop_size = self._mean[device], batch.images.shape[1]
         if self._centre_mean:
-            return _centre(mean, crop_size)
+            return centre(mean, crop_size)
         offsets, mirrored = _on(batch.offsets, device), _on(batch.mirrored, device)
         return _mean_crops(mean, offsets, mirrored, crop_size)
 
 
-def _centre(mean: Tensor, crop_size: int) -> Tensor:
-    """(s, s, 3) -> (c, c, 3)."""
+def centre(mean: Tensor, crop_size: int) -> Tensor:
+    """Return the middle of an image: (s, s, 3) -> (c, c, 3)."""
     first = (len(mean) - crop_size) // 2
     return mean[first : first + crop_size, first : first + crop_size]
 

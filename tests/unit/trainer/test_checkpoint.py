@@ -10,7 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, manifest_of, tensors_of
 from trainer import checkpoint as module
-from trainer.checkpoint import Checkpointer, load_checkpoint, take_snapshot, write_checkpoint
+from trainer.checkpoint import (
+    Checkpointer,
+    load_checkpoint,
+    load_weights,
+    take_snapshot,
+    write_checkpoint,
+)
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint import CheckpointManifest
 from trainer.contract.checkpoint_folder import (
@@ -50,6 +56,18 @@ def test_what_is_loaded_is_what_was_written(attempt: AttemptDirectory) -> None:
     assert all(torch.equal(weights[name], tensors_of(20)[name]) for name in weights)
     assert all(torch.equal(velocity[name], tensors_of(-20)[name]) for name in velocity)
     assert verify(folder).model_copy(update={"files": {}}) == manifest_of(20, top1=0.75)
+
+
+def test_weights_are_loaded_alone_but_only_of_a_checkpoint_that_is_whole(
+    attempt: AttemptDirectory,
+) -> None:
+    folder = add_checkpoint(attempt, 20)
+    weights = {name: torch.zeros_like(tensor) for name, tensor in tensors_of(0).items()}
+    assert load_weights(folder, weights).step == 20
+    assert all(torch.equal(weights[name], tensors_of(20)[name]) for name in weights)
+    (folder / "velocity.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="velocity"):
+        load_weights(folder, weights)
 
 
 def test_manifest_holds_size_and_sha256_of_each_file(attempt: AttemptDirectory) -> None:
