@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.contract.spec import ModelSpec
-from trainer.kernels.library import load
+from trainer.kernels.library import address, load
 from trainer.layers import Layer
 from trainer.lrn import ALPHA, SIZE, Lrn, within_map_norm
 
@@ -123,7 +123,7 @@ def _call(which: str, maps: Tensor, *tensors: Tensor, how: tuple[float, bool, bo
     n, c, h, w = maps.shape
     alpha, rectifies, pools = how
     kernels[f"{which}_{str(maps.dtype).removeprefix('torch.')}"](
-        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
+        *map(address, tensors),
         *(ctypes.c_int64(size) for size in (n, h, w, c)),
         ctypes.c_float(alpha),
         ctypes.c_bool(rectifies),

@@ -100,6 +100,8 @@ class Preprocess:
         if self._centre_mean:
             offsets = torch.full_like(offsets, (len(mean) - crop_size) // 2)
             mirrored = torch.zeros_like(mirrored)
+        # The kernel trusts them.
+        assert bool(((offsets >= 0) & (offsets + crop_size <= len(mean))).all())
         axes = self._axes[cpu]
         shifts = None if axes is None else _on(batch.colour, cpu) @ axes
         prepared = torch.empty(images.shape, dtype=self._dtype)

@@ -8,8 +8,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "lanes.h"
 
 namespace {
 
@@ -18,70 +19,6 @@ constexpr float K = 2.0f, BETA = 0.75f;
 constexpr int64_t HALF = 2, POOL = 3, STRIDE = 2;
 // The backward pass works through a row by so many pixels, whose sums fit into the first cache.
 constexpr int64_t PIXELS_AT_ONCE = 8;
-
-struct bf16 {
-  uint16_t bits;
-};
-
-template <int L>
-struct Vectors;
-#define VECTORS_OF(L)                                           \
-  template <>                                                   \
-  struct Vectors<L> {                                           \
-    typedef float Floats __attribute__((vector_size(4 * L)));   \
-    typedef int32_t Ints __attribute__((vector_size(4 * L)));   \
-    typedef uint32_t Words __attribute__((vector_size(4 * L))); \
-    typedef uint16_t Halves __attribute__((vector_size(2 * L))); \
-    typedef uint8_t Bytes __attribute__((vector_size(L)));      \
-  };
-VECTORS_OF(16)
-VECTORS_OF(4)
-VECTORS_OF(1)
-
-// L numbers side by side.
-template <int L>
-struct Lanes {
-  using Floats = typename Vectors<L>::Floats;
-  using Ints = typename Vectors<L>::Ints;
-  using Words = typename Vectors<L>::Words;
-  using Halves = typename Vectors<L>::Halves;
-  using Bytes = typename Vectors<L>::Bytes;
-
-  template <typename V>
-  static V get(const void* from) {
-    V v;
-    memcpy(&v, from, sizeof v);
-    return v;
-  }
-  template <typename V>
-  static void put(void* to, V v) {
-    memcpy(to, &v, sizeof v);
-  }
-
-  static Floats load(const float* from) { return get<Floats>(from); }
-  static Floats load(const bf16* from) {
-    return (Floats)(__builtin_convertvector(get<Halves>(from), Words) << 16);
-  }
-  static Ints load(const uint8_t* from) { return __builtin_convertvector(get<Bytes>(from), Ints); }
-
-  static void store(float* to, Floats v) { put(to, v); }
-  static void store(bf16* to, Floats v) {
-    // To the nearest, ties to even; a NaN stays one.
-    const Words b = (Words)v;
-    const Words rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16;
-    put(to, __builtin_convertvector(v != v ? Words{} + 0x7fc0 : rounded, Halves));
-  }
-  static void store(uint8_t* to, Ints v) { put(to, __builtin_convertvector(v, Bytes)); }
-};
-
-// Calls f(lanes, i) for blocks of channels that cover [0, count), wide ones first.
-template <typename F>
-void for_channels(int64_t count, F f) {
-  int64_t i = 0;
-  for (; i + 16 <= count; i += 16) f(Lanes<16>{}, i);
-  for (; i + 4 <= count; i += 4) f(Lanes<4>{}, i);
-  for (; i < count; ++i) f(Lanes<1>{}, i);
-}
 
 struct Maps {
   int64_t n, h, w, c;
@@ -112,7 +49,7 @@ struct Scratch {
 template <typename T>
 void unpack(const T* from, float* to, const Maps& maps, bool rectified) {
   for (int64_t j = 0; j < maps.w; ++j, from += maps.c, to += maps.pixel())
-    for_channels(maps.c, [&](auto lanes, int64_t i) {
+    for_lanes(maps.c, [&](auto lanes, int64_t i) {
       const auto v = lanes.load(from + i);
       // A NaN is not below zero, and stays.
       lanes.store(to + i, rectified ? (v < 0.0f ? decltype(v){} : v) : v);
@@ -122,7 +59,7 @@ void unpack(const T* from, float* to, const Maps& maps, bool rectified) {
 template <typename T>
 void pack(const float* from, T* to, const Maps& maps) {
   for (int64_t j = 0; j < maps.w; ++j, from += maps.pixel(), to += maps.c)
-    for_channels(maps.c, [&](auto lanes, int64_t i) { lanes.store(to + i, lanes.load(from + i)); });
+    for_lanes(maps.c, [&](auto lanes, int64_t i) { lanes.store(to + i, lanes.load(from + i)); });
 }
 
 inline float window_sum(const float* v) { return ((v[-2] + v[-1]) + (v[0] + v[1])) + v[2]; }
@@ -163,7 +100,7 @@ void pool_row(Scratch& ring, int64_t top, T* to, uint8_t* where, const Maps& map
   const int64_t bottom = std::min(top + POOL, maps.h);
   for (int64_t q = 0; q < maps.pooled_w(); ++q, to += maps.c, where += maps.c) {
     const int64_t left = q * STRIDE, right = std::min(left + POOL, maps.w);
-    for_channels(maps.c, [&](auto lanes, int64_t i) {
+    for_lanes(maps.c, [&](auto lanes, int64_t i) {
       auto best = lanes.load(ring[top % POOL] + left * maps.pixel() + i);
       auto at = typename decltype(lanes)::Ints{};
       for (int64_t r = top; r < bottom; ++r)
@@ -189,7 +126,7 @@ void unpool_row(const T* g, const uint8_t* where, int64_t p, int64_t row, float*
     for (int64_t s = 0; s < width; ++s) {
       float* pixel = to + (q * STRIDE + s) * maps.pixel();
       const int32_t wanted = int32_t((row - p * STRIDE) * POOL + s);
-      for_channels(maps.c, [&](auto lanes, int64_t i) {
+      for_lanes(maps.c, [&](auto lanes, int64_t i) {
         const auto owed = lanes.load(g + i);
         const auto chosen = lanes.load(where + i) == wanted;
         lanes.store(pixel + i, lanes.load(pixel + i) + (chosen ? owed : decltype(owed){}));
@@ -256,7 +193,7 @@ void backward(const T* g, const uint8_t* where, const T* x, T* to, const Maps& m
         const float* from = result;
         for (int64_t j = 0; j < maps.w;
              ++j, was += maps.c, into += maps.c, from += maps.pixel())
-          for_channels(maps.c, [&](auto lanes, int64_t i) {
+          for_lanes(maps.c, [&](auto lanes, int64_t i) {
             const auto v = lanes.load(from + i);
             lanes.store(into + i,
                         rectified ? (lanes.load(was + i) <= 0.0f ? decltype(v){} : v) : v);

@@ -1,6 +1,6 @@
 """Compiling and loading our C++ kernels: once a machine, into a cache.
 
-Built with g++ for the very processor at hand. The name of a library is a digest of its source, the
+Built with g++ for the very processor at hand. The name of a library is a digest of its sources, the
 compiler, its options and the processor's features, so that machines may share a cache.
 """
 
@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from trainer.kernels.cache import cache_folder
 
@@ -41,6 +42,11 @@ def load(name: str) -> ctypes.CDLL | None:
             f"the fused kernel {name} is not used, a slower path is: {error}", stacklevel=2
         )
         return None
+
+
+def address(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Return where a contiguous tensor's elements lie, for a kernel; null for None."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _build(source: Path) -> Path:
@@ -74,7 +80,15 @@ def _digest(source: Path, compiler: str, threads: tuple[str, ...]) -> str:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
-    parts = (source.read_text(), version, *_OPTIONS, *threads, platform.machine(), _features())
+    sources = [source, *sorted(source.parent.glob("*.h"))]
+    parts = (
+        *(file.read_text() for file in sources),
+        version,
+        *_OPTIONS,
+        *threads,
+        platform.machine(),
+        _features(),
+    )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -11,6 +11,7 @@ from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
 from trainer.contract.spec import Recipe
+from trainer.kernels.library import load
 from trainer.preprocess import Colour, Preprocess
 
 CPU = torch.device("cpu")
@@ -87,6 +88,21 @@ def test_prepares_as_the_formulas_say(colour: Colour | None, centre_mean: bool) 
     assert images.shape == (8, 3, CROP, CROP)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert same is images
+
+
+@pytest.mark.skipif(load("preprocess") is None, reason="the kernels need g++")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("centre_mean", [False, True])
+@pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS.keys())
+def test_the_kernel_is_torch_bit_for_bit(
+    monkeypatch: pytest.MonkeyPatch, colour: Colour | None, centre_mean: bool, dtype: torch.dtype
+) -> None:
+    batch = _batch()
+    images, _ = Preprocess(_mean_image(), colour, (CPU, CPU), dtype, centre_mean=centre_mean)(batch)
+    monkeypatch.setattr("trainer.preprocess.load", lambda name: None)
+    slow, _ = Preprocess(_mean_image(), colour, (CPU, CPU), dtype, centre_mean=centre_mean)(batch)
+    assert torch.equal(images, slow)
+    assert images.stride() == slow.stride()
 
 
 def test_the_mean_is_mirrored_with_its_image() -> None:
