@@ -1,6 +1,12 @@
-"""A pass over the validation set: centre crops, top-1, top-5 and loss (paper section 6)."""
+"""What networks make of the validation set: top-1, top-5 and loss (paper sections 4.1 and 6).
 
-from collections.abc import Iterable, Iterator
+A network's softmaxes over the views of an image are averaged, and those of the networks of an
+ensemble too. The mean is taken of logarithms, in double precision, so that what one view holds to
+be all but impossible leaves a finite loss.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +18,30 @@ from trainer.errors import BadDataError
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
+from trainer.views import View
 
 _TOP = 5
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network with the views of an image that it is shown: one of an ensemble, or all of it."""
+
+    network: AlexNet
+    preprocess: Preprocess
+    views: tuple[View, ...]
+
+    def log_probabilities(self, batch: Batch, *, micro_batch_size: int) -> Tensor:
+        """Return float64 (n, classes): of whole images, logarithms of the views' mean softmax."""
+        parts = list(_parts(len(batch.labels), micro_batch_size))
+        total: Tensor | None = None
+        for view in self.views:
+            images = self.preprocess(view.of(batch))
+            logits = [self.network((images[0][part], images[1][part])).double() for part in parts]
+            seen = torch.cat(logits).log_softmax(1)
+            total = seen if total is None else torch.logaddexp(total, seen)
+        assert total is not None, "a protocol has a view"
+        return total - math.log(len(self.views))
 
 
 @dataclass(frozen=True)
@@ -26,30 +54,43 @@ class Evaluation:
     top5: float
 
 
-@torch.no_grad()
 def evaluate(
-    network: AlexNet,
-    preprocess: Preprocess,
+    member: Member,
     batches: Iterable[Batch],
     replicas: Replicas,
     *,
     micro_batch_size: int,
 ) -> Evaluation:
-    """Evaluate this replica's share and sum over all replicas.
+    """Evaluate one network on this replica's share of whole images; sum over all replicas.
 
     Raises BadDataError, in every replica, when no sample could be read: of none there is no mean.
     """
-    device = network.fc8.weight.device
-    # Sums of: samples, loss, right at the first guess, right within five.
-    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    sums = torch.zeros(4, dtype=torch.float64, device=member.network.fc8.weight.device)
     for batch in batches:
-        images = preprocess(batch)
-        labels = torch.from_numpy(batch.labels).to(device)
-        real = torch.from_numpy(batch.real).to(device)
-        for part in _parts(len(labels), micro_batch_size):
-            logits = network((images[0][part], images[1][part])).float()
-            sums += _sums(logits, labels[part], real[part])
-    num_samples, loss, top1, top5 = replicas.sum(*sums.tolist())
+        sums += tally([member], batch, micro_batch_size=micro_batch_size)[0]
+    return means_of(replicas.sum(*sums.tolist()))
+
+
+@torch.no_grad()
+def tally(members: Sequence[Member], batch: Batch, *, micro_batch_size: int) -> Tensor:
+    """Return float64 (1 + m, 4) sums of a batch: of the ensemble, then of each member alone.
+
+    Samples, loss, right at the first guess, right within five guesses. What is not real weighs
+    zero. The members have the same number of classes.
+    """
+    # (m, n, classes)
+    alone = torch.stack(
+        [member.log_probabilities(batch, micro_batch_size=micro_batch_size) for member in members]
+    )
+    together = alone.logsumexp(0) - math.log(len(members))
+    labels = torch.from_numpy(batch.labels).to(alone.device)
+    real = torch.from_numpy(batch.real).to(alone.device)
+    return torch.stack([_sums(one, labels, real) for one in (together, *alone)])
+
+
+def means_of(sums: Sequence[float]) -> Evaluation:
+    """Return the means of one row of sums, taken over all replicas. Raises BadDataError."""
+    num_samples, loss, top1, top5 = sums
     if num_samples == 0:
         raise BadDataError(
             "data.validation: none of its samples could be read, so nothing can be said of the "
@@ -63,10 +104,10 @@ def evaluate(
     )
 
 
-def _sums(logits: Tensor, labels: Tensor, real: Tensor) -> Tensor:
-    """Return float64 (4,): samples, loss, top-1 and top-5 hits of (n, classes) logits."""
-    losses = F.cross_entropy(logits, labels, reduction="none").double()
-    guesses = logits.topk(min(_TOP, logits.shape[1]), dim=1).indices
+def _sums(log_probabilities: Tensor, labels: Tensor, real: Tensor) -> Tensor:
+    """Return float64 (4,): samples, loss, top-1 and top-5 hits of (n, classes)."""
+    losses = F.nll_loss(log_probabilities, labels, reduction="none")
+    guesses = log_probabilities.topk(min(_TOP, log_probabilities.shape[1]), dim=1).indices
     hits = (guesses == labels[:, None]) & real[:, None]
     return torch.stack(
         [

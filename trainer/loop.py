@@ -6,71 +6,27 @@ values summed over replicas. Rank 0 alone reports and writes checkpoints.
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import torch
 
 from data_shards.reader import Batch
 from trainer.checkpoint import Checkpointer
-from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
-from trainer.contract.events import (
-    AttemptEventData,
-    CheckpointSaved,
-    Evaluated,
-    Progress,
-    Started,
-)
-from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.contract.spec import OptimSpec
-from trainer.contract.status import Desired
+from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import OptimSpec, Protocol
 from trainer.corruption import CorruptionGuard, name_of
 from trainer.datasets import Datasets
 from trainer.errors import NonFiniteLossError, StaleAttemptError
 from trainer.evaluate import Evaluation, evaluate
-from trainer.fence import Fence
 from trainer.ledger import Ledger
-from trainer.meter import Meter
-from trainer.replicas import Replicas
+from trainer.meter import Meter, timed
 from trainer.report import write_report
 from trainer.retention import clear_leftovers, prune
 from trainer.schedule import after_epoch, learning_rate
+from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, Setting, Votes
 from trainer.state import begin
-from trainer.train_step import TrainStep, Votes
-
-Ending = Literal["succeeded", "paused", "cancelled"]
-
-_PROGRESS_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """All that the loop needs of the world around it."""
-
-    order: AttemptOrder
-    attempt: AttemptDirectory
-    replicas: Replicas
-    devices: tuple[torch.device, torch.device]
-    pid: int
-    gpu_ids: tuple[str, ...]
-    """What the cluster calls this replica's GPUs."""
-    report: Callable[[AttemptEventData], None]
-    """Takes rank 0's events; does nothing elsewhere."""
-    desired: Callable[[], Desired]
-    disowned: Callable[[], bool]
-    fence: Fence
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How the loop ended, after how many steps of the job."""
-
-    ending: Ending
-    step: int
+from trainer.train_step import TrainStep
 
 
 def train(setting: Setting) -> Ended:
@@ -99,13 +55,14 @@ class Loop:
         self._setting = setting
         self._spec = spec
         self._datasets = datasets
+        self._validation = datasets.validation
         self._ledger = ledger
         self._run = RunDirectory(setting.attempt.run)
         self._state = begin(
             setting.order,
             setting.attempt.run,
             setting.devices,
-            data_sha256=datasets.sha256,
+            data_sha256=datasets.validation.sha256,
             replicas=setting.replicas,
         )
         self._train_step = TrainStep(
@@ -128,7 +85,7 @@ class Loop:
         begun = time.monotonic()
         self._meter.restart()
         batches = self._datasets.train.batches(self._state.step, self._planned_steps)
-        for batch, wait_s in _timed(batches):
+        for batch, wait_s in timed(batches):
             votes = self._take_step(batch, wait_s)
             self._after_step(pausing=votes.pause)
             if votes.cancel:
@@ -155,7 +112,7 @@ class Loop:
         result = self._train_step(
             batch,
             learning_rate=learning_rate(self._spec.optim, self._state.schedule),
-            votes=self._votes(),
+            votes=self._setting.votes(),
         )
         self._state.step = batch.step + 1
         self._ledger.write(
@@ -172,14 +129,6 @@ class Loop:
         self._meter.add(loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=wait_s)
         return result.votes
 
-    def _votes(self) -> Votes:
-        desired = self._setting.desired()
-        return Votes(
-            pause=desired is Desired.PAUSE,
-            cancel=desired is Desired.CANCEL,
-            disowned=self._setting.disowned(),
-        )
-
     def _after_step(self, *, pausing: bool) -> None:
         """Do what is due after a step: report, evaluate, drop the rate, checkpoint, in that order.
 
@@ -188,7 +137,7 @@ class Loop:
         step = self._state.step
         end_of_epoch = step % self._steps_per_epoch == 0
         last = step == self._planned_steps
-        if end_of_epoch or last or self._meter.elapsed_s >= _PROGRESS_EVERY_S:
+        if end_of_epoch or last or self._meter.elapsed_s >= PROGRESS_EVERY_S:
             self._report_progress()
         if end_of_epoch or last:
             evaluation = self._evaluate()
@@ -208,19 +157,21 @@ class Loop:
         return interval is not None and step % interval == 0
 
     def _evaluate(self) -> Evaluation:
-        reader = self._datasets.validation
-        batches = reader.batches(0, reader.steps_per_epoch)
+        """Measure by the centre crop, as at the end of every epoch."""
+        evaluation = self._measure("centre_crop")
+        self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
+        self._evaluation = evaluation
+        return evaluation
+
+    def _measure(self, protocol: Protocol) -> Evaluation:
         evaluation = evaluate(
-            self._state.network,
-            self._datasets.prepare_validation,
-            self._corruption.watch(self._state.step, batches),
+            self._validation.member(self._state.network, self._spec.model, protocol),
+            self._corruption.watch(self._state.step, self._validation.batches()),
             self._setting.replicas,
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
         )
         if not math.isfinite(evaluation.loss):
             raise NonFiniteLossError(step=self._state.step, layer=None)
-        self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
-        self._evaluation = evaluation
         self._setting.report(
             Evaluated(
                 step=self._state.step,
@@ -229,6 +180,7 @@ class Loop:
                 loss=evaluation.loss,
                 top1=evaluation.top1,
                 top5=evaluation.top5,
+                protocol=protocol,
             )
         )
         self._meter.restart()
@@ -305,13 +257,3 @@ def planned_steps(steps_per_epoch: int, optim: OptimSpec) -> int:
     """Return the steps of the whole job."""
     steps = optim.epochs * steps_per_epoch
     return steps if optim.max_steps is None else min(steps, optim.max_steps)
-
-
-def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Yield each batch with the seconds it was waited for."""
-    while True:
-        asked = time.monotonic()
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch, time.monotonic() - asked

@@ -1,8 +1,10 @@
 """Means between progress events: loss, images a second, share of time spent waiting for data."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from data_shards.reader import Batch
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,13 @@ class Meter:
         self._total_s += elapsed_s
         self.restart()
         return means
+
+
+def timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Yield each batch with the seconds it was waited for."""
+    while True:
+        asked = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch, time.monotonic() - asked

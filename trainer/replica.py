@@ -17,9 +17,10 @@ from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
 from trainer.errors import reason_of
 from trainer.fence import Fence
-from trainer.loop import Setting, train
+from trainer.loop import train
 from trainer.replicas import Replicas
 from trainer.reporter import Reporter, post_to
+from trainer.setting import Setting
 
 _log = logging.getLogger(__name__)
 

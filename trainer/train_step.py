@@ -14,16 +14,8 @@ from trainer.errors import NonFiniteLossError
 from trainer.network import AlexNet, Conv, Linear
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
+from trainer.setting import Votes
 from trainer.update_rule import UpdateRule
-
-
-@dataclass(frozen=True)
-class Votes:
-    """What a replica asks all of them to do at the end of the step."""
-
-    pause: bool = False
-    cancel: bool = False
-    disowned: bool = False
 
 
 @dataclass(frozen=True)

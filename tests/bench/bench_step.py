@@ -39,7 +39,8 @@ from trainer.layers import layers
 from trainer.network import AlexNet
 from trainer.preprocess import Colour, Preprocess
 from trainer.replicas import Replicas
-from trainer.train_step import TrainStep, Votes
+from trainer.setting import Votes
+from trainer.train_step import TrainStep
 from trainer.update_rule import UpdateRule
 
 SIZE, CROP, CLASSES = 256, 224, 1000

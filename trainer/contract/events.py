@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.contract.model import Record
+from trainer.contract.spec import Protocol
 from trainer.contract.status import Desired
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
@@ -53,7 +54,7 @@ class Evaluated(Record):
     loss: float
     top1: Ratio = Field(description="Share right at the first guess.")
     top5: Ratio = Field(description="Share right within five guesses.")
-    protocol: Literal["centre_crop"] = "centre_crop"
+    protocol: Protocol = "centre_crop"
 
 
 class CheckpointSaved(Record):

@@ -24,6 +24,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         },
         # Every shoe of Fashion-MNIST points the same way: a mirrored one is another problem.
         "augment": {"mirror": False},
+        "evaluation": {"protocol": "centre_crop"},
         "checkpoint": {"interval_steps": 100},
     },
 }

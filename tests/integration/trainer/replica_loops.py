@@ -16,8 +16,9 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Desired
 from trainer.fence import Fence
 from trainer.ledger import Ledger
-from trainer.loop import Setting, train
+from trainer.loop import train
 from trainer.replicas import Replicas
+from trainer.setting import Setting
 
 CPU = torch.device("cpu")
 NUM_REPLICAS = 2

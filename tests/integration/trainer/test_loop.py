@@ -38,8 +38,9 @@ from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.fence import Fence
 from trainer.local import read_spec
-from trainer.loop import Ended, Setting, train
+from trainer.loop import train
 from trainer.replicas import Replicas
+from trainer.setting import Ended, Setting
 
 pytestmark = pytest.mark.slow
 

@@ -1,5 +1,7 @@
 """Batches as the reader gives them, made without one."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from data_shards.reader import Batch
@@ -29,6 +31,13 @@ def make_batch(
         mirrored=random.integers(0, 2, num_images).astype(bool),
         colour=random.normal(size=(num_images, 3)).astype(np.float32),
         corrupt=(),
+    )
+
+
+def whole(batch: Batch) -> Batch:
+    """Return the batch with its images taken for whole ones, as validation reads them."""
+    return replace(
+        batch, offsets=np.zeros_like(batch.offsets), mirrored=np.zeros_like(batch.mirrored)
     )
 
 

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from tests.unit.trainer.batches import make_batch, share
-from trainer.contract.spec import JobSpec
+from tests.unit.trainer.batches import make_batch, share, whole
+from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.evaluate import Member, evaluate
 from trainer.initialise import initialise
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
-from trainer.train_step import TrainStep, Votes
+from trainer.setting import Votes
+from trainer.train_step import TrainStep
 from trainer.update_rule import UpdateRule
+from trainer.views import views
 
 CPU = torch.device("cpu")
 GLOBAL_BATCH_SIZE = 12
@@ -92,6 +96,31 @@ def train_share(replicas: Replicas) -> tuple[list[float], str]:
     return losses, digest(network.parameters())
 
 
+def evaluate_share(replicas: Replicas) -> list[float]:
+    """Show the smallest network ten views of this replica's share; return the means over all."""
+    model = ModelSpec(width=0.125, input_size=64, num_classes=10, init="variance_preserving")
+    network = AlexNet(model, [CPU, CPU])
+    initialise(network, model, seed=0)
+    mean = np.full((72, 72, 3), 120, dtype=np.float32)
+    member = Member(
+        network,
+        Preprocess(mean, None, (CPU, CPU), torch.float32),
+        views("ten_view", image_size=72, input_size=64),
+    )
+    share_size = GLOBAL_BATCH_SIZE // replicas.size
+    start = replicas.rank * share_size
+    # Of the second batch the last replica has padding alone.
+    batches = [
+        share(
+            whole(make_batch(num_images=GLOBAL_BATCH_SIZE, crop_size=72, num_real=real, seed=real)),
+            start,
+            start + share_size,
+        )
+        for real in (GLOBAL_BATCH_SIZE, 5)
+    ]
+    return list(astuple(evaluate(member, batches, replicas, micro_batch_size=share_size)))
+
+
 def digest(tensors: Iterable[torch.Tensor]) -> str:
     """Return the sha256 of the tensors' values, in order."""
     sha256 = hashlib.sha256()
@@ -122,6 +151,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
         "gradients": [p.grad.flatten()[:5].tolist() for p in parameters if p.grad is not None],
         "losses": losses,
         "weights": weights,
+        "evaluation": evaluate_share(replicas),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()

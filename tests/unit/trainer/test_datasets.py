@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 
 from data_shards.draws import colour_normals, crop_offsets, mirrored
-from data_shards.manifest import ManifestError, load_manifest
+from data_shards.manifest import load_manifest
 from data_shards.pack import PackRequest, pack
 from data_shards.reader import Batch
 from data_shards.sidecars import load_mean_image
 from data_shards.sources import open_source
 from trainer.contract.spec import JobSpec, Recipe
-from trainer.datasets import Datasets, folder_of
+from trainer.datasets import Datasets
+from trainer.evaluate import Member
+from trainer.network import AlexNet
 from trainer.replicas import Replicas
 
 CPU = torch.device("cpu")
@@ -28,21 +30,6 @@ FIRST = (STORED - CROP) // 2
 SEED, EPOCH = 9, 1
 
 Job = Callable[..., JobSpec]
-
-
-def test_a_location_is_the_manifest_or_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
-    assert folder_of(str(tmp_path)) == tmp_path
-    assert folder_of(str(tmp_path / "manifest.json")) == tmp_path
-
-
-def test_the_manifest_beside_another_file_is_not_meant(tmp_path: Path) -> None:
-    for name in ("manifest.json", "subset.json"):
-        (tmp_path / name).write_text("{}")
-    with pytest.raises(ManifestError, match=r"subset\.json is a file of another name"):
-        folder_of(str(tmp_path / "subset.json"))
-    # Nor the one above a folder that is not there.
-    assert folder_of(str(tmp_path / "trian")) == tmp_path / "trian"
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +139,17 @@ def test_towers_read_what_the_recipe_says(
 
 @pytest.mark.parametrize("recipe", ["paper", "source2012"])
 def test_validation_reads_the_centre_less_the_mean_there(
-    job: Job, shards: Path, recipe: Recipe
+    job: Job, small_network: Callable[..., AlexNet], shards: Path, recipe: Recipe
 ) -> None:
     expected = [_crop(image - _mean(shards), FIRST, FIRST) for image in _stored(shards)]
 
-    def prepared(datasets: Datasets, batch: Batch) -> torch.Tensor:
-        images, _ = datasets.prepare_validation(batch)
+    def prepared(member: Member, batch: Batch) -> torch.Tensor:
+        (view,) = member.views
+        images, _ = member.preprocess(view.of(batch))
         return images[torch.from_numpy(batch.real)].permute(0, 2, 3, 1)
 
     with _opened(job, shards, recipe) as datasets:
-        read = torch.cat([prepared(datasets, batch) for batch in datasets.validation.batches(0, 3)])
+        model = job().model.model_copy(update={"recipe": recipe})
+        member = datasets.validation.member(small_network(), model, "centre_crop")
+        read = torch.cat([prepared(member, batch) for batch in datasets.validation.batches()])
     np.testing.assert_allclose(read.numpy(), expected, rtol=1e-4, atol=1e-3)

@@ -3,7 +3,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unit.trainer.replica_processes import gradients_of, run_replicas, train_share
+from tests.unit.trainer.replica_processes import (
+    evaluate_share,
+    gradients_of,
+    run_replicas,
+    train_share,
+)
 from trainer.replicas import Replicas
 
 CPU = torch.device("cpu")
@@ -53,3 +58,11 @@ def test_replicas_train_as_one_does(seen: list[dict[str, Any]]) -> None:
     assert len({replica["weights"] for replica in seen}) == 1
     for replica in seen:
         assert replica["losses"] == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_replicas_evaluate_as_one_does(seen: list[dict[str, Any]]) -> None:
+    num_samples, loss, *ratios = evaluate_share(Replicas(CPU))
+    assert num_samples == 12 + 5
+    for replica in seen:
+        assert replica["evaluation"] == [num_samples, pytest.approx(loss, rel=1e-6), *ratios]

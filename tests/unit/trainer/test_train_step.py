@@ -14,7 +14,8 @@ from trainer.errors import NonFiniteLossError
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
-from trainer.train_step import StepResult, TrainStep, Votes
+from trainer.setting import Votes
+from trainer.train_step import StepResult, TrainStep
 from trainer.update_rule import UpdateRule
 
 CPU = torch.device("cpu")

@@ -1,0 +1,113 @@
+"""The validation set of a replica: whole images, in order, and how networks see them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from data_shards.manifest import Manifest, load_manifest, manifest_file
+from data_shards.plan import ReaderPlan
+from data_shards.reader import Batch, Reader
+from data_shards.sidecars import load_mean_image
+from trainer.contract.checkpoint import DataDigests
+from trainer.contract.spec import JobSpec, ModelSpec, Protocol
+from trainer.errors import BadSpecError
+from trainer.evaluate import Member
+from trainer.network import AlexNet
+from trainer.preprocess import Preprocess
+from trainer.replicas import Replicas
+from trainer.views import views
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class ValidationSet:
+    """Batches of the validation images, which the training set's mean is taken from.
+
+    A context manager. The images come whole, so that each is decoded once however many views of it
+    are shown to however many networks.
+    """
+
+    def __init__(
+        self, spec: JobSpec, replicas: Replicas, devices: tuple[torch.device, torch.device]
+    ) -> None:
+        """Open it. Raises ManifestError, ShardError, PlanError or BadSpecError."""
+        train = folder_of(spec.data.train)
+        self.train = load_manifest(train)
+        self.manifest = load_manifest(folder_of(spec.data.validation))
+        _check_alike(self.train, self.manifest)
+        self.mean_image = load_mean_image(train, self.train)
+        self.sha256 = DataDigests(
+            train=self.train.content_sha256(), validation=self.manifest.content_sha256()
+        )
+        self._devices = devices
+        self.dtype = _DTYPES[spec.precision]
+        self._reader = Reader(
+            _plan(spec, replicas, self.manifest), num_processes=spec.data.num_loader_processes
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    @property
+    def num_batches(self) -> int:
+        """Global batches of one pass."""
+        return self._reader.steps_per_epoch
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield this replica's share of one pass: whole images, in the manifest's order."""
+        return self._reader.batches(0, self.num_batches)
+
+    def member(self, network: AlexNet, model: ModelSpec, protocol: Protocol) -> Member:
+        """Return a network with the views that it is to be shown of these images."""
+        preprocess = Preprocess(
+            self.mean_image,
+            None,
+            self._devices,
+            self.dtype,
+            centre_mean=model.recipe == "source2012",
+        )
+        seen = views(protocol, image_size=self.manifest.image_size, input_size=model.input_size)
+        return Member(network, preprocess, seen)
+
+
+def folder_of(location: str) -> Path:
+    """Return the folder of the manifest that a spec's data location names; raise ManifestError."""
+    return manifest_file(Path(location)).parent
+
+
+def _plan(spec: JobSpec, replicas: Replicas, manifest: Manifest) -> ReaderPlan:
+    return ReaderPlan(
+        folder=folder_of(spec.data.validation),
+        seed=spec.seed,
+        global_batch_size=spec.optim.global_batch_size,
+        crop_size=manifest.image_size,
+        replica=replicas.rank,
+        num_replicas=replicas.size,
+        random_crop=False,
+        mirror=False,
+        ordered=True,
+    )
+
+
+def _check_alike(train: Manifest, validation: Manifest) -> None:
+    if train.classes != validation.classes:
+        raise BadSpecError(
+            "data.validation: its classes are not those of data.train, in the same order; "
+            "pack both from the same source"
+        )
+    if train.image_size != validation.image_size:
+        raise BadSpecError(
+            f"data.validation: images of {validation.image_size} pixels, where data.train has "
+            f"{train.image_size}; pack both in the same size"
+        )
