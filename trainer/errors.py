@@ -19,7 +19,7 @@ class BadSpecError(TrainingError):
 
 
 class BadDataError(TrainingError):
-    """Too many samples are corrupt, or all of a set."""
+    """Too many samples are corrupt, or all of a set, or the checkpoint to begin with is."""
 
     reason = Reason.BAD_DATA
 

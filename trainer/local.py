@@ -95,7 +95,10 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
             f"--run-dir {run.path} cannot be written to ({error}); name a folder that can be"
         ) from error
     if order.resume_from is not None:
-        console.print(f"resuming from {order.resume_from}")
+        console.print(f"resuming from {order.resume_from}", markup=False, soft_wrap=True)
+    elif spec.init_from is not None:
+        origin = spec.init_from.checkpoint
+        console.print(f"beginning with the weights of {origin}", markup=False, soft_wrap=True)
     with ProgressLine(console) as line:
         outcome = _run(order, attempt, line)
     return record_outcome(attempt, outcome)

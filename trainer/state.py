@@ -9,10 +9,16 @@ from torch import Tensor
 
 from trainer.checkpoint import load_checkpoint
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
+from trainer.contract.checkpoint import (
+    CheckpointManifest,
+    DataDigests,
+    ScheduleState,
+    StartedFrom,
+)
 from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, read_manifest
 from trainer.contract.spec import JobSpec
 from trainer.early_layer import EarlyLayer
+from trainer.init_from import load_initial
 from trainer.initialise import initialise
 from trainer.machine import numerics
 from trainer.network import AlexNet
@@ -52,6 +58,8 @@ class State:
         self.top1: float | None = None
         """Of the latest evaluation; None before the first."""
         self.top5: float | None = None
+        self.started_from: StartedFrom | None = None
+        """Whose weights the run began with; None: all were drawn."""
         self.inexact: tuple[str, ...] = ()
         """Why what follows is not bit-identical to an undisturbed run; empty: it is."""
 
@@ -70,6 +78,7 @@ class State:
         self.step = manifest.step
         self.schedule = manifest.schedule
         self.top1, self.top5 = manifest.top1, manifest.top5
+        self.started_from = manifest.started_from
         changes = differences(manifest.numerics, self._numerics)
         if changes:
             _log.warning(
@@ -113,6 +122,7 @@ class State:
             top5=self.top5,
             spec_sha256=self._spec_sha256,
             model=self._model,
+            started_from=self.started_from,
             data_sha256=self._data_sha256,
             numerics=self._numerics,
             inexact=self.inexact,
@@ -128,12 +138,18 @@ def begin(
     data_sha256: DataDigests,
     replicas: Replicas,
 ) -> State:
-    """Return the state an attempt starts from: its checkpoint's, or freshly drawn weights."""
-    state = State(order.spec, devices, data_sha256, replicas)
-    if order.resume_from is None:
-        initialise(state.network, order.spec.model, seed=order.spec.seed)
-    else:
+    """Return the state an attempt starts from.
+
+    That of the run's own checkpoint; without one, weights drawn or another checkpoint's.
+    """
+    spec = order.spec
+    state = State(spec, devices, data_sha256, replicas)
+    if order.resume_from is not None:
         state.load(run / order.resume_from)
+        return state
+    initialise(state.network, spec.model, seed=spec.seed)
+    if spec.init_from is not None:
+        state.started_from = load_initial(spec.init_from, state.weights)
     return state
 
 

@@ -31,7 +31,8 @@ class Reason(StrEnum):
     BAD_SPEC = "bad_spec"
     """The spec cannot be trained as it stands."""
     BAD_DATA = "bad_data"
-    """A shard is missing or wrong, too many samples are corrupt, or the data were changed."""
+    """A shard or init_from's checkpoint is missing or wrong, too many samples are corrupt, or the
+    data were changed."""
     NONFINITE_LOSS = "nonfinite_loss"
     """The loss became infinite or not a number; the same weights would do so again."""
     NO_DEVICE = "no_device"

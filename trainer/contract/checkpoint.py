@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trainer.contract.events import Ratio
 from trainer.contract.model import Record
-from trainer.contract.spec import ModelSpec
+from trainer.contract.spec import LayerName, ModelSpec
 
 CHECKPOINT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "checkpoint.json"
@@ -41,6 +41,16 @@ class ScheduleState(Record):
     epochs_since_best: int = Field(default=0, ge=0)
 
 
+class StartedFrom(Record):
+    """The checkpoint whose weights a fine-tuned run began with."""
+
+    checkpoint: str = Field(description="Folder that it lay in.")
+    job_id: str
+    step: int = Field(ge=0, description="Steps after which it was written.")
+    weights_sha256: Sha256 = Field(description="Of its model.safetensors.")
+    new_layers: tuple[LayerName, ...] = Field(description="Drawn, not taken from it.")
+
+
 class CheckpointManifest(Record):
     """One atomic snapshot: weights, velocity, schedule and position."""
 
@@ -56,6 +66,9 @@ class CheckpointManifest(Record):
     model: ModelSpec | None = Field(
         default=None,
         description="The network whose weights these are; None in checkpoints of release 0.1.",
+    )
+    started_from: StartedFrom | None = Field(
+        default=None, description="Where fine-tuning began; None: all weights were drawn."
     )
     data_sha256: DataDigests
     numerics: dict[str, str] = Field(

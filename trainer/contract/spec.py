@@ -368,6 +368,17 @@ class JobSpec(Record):
         return self
 
     @model_validator(mode="after")
+    def _has_its_new_layers(self) -> Self:
+        absent = {self.model.removed_layer, None if self.model.sixth_conv else "conv6"}
+        for layer in self.init_from.new_layers if self.init_from else ():
+            if layer in absent:
+                raise SpecError(
+                    "init_from.new_layers",
+                    f"the network of model has no {layer} to draw; leave it out",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _has_a_device_a_tower(self) -> Self:
         if self.scale.devices_per_replica > self.model.towers:
             raise SpecError(

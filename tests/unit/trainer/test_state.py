@@ -1,4 +1,5 @@
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,33 @@ def test_the_same_data_elsewhere_are_resumed(job: Job, tmp_path: Path) -> None:
     folder = _write(job(), tmp_path)
     moved = job(data={"train": "elsewhere", "validation": "elsewhere too"})
     assert _begin(moved, tmp_path, resume_from=folder).step == 3
+
+
+def test_fine_tuning_begins_anew_with_the_weights_alone(job: Job, tmp_path: Path) -> None:
+    folder = _write(job(), tmp_path)
+    init_from = {"checkpoint": str(tmp_path / folder), "new_layers": ["fc7"]}
+    spec = job(seed=1, init_from=init_from)
+    state = _begin(spec, tmp_path)
+    taken, drawn = _begin(job(), tmp_path).weights, _begin(job(seed=1), tmp_path).weights
+    for name, weight in state.weights.items():
+        assert torch.equal(weight, (drawn if ".fc7." in name else taken)[name]), name
+    assert (state.step, state.schedule, state.top1) == (0, ScheduleState(), None)
+    assert not any(velocity.any() for velocity in state.rule.velocity.values())
+    assert state.started_from is not None
+    assert (state.started_from.step, state.started_from.new_layers) == (3, ("fc7",))
+
+
+def test_a_resume_of_fine_tuning_needs_its_own_checkpoint_alone(job: Job, tmp_path: Path) -> None:
+    origin = tmp_path / _write(job(), tmp_path)
+    spec = job(seed=1, init_from={"checkpoint": str(origin)})
+    begun = _begin(spec, tmp_path)
+    begun.step = 5
+    own = _save(begun, spec, tmp_path)
+    shutil.rmtree(origin)
+    resumed = _begin(spec, tmp_path, resume_from=own)
+    assert (resumed.step, resumed.inexact) == (5, ())
+    assert resumed.started_from == begun.started_from is not None
+    assert resumed.manifest(_order(spec), steps_per_epoch=2).started_from == begun.started_from
 
 
 def test_a_damaged_checkpoint_is_not_the_specs_fault(job: Job, tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ REFUSED = {
         "evaluation": {"checkpoints": ["a"]},
         "init_from": {"checkpoint": "a"},
     },
+    "init_from.new_layers": {"init_from": {"checkpoint": "a", "new_layers": ["fc8", "conv6"]}},
 }
 
 
@@ -149,3 +150,14 @@ def test_the_smallest_input_that_is_taken_leaves_every_map_an_edge() -> None:
         ModelSpec(input_size=35)
     assert map_sizes(ModelSpec(input_size=36).input_size) == (8, 4, 2, 1)
     assert map_sizes(224) == (55, 27, 13, 6)
+
+
+def test_only_layers_of_the_network_can_be_new() -> None:
+    def validate(layer: str, **model: Any) -> JobSpec:
+        init_from = {"checkpoint": "a", "new_layers": [layer]}
+        return JobSpec.model_validate(SPEC.model_dump() | {"init_from": init_from, "model": model})
+
+    assert validate("conv6", sixth_conv=True).init_from is not None
+    assert validate("conv3").init_from is not None
+    with pytest.raises(ValidationError, match=r"the network of model has no conv3 to draw"):
+        validate("conv3", removed_layer="conv3")
