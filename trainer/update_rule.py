@@ -4,8 +4,12 @@
 
 with g the mean gradient over the batch. ε is inside v: when it drops, the velocity gathered before
 keeps its size and fades, where torch.optim.SGD (ε outside its buffer) shrinks it at once.
+
+On the CPU a kernel reads and writes everything once. Without a compiler torch's operations follow
+each other and give the same bits; on a GPU each goes over all parameters at once.
 """
 
+import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor
 
 from trainer.contract.spec import OptimSpec, Recipe
+from trainer.kernels.library import address, load
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,15 @@ def rates_of(parameter: str, recipe: Recipe) -> Rates:
     return Rates()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """v <- momentum·v + decay·w + rate·g."""
+
+    momentum: float
+    decay: float
+    rate: float
+
+
 class UpdateRule:
     """Holds the velocity of each parameter and applies the rule to all."""
 
@@ -41,18 +55,79 @@ class UpdateRule:
             for name, parameter in parameters.items()
         }
         self._parameters = dict(parameters)
-        self._rates = {name: rates_of(name, recipe) for name in parameters}
+        self._alike: dict[Rates, list[str]] = {}
+        for name in parameters:
+            self._alike.setdefault(rates_of(name, recipe), []).append(name)
         self._momentum = optim.momentum
         self._weight_decay = optim.weight_decay
 
     @torch.no_grad()
     def step(self, *, learning_rate: float, num_samples: float) -> None:
         """Update every parameter from its gradient, a sum over `num_samples` samples."""
-        for name, w in self._parameters.items():
-            assert w.grad is not None
-            v, rates = self.velocity[name], self._rates[name]
+        for rates, names in self._alike.items():
             epsilon = learning_rate * rates.learning_rate
-            v.mul_(self._momentum)
-            v.add_(w, alpha=-epsilon * self._weight_decay * rates.weight_decay)
-            v.add_(w.grad, alpha=-epsilon / num_samples)
-            w.add_(v)
+            factors = Factors(
+                momentum=self._momentum,
+                decay=-epsilon * self._weight_decay * rates.weight_decay,
+                rate=-epsilon / num_samples,
+            )
+            weights: list[Tensor] = [self._parameters[name] for name in names]
+            velocities = [self.velocity[name] for name in names]
+            gradients = [_gradient(weight) for weight in weights]
+            if weights[0].is_cuda:
+                update_together(weights, velocities, gradients, factors)
+                continue
+            for w, v, g in zip(weights, velocities, gradients, strict=True):
+                update(w, v, g, factors)
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    assert weight.grad is not None
+    return weight.grad
+
+
+def update(w: Tensor, v: Tensor, g: Tensor, factors: Factors) -> None:
+    """Update one weight and its velocity in place, by the kernel where it takes them."""
+    kernel = load("update_rule", "-ffp-contract=off")
+    if kernel is None or not _fits_kernel(w, v, g):
+        update_one_by_one(w, v, g, factors)
+        return
+    kernel.update(
+        *map(address, (w, v, g)),
+        ctypes.c_int64(w.numel()),
+        *map(ctypes.c_float, (factors.momentum, factors.decay, factors.rate)),
+    )
+
+
+def _fits_kernel(w: Tensor, v: Tensor, g: Tensor) -> bool:
+    """Whether all are fp32 in CPU memory, without gaps and in one order, as autograd makes them."""
+    return (
+        all(each.dtype == torch.float32 and each.device.type == "cpu" for each in (w, v, g))
+        and w.stride() == v.stride() == g.stride()
+        and (w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last))
+    )
+
+
+def update_one_by_one(w: Tensor, v: Tensor, g: Tensor, factors: Factors) -> None:
+    """Do what the kernel does, each product and each sum by itself and rounded.
+
+    Not `add_(..., alpha=)`: torch fuses product and sum in vectors, but not in what is left of
+    them, so that the last bits would depend on the number of threads.
+    """
+    v.mul_(factors.momentum)
+    v.add_(w * factors.decay)
+    v.add_(g * factors.rate)
+    w.add_(v)
+
+
+def update_together(
+    weights: list[Tensor],
+    velocities: list[Tensor],
+    gradients: list[Tensor],
+    factors: Factors,
+) -> None:
+    """Update all weights and velocities in place with four operations, on whatever devices."""
+    torch._foreach_mul_(velocities, factors.momentum)
+    torch._foreach_add_(velocities, weights, alpha=factors.decay)
+    torch._foreach_add_(velocities, gradients, alpha=factors.rate)
+    torch._foreach_add_(weights, velocities)

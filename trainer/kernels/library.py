@@ -33,10 +33,14 @@ class KernelError(Exception):
 
 
 @functools.cache
-def load(name: str) -> ctypes.CDLL | None:
-    """Return the library made from NAME.cpp in this package, or None, with a warning, without."""
+def load(name: str, *options: str) -> ctypes.CDLL | None:
+    """Return the library made from NAME.cpp in this package, or None, with a warning, without.
+
+    `options` are the compiler's, beyond those of every kernel.
+    """
     try:
-        return ctypes.CDLL(str(_build(Path(__file__).with_name(f"{name}.cpp"))))
+        source = Path(__file__).with_name(f"{name}.cpp")
+        return ctypes.CDLL(str(_build(source, (*_OPTIONS, *options))))
     except (KernelError, OSError) as error:
         warnings.warn(
             f"the fused kernel {name} is not used, a slower path is: {error}", stacklevel=2
@@ -49,17 +53,18 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _build(source: Path) -> Path:
+def _build(source: Path, options: tuple[str, ...]) -> Path:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise KernelError("g++ is not installed (Debian: apt-get install g++)")
     threads = _threads_of_torch()
-    library = cache_folder("kernels") / f"{source.stem}-{_digest(source, compiler, threads)}.so"
+    digest = _digest(source, compiler, (*options, *threads))
+    library = cache_folder("kernels") / f"{source.stem}-{digest}.so"
     if library.exists():
         return library
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         made = Path(folder) / library.name
-        command = [compiler, *_OPTIONS, "-shared", str(source), "-o", str(made), *threads]
+        command = [compiler, *options, "-shared", str(source), "-o", str(made), *threads]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_BUILD_TIMEOUT_S
         )
@@ -76,7 +81,7 @@ def _threads_of_torch() -> tuple[str, ...]:
     return (str(found[0]),) if found else ()
 
 
-def _digest(source: Path, compiler: str, threads: tuple[str, ...]) -> str:
+def _digest(source: Path, compiler: str, options: tuple[str, ...]) -> str:
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, text=True, check=False
     ).stdout
@@ -84,8 +89,7 @@ def _digest(source: Path, compiler: str, threads: tuple[str, ...]) -> str:
     parts = (
         *(file.read_text() for file in sources),
         version,
-        *_OPTIONS,
-        *threads,
+        *options,
         platform.machine(),
         _features(),
     )
