@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest, StartedFrom
 from trainer.contract.checkpoint_folder import CheckpointError, verify
-from trainer.contract.spec import InitFrom
+from trainer.contract.spec import InitFrom, ModelSpec
 from trainer.errors import BadDataError, BadSpecError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -24,10 +24,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 _log = logging.getLogger(__name__)
 
 
-def load_initial(init: InitFrom, weights: Mapping[str, Tensor]) -> StartedFrom:
+def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelSpec) -> StartedFrom:
     """Copy a checkpoint's weights over drawn ones, but for the new layers, which stay as drawn.
 
     Velocity, schedule and position are not taken. A layer that the network lacks is left behind.
+    What else `model` has otherwise than the checkpoint's network is logged as a warning.
 
     Raises BadSpecError if another layer does not fit, or BadDataError if the checkpoint is missing
     or damaged.
@@ -50,6 +51,9 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor]) -> StartedFrom:
         ", ".join(init.new_layers) or "none",
         ", ".join(_layers(stored, but=_layers(weights))) or "none",
     )
+    changes = _changes(manifest.model, model)
+    if changes:
+        _log.warning("the weights were learned by another network: %s", "; ".join(changes))
     return StartedFrom(
         checkpoint=init.checkpoint,
         job_id=manifest.job_id,
@@ -99,6 +103,19 @@ def _layers(parameters: Collection[str], *, but: Collection[str] = ()) -> list[s
     """Return the layers of parameters, each once, in their order."""
     found = dict.fromkeys(map(layer_of, parameters))
     return [layer for layer in found if layer not in but]
+
+
+def _changes(before: ModelSpec | None, now: ModelSpec) -> list[str]:
+    """Say what of a network's description, but its classes, is not as it was."""
+    if before is None:
+        return []
+    # How weights are drawn does not matter where they are taken.
+    was, is_now = (each.model_dump(exclude={"num_classes", "init"}) for each in (before, now))
+    return [
+        f"model.{field} was {was[field]} and is {value}"
+        for field, value in is_now.items()
+        if was[field] != value
+    ]
 
 
 def _misfit(name: str, there: tuple[int, ...] | None, here: tuple[int, ...] | None) -> str:

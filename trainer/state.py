@@ -149,7 +149,7 @@ def begin(
         return state
     initialise(state.network, spec.model, seed=spec.seed)
     if spec.init_from is not None:
-        state.started_from = load_initial(spec.init_from, state.weights)
+        state.started_from = load_initial(spec.init_from, state.weights, model=spec.model)
     return state
 
 

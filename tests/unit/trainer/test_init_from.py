@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.unit.trainer.runs import manifest_of
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, Reason
-from trainer.contract.checkpoint import WEIGHTS_NAME
-from trainer.contract.spec import InitFrom
+from trainer.contract.checkpoint import WEIGHTS_NAME, StartedFrom
+from trainer.contract.spec import InitFrom, ModelSpec
 from trainer.errors import BadDataError, BadSpecError, reason_of
 from trainer.init_from import layer_of, load_initial, misfits
 from trainer.network import AlexNet
@@ -30,16 +30,21 @@ def _copied(weights: Weights) -> Weights:
     return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
-def _write(weights: Weights, folder: Path) -> Path:
+def _write(weights: Weights, folder: Path, *, model: ModelSpec | None = None) -> Path:
     """Write a checkpoint of step 30 of the job `run`."""
     velocity = {name: torch.ones_like(weight) for name, weight in weights.items()}
-    snapshot = take_snapshot(manifest_of(30), weights, velocity)
+    manifest = manifest_of(30).model_copy(update={"model": model})
+    snapshot = take_snapshot(manifest, weights, velocity)
     write_checkpoint(snapshot, folder / "step-00000030", check_fence=lambda: None)
     return folder / "step-00000030"
 
 
 def _init(folder: Path, *new_layers: str) -> InitFrom:
     return InitFrom.model_validate({"checkpoint": str(folder), "new_layers": new_layers})
+
+
+def _load(folder: Path, weights: Weights, *new_layers: str) -> StartedFrom:
+    return load_initial(_init(folder, *new_layers), weights, model=ModelSpec())
 
 
 def test_all_but_the_new_layers_are_the_checkpoints(
@@ -50,7 +55,7 @@ def test_all_but_the_new_layers_are_the_checkpoints(
     weights = _weights(small_network(seed=2, num_classes=5))
     drawn = _copied(weights)
     with caplog.at_level(logging.INFO):
-        started_from = load_initial(_init(folder, "fc8"), weights)
+        started_from = _load(folder, weights, "fc8")
     for name, weight in weights.items():
         expected = drawn if name.startswith("fc8.") else taken
         assert torch.equal(weight, expected[name]), name
@@ -67,7 +72,7 @@ def test_a_layer_of_the_same_shape_is_drawn_anew_too(
     folder = _write(_weights(small_network(seed=1)), tmp_path)
     weights = _weights(small_network(seed=2))
     drawn = _copied(weights)
-    load_initial(_init(folder, "fc7", "fc8"), weights)
+    _load(folder, weights, "fc7", "fc8")
     assert torch.equal(weights["towers.1.fc7.weight"], drawn["towers.1.fc7.weight"])
     assert not torch.equal(weights["towers.1.fc6.weight"], drawn["towers.1.fc6.weight"])
 
@@ -80,7 +85,7 @@ def test_a_layer_that_the_network_lacks_is_left_behind(
     folder = _write({**taken, **extra}, tmp_path)
     weights = _weights(small_network(seed=2))
     with caplog.at_level(logging.INFO):
-        load_initial(_init(folder), weights)
+        _load(folder, weights)
     assert all(torch.equal(weight, taken[name]) for name, weight in weights.items())
     assert "left behind: conv6" in caplog.text
 
@@ -88,7 +93,7 @@ def test_a_layer_that_the_network_lacks_is_left_behind(
 def _refusal(folder: Path, weights: Weights, *new_layers: str) -> str:
     before = _copied(weights)
     with pytest.raises(BadSpecError) as refusal:
-        load_initial(_init(folder, *new_layers), weights)
+        _load(folder, weights, *new_layers)
     # Nothing is taken of what is refused.
     assert all(torch.equal(weight, before[name]) for name, weight in weights.items())
     return str(refusal.value)
@@ -124,6 +129,26 @@ def test_of_another_network_nothing_is_left(small_network: Network, tmp_path: Pa
     assert told.count(" in it and ") == 8
 
 
+def test_what_else_the_network_has_otherwise_is_told(
+    small_network: Network,
+    small_model: Callable[..., ModelSpec],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder = _write(_weights(small_network()), tmp_path, model=small_model())
+    weights = _weights(small_network(num_classes=5))
+    same = small_model(num_classes=5, init="recipe")
+    load_initial(_init(folder, "fc8"), weights, model=same)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    other = small_model(num_classes=5, recipe="source2012", lrn=False)
+    load_initial(_init(folder, "fc8"), weights, model=other)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in warnings] == [
+        "the weights were learned by another network: model.recipe was paper and is source2012; "
+        "model.lrn was True and is False"
+    ]
+
+
 def _remove_folder(folder: Path) -> str:
     folder.rename(folder.with_name("elsewhere"))
     return "checkpoint.json cannot be read"
@@ -149,7 +174,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_not_retried(
     folder = _write(weights, tmp_path)
     problem = damage(folder)
     with pytest.raises(BadDataError) as refusal:
-        load_initial(_init(folder), weights)
+        _load(folder, weights)
     told = str(refusal.value)
     assert told.startswith(f"init_from.checkpoint: checkpoint {folder}: {problem}")
     assert told.endswith("; name one that is whole")
@@ -160,7 +185,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_not_retried(
 def test_a_job_is_known_to_the_service_alone(small_network: Network) -> None:
     init = InitFrom(checkpoint="job:3f2a@100")
     with pytest.raises(BadSpecError, match=r"job:3f2a@100 is known to the service alone; name the"):
-        load_initial(init, _weights(small_network()))
+        load_initial(init, _weights(small_network()), model=ModelSpec())
 
 
 layers = st.sampled_from(["conv1", "conv2", "fc6", "fc8"])
