@@ -1,20 +1,25 @@
-"""`python -m trainer`: train here, run an attempt on Ray, or describe a network."""
+"""`python -m trainer`: train here, run an attempt on Ray, describe or export a network."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from trainer.attempt_folder import attempt_at, log_to
-from trainer.describe import describe, tables
+from trainer.commands import (
+    BAD_USAGE,
+    FAILED,
+    INTERRUPTED,
+    describe_command,
+    export_command,
+    stop,
+)
 from trainer.errors import BadSpecError
-from trainer.local import RunDirectoryError, read_either, read_spec, train_here
+from trainer.local import RunDirectoryError, read_spec, train_here
 from trainer.replica import record_outcome
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-_FAILED, _BAD_USAGE, _INTERRUPTED = 1, 2, 130
 
 
 @app.callback(invoke_without_command=True)
@@ -28,16 +33,16 @@ def train(
     if context.invoked_subcommand is not None:
         return
     if spec is None or run_dir is None:
-        _stop("name both --spec job.json and --run-dir DIR; --help tells more", _BAD_USAGE)
+        stop("name both --spec job.json and --run-dir DIR; --help tells more", BAD_USAGE)
     try:
         outcome = train_here(read_spec(spec), run_dir, resume=resume, console=Console(stderr=True))
     except (BadSpecError, RunDirectoryError) as error:
-        _stop(str(error), _BAD_USAGE)
+        stop(str(error), BAD_USAGE)
     except KeyboardInterrupt:
         again = f"python -m trainer --spec {spec} --run-dir {run_dir} --resume"
-        _stop(f"stopped; go on from the latest checkpoint with: {again}", _INTERRUPTED)
+        stop(f"stopped; go on from the latest checkpoint with: {again}", INTERRUPTED)
     typer.echo(outcome.model_dump_json(exclude_none=True))
-    raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
+    raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 
 
 @app.command()
@@ -50,29 +55,11 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     log_to(directory, console=True)
     outcome = record_outcome(directory, run_on_ray(directory))
     typer.echo(outcome.model_dump_json(exclude_none=True))
-    raise typer.Exit(_FAILED if outcome.outcome == "failed" else 0)
+    raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 
 
-@app.command("describe")
-def describe_command(
-    preset: Annotated[str | None, typer.Option(help="paper, small, ...")] = None,
-    spec: Annotated[Path | None, typer.Option(help="Job as JSON; may name a preset.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Print a network's layers, shapes, parameters, what its towers exchange, and memory."""
-    try:
-        described = describe(read_either(spec=spec, preset=preset))
-    except BadSpecError as error:
-        _stop(str(error), _BAD_USAGE)
-    if as_json:
-        typer.echo(described.model_dump_json())
-    else:
-        Console().print(tables(described))
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+app.command("describe")(describe_command)
+app.command("export")(export_command)
 
 
 if __name__ == "__main__":
