@@ -21,7 +21,7 @@ from trainer.errors import NonFiniteLossError, StaleAttemptError
 from trainer.evaluate import Evaluation, evaluate
 from trainer.ledger import Ledger
 from trainer.meter import Meter, timed
-from trainer.report import write_report
+from trainer.report import write_training_report
 from trainer.retention import clear_leftovers, prune
 from trainer.schedule import after_epoch, learning_rate
 from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, Setting, Votes
@@ -62,7 +62,7 @@ class Loop:
             setting.order,
             setting.attempt.run,
             setting.devices,
-            data_sha256=datasets.validation.sha256,
+            data_sha256=datasets.validation.manifests.sha256(),
             replicas=setting.replicas,
         )
         self._train_step = TrainStep(
@@ -93,13 +93,18 @@ class Loop:
             if votes.pause and self._state.step < self._planned_steps:
                 return self._end("paused")
         # An attempt may resume after the last step, to find its report unwritten.
-        evaluation = self._evaluation or self._evaluate()
+        evaluations: list[tuple[Protocol, Evaluation]] = [
+            ("centre_crop", self._evaluation or self._evaluate())
+        ]
+        if (protocol := self._spec.evaluation.protocol) != "centre_crop":
+            evaluations.append((protocol, self._measure(protocol)))
         ended = self._end("succeeded")
         if self._setting.replicas.rank == 0:
-            write_report(
+            write_training_report(
                 self._run,
                 self._setting.order,
-                evaluation,
+                evaluations,
+                manifests=self._validation.manifests,
                 steps=self._state.step,
                 steps_per_epoch=self._steps_per_epoch,
                 images_per_second=self._meter.mean_images_per_second,

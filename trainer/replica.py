@@ -16,6 +16,7 @@ from trainer.contract.events import AttemptEventData, Finished
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
 from trainer.errors import reason_of
+from trainer.evaluation_job import evaluate_checkpoints
 from trainer.fence import Fence
 from trainer.loop import train
 from trainer.replicas import Replicas
@@ -23,6 +24,8 @@ from trainer.reporter import Reporter, post_to
 from trainer.setting import Setting
 
 _log = logging.getLogger(__name__)
+
+_WORK = {"train": train, "evaluate": evaluate_checkpoints}
 
 Watch = Callable[[AttemptEventData], None]
 
@@ -35,7 +38,7 @@ def run_replica(
     gpu_ids: tuple[str, ...] = (),
     watch: Watch = lambda _: None,
 ) -> Outcome:
-    """Train this process's replica to the end and return the outcome; raises what ended it."""
+    """Run this process's replica to the end and return the outcome; raises what ended it."""
     machine.settle(devices, num_threads=order.spec.scale.cpus_per_replica)
     replicas = Replicas(devices[0])
     with ExitStack() as stack:
@@ -52,7 +55,7 @@ def run_replica(
             disowned=lambda: reporter is not None and reporter.disowned,
             fence=Fence(attempt, disowned=lambda: reporter is not None and reporter.disowned),
         )
-        ended = train(setting)
+        ended = _WORK[order.spec.kind](setting)
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
 

@@ -1,6 +1,7 @@
 """The validation set of a replica: whole images, in order, and how networks see them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,20 @@ from trainer.views import views
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+@dataclass(frozen=True)
+class Manifests:
+    """What the two sets of a job hold."""
+
+    train: Manifest
+    validation: Manifest
+
+    def sha256(self) -> DataDigests:
+        """Digest of what each describes."""
+        return DataDigests(
+            train=self.train.content_sha256(), validation=self.validation.content_sha256()
+        )
+
+
 class ValidationSet:
     """Batches of the validation images, which the training set's mean is taken from.
 
@@ -35,17 +50,15 @@ class ValidationSet:
     ) -> None:
         """Open it. Raises ManifestError, ShardError, PlanError or BadSpecError."""
         train = folder_of(spec.data.train)
-        self.train = load_manifest(train)
-        self.manifest = load_manifest(folder_of(spec.data.validation))
-        _check_alike(self.train, self.manifest)
-        self.mean_image = load_mean_image(train, self.train)
-        self.sha256 = DataDigests(
-            train=self.train.content_sha256(), validation=self.manifest.content_sha256()
+        self.manifests = Manifests(
+            train=load_manifest(train), validation=load_manifest(folder_of(spec.data.validation))
         )
+        _check_alike(self.manifests)
+        self.mean_image = load_mean_image(train, self.manifests.train)
         self._devices = devices
         self.dtype = _DTYPES[spec.precision]
         self._reader = Reader(
-            _plan(spec, replicas, self.manifest), num_processes=spec.data.num_loader_processes
+            _plan(spec, replicas, self.image_size), num_processes=spec.data.num_loader_processes
         )
 
     def __enter__(self) -> Self:
@@ -58,6 +71,11 @@ class ValidationSet:
         trace: TracebackType | None,
     ) -> None:
         self._reader.close()
+
+    @property
+    def image_size(self) -> int:
+        """Edge of the images of both sets, in pixels."""
+        return self.manifests.validation.image_size
 
     @property
     def num_batches(self) -> int:
@@ -77,7 +95,7 @@ class ValidationSet:
             self.dtype,
             centre_mean=model.recipe == "source2012",
         )
-        seen = views(protocol, image_size=self.manifest.image_size, input_size=model.input_size)
+        seen = views(protocol, image_size=self.image_size, input_size=model.input_size)
         return Member(network, preprocess, seen)
 
 
@@ -86,12 +104,12 @@ def folder_of(location: str) -> Path:
     return manifest_file(Path(location)).parent
 
 
-def _plan(spec: JobSpec, replicas: Replicas, manifest: Manifest) -> ReaderPlan:
+def _plan(spec: JobSpec, replicas: Replicas, image_size: int) -> ReaderPlan:
     return ReaderPlan(
         folder=folder_of(spec.data.validation),
         seed=spec.seed,
         global_batch_size=spec.optim.global_batch_size,
-        crop_size=manifest.image_size,
+        crop_size=image_size,
         replica=replicas.rank,
         num_replicas=replicas.size,
         random_crop=False,
@@ -100,7 +118,8 @@ def _plan(spec: JobSpec, replicas: Replicas, manifest: Manifest) -> ReaderPlan:
     )
 
 
-def _check_alike(train: Manifest, validation: Manifest) -> None:
+def _check_alike(manifests: Manifests) -> None:
+    train, validation = manifests.train, manifests.validation
     if train.classes != validation.classes:
         raise BadSpecError(
             "data.validation: its classes are not those of data.train, in the same order; "

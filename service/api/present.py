@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from service.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from service.views import Attempt, Checkpoint, Event, Job, JobDetail
 from trainer.contract.checkpoint_folder import CheckpointError, list_folders, read_manifest
-from trainer.contract.report import Report
+from trainer.contract.report import Report, parse_report
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
 
@@ -28,7 +28,7 @@ def job_detail(job: JobRecord, attempts: Iterable[AttemptRecord], run_root: Path
     return JobDetail(
         attempts=shown,
         worker_pids=shown[-1].worker_pids if shown else (),
-        report=_report(RunDirectory(run_root / job.id)) if job.status is Status.SUCCEEDED else None,
+        report=read_report(run_root / job.id) if job.status is Status.SUCCEEDED else None,
         **_job_fields(job, run_root),
     )
 
@@ -54,12 +54,16 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
     }
 
 
-def _report(run: RunDirectory) -> Report | None:
+def read_report(run: Path) -> Report | None:
+    """Read what came of a job; None: there is no report yet, or none that can be read."""
+    file = RunDirectory(run).report
     try:
-        return Report.model_validate_json(run.report.read_bytes())
+        return parse_report(file.read_bytes())
+    except FileNotFoundError:
+        return None
     except (OSError, ValidationError) as error:
         # The job's status does not hang on it; whoever looks sees that it is not there.
-        logger.warning("%s cannot be read: %s", run.report, error)
+        logger.warning("%s cannot be read: %s", file, error)
         return None
 
 

@@ -21,9 +21,8 @@ CROP = 64
 
 
 def samples(shards: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield each image less the mean of the training set beside it, and its label."""
     mean = np.load(shards.parent / "train" / "mean_image.npy")
-    margin = (mean.shape[0] - CROP) // 2
-    window = np.s_[margin : margin + CROP, margin : margin + CROP]
     for tar in sorted(shards.glob("*.tar")):
         with tarfile.open(tar) as members:
             files = {}
@@ -33,7 +32,7 @@ def samples(shards: Path) -> Iterator[tuple[np.ndarray, int]]:
                 files[member.name] = content.read()
         for name in sorted(name for name in files if name.endswith(".jpg")):
             pixels = np.asarray(Image.open(io.BytesIO(files[name])), np.float32)
-            yield (pixels - mean)[window], int(files[name.replace(".jpg", ".cls")])
+            yield pixels - mean, int(files[name.replace(".jpg", ".cls")])
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +74,9 @@ def main(folder: Path, job_id: str) -> None:
     assert json.loads((last / "checkpoint.json").read_text())["version"] == 1
     weights = load_file(last / "model.safetensors")
     images, labels = zip(*samples(folder / "shards" / "validation"), strict=True)
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    margin = (images[0].shape[0] - CROP) // 2
+    window = np.s_[:, margin : margin + CROP, margin : margin + CROP]
+    batch = torch.from_numpy(np.stack(images)[window]).permute(0, 3, 1, 2)
     with torch.inference_mode():
         guesses = torch.cat([forward(weights, part).argmax(1) for part in batch.split(250)])
     print((guesses == torch.tensor(labels)).float().mean(dtype=torch.float64).item())

@@ -1,4 +1,7 @@
-"""What an attempt tells the control plane: numbered events, and the reply to them."""
+"""What an attempt tells the control plane: numbered events, and the reply to them.
+
+In a job that evaluates, a step is a batch of the validation set, and the epoch is its one pass.
+"""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -32,14 +35,14 @@ class Started(Record):
 
 
 class Progress(Record):
-    """Where training stands. Rates are means since the previous progress event."""
+    """Where the job stands. Rates are means since the previous progress event."""
 
     kind: Literal["progress"] = "progress"
     step: int = Field(description="Steps done, of the whole job.")
     epoch: float = Field(description="Epochs done, with fraction.")
     planned_steps: int
     loss: float = Field(description="Mean cross-entropy of the samples since the last event, nats.")
-    learning_rate: float
+    learning_rate: float = Field(description="0 in an evaluation, which learns nothing.")
     images_per_second: float = Field(description="Over all replicas.")
     data_wait_ratio: Ratio = Field(description="Share of rank 0's time spent waiting for batches.")
 

@@ -16,7 +16,7 @@ from trainer.contract.spec import JobSpec, Protocol
 COMPARED_SET = "ILSVRC-2012 validation"
 
 
-class PublishedResult(Record):
+class ComparedResult(Record):
     """One row: which networks, tested how, on what, with which errors, according to whom."""
 
     network: str = Field(description="As its source names it; CNN* has a sixth convolution.")
@@ -52,8 +52,8 @@ def _row(
     source: str,
     *,
     num_networks: int = 1,
-) -> PublishedResult:
-    return PublishedResult(
+) -> ComparedResult:
+    return ComparedResult(
         network=network,
         num_networks=num_networks,
         protocol=protocol,
@@ -64,7 +64,7 @@ def _row(
     )
 
 
-RESULTS: tuple[PublishedResult, ...] = (
+RESULTS: tuple[ComparedResult, ...] = (
     _row("1 CNN", "ten_view", _VALIDATION, (0.407, 0.182), _TABLE_2),
     _row("5 CNNs", "ten_view", _VALIDATION, (0.381, 0.164), _TABLE_2, num_networks=5),
     _row("1 CNN*", "ten_view", _VALIDATION, (0.390, 0.166), _TABLE_2),
@@ -119,7 +119,7 @@ NO_COMMUNICATION = PublishedAblation(
 )
 
 
-def compared() -> tuple[PublishedResult, ...]:
+def compared() -> tuple[ComparedResult, ...]:
     """Return the rows that a validation result stands beside."""
     return tuple(row for row in RESULTS if row.measured_on == COMPARED_SET)
 

@@ -1,27 +1,191 @@
-"""report.json, what a run came to; written by the attempt that succeeds."""
+"""report.json, what a job came to; written by the attempt that succeeds."""
 
-from pydantic import Field
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
+from pydantic import Discriminator, Field, Tag, TypeAdapter
+
+from trainer.contract.checkpoint import DataDigests, Sha256, StartedFrom
 from trainer.contract.events import Ratio
+from trainer.contract.ilsvrc import IMAGE_SIZE, NUM_TRAINING_IMAGES, NUM_VALIDATION_IMAGES
 from trainer.contract.model import Record
+from trainer.contract.published import (
+    COMPARED_SET,
+    ComparedResult,
+    PublishedAblation,
+    compared,
+)
+from trainer.contract.spec import ModelSpec, Protocol
 
 
-class Report(Record):
+class Result(Record):
+    """One pass over the validation set."""
+
+    protocol: Protocol
+    top1: Ratio = Field(description="Share right at the first guess.")
+    top5: Ratio = Field(description="Share right within five guesses.")
+    loss: float = Field(description="Nats.")
+    num_samples: int
+
+
+class DataFacts(Record):
+    """What was trained on and measured on, by the manifests' own account."""
+
+    source: str = Field(description="Kind of source that the validation images came from.")
+    first_classes: tuple[str, ...] = Field(description="Names of the first five, by label.")
+    num_classes: int
+    has_ilsvrc_classes: bool = Field(description="Whether they are the 1000 of ILSVRC-2012.")
+    num_training_images: int
+    num_validation_images: int
+    image_size: int = Field(description="Edge in pixels, as stored.")
+    sha256: DataDigests
+
+
+class BestEpoch(Record):
+    """The evaluation with the highest top-1, by the centre crop; of equals the latest."""
+
+    epoch: float
+    step: int
+    top1: Ratio
+    top5: Ratio
+
+
+class EvaluatedNetwork(Record):
+    """One network of an evaluation, and what it does alone."""
+
+    checkpoint: str = Field(description="Its folder.")
+    job_id: str = Field(description="Whose checkpoint it is.")
+    step: int
+    weights_sha256: Sha256
+    model: ModelSpec
+    top1: Ratio
+    top5: Ratio
+    loss: float
+
+
+class _Report(Record):
     """The result of a job and how it was reached."""
 
     job_id: str
     name: str
     attempts: int = Field(description="Attempts with a folder, this one included.")
-    steps: int
-    epochs: float
-    top1: Ratio = Field(description="Of the last evaluation, centre crop.")
+    protocol: Protocol = Field(
+        default="centre_crop", description="Of top1, top5, validation_loss: evaluation.protocol."
+    )
+    top1: Ratio = Field(description="Share right at the first guess; the error is the rest.")
     top5: Ratio
     validation_loss: float = Field(description="Nats.")
     validation_samples: int
-    images_per_second: float = Field(description="Mean of the last attempt's training.")
-    seconds: float = Field(description="Of the last attempt, from its first step to here.")
+    images_per_second: float
+    seconds: float
+    data: DataFacts | None = Field(default=None, description="None in reports of release 0.1.")
+    comparison: tuple[ComparedResult, ...] = Field(
+        default=(), description="What was measured here, then what others have published."
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="What keeps the rows from being compared; empty: nothing known."
+    )
+
+
+class TrainingReport(_Report):
+    """What training came to. Rates and times are of the last attempt."""
+
+    kind: Literal["train"] = "train"
+    started_from: StartedFrom | None = Field(
+        default=None, description="Where fine-tuning began; None: all weights were drawn."
+    )
+    steps: int
+    epochs: float
+    results: tuple[Result, ...] = Field(
+        default=(), description="Of the final weights: by the centre crop, then by `protocol`."
+    )
+    best_epoch: BestEpoch | None = Field(default=None, description="Every epoch is an event.")
     steps_redone: int = Field(description="Trained again because a checkpoint was older.")
     samples_presented: int = Field(description="By the ledger, over all epochs.")
     samples_skipped: int = Field(description="Unreadable, and so weighed zero.")
     checkpoints: tuple[str, ...] = Field(description="Kept, latest first, relative to the run.")
     weights_sha256: str = Field(description="Of the final model.safetensors.")
+    ablations: tuple[PublishedAblation, ...] = Field(
+        default=(), description="What is published of the changes that the spec makes."
+    )
+
+
+class EvaluationReport(_Report):
+    """What an evaluation of checkpoints came to: of one, or of several as an ensemble."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    networks: tuple[EvaluatedNetwork, ...]
+
+
+def _kind_of(document: Any) -> str:
+    # Release 0.1 only trained, and did not say so.
+    if isinstance(document, dict):
+        return str(document.get("kind", "train"))
+    return str(getattr(document, "kind", "train"))
+
+
+Report = Annotated[
+    Annotated[TrainingReport, Tag("train")] | Annotated[EvaluationReport, Tag("evaluate")],
+    Discriminator(_kind_of),
+]
+
+_ADAPTER: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def parse_report(text: str | bytes) -> Report:
+    """Read a report from JSON. Raises ValidationError."""
+    return _ADAPTER.validate_json(text)
+
+
+def compare(
+    network: str, num_networks: int, results: tuple[Result, ...], data: DataFacts
+) -> tuple[ComparedResult, ...]:
+    """Return our results, the last first, and the published rows below them."""
+    ours = (
+        ComparedResult(
+            network=network,
+            num_networks=num_networks,
+            protocol=result.protocol,
+            measured_on=_name_of(data),
+            top1_error=1 - result.top1,
+            top5_error=1 - result.top5,
+            source="this job",
+        )
+        for result in reversed(results)
+    )
+    return (*ours, *compared())
+
+
+def notes_on(data: DataFacts, num_samples: int) -> tuple[str, ...]:
+    """Say what keeps a result on these data from being compared with the published rows."""
+    return tuple(_notes(data, num_samples))
+
+
+def _notes(data: DataFacts, num_samples: int) -> Iterator[str]:
+    if not data.has_ilsvrc_classes:
+        yield (
+            f"The {data.num_classes} classes of these data are not the 1,000 of ILSVRC-2012: the "
+            "published rows are of another problem, and no comparison with them is claimed."
+        )
+        return
+    if data.num_training_images != NUM_TRAINING_IMAGES:
+        yield (
+            f"The networks of the published rows were trained on {NUM_TRAINING_IMAGES:,} images, "
+            f"data.train holds {data.num_training_images:,}."
+        )
+    if num_samples != NUM_VALIDATION_IMAGES:
+        yield (
+            f"The published rows are of {NUM_VALIDATION_IMAGES:,} validation images, "
+            f"{num_samples:,} were measured here."
+        )
+    if data.image_size != IMAGE_SIZE:
+        yield (
+            f"The published rows are of images of {IMAGE_SIZE} pixels, these have "
+            f"{data.image_size}."
+        )
+
+
+def _name_of(data: DataFacts) -> str:
+    if data.has_ilsvrc_classes:
+        return COMPARED_SET
+    return f"data.validation, {data.num_classes} classes"

@@ -92,3 +92,8 @@ class RunDirectory:
     def report(self) -> Path:
         """The final report (JSON), written by the attempt that succeeds."""
         return self.path / "report.json"
+
+    @property
+    def report_markdown(self) -> Path:
+        """The same for people, in Markdown."""
+        return self.path / "report.md"

@@ -25,7 +25,7 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.ledgers import presented
-from trainer.contract.report import Report
+from trainer.contract.report import TrainingReport
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def undisturbed(job: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_learns_and_leaves_its_report(undisturbed: Path) -> None:
-    report = Report.model_validate_json((undisturbed / "report.json").read_bytes())
+    report = TrainingReport.model_validate_json((undisturbed / "report.json").read_bytes())
     assert (report.steps, report.epochs, report.attempts) == (NUM_STEPS, EPOCHS, 1)
     assert report.validation_samples == NUM_VALIDATION_IMAGES
     # Chance is 0.1.
@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(
     assert done.returncode == 0, done.stderr
     assert final_weights(run_dir) == final_weights(undisturbed)
     _assert_each_sample_once_an_epoch(run_dir)
-    report = Report.model_validate_json((run_dir / "report.json").read_bytes())
+    report = TrainingReport.model_validate_json((run_dir / "report.json").read_bytes())
     assert report.attempts == 3
     assert report.steps_redone == presented(run_dir).steps_redone > 0
 
@@ -155,8 +155,8 @@ def test_resuming_what_is_done_changes_nothing(
     done = train(job, run_dir, "--resume")
     assert json.loads(done.stdout) == {"outcome": "succeeded", "step": NUM_STEPS}
     assert final_weights(run_dir) == final_weights(undisturbed)
-    before = Report.model_validate_json((undisturbed / "report.json").read_bytes())
-    after = Report.model_validate_json((run_dir / "report.json").read_bytes())
+    before = TrainingReport.model_validate_json((undisturbed / "report.json").read_bytes())
+    after = TrainingReport.model_validate_json((run_dir / "report.json").read_bytes())
     assert (after.top1, after.weights_sha256) == (before.top1, before.weights_sha256)
 
 

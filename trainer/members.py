@@ -1,0 +1,89 @@
+"""The networks of an evaluation, loaded from the checkpoints that the spec names."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer.checkpoint import load_weights
+from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError, read_manifest
+from trainer.contract.checkpoint_reference import BadReferenceError, job_reference
+from trainer.contract.ensemble import MeasuredData, check_member
+from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.errors import BadDataError, BadSpecError
+from trainer.evaluate import Member
+from trainer.network import AlexNet
+from trainer.validation_set import ValidationSet
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint with its network, ready to be shown images."""
+
+    checkpoint: Checkpoint
+    model: ModelSpec
+    member: Member
+
+
+def load_members(
+    spec: JobSpec, data: ValidationSet, devices: Sequence[torch.device]
+) -> list[Loaded]:
+    """Load every network of an evaluation; each of its bytes is compared with its sha256.
+
+    All of them are held at once, so that every image is decoded once: 244 MB each at full width,
+    on its devices.
+
+    Raises BadSpecError, BadDataError or CheckpointError, which name the checkpoint; none of them is
+    worth another try.
+    """
+    found = [_read(place, location) for place, location in enumerate(spec.evaluation.checkpoints)]
+    # Release 0.1 wrote no network beside its weights: it is the spec's.
+    models = [checkpoint.manifest.model or spec.model for checkpoint in found]
+    measured = MeasuredData(
+        train_sha256=data.manifests.sha256().train,
+        num_classes=len(data.manifests.validation.classes),
+        image_size=data.image_size,
+    )
+    for checkpoint, model in zip(found, models, strict=True):
+        check_member(checkpoint, model, measured, first=models[0])
+    loaded = []
+    for place, (checkpoint, model) in enumerate(zip(found, models, strict=True)):
+        network = AlexNet(model, devices)
+        with _naming(place):
+            load_weights(checkpoint.folder, dict(network.named_parameters()))
+        member = data.member(network, model, spec.evaluation.protocol)
+        loaded.append(Loaded(checkpoint, model, member))
+    return loaded
+
+
+def _read(place: int, location: str) -> Checkpoint:
+    try:
+        of_a_job = job_reference(location) is not None
+    except BadReferenceError as error:
+        raise BadSpecError(f"{_field(place)}: {error}") from error
+    if of_a_job:
+        raise BadSpecError(
+            f"{_field(place)}: {location} is known to the service alone; name the checkpoint's "
+            "folder, attempts/NUMBER/checkpoints/step-NUMBER in the run directory of that job"
+        )
+    folder = Path(location).absolute()
+    with _naming(place):
+        return Checkpoint(folder, read_manifest(folder))
+
+
+@contextmanager
+def _naming(place: int) -> Iterator[None]:
+    """Raise what a checkpoint is refused for as of the field that names it: no other is tried."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise BadDataError(
+            f"{_field(place)}: {error}; name one that is whole (`alexnet checkpoints` lists those "
+            "that a job keeps)"
+        ) from error
+
+
+def _field(place: int) -> str:
+    return f"evaluation.checkpoints.{place}"
