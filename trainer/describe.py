@@ -20,13 +20,14 @@ _MASK_BYTES = 1
 
 
 class LayerLine(Record):
-    """One layer with weights; shapes are channels, height, width, of both towers together."""
+    """One layer with weights; shapes are channels, height, width, of all towers together."""
 
     name: str
     output: tuple[int, ...]
     pooled: tuple[int, ...] | None
     """After the max pool that follows; None where none follows."""
     parameters: int
+    """0 of a layer that is removed."""
     multiply_adds: int
     """Forward, per image."""
     exchanged_bytes: int
@@ -76,40 +77,57 @@ def describe(spec: JobSpec) -> Description:
 def activation_bytes(model: ModelSpec, element_bytes: int, towers: tuple[int, ...]) -> int:
     """Return the bytes that a device with these towers keeps of a training image's forward pass.
 
-    Counted as torch's autograd keeps them: each tensor once, however many layers read it. The fused
-    kernels of the CPU keep less.
+    Counted as torch's autograd keeps them in channels_last: each tensor once, however many layers
+    read it. The fused kernels of the CPU keep less.
     """
-    conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8 = layers(model)
-    # ReLU works in place, so that a layer's output before it is never kept.
-    kept = [3 * (model.input_size + INPUT_PADDING) ** 2]
-    kept += [_map(layer) for layer in (conv1, conv2, conv3, conv4, conv5)]
-    kept += [_pooled(conv1), fc6.outputs, fc7.outputs]
-    if model.lrn:
-        kept += [_map(conv1), _map(conv2)]
-    if model.lrn and model.recipe == "source2012":
-        # The norm within each map: its squares, its divisor, the power of it, its result.
-        kept += [4 * _map(conv2)]
-    elements = sum(kept) * len(towers)
-    # Both towers' halves together, once a device: they lie there side by side.
-    elements += _inputs(conv3) + _inputs(fc6) + _inputs(fc7)
-    if 0 in towers:
-        elements += _inputs(fc8)
-    indices = sum(_pooled(layer) for layer in (conv1, conv2, conv5)) * len(towers)
-    masks = (fc6.outputs + fc7.outputs) * len(towers) if model.dropout else 0
-    # The loss is fp32 in either arithmetic.
-    loss = fc8.outputs if 0 in towers else 0
-    return (
-        elements * element_bytes
-        + indices * _POOL_INDEX_BYTES
-        + masks * _MASK_BYTES
-        + loss * _FP32_BYTES
-    )
+    kept_bytes = 0
+    # Whether a tower's current tensor is among those counted.
+    is_kept = False
+    for layer in layers(model):
+        num_towers = sum(tower < layer.num_towers for tower in towers)
+        if layer.has_weights and (layer.reads_both or not is_kept):
+            # What both towers read lies on a device once: both halves side by side.
+            num_read = min(num_towers, 1) if layer.reads_both else num_towers
+            kept_bytes += num_read * _inputs(layer, model) * element_bytes
+        kept_elements, other_bytes, is_kept = _kept_by_operations(layer, is_kept=is_kept)
+        kept_bytes += num_towers * (kept_elements * element_bytes + other_bytes)
+        if layer.name == "fc8":
+            # The loss is fp32 in either arithmetic.
+            kept_bytes += num_towers * layer.outputs * _FP32_BYTES
+    return kept_bytes
+
+
+def _kept_by_operations(layer: Layer, *, is_kept: bool) -> tuple[int, int, bool]:
+    """Return the elements that what follows a layer keeps, other bytes, and is_kept behind it."""
+    elements = other_bytes = 0
+    is_kept = is_kept and not layer.has_weights
+    size = layer.outputs * layer.map_size**2
+    for operation in layer.then:
+        if operation == "dropout":
+            other_bytes += size * _MASK_BYTES
+            is_kept = False
+            continue
+        if operation == "flatten":
+            # A copy, for channels lie innermost; but of maps of one pixel a view.
+            is_kept = is_kept and size == layer.outputs
+            continue
+        # An activation keeps its result, the others what they read.
+        elements += 0 if is_kept else size
+        is_kept = operation == "activation"
+        if operation == "within_map_norm":
+            # Its squares, its divisor, the power of that.
+            elements += 3 * size
+        if operation == "pool":
+            assert layer.pooled_size is not None
+            size = layer.outputs * layer.pooled_size**2
+            other_bytes += size * _POOL_INDEX_BYTES
+    return elements, other_bytes, is_kept
 
 
 def tables(description: Description) -> Group:
     """Return the description for a terminal of 80 columns."""
     columns = ("layer", "output", "pooled", "parameters", "mult-adds", "exchanged")
-    by_layer = Table(title="Layers, both towers; per image, forward", title_justify="left")
+    by_layer = Table(title="Layers, all towers; per image, forward", title_justify="left")
     for place, column in enumerate(columns):
         by_layer.add_column(column, justify="left" if place < 3 else "right", no_wrap=True)
     for line in description.layers:
@@ -117,8 +135,8 @@ def tables(description: Description) -> Group:
             line.name,
             _shape(line.output),
             _shape(line.pooled) if line.pooled else "",
-            f"{line.parameters:,}",
-            f"{line.multiply_adds / 1e6:,.1f} M",
+            f"{line.parameters:,}" if line.parameters else "removed",
+            f"{line.multiply_adds / 1e6:,.1f} M" if line.multiply_adds else "",
             f"{line.exchanged_bytes:,} B" if line.exchanged_bytes else "",
         )
     by_layer.add_section()
@@ -145,7 +163,7 @@ def tables(description: Description) -> Group:
 
 def _line(layer: Layer, element_bytes: int) -> LayerLine:
     channels = layer.num_towers * layer.outputs
-    is_conv = layer.kind == "conv"
+    is_conv = layer.kind != "linear"
     return LayerLine(
         name=layer.name,
         output=(channels, layer.map_size, layer.map_size) if is_conv else (channels,),
@@ -157,8 +175,10 @@ def _line(layer: Layer, element_bytes: int) -> LayerLine:
 
 
 def _devices(spec: JobSpec) -> tuple[DeviceMemory, ...]:
-    placement = ((0,), (1,)) if spec.scale.devices_per_replica == 2 else ((0, 1),)
-    return tuple(_memory(spec, towers) for towers in placement)
+    towers = tuple(range(spec.model.towers))
+    one_each = spec.scale.devices_per_replica == len(towers)
+    placement = tuple((tower,) for tower in towers) if one_each else (towers,)
+    return tuple(_memory(spec, placed) for placed in placement)
 
 
 def _memory(spec: JobSpec, towers: tuple[int, ...]) -> DeviceMemory:
@@ -181,18 +201,12 @@ def _memory(spec: JobSpec, towers: tuple[int, ...]) -> DeviceMemory:
     )
 
 
-def _map(layer: Layer) -> int:
-    return layer.outputs * layer.map_size**2
-
-
-def _pooled(layer: Layer) -> int:
-    assert layer.pooled_size is not None
-    return layer.outputs * layer.pooled_size**2
-
-
-def _inputs(layer: Layer) -> int:
-    read_map_size = layer.map_size if layer.kind == "conv" else 1
-    return layer.inputs * read_map_size**2
+def _inputs(layer: Layer, model: ModelSpec) -> int:
+    """Return the elements that one tower's part reads of an image."""
+    if layer.name == "conv1":
+        return layer.inputs * (model.input_size + INPUT_PADDING) ** 2
+    # No other convolution has a stride.
+    return layer.inputs * layer.map_size**2
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,7 +1,8 @@
 """Dropout whose masks are a function of their place, not of a generator's state.
 
 Half of the outputs of fc6 and fc7 are set to zero in training; at test all of them count half
-(paper section 4.2). Whether a unit is dropped depends on (seed, step, place in the global batch,
+(paper section 4.2). Inverted, which neither recipe is, it doubles in training what it keeps, and
+leaves the test alone. Whether a unit is dropped depends on (seed, step, place in the global batch,
 tower, layer, unit) alone: not on the replica, the micro-batch or the device that computes it.
 
 The bits come from splitmix64's finaliser (Steele, Lea & Flood, "Fast splittable pseudorandom number
@@ -32,25 +33,36 @@ class DropoutDraw:
 
     seed: int
     step: int
-    places: Tensor
-    """int64 (n,), index of each image in the global batch."""
+    first_place: int
+    """Index in the global batch of the first image; the others follow it."""
 
 
-def drop(x: Tensor, draw: DropoutDraw | None, *, layer: str, tower: int) -> Tensor:
+def drop(
+    x: Tensor, draw: DropoutDraw | None, *, layer: str, tower: int, inverted: bool = False
+) -> Tensor:
     """Drop half of x, (n, units), or without a draw (at test) halve it all."""
     if draw is None:
-        return x * TEST_SCALE
-    return x * mask(draw, layer=layer, tower=tower, num_units=x.shape[1], device=x.device)
+        return x if inverted else x * TEST_SCALE
+    n, num_units = x.shape
+    kept = x * mask(draw, n, layer=layer, tower=tower, num_units=num_units, device=x.device)
+    return kept / TEST_SCALE if inverted else kept
 
 
 def mask(
-    draw: DropoutDraw, *, layer: str, tower: int, num_units: int, device: torch.device
+    draw: DropoutDraw,
+    num_images: int,
+    *,
+    layer: str,
+    tower: int,
+    num_units: int,
+    device: torch.device,
 ) -> Tensor:
-    """Return bool (n, num_units), true where a unit is kept: with probability a half."""
+    """Return bool (num_images, num_units), true where a unit is kept: with probability a half."""
     key = _mix_number(draw.seed)
     for number in (draw.step, _PURPOSES[layer], tower):
         key = _mix_number(key ^ number)
-    places = draw.places.to(device)
+    # Counted on the device itself, so that nothing crosses to the second tower's.
+    places = torch.arange(draw.first_place, draw.first_place + num_images, device=device)
     # (n, 1): one state an image
     states = _mix((places * _signed(_GOLDEN) + _signed(key)).unsqueeze(1))
     num_words = -(-num_units // _BITS)

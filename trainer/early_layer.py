@@ -5,7 +5,6 @@ compiler is, they follow each other.
 """
 
 import ctypes
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ from trainer.contract.spec import ModelSpec
 from trainer.kernels.library import address, load
 from trainer.layers import Layer
 from trainer.lrn import ALPHA, SIZE, Lrn, within_map_norm
+from trainer.operations import activation, pooling
 
 _POOL, _STRIDE = 3, 2  # section 3.4
 _FUSED_DTYPES = (torch.float32, torch.bfloat16)
@@ -26,34 +26,26 @@ def pooled_size(size: int) -> int:
 
 
 class EarlyLayer(nn.Module):
-    """Section 3.5: activation, LRN, pool. #145 of the 2012 source has its own order.
+    """What `layer.then` says of layers 1 and 2 (section 3.5): an activation, LRN, a pool.
 
-    Layer 1 of the source is LRN, pool, activation; layer 2 has a second norm, within each map,
-    before its pool.
+    The 2012 source's #145 has its own order: layer 1 is LRN, pool, activation; layer 2 has a second
+    norm, within each map, before its pool. Of a layer that is removed the activation is not there.
     """
 
     kernel: Literal["fused", "banded", "compiled", "none"]
     """What computes LRN here; it decides the last bits."""
 
-    def __init__(
-        self,
-        model: ModelSpec,
-        conv: Layer,
-        device: torch.device,
-        *,
-        activate: Callable[[Tensor], Tensor],
-        pool: Callable[[Tensor], Tensor],
-    ) -> None:
+    def __init__(self, model: ModelSpec, layer: Layer, device: torch.device) -> None:
         super().__init__()
-        source2012 = model.recipe == "source2012"
-        self._activates_last = source2012 and conv.name == "conv1"
-        self._within_map = model.lrn and source2012 and conv.name == "conv2"
-        self._rectifies = model.activation == "relu" and not self._activates_last
+        self._activates_first = layer.then[0] == "activation"
+        self._activates_last = layer.then[-1] == "activation"
+        self._within_map = "within_map_norm" in layer.then
+        self._rectifies = model.activation == "relu" and self._activates_first
         self._pools_at_once = model.overlapping_pool and not self._within_map
-        self._activate, self._pool = activate, pool
-        self._alpha = ALPHA / SIZE if source2012 else ALPHA
+        self._activate, self._pool = activation(model), pooling(model)
+        self._alpha = ALPHA / SIZE if model.recipe == "source2012" else ALPHA
         self.kernel = "none"
-        if model.lrn:
+        if "lrn" in layer.then:
             self._lrn = Lrn(alpha=self._alpha, device=device)
             fused = device.type == "cpu" and load("early_layer") is not None
             self.kernel = "fused" if fused else self._lrn.kernels.name
@@ -67,13 +59,13 @@ class EarlyLayer(nn.Module):
         return self._activate(x) if self._activates_last else x
 
     def _fused(self, x: Tensor) -> Tensor:
-        if not self._rectifies and not self._activates_last:
+        if self._activates_first and not self._rectifies:
             x = self._activate(x)
         x = fused(x, alpha=self._alpha, rectifies=self._rectifies, pools=self._pools_at_once)
         return x if self._pools_at_once else self._finish(x)
 
     def _one_by_one(self, x: Tensor) -> Tensor:
-        if not self._activates_last:
+        if self._activates_first:
             x = self._activate(x)
         if self.kernel != "none":
             x = self._lrn(x)

@@ -6,7 +6,7 @@ name, so that neither devices nor the order of construction matter.
 
 import hashlib
 import math
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from trainer.contract.spec import ModelSpec
 from trainer.network import AlexNet, Conv, Linear
 
+Way = Literal["paper", "source2012", "variance_preserving"]
+
 # Section 5: zero-mean Gaussians of this standard deviation in every layer.
 _STD = 0.01
-# The 2012 source's `layers-145.cfg` has wider ones here.
-_SOURCE_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03}
-# Section 5: biases 1 in these layers, so that the ReLUs start with positive inputs; else 0.
-_ONES = frozenset({"conv2", "conv4", "conv5", "fc6", "fc7"})
+# The 2012 source has wider ones here (`layers-145.cfg`; conv6: `layers-146-2012-2011.cfg`).
+_SOURCE_STD = {"conv3": 0.03, "conv4": 0.03, "conv5": 0.03, "conv6": 0.03}
+# Section 5: biases 1 in these layers, so that the ReLUs start with positive inputs; else 0. The
+# paper does not speak of conv6's; those of the source's #146 are 1.
+_ONES = frozenset({"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"})
 
 # Standard deviation of 0-255 pixels minus the mean image, which the first layer divides away.
 # Measured: 68 on 125 ImageNet photographs.
@@ -27,21 +30,25 @@ _INPUT_STD = 70.0
 
 
 def initialise(network: AlexNet, model: ModelSpec, *, seed: int) -> None:
-    """Set every weight and bias of the network."""
+    """Set every weight and bias of the network, as `model.init` says."""
+    way = model.recipe if model.init == "recipe" else model.init
     with torch.no_grad():
         for path, layer in network.named_modules():
             if not isinstance(layer, Conv | Linear):
                 continue
             name = path.rpartition(".")[2]
             weight = layer.weight
-            weight.copy_(_normal(weight.shape, f"{path}.weight", seed) * _std(model, name, layer))
-            recipe_ones = model.init == "recipe" and name in _ONES
-            cast(nn.Parameter, layer.bias).fill_(1.0 if recipe_ones else 0.0)
+            std = _std(model, way, name, layer)
+            weight.copy_(_normal(weight.shape, f"{path}.weight", seed) * std)
+            ones = way != "variance_preserving" and name in _ONES
+            cast(nn.Parameter, layer.bias).fill_(1.0 if ones else 0.0)
 
 
-def _std(model: ModelSpec, name: str, layer: Conv | Linear) -> float:
-    if model.init == "recipe":
-        return _SOURCE_STD.get(name, _STD) if model.recipe == "source2012" else _STD
+def _std(model: ModelSpec, way: Way, name: str, layer: Conv | Linear) -> float:
+    if way == "paper":
+        return _STD
+    if way == "source2012":
+        return _SOURCE_STD.get(name, _STD)
     fan_in = layer.weight[0].numel()
     # He et al. 2015: a ReLU halves the variance of what it passes on; fc8 has none behind it.
     gain = 1.0 if model.activation == "tanh" or name == "fc8" else 2.0

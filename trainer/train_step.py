@@ -59,13 +59,12 @@ class TrainStep:
         labels = torch.from_numpy(batch.labels).to(self._device)
         weights = torch.from_numpy(batch.real).to(self._device, torch.float32)
         first_place = self._replicas.rank * self._batch_size
-        places = first_place + torch.arange(len(labels), device=self._device)
 
         self._network.zero_grad(set_to_none=True)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for start in range(0, len(labels), self._micro_batch_size):
             part = slice(start, start + self._micro_batch_size)
-            draw = DropoutDraw(self._seed, batch.step, places[part])
+            draw = DropoutDraw(self._seed, batch.step, first_place + start)
             logits = self._network((images[0][part], images[1][part]), draw)
             loss = _loss_sum(logits, labels[part], weights[part])
             torch.autograd.backward(loss)
@@ -73,7 +72,7 @@ class TrainStep:
 
         result = self._sum(loss_sum, weights, len(batch.corrupt), votes)
         if not math.isfinite(result.loss_sum):
-            layer = self._find_layer(images, batch.step, places)
+            layer = self._find_layer(images, batch.step, first_place)
             raise NonFiniteLossError(step=batch.step, layer=layer)
         self._replicas.sum_gradients(self._network.parameters())
         self._rule.step(learning_rate=learning_rate, num_samples=max(result.num_samples, 1))
@@ -89,7 +88,7 @@ class TrainStep:
             votes=Votes(*(count > 0 for count in summed[3:])),
         )
 
-    def _find_layer(self, images: tuple[Tensor, Tensor], step: int, places: Tensor) -> str | None:
+    def _find_layer(self, images: tuple[Tensor, Tensor], step: int, first_place: int) -> str | None:
         """Name the first layer with an output that is not finite, in any replica."""
         found: list[str] = []
 
@@ -108,7 +107,7 @@ class TrainStep:
         with torch.no_grad():
             for start in range(0, len(images[0]), self._micro_batch_size):
                 part = slice(start, start + self._micro_batch_size)
-                draw = DropoutDraw(self._seed, step, places[part])
+                draw = DropoutDraw(self._seed, step, first_place + start)
                 self._network((images[0][part], images[1][part]), draw)
         for handle in handles:
             handle.remove()

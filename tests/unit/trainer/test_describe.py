@@ -2,20 +2,25 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
+from tests.unit.trainer.models import models
 from trainer.__main__ import app
 from trainer.contract.spec import JobSpec, ModelSpec
 from trainer.describe import activation_bytes, describe, tables
 from trainer.dropout import DropoutDraw
+from trainer.initialise import initialise
 from trainer.local import read_preset
 from trainer.network import AlexNet
+
+CPU = torch.device("cpu")
 
 
 def test_paper_in_numbers() -> None:
@@ -49,28 +54,18 @@ def test_one_device_keeps_what_both_towers_read_once(job: Callable[..., JobSpec]
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"recipe": "source2012"},
-        {"lrn": False},
-        {"activation": "tanh"},
-        {"dropout": False},
-        {"overlapping_pool": False},
-    ],
-    ids=str,
+@settings(
+    max_examples=60,
+    # The patch holds for every example alike.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+@given(model=models(), dtype=st.sampled_from([torch.float32, torch.bfloat16]))
 def test_activations_are_those_that_autograd_keeps(
-    small_model: Callable[..., ModelSpec],
-    small_network: Callable[..., AlexNet],
-    monkeypatch: pytest.MonkeyPatch,
-    changes: dict[str, Any],
-    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch, model: ModelSpec, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr("trainer.early_layer.load", lambda _: None)
-    network = small_network(**changes)
+    network = AlexNet(model, [CPU, CPU])
+    initialise(network, model, seed=0)
     weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -80,10 +75,11 @@ def test_activations_are_those_that_autograd_keeps(
             kept[storage._cdata] = storage
         return tensor
 
-    images = torch.randn(1, 3, 64, 64).to(dtype, memory_format=torch.channels_last)
+    edge = model.input_size
+    images = torch.randn(1, 3, edge, edge).to(dtype, memory_format=torch.channels_last)
     labels = torch.tensor([3])
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = network((images, images), DropoutDraw(0, 0, torch.tensor([0])))
+        logits = network((images, images), DropoutDraw(0, 0, 0))
         F.cross_entropy(logits.float(), labels, reduction="none")
     measured = sum(storage.nbytes() for storage in kept.values())
     element_bytes = torch.finfo(dtype).bits // 8
@@ -91,8 +87,26 @@ def test_activations_are_those_that_autograd_keeps(
     num_copied = sum(weight.numel() for weight in network.parameters() if weight.dim() > 1)
     copies_bytes = 0 if dtype == torch.float32 else num_copied * element_bytes
     label_and_weight_bytes = 8 + 4
-    expected = activation_bytes(small_model(**changes), element_bytes, (0, 1)) + copies_bytes
+    expected = activation_bytes(model, element_bytes, tuple(range(model.towers))) + copies_bytes
     assert 0 <= measured - expected <= label_and_weight_bytes
+
+
+def test_one_tower_lies_on_one_device_and_nothing_crosses(job: Callable[..., JobSpec]) -> None:
+    one = describe(job(model={"towers": 1}, scale={"devices_per_replica": 1}))
+    assert one.exchanged_bytes_per_image == 0
+    (device,) = one.devices
+    assert device.weights_bytes == 4 * one.parameters == 4 * 59_798_312
+
+
+def test_a_removed_layer_is_said_to_be_removed(job: Callable[..., JobSpec]) -> None:
+    description = describe(job(model={"removed_layer": "conv2"}))
+    conv2 = description.layers[1]
+    assert (conv2.parameters, conv2.output, conv2.pooled) == (0, (96, 27, 27), (96, 13, 13))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(tables(description))
+    assert isinstance(console.file, io.StringIO)
+    line = next(line for line in console.file.getvalue().splitlines() if "conv2" in line)
+    assert "removed" in line
 
 
 def test_tables_fit_a_terminal_of_80_columns() -> None:

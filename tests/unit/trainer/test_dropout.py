@@ -19,13 +19,14 @@ def _mask(
     *,
     seed: int = 3,
     step: int = 5,
-    places: Tensor | None = None,
+    first_place: int = 0,
+    images: int = 8,
     layer: str = "fc6",
     tower: int = 0,
     units: int = 2048,
 ) -> Tensor:
-    draw = DropoutDraw(seed, step, torch.arange(8) if places is None else places)
-    return mask(draw, layer=layer, tower=tower, num_units=units, device=CPU)
+    draw = DropoutDraw(seed, step, first_place)
+    return mask(draw, images, layer=layer, tower=tower, num_units=units, device=CPU)
 
 
 @settings(max_examples=50)
@@ -40,23 +41,20 @@ def _mask(
 def test_the_same_for_any_micro_batches_and_replicas(
     *, seed: int, step: int, layer: str, tower: int, units: int, cuts: list[int]
 ) -> None:
-    def of(places: Tensor) -> Tensor:
-        return _mask(seed=seed, step=step, layer=layer, tower=tower, units=units, places=places)
+    def of(first: int, last: int) -> Tensor:
+        return _mask(
+            seed=seed,
+            step=step,
+            layer=layer,
+            tower=tower,
+            units=units,
+            first_place=first,
+            images=last - first,
+        )
 
-    places = torch.arange(24)
     edges = [0, *sorted(cuts), 24]
-    parts = [of(places[a:b]) for a, b in itertools.pairwise(edges)]
-    assert torch.equal(torch.cat(parts), of(places))
-
-
-@settings(max_examples=50)
-@given(seed=seeds, step=steps, order=st.permutations(range(12)))
-def test_an_image_keeps_its_mask_wherever_it_is_computed(
-    seed: int, step: int, order: list[int]
-) -> None:
-    shuffled = _mask(seed=seed, step=step, places=torch.tensor(order), units=100)
-    straight = _mask(seed=seed, step=step, places=torch.arange(12), units=100)
-    assert torch.equal(shuffled, straight[order])
+    parts = [of(a, b) for a, b in itertools.pairwise(edges)]
+    assert torch.equal(torch.cat(parts), of(0, 24))
 
 
 @settings(max_examples=50)
@@ -69,7 +67,7 @@ def test_every_number_matters(seed: int, step: int, layer: str, tower: int) -> N
         _mask(seed=seed, step=step + 1, layer=layer, tower=tower),
         _mask(seed=seed, step=step, layer=other_layer, tower=tower),
         _mask(seed=seed, step=step, layer=layer, tower=1 - tower),
-        _mask(seed=seed, step=step, layer=layer, tower=tower, places=torch.arange(8) + 8),
+        _mask(seed=seed, step=step, layer=layer, tower=tower, first_place=8),
     ]
     for other in others:
         # Unrelated masks agree in half of their 16,384 units; five deviations are 0.02.
@@ -77,7 +75,7 @@ def test_every_number_matters(seed: int, step: int, layer: str, tower: int) -> N
 
 
 def test_half_of_the_units_are_kept_in_every_direction() -> None:
-    kept = torch.stack([_mask(step=step, places=torch.arange(128)) for step in range(4)]).float()
+    kept = torch.stack([_mask(step=step, images=128) for step in range(4)]).float()
     # (steps, images, units): 1,048,576 draws, standard deviation 0.0005.
     assert abs(float(kept.mean()) - 0.5) < 0.0025
     # Of each unit over 512 draws and each image over 8,192: within five deviations.
@@ -86,7 +84,7 @@ def test_half_of_the_units_are_kept_in_every_direction() -> None:
 
 
 def test_neighbours_are_independent() -> None:
-    kept = _mask(places=torch.arange(512)).float() - 0.5
+    kept = _mask(images=512).float() - 0.5
     for a, b in ((kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1]), (kept[:, 64:], kept[:, :-64])):
         # Means of a million products of ±1/2: standard deviation 0.00025.
         assert abs(float((a * b).mean())) < 0.00125
@@ -98,27 +96,35 @@ def test_fewer_units_are_the_first_of_more() -> None:
 
 def test_a_known_mask_stays_as_it_is() -> None:
     # A changed hash would change every run that is resumed.
-    bits = _mask(seed=1, step=2, places=torch.tensor([3]), layer="fc7", tower=1, units=16)
+    bits = _mask(seed=1, step=2, first_place=3, images=1, layer="fc7", tower=1, units=16)
     assert "".join(str(int(bit)) for bit in bits[0]) == "1010101011001000"
 
 
 def test_training_drops_without_scaling_and_test_halves() -> None:
     x = torch.rand(8, 64, requires_grad=True)
-    draw = DropoutDraw(3, 5, torch.arange(8))
+    draw = DropoutDraw(3, 5, 0)
     kept = _mask(units=64)
     assert torch.equal(drop(x, draw, layer="fc6", tower=0), torch.where(kept, x, 0.0))
     # Section 4.2: "we use all the neurons but multiply their outputs by 0.5".
     assert torch.equal(drop(x, None, layer="fc6", tower=0), x * 0.5)
 
 
+def test_inverted_dropout_doubles_in_training_and_leaves_the_test_alone() -> None:
+    x = torch.rand(8, 64)
+    draw = DropoutDraw(3, 5, 0)
+    once = drop(x, draw, layer="fc6", tower=0)
+    assert torch.equal(drop(x, draw, layer="fc6", tower=0, inverted=True), 2 * once)
+    assert torch.equal(drop(x, None, layer="fc6", tower=0, inverted=True), x)
+
+
 def test_gradients_pass_only_where_units_are_kept() -> None:
     x = torch.rand(8, 64, requires_grad=True)
-    drop(x, DropoutDraw(3, 5, torch.arange(8)), layer="fc6", tower=0).sum().backward()
+    drop(x, DropoutDraw(3, 5, 0), layer="fc6", tower=0).sum().backward()
     assert x.grad is not None
     assert torch.equal(x.grad, _mask(units=64).float())
 
 
 def test_arithmetic_of_the_input_is_kept() -> None:
     x = torch.rand(8, 64).bfloat16()
-    assert drop(x, DropoutDraw(3, 5, torch.arange(8)), layer="fc6", tower=0).dtype == x.dtype
+    assert drop(x, DropoutDraw(3, 5, 0), layer="fc6", tower=0).dtype == x.dtype
     assert drop(x, None, layer="fc6", tower=0).dtype == x.dtype

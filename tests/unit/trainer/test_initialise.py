@@ -10,7 +10,7 @@ from trainer.initialise import initialise
 from trainer.network import AlexNet, Linear
 
 CPU = torch.device("cpu")
-ONES = {"conv2", "conv4", "conv5", "fc6", "fc7"}
+ONES = {"conv2", "conv4", "conv5", "conv6", "fc6", "fc7"}
 
 
 def _weights(model: ModelSpec, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -23,15 +23,25 @@ def _layer(parameter: str) -> str:
     return parameter.split(".")[-2]
 
 
-@pytest.mark.parametrize("recipe", ["paper", "source2012"])
-def test_recipes_begin_as_they_say(recipe: str) -> None:
-    weights = _weights(ModelSpec.model_validate({"recipe": recipe, "width": 0.5, "input_size": 96}))
+@pytest.mark.parametrize("sixth_conv", [False, True])
+@pytest.mark.parametrize(
+    ("recipe", "init", "followed"),
+    [
+        ("paper", "recipe", "paper"),
+        ("source2012", "recipe", "source2012"),
+        ("paper", "source2012", "source2012"),
+        ("source2012", "paper", "paper"),
+    ],
+)
+def test_recipes_begin_as_they_say(recipe: str, init: str, followed: str, sixth_conv: bool) -> None:
+    fields = {"recipe": recipe, "init": init, "sixth_conv": sixth_conv}
+    weights = _weights(ModelSpec.model_validate({**fields, "width": 0.25, "input_size": 96}))
     for name, weight in weights.items():
         layer = _layer(name)
         if name.endswith(".bias"):
             assert torch.equal(weight, torch.full_like(weight, float(layer in ONES))), name
             continue
-        wide = recipe == "source2012" and layer in {"conv3", "conv4", "conv5"}
+        wide = followed == "source2012" and layer in {"conv3", "conv4", "conv5", "conv6"}
         std = 0.03 if wide else 0.01
         # The standard deviation of an estimate from n draws is std / √(2n).
         assert float(weight.std()) == pytest.approx(std, rel=5 / math.sqrt(2 * weight.numel()))
@@ -82,6 +92,6 @@ def test_variance_is_preserved(small_network: Callable[..., AlexNet]) -> None:
                 lambda _module, _inputs, output, name=name: stds.update({name: output.std().item()})
             )
     images = 70 * torch.randn(32, 3, 64, 64)
-    network((images, images), DropoutDraw(0, 0, torch.arange(32)))
+    network((images, images), DropoutDraw(0, 0, 0))
     # Pixels of 70 reach the last layers as numbers of about 1, through eight layers.
     assert all(0.1 < std < 10 for std in stds.values()), stds

@@ -1,10 +1,15 @@
 import itertools
+from typing import Any
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.trainer.models import models
 from trainer.contract.spec import ModelSpec
 from trainer.layers import layers, scaled
+from trainer.network import AlexNet
 
 PAPER_PARAMETERS = {
     "conv1": 34_944,
@@ -52,22 +57,99 @@ def test_conv1_is_as_large_as_the_2012_source_says(size: int) -> None:
     assert layers(ModelSpec(input_size=size))[0].map_size == 1 + -(-(size - 11) // 4)
 
 
-@given(
-    width=st.floats(0.125, 4),
-    size=st.integers(63, 512),
-    num_classes=st.integers(2, 2000),
-)
+@given(model=models(), width=st.floats(0.125, 4), size=st.integers(63, 512))
 def test_each_layer_reads_what_the_one_before_gives(
-    width: float, size: int, num_classes: int
+    model: ModelSpec, width: float, size: int
 ) -> None:
-    table = layers(ModelSpec(width=width, input_size=size, num_classes=num_classes))
+    model = model.model_copy(update={"width": width, "input_size": size})
+    table = layers(model)
     for before, layer in itertools.pairwise(table):
         given_by_tower = before.outputs
-        if layer.kind == "linear" and before.pooled_size is not None:
-            given_by_tower *= before.pooled_size**2
+        if layer.kind == "linear" and before.kind != "linear":
+            given_by_tower *= (before.pooled_size or before.map_size) ** 2
         assert layer.inputs == given_by_tower * (2 if layer.reads_both else 1)
         assert layer.outputs >= 1
-    assert table[-1].outputs == num_classes
+        if layer.kind != "linear":
+            assert layer.map_size == (before.pooled_size or before.map_size)
+    assert table[-1].outputs == model.num_classes
+
+
+@given(model=models())
+def test_parameters_are_those_of_the_built_network(model: ModelSpec) -> None:
+    meta = torch.device("meta")
+    built: dict[str, int] = {}
+    for name, weight in AlexNet(model, [meta, meta]).named_parameters():
+        layer = name.split(".")[-2]
+        built[layer] = built.get(layer, 0) + weight.numel()
+    table = {layer.name: layer.num_parameters for layer in layers(model)}
+    assert {name: count for name, count in table.items() if count} == built
+
+
+def _shapes(**changes: Any) -> dict[str, tuple[int, int]]:
+    """Return inputs and outputs of each layer, as one of its towers has them."""
+    table = layers(ModelSpec.model_validate(changes))
+    return {layer.name: (layer.inputs, layer.outputs) for layer in table if layer.has_weights}
+
+
+PAPER_SHAPES = _shapes()
+
+
+def test_the_one_gpu_net_of_section_3_2() -> None:
+    assert _shapes(towers=1) == {
+        "conv1": (3, 48),
+        "conv2": (48, 128),
+        "conv3": (128, 192),
+        "conv4": (192, 192),
+        "conv5": (192, 256),
+        "fc6": (256 * 36, 4096),
+        "fc7": (4096, 4096),
+        "fc8": (4096, 1000),
+    }
+    # Footnote 1: "approximately the same number of parameters".
+    assert sum(layer.num_parameters for layer in layers(ModelSpec(towers=1))) == 59_798_312
+    assert not any(layer.crossing_elements for layer in layers(ModelSpec(towers=1)))
+
+
+def test_towers_apart_are_net_150_of_the_2012_source() -> None:
+    assert _shapes(column_communication=False) == {
+        "conv1": (3, 48),
+        "conv2": (48, 160),
+        "conv3": (160, 192),
+        "conv4": (192, 192),
+        "conv5": (192, 128),
+        "fc6": (128 * 36, 4096),
+        "fc7": (4096, 2048),
+        "fc8": (4096, 1000),
+    }
+    crossing = {
+        layer.name: 4 * layer.crossing_elements
+        for layer in layers(ModelSpec(column_communication=False))
+        if layer.crossing_elements
+    }
+    assert crossing == {"fc8": 8_192}
+
+
+def test_the_sixth_convolution_is_that_of_net_146() -> None:
+    assert _shapes(sixth_conv=True) == {**PAPER_SHAPES, "conv6": (256, 128)}
+    conv6 = next(layer for layer in layers(ModelSpec(sixth_conv=True)) if layer.name == "conv6")
+    assert (conv6.kernel, conv6.padding, conv6.map_size, conv6.pooled_size) == (3, 1, 6, None)
+    assert 4 * conv6.crossing_elements == 2 * 18_432
+
+
+@pytest.mark.parametrize(
+    ("removed", "changed"),
+    [
+        ("conv2", {"conv3": (2 * 48, 192)}),
+        ("conv3", {"conv4": (2 * 128, 192)}),
+        ("conv4", {}),
+        ("conv5", {"fc6": (2 * 192 * 36, 2048)}),
+    ],
+)
+def test_what_follows_a_removed_layer_reads_what_it_would_have_read(
+    removed: str, changed: dict[str, tuple[int, int]]
+) -> None:
+    kept = {name: shape for name, shape in PAPER_SHAPES.items() if name != removed}
+    assert _shapes(removed_layer=removed) == {**kept, **changed}
 
 
 def test_width_scales_and_never_gives_nothing() -> None:

@@ -1,22 +1,31 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.unit.trainer.models import models
 from trainer.contract.spec import ModelSpec
 from trainer.dropout import DropoutDraw, mask
+from trainer.initialise import initialise
 from trainer.layers import layers
 from trainer.lrn import lrn_reference, within_map_norm
-from trainer.network import AlexNet, Tower
+from trainer.network import AlexNet, Conv
 
 META = torch.device("meta")
 
+CPU = torch.device("cpu")
+
 Networks = Callable[..., AlexNet]
+
+
+def _network(model: ModelSpec) -> AlexNet:
+    network = AlexNet(model, [CPU, CPU])
+    initialise(network, model, seed=0)
+    return network
 
 
 def _images(num_images: int = 4, *, size: int = 64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -30,39 +39,53 @@ def test_the_paper_has_60_965_224_parameters() -> None:
     assert sum(weight.numel() for weight in network.parameters()) == 60_965_224
 
 
-def test_shapes_of_the_paper() -> None:
-    # LRN changes no shape, and its compiled kernels take no meta tensors.
-    tower = Tower(ModelSpec(lrn=False), META)
-    pool2 = tower.early(torch.empty(2, 3, 224, 224, device=META))
-    assert pool2.shape == (2, 128, 13, 13)
-    pool5 = tower.middle(torch.cat([pool2, pool2], dim=1))
-    assert pool5.shape == (2, 128 * 6 * 6)
-    conv1 = tower.conv1(torch.empty(1, 3, 227, 227, device=META))
-    assert conv1.shape == (1, 48, 55, 55)
-    assert tower.fc6.in_features == 9_216
-
-
-@settings(max_examples=30)
-@given(size=st.integers(63, 512), overlapping=st.booleans())
-def test_maps_are_as_large_as_the_table_says(size: int, overlapping: bool) -> None:
-    model = ModelSpec(
-        width=0.125, input_size=size, num_classes=5, overlapping_pool=overlapping, lrn=False
-    )
+@settings(max_examples=20)
+@given(model=models(lrn=False), size=st.integers(63, 512))
+def test_maps_are_as_large_as_the_table_says(model: ModelSpec, size: int) -> None:
+    # LRN changes no shape, and its kernels take no meta tensors.
+    model = model.model_copy(update={"input_size": size})
     network = AlexNet(model, [META, META])
+    sizes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str) -> Callable[[object, object, Tensor], None]:
+        name = path.rpartition(".")[2]
+        return lambda _module, _inputs, output: sizes.update({name: tuple(output.shape[1:])})
+
+    for path, module in network.named_modules():
+        if isinstance(module, Conv):
+            module.register_forward_hook(note(path))
     images = torch.empty(1, 3, size, size, device=META)
-    assert network((images, images)).shape == (1, 5)
-    conv3 = layers(model)[2]
-    left = network.towers[0]
-    assert isinstance(left, Tower)
-    assert left.early(images).shape == (1, conv3.inputs // 2, conv3.map_size, conv3.map_size)
+    assert network((images, images)).shape == (1, 10)
+    assert sizes == {
+        layer.name: (layer.outputs, layer.map_size, layer.map_size)
+        for layer in layers(model)
+        if layer.kind == "conv"
+    }
 
 
 def _literal(
-    network: AlexNet, model: ModelSpec, images: Tensor, draw: DropoutDraw | None
+    weights: Mapping[str, Tensor], model: ModelSpec, images: Tensor, draw: DropoutDraw | None
 ) -> Tensor:
-    """Return the logits by the text of section 3.5, or #145 of the source; slow."""
-    towers = [tower for tower in network.towers if isinstance(tower, Tower)]
+    """Return the logits by the text of section 3.5, or the source's nets; slow."""
+    towers = range(model.towers)
     activate = torch.tanh if model.activation == "tanh" else torch.relu
+
+    def of_tower(layer: str, tower: int) -> tuple[Tensor, Tensor]:
+        path = f"towers.{tower}.{layer}"
+        return weights[f"{path}.weight"], weights[f"{path}.bias"]
+
+    def conv(layer: str, parts: list[Tensor], **how: int) -> list[Tensor]:
+        if model.removed_layer == layer:
+            return parts
+        return [
+            activate(F.conv2d(part, *of_tower(layer, t), **how)) for t, part in enumerate(parts)
+        ]
+
+    def linear(layer: str, parts: list[Tensor]) -> list[Tensor]:
+        return [
+            dropped(activate(F.linear(part, *of_tower(layer, t))), layer, t)
+            for t, part in enumerate(parts)
+        ]
 
     def norm(x: Tensor) -> Tensor:
         alpha = 1e-4 / 5 if model.recipe == "source2012" else 1e-4
@@ -75,37 +98,54 @@ def _literal(
         over = (x.shape[-1] - 3) % 2
         return F.max_pool2d(F.pad(x, (0, over, 0, over), value=-torch.inf), 3, 2)
 
-    def early(tower: Tower) -> Tensor:
-        x = tower.conv1(F.pad(images, (0, 3, 0, 3)))
-        if model.recipe == "paper":
-            x = pool(norm(activate(x)))
-            return pool(norm(activate(tower.conv2(x))))
-        x = activate(pool(norm(x)))
-        x = norm(activate(tower.conv2(x)))
-        return pool(within_map_norm(x) if model.lrn else x)
+    def meet(parts: list[Tensor]) -> list[Tensor]:
+        return [torch.cat(parts, dim=1) for _ in towers] if model.column_communication else parts
 
     def dropped(x: Tensor, layer: str, tower: int) -> Tensor:
         if not model.dropout:
             return x
         if draw is None:
-            return 0.5 * x
-        kept = mask(draw, layer=layer, tower=tower, num_units=x.shape[1], device=x.device)
-        return torch.where(kept, x, 0.0)
+            return x if model.inverted_dropout else 0.5 * x
+        n, units = x.shape
+        kept = mask(draw, n, layer=layer, tower=tower, num_units=units, device=x.device)
+        return torch.where(kept, 2 * x if model.inverted_dropout else x, 0.0)
 
-    both = torch.cat([early(tower) for tower in towers], dim=1)
-    maps = [
-        pool(activate(tower.conv5(activate(tower.conv4(activate(tower.conv3(both)))))))
-        for tower in towers
-    ]
-    both = torch.cat([x.flatten(1) for x in maps], dim=1)
-    both = torch.cat(
-        [dropped(activate(tower.fc6(both)), "fc6", t) for t, tower in enumerate(towers)], dim=1
-    )
-    both = torch.cat(
-        [dropped(activate(tower.fc7(both)), "fc7", t) for t, tower in enumerate(towers)], dim=1
-    )
-    logits: Tensor = network.fc8(both)
-    return logits
+    padded = F.pad(images, (0, 3, 0, 3))
+    if model.recipe == "paper":
+        parts = [pool(norm(x)) for x in conv("conv1", [padded for _ in towers], stride=4)]
+        parts = [pool(norm(x)) for x in conv("conv2", parts, padding=2)]
+    else:
+        parts = [F.conv2d(padded, *of_tower("conv1", t), stride=4) for t in towers]
+        parts = [activate(pool(norm(x))) for x in parts]
+        parts = [norm(x) for x in conv("conv2", parts, padding=2)]
+        parts = [pool(within_map_norm(x) if model.lrn else x) for x in parts]
+    parts = meet(parts)
+    for layer in ("conv3", "conv4", "conv5"):
+        parts = conv(layer, parts, padding=1)
+    parts = [pool(x) for x in parts]
+    if model.sixth_conv:
+        parts = conv("conv6", meet(parts), padding=1)
+    parts = meet([x.flatten(1) for x in parts])
+    parts = meet(linear("fc6", parts))
+    parts = linear("fc7", parts)
+    return F.linear(torch.cat(parts, dim=1), weights["fc8.weight"], weights["fc8.bias"])
+
+
+@settings(max_examples=60)
+@given(model=models(), training=st.booleans())
+def test_value_and_gradients_are_what_the_text_says(model: ModelSpec, training: bool) -> None:
+    network, (images, _) = _network(model), _images(2, size=model.input_size)
+    draw = DropoutDraw(seed=1, step=2, first_place=3) if training else None
+    weights = dict(network.named_parameters())
+    expected = _literal(weights, model, images, draw)
+    logits = network((images, images), draw)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    expected_gradients = torch.autograd.grad(expected.square().sum(), list(weights.values()))
+    gradients = torch.autograd.grad(logits.square().sum(), list(weights.values()))
+    for name, gradient, other in zip(weights, gradients, expected_gradients, strict=True):
+        largest = float(other.abs().max())
+        assert largest > 0, name
+        torch.testing.assert_close(gradient, other, rtol=1e-2, atol=1e-3 * largest, msg=name)
 
 
 SWITCHES: list[dict[str, Any]] = [
@@ -114,32 +154,19 @@ SWITCHES: list[dict[str, Any]] = [
     {"activation": "tanh"},
     {"activation": "tanh", "recipe": "source2012"},
     {"lrn": False},
-    {"lrn": False, "recipe": "source2012"},
     {"overlapping_pool": False},
     {"dropout": False},
+    {"inverted_dropout": True},
+    {"towers": 1},
+    {"column_communication": False},
+    {"sixth_conv": True},
+    *({"removed_layer": layer} for layer in ("conv2", "conv3", "conv4", "conv5")),
 ]
 
 
-@pytest.mark.parametrize("changes", SWITCHES, ids=str)
-@pytest.mark.parametrize("training", [True, False])
-def test_computes_what_the_text_says(
-    small_network: Networks,
-    small_model: Callable[..., ModelSpec],
-    changes: dict[str, Any],
-    training: bool,
-) -> None:
-    network, images = small_network(**changes), _images()
-    draw = DropoutDraw(seed=1, step=2, places=torch.arange(4)) if training else None
-    expected = _literal(network, small_model(**changes), images[0], draw)
-    torch.testing.assert_close(network(images, draw), expected, rtol=1e-4, atol=1e-5)
-
-
 def test_every_switch_changes_the_output(small_network: Networks) -> None:
-    images = _images()
-    draw = DropoutDraw(seed=1, step=2, places=torch.arange(4))
-    # Without LRN the recipes are one: the maximum of ReLUs is the ReLU of the maximum.
-    different = [changes for changes in SWITCHES if len(changes) < 2 or "lrn" not in changes]
-    outputs = [small_network(**changes)(images, draw) for changes in different]
+    images, draw = _images(), DropoutDraw(seed=1, step=2, first_place=0)
+    outputs = [small_network(**changes)(images, draw) for changes in SWITCHES]
     for number, output in enumerate(outputs):
         assert not any(torch.allclose(output, other) for other in outputs[number + 1 :])
 
@@ -148,23 +175,6 @@ def test_layout_of_the_images_does_not_matter(small_network: Networks) -> None:
     network, (images, _) = small_network(), _images()
     channels_last = images.to(memory_format=torch.channels_last)
     torch.testing.assert_close(network((images, images)), network((channels_last, channels_last)))
-
-
-def test_towers_cross_only_where_the_paper_says(small_network: Networks) -> None:
-    network, (images, _) = small_network(), _images(2)
-    left, right = network.towers
-    assert isinstance(left, Tower)
-    assert isinstance(right, Tower)
-    before = left.early(images), right.early(images)
-    with torch.no_grad():
-        right.conv2.weight.zero_()
-    assert torch.equal(left.early(images), before[0])
-    assert not torch.equal(right.early(images), before[1])
-    # conv3 of the left tower reads both halves.
-    channels = before[0].shape[1]
-    read = left.conv3.weight.abs().sum(dim=(0, 2, 3))
-    assert read.shape == (2 * channels,)
-    assert bool((read > 0).all())
 
 
 def test_images_of_a_batch_do_not_touch_each_other(small_network: Networks) -> None:
@@ -185,20 +195,10 @@ def test_bf16_computes_in_bf16_and_keeps_its_weights(small_network: Networks) ->
 
 def test_weights_have_names_that_no_device_changes(small_model: Callable[..., ModelSpec]) -> None:
     model = small_model()
-    cpu = torch.device("cpu")
-    on_one = AlexNet(model, [cpu, cpu]).state_dict()
-    on_two = AlexNet(model, [cpu, META]).state_dict()
+    on_one = AlexNet(model, [CPU, CPU]).state_dict()
+    on_two = AlexNet(model, [CPU, META]).state_dict()
     assert on_one.keys() == on_two.keys()
     assert {name for name in on_two if on_two[name].device == META} == {
         name for name in on_two if name.startswith("towers.1.")
     }
     assert "fc8.weight" in on_one
-
-
-def test_fc7_gets_its_gradient_through_the_crossing(small_network: Networks) -> None:
-    network, images = small_network(), _images()
-    network(images, DropoutDraw(0, 0, torch.arange(4))).sum().backward()
-    for name, weight in network.named_parameters():
-        assert isinstance(weight, nn.Parameter)
-        assert weight.grad is not None, name
-        assert bool(weight.grad.abs().sum() > 0), name
