@@ -40,7 +40,7 @@ def run_replica(
 ) -> Outcome:
     """Run this process's replica to the end and return the outcome; raises what ended it."""
     machine.settle(devices, num_threads=order.spec.scale.cpus_per_replica)
-    replicas = Replicas(devices[0])
+    replicas = Replicas(*devices)
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
         setting = Setting(

@@ -1,15 +1,10 @@
-"""Data parallelism: sums over replicas, in our own fixed buckets.
+"""This process among the replicas of an attempt, and sums over them.
 
-Small values travel over the default process group (gloo, on the CPU); gradients over a group of
-their own where they lie on GPUs (nccl).
-
-No DDP: it rebuilds its buckets after the first step, so that with three or more ranks the same
-gradients are added in another order from then on. Here the order of every sum is fixed from the
-first step by the names of the parameters.
+Small values travel over the default process group (gloo, on the CPU), gradients on GPUs over groups
+of their own (nccl): one for each of a replica's GPUs, for a communicator has one device.
 """
 
-from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,25 +12,29 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-# Gradients from this size are summed where they lie; smaller ones are gathered into one buffer, for
-# a collective costs more than the copy (assumed; 1 MiB of fp32).
-_IN_PLACE_FROM = 1 << 18
+
+class Summing(Protocol):
+    """A sum on its way."""
+
+    def wait(self) -> object:
+        """Let what is computed from now on find the sum; raises RuntimeError if it failed."""
 
 
 class Replicas:
     """This process among the replicas of an attempt; alone when torch.distributed is not set up."""
 
-    def __init__(self, device: torch.device) -> None:
-        """`device` is that of the first tower; every replica must be constructed alike."""
+    def __init__(self, *devices: torch.device) -> None:
+        """`devices` are those of the towers; every replica must be constructed alike."""
         joined = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if joined else 0
         self.size = dist.get_world_size() if joined else 1
-        on_gpu = self.size > 1 and device.type == "cuda"
-        self._gradient_group: dist.ProcessGroup | None = None  # the default group
-        if on_gpu:
-            group = dist.new_group(backend="nccl")
-            assert isinstance(group, dist.ProcessGroup), "every replica is a member"
-            self._gradient_group = group
+        self._gpu_groups: dict[torch.device, dist.ProcessGroup] = {}
+        for device in devices:
+            if self.size > 1 and device.type == "cuda" and device not in self._gpu_groups:
+                # With its device named it connects now, in the same order in every replica.
+                group = dist.new_group(backend="nccl", device_id=device)
+                assert isinstance(group, dist.ProcessGroup), "every replica is a member"
+                self._gpu_groups[device] = group
 
     def sum(self, *values: float) -> list[float]:
         """Return the sum of each value over all replicas, in double precision."""
@@ -52,21 +51,14 @@ class Replicas:
         dist.all_gather_object(values, value)
         return values
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Sum the gradients over all replicas; the order of parameters must be the same in each."""
-        if self.size == 1:
-            return
-        small: dict[torch.device, list[Tensor]] = {}
-        for parameter in parameters:
-            gradient = parameter.grad
-            assert gradient is not None
-            if gradient.numel() >= _IN_PLACE_FROM and gradient.is_contiguous():
-                dist.all_reduce(gradient, group=self._gradient_group)
-            else:
-                small.setdefault(gradient.device, []).append(gradient)
-        for gradients in small.values():
-            flat = torch.cat([gradient.flatten() for gradient in gradients])
-            dist.all_reduce(flat, group=self._gradient_group)
-            pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-            for gradient, piece in zip(gradients, pieces, strict=True):
-                gradient.copy_(piece.view_as(gradient))
+    def start_sum(self, values: Tensor) -> Summing:
+        """Begin to sum a contiguous tensor over all replicas, in place.
+
+        Sums must be started in the same order in every replica, whatever their devices: that is
+        what nccl asks of groups that are used side by side.
+        """
+        # gloo, the default group, for the CPU.
+        group = self._gpu_groups.get(values.device)
+        summing = dist.all_reduce(values, group=group, async_op=True)
+        assert summing is not None, "every replica is a member"
+        return summing

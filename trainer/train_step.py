@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
 from data_shards.reader import Batch
+from trainer.buckets import Buckets
 from trainer.contract.spec import JobSpec
 from trainer.dropout import DropoutDraw
 from trainer.errors import NonFiniteLossError
@@ -51,6 +52,7 @@ class TrainStep:
         self._rule = rule
         self._preprocess = preprocess
         self._replicas = replicas
+        self._buckets = Buckets(dict(network.named_parameters()), replicas)
         self._device = network.fc8.weight.device
 
     def __call__(self, batch: Batch, *, learning_rate: float, votes: Votes) -> StepResult:
@@ -63,18 +65,18 @@ class TrainStep:
         self._network.zero_grad(set_to_none=True)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for start in range(0, len(labels), self._micro_batch_size):
-            part = slice(start, start + self._micro_batch_size)
+            stop = start + self._micro_batch_size
+            part = slice(start, stop)
             draw = DropoutDraw(self._seed, batch.step, first_place + start)
             logits = self._network((images[0][part], images[1][part]), draw)
             loss = _loss_sum(logits, labels[part], weights[part])
-            torch.autograd.backward(loss)
+            self._buckets.backward(loss, is_last=stop >= len(labels))
             loss_sum += loss.detach()
 
         result = self._sum(loss_sum, weights, len(batch.corrupt), votes)
         if not math.isfinite(result.loss_sum):
             layer = self._find_layer(images, batch.step, first_place)
             raise NonFiniteLossError(step=batch.step, layer=layer)
-        self._replicas.sum_gradients(self._network.parameters())
         self._rule.step(learning_rate=learning_rate, num_samples=max(result.num_samples, 1))
         return result
 

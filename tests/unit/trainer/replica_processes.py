@@ -4,22 +4,25 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
 from tests.unit.trainer.batches import make_batch, share, whole
+from trainer.buckets import Buckets, plan
 from trainer.contract.spec import JobSpec, ModelSpec
 from trainer.evaluate import Member, evaluate
 from trainer.initialise import initialise
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
-from trainer.replicas import Replicas
+from trainer.replicas import Replicas, Summing
 from trainer.setting import Votes
 from trainer.train_step import TrainStep
 from trainer.update_rule import UpdateRule
@@ -30,24 +33,39 @@ GLOBAL_BATCH_SIZE = 12
 NUM_STEPS = 4
 NUM_ROUNDS = 4
 
-# One that is summed in place, small ones that share a buffer, one whose memory is channels_last.
+# One that is summed where it lies, small ones that share a bucket, one that is channels_last.
 SHAPES = ((600, 500), (7,), (12, 5, 3, 3), (1,))
+BUCKET_SIZE_BYTES = 8192
+DIES_AT_STEP = 2
 
 
 def run_replicas(num_replicas: int, folder: Path) -> list[dict[str, Any]]:
     """Run so many replicas to their end and return what each saw, by rank."""
+    assert _exit_codes(_replica, num_replicas, folder) == [0] * num_replicas
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_replicas)]
+
+
+def run_one_that_dies(num_replicas: int, folder: Path) -> list[str]:
+    """Kill the last replica before a step and return what the others, who take it, raised."""
+    *others, died = _exit_codes(_dying_replica, num_replicas, folder)
+    assert (others, died) == ([0] * (num_replicas - 1), -signal.SIGKILL)
+    return [(folder / f"{rank}.txt").read_text() for rank in range(num_replicas - 1)]
+
+
+def _exit_codes(
+    target: Callable[[int, int, Path], None], num_replicas: int, folder: Path
+) -> list[int | None]:
     folder.mkdir()
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_replica, args=(rank, num_replicas, folder), daemon=True)
+        context.Process(target=target, args=(rank, num_replicas, folder), daemon=True)
         for rank in range(num_replicas)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [0] * num_replicas
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(num_replicas)]
+    return [process.exitcode for process in processes]
 
 
 def gradients_of(rank: int) -> list[torch.Tensor]:
@@ -58,8 +76,10 @@ def gradients_of(rank: int) -> list[torch.Tensor]:
     return gradients
 
 
-def train_share(replicas: Replicas) -> tuple[list[float], str]:
-    """Train the smallest network on this replica's share; return losses and the weights' digest."""
+def train_share(
+    replicas: Replicas, *, before_step: Callable[[int], None] = lambda _: None
+) -> tuple[list[float], AlexNet]:
+    """Train the smallest network on this replica's share; return the losses and the network."""
     spec = JobSpec.model_validate(
         {
             "name": "replicas",
@@ -87,13 +107,53 @@ def train_share(replicas: Replicas) -> tuple[list[float], str]:
     start = replicas.rank * spec.replica_batch_size
     losses = []
     for number in range(NUM_STEPS):
-        # One place of the last replica is not real: shares differ in their number of samples.
+        before_step(number)
+        # Shares differ in their number of samples, and once only the first replica has any.
+        num_real = 4 if number == 1 else GLOBAL_BATCH_SIZE - 1
         batch = make_batch(
-            num_images=GLOBAL_BATCH_SIZE, num_real=GLOBAL_BATCH_SIZE - 1, step=number, seed=number
+            num_images=GLOBAL_BATCH_SIZE, num_real=num_real, step=number, seed=number
         )
         part = share(batch, start, start + spec.replica_batch_size)
         losses.append(step(part, learning_rate=0.01, votes=Votes()).loss)
-    return losses, digest(network.parameters())
+    return losses, network
+
+
+def watch_backward(replicas: Replicas) -> tuple[list[str], list[str]]:
+    """Return what happens, in order, in the backward passes of two micro-batches.
+
+    And the digests of the summed gradients, by bucket.
+    """
+    model = ModelSpec(width=0.125, input_size=64, num_classes=10, init="variance_preserving")
+    network = AlexNet(model, [CPU, CPU])
+    initialise(network, model, seed=0)
+    parameters = dict(network.named_parameters())
+    happened: list[str] = []
+    for name, parameter in parameters.items():
+        parameter.register_post_accumulate_grad_hook(
+            lambda _, name=name: happened.append(f"gradient {name}")
+        )
+    start_sum = replicas.start_sum
+
+    def watched(values: torch.Tensor) -> Summing:
+        happened.append(f"sum {values.numel()}")
+        return start_sum(values)
+
+    with mock.patch.object(replicas, "start_sum", watched):
+        buckets = Buckets(parameters, replicas, bucket_size_bytes=BUCKET_SIZE_BYTES)
+        for number in range(2):
+            generator = torch.Generator().manual_seed(10 * replicas.rank + number)
+            images = 100 * torch.randn(2, 3, 64, 64, generator=generator)
+            loss = network((images, images)).logsumexp(1).sum()
+            buckets.backward(loss, is_last=number == 1)
+            happened.append(f"end {number}")
+    by_bucket = plan(parameters, bucket_size_bytes=BUCKET_SIZE_BYTES)
+    return happened, [digest(_gradients(parameters[n] for n in names)) for names in by_bucket]
+
+
+def _gradients(parameters: Iterable[torch.nn.Parameter]) -> Iterator[torch.Tensor]:
+    for parameter in parameters:
+        assert parameter.grad is not None
+        yield parameter.grad
 
 
 def evaluate_share(replicas: Replicas) -> list[float]:
@@ -129,29 +189,60 @@ def digest(tensors: Iterable[torch.Tensor]) -> str:
     return sha256.hexdigest()
 
 
-def _replica(rank: int, num_replicas: int, folder: Path) -> None:
+def _join(rank: int, num_replicas: int, folder: Path) -> Replicas:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_replicas
     )
-    replicas = Replicas(CPU)
-    digests, parameters = [], [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+    return Replicas(CPU)
+
+
+def _replica(rank: int, num_replicas: int, folder: Path) -> None:
+    replicas = _join(rank, num_replicas, folder)
+    gradients = gradients_of(rank)
+    parameters = {
+        # The last is last in the network, and so first in the backward pass.
+        f"conv{number}.weight": torch.nn.Parameter(torch.zeros_like(gradient))
+        for number, gradient in enumerate(gradients)
+    }
+    buckets = Buckets(parameters, replicas, bucket_size_bytes=BUCKET_SIZE_BYTES)
+    digests = []
     for _ in range(NUM_ROUNDS):
-        for parameter, gradient in zip(parameters, gradients_of(rank), strict=True):
-            parameter.grad = gradient
-        replicas.sum_gradients(parameters)
-        digests.append(digest(p.grad for p in parameters if p.grad is not None))
-    losses, weights = train_share(replicas)
+        for parameter in parameters.values():
+            parameter.grad = None
+        products = [p * g for p, g in zip(parameters.values(), gradients, strict=True)]
+        buckets.backward(sum((p.sum() for p in products), torch.zeros(())), is_last=True)
+        digests.append(digest(_gradients(parameters.values())))
+    happened, bucket_digests = watch_backward(replicas)
+    losses, network = train_share(replicas)
+    _, again = train_share(replicas)
+    weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
+    np.savez(folder / f"{rank}.npz", **weights)
     seen = {
         "rank": replicas.rank,
         "sum": replicas.sum(1.0, 10.0**rank, 1e-17 if rank else 1.0),
         "gathered": replicas.gather(("replica", rank)),
         "digests": digests,
-        "gradients": [p.grad.flatten()[:5].tolist() for p in parameters if p.grad is not None],
+        "gradients": [g.flatten()[:5].tolist() for g in _gradients(parameters.values())],
+        "happened": happened,
+        "bucket_digests": bucket_digests,
         "losses": losses,
-        "weights": weights,
+        "weights": [digest(each.parameters()) for each in (network, again)],
         "evaluation": evaluate_share(replicas),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()
+
+
+def _dying_replica(rank: int, num_replicas: int, folder: Path) -> None:
+    replicas = _join(rank, num_replicas, folder)
+
+    def before_step(number: int) -> None:
+        if number == DIES_AT_STEP and rank == num_replicas - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        train_share(replicas, before_step=before_step)
+    except RuntimeError as error:
+        (folder / f"{rank}.txt").write_text(str(error))
