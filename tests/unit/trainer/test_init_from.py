@@ -80,9 +80,8 @@ def test_a_layer_of_the_same_shape_is_drawn_anew_too(
 def test_a_layer_that_the_network_lacks_is_left_behind(
     small_network: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    taken = _weights(small_network(seed=1))
-    extra = {f"towers.{tower}.conv6.weight": torch.ones(3, 3) for tower in (0, 1)}
-    folder = _write({**taken, **extra}, tmp_path)
+    taken = _weights(small_network(seed=1, sixth_conv=True))
+    folder = _write(taken, tmp_path)
     weights = _weights(small_network(seed=2))
     with caplog.at_level(logging.INFO):
         _load(folder, weights)
@@ -118,6 +117,14 @@ def test_what_is_missing_is_named_with_what_is_new_already(
     told = _refusal(folder, _weights(small_network(num_classes=5)), "fc8")
     assert "towers.1.conv4.bias is not in it; draw" in told
     assert 'new_layers = ["conv4", "fc8"]' in told
+
+
+def test_one_tower_of_two_is_not_a_network(small_network: Network, tmp_path: Path) -> None:
+    folder = _write(_weights(small_network()), tmp_path)
+    told = _refusal(folder, _weights(small_network(towers=1)))
+    assert "towers.1.conv1.bias is in it, but not in the network" in told
+    assert "nothing of it would be left" not in told
+    assert 'new_layers = ["conv1", "conv2", "conv3"' in told
 
 
 def test_of_another_network_nothing_is_left(small_network: Network, tmp_path: Path) -> None:
