@@ -56,13 +56,14 @@ def export_command(
         say = Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print
         trained = read_trained(source, spec=job, manifest=manifest, say=say)
         exported = export(trained, to)
-        write_whole(output, exported.content)
     except ExportMismatchError as error:
         stop(str(error), FAILED)
     except (BadSpecError, CheckpointError, ExportError) as error:
         stop(str(error), BAD_USAGE)
+    try:
+        write_whole(output, exported.content)
     except OSError as error:
-        stop(f"--output {output} cannot be written: {error}", BAD_USAGE)
+        stop(f"--output {output} cannot be written: {error.strerror}; name another", BAD_USAGE)
     typer.echo(
         f"{output}: {len(exported.content) / 1e6:,.1f} MB of {to}, step {trained.about.step}; "
         f"checked: its logits are the checkpoint's to {exported.difference:.0e} of the largest"

@@ -51,9 +51,8 @@ class _Codec:
 def export(trained: Trained, to: Format) -> Exported:
     """Return a network in a format. Raises ExportError, of which ExportMismatchError."""
     model = trained.about.model
-    network = plain_alexnet(model)
-    network.load_state_dict(plain_weights(model, trained.network.state_dict(), trained.mean_image))
-    content = _CODECS[to].write(network.eval(), metadata(trained.about))
+    weights = plain_weights(model, trained.network.state_dict(), trained.mean_image)
+    content = _CODECS[to].write(_network(weights, model), metadata(trained.about))
     difference = _difference(_CODECS[to].read(content, model), trained)
     # Nor when it is not a number.
     if not difference <= _TOLERANCE:
@@ -107,10 +106,17 @@ def _read_state_dict(content: bytes, model: ModelSpec) -> Classifier:
 
 
 def _plain(weights: dict[str, Tensor], model: ModelSpec) -> Classifier:
-    network = plain_alexnet(model).eval()
-    network.load_state_dict(weights)
+    network = _network(weights, model)
     # (n, s, s, 3) -> (n, 3, s, s)
     return lambda pixels: network(pixels.permute(0, 3, 1, 2))
+
+
+def _network(weights: dict[str, Tensor], model: ModelSpec) -> nn.Sequential:
+    # Without drawing weights that would be thrown away: seconds at full size.
+    with torch.device("meta"):
+        network = plain_alexnet(model).eval()
+    network.load_state_dict(weights, assign=True)
+    return network
 
 
 _CODECS: Mapping[Format, _Codec] = {

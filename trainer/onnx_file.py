@@ -89,5 +89,5 @@ def _imported(package: str) -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"--format onnx needs {package}, which is not installed ({error}); install the extra "
-            "`export`: `make setup`, or in the repository pip install '.[export]'"
+            "`export` (`make setup` does), or pip install onnx onnxscript onnxruntime"
         ) from error

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainer.contract.geometry import INPUT_PADDING
 from trainer.contract.spec import ModelSpec
 from trainer.dropout import TEST_SCALE
-from trainer.layers import Layer, layers
+from trainer.layers import Layer, Operation, layers
 from trainer.lrn import ALPHA, BETA, SIZE, K, within_map_norm
 
 Tensors = Mapping[str, Tensor]
@@ -118,7 +118,7 @@ def plain_weights(model: ModelSpec, weights: Tensors, mean_image: Tensor) -> dic
     `mean_image`, float32 (3, s, s) on 0-255, is what is subtracted from an image.
     """
     plain = {MEAN_IMAGE: mean_image}
-    for layer in layers(model):
+    for layer in _weighted_layers(model):
         for part in ("weight", "bias"):
             halves = [weights[name] for name in _tower_names(layer, part)]
             # (outputs, ...) a tower -> (towers * outputs, ...)
@@ -129,12 +129,16 @@ def plain_weights(model: ModelSpec, weights: Tensors, mean_image: Tensor) -> dic
 def tower_weights(model: ModelSpec, plain: Tensors) -> dict[str, Tensor]:
     """Return the state dict of AlexNet: what `plain_weights` was given, the mean image left out."""
     weights = {}
-    for layer in layers(model):
+    for layer in _weighted_layers(model):
         for part in ("weight", "bias"):
             names = _tower_names(layer, part)
             halves = plain[f"{layer.name}.{part}"].chunk(len(names))
             weights.update({name: half.clone() for name, half in zip(names, halves, strict=True)})
     return weights
+
+
+def _weighted_layers(model: ModelSpec) -> list[Layer]:
+    return [layer for layer in layers(model) if layer.has_weights]
 
 
 def _tower_names(layer: Layer, part: str) -> list[str]:
@@ -145,17 +149,14 @@ def _tower_names(layer: Layer, part: str) -> list[str]:
 
 
 def _modules(model: ModelSpec) -> Iterator[tuple[str, nn.Module]]:
-    flat = False
     for layer in layers(model):
-        number = layer.name[-1]
-        if layer.kind == "linear" and not flat:
-            yield "flatten", nn.Flatten()
-            flat = True
-        yield layer.name, _weighted(layer)
-        if layer.name == "fc8":
-            continue
-        behind = _behind_linear(model) if flat else _behind_conv(model, layer)
-        yield from ((f"{name}{number}", module) for name, module in behind)
+        if layer.has_weights:
+            yield layer.name, _weighted(layer)
+        for operation in layer.then:
+            yield f"{layer.name}_{operation}", _operation(operation, model, layer)
+            if operation == "dropout" and not model.inverted_dropout:
+                # torch doubles what it keeps in training; the paper halves all at test instead.
+                yield f"{layer.name}_halve", Scale(TEST_SCALE)
 
 
 def _weighted(layer: Layer) -> nn.Module:
@@ -177,42 +178,19 @@ def _weighted(layer: Layer) -> nn.Module:
     return GroupedLinear(layer.inputs, outputs, num_groups=num_groups)
 
 
-def _behind_conv(model: ModelSpec, layer: Layer) -> list[tuple[str, nn.Module]]:
-    """Return activation, LRN and pool in the order of the recipe (section 3.5, `early_layer`)."""
-    source2012 = model.recipe == "source2012"
-    activation = ("activation", _activation(model))
-    if layer.pooled_size is None:
-        return [activation]
-    pool = ("pool", _pool(model))
-    if layer.name not in ("conv1", "conv2"):
-        return [activation, pool]
-    norms: list[tuple[str, nn.Module]] = []
-    if model.lrn:
-        alpha = ALPHA / SIZE if source2012 else ALPHA
-        norms.append(("lrn", GroupedLrn(layer.num_towers, alpha=alpha)))
-    if model.lrn and source2012 and layer.name == "conv2":
-        norms.append(("within_map_norm", WithinMapNorm()))
-    if source2012 and layer.name == "conv1":
-        return [*norms, pool, activation]
-    return [activation, *norms, pool]
-
-
-def _behind_linear(model: ModelSpec) -> list[tuple[str, nn.Module]]:
-    """Return activation and dropout (section 4.2)."""
-    behind: list[tuple[str, nn.Module]] = [("activation", _activation(model))]
-    if model.dropout:
-        behind.append(("dropout", nn.Dropout(1 - TEST_SCALE)))
-    if model.dropout and not model.inverted_dropout:
-        # torch doubles what it keeps in training; the paper halves all at test instead.
-        behind.append(("halve", Scale(TEST_SCALE)))
-    return behind
-
-
-def _activation(model: ModelSpec) -> nn.Module:
-    return nn.Tanh() if model.activation == "tanh" else nn.ReLU()
-
-
-def _pool(model: ModelSpec) -> nn.Module:
-    if model.overlapping_pool:
-        return nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
-    return nn.MaxPool2d(kernel_size=2, stride=2)
+def _operation(operation: Operation, model: ModelSpec, layer: Layer) -> nn.Module:
+    match operation:
+        case "activation":
+            return nn.Tanh() if model.activation == "tanh" else nn.ReLU()
+        case "lrn":
+            alpha = ALPHA / SIZE if model.recipe == "source2012" else ALPHA
+            return GroupedLrn(layer.num_towers, alpha=alpha)
+        case "within_map_norm":
+            return WithinMapNorm()
+        case "pool":
+            overlapping = model.overlapping_pool
+            return nn.MaxPool2d(3 if overlapping else 2, stride=2, ceil_mode=overlapping)
+        case "flatten":
+            return nn.Flatten()
+        case "dropout":
+            return nn.Dropout(1 - TEST_SCALE)

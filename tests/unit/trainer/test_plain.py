@@ -26,6 +26,17 @@ VARIANTS: list[dict[str, Any]] = [
     {"lrn": False, "recipe": "source2012"},
     {"overlapping_pool": False},
     {"dropout": False},
+    {"inverted_dropout": True},
+    {"towers": 1},
+    {"column_communication": False},
+    {"column_communication": False, "recipe": "source2012"},
+    {"removed_layer": "conv2"},
+    {"removed_layer": "conv2", "recipe": "source2012"},
+    {"removed_layer": "conv3"},
+    {"removed_layer": "conv4", "towers": 1},
+    {"removed_layer": "conv5"},
+    {"sixth_conv": True},
+    {"sixth_conv": True, "towers": 1, "recipe": "source2012"},
 ]
 
 
@@ -147,7 +158,7 @@ def test_an_output_counts_in_training_and_at_test_what_it_counts_there(
     plain = plain_alexnet(small_model(**changes))
     names = [name for name, _ in plain.named_children()]
     # What stands between the activation of fc6 and fc7.
-    between = plain[names.index("activation6") + 1 : names.index("fc7")]
+    between = plain[names.index("fc6_activation") + 1 : names.index("fc7")]
     ones = torch.ones(1, 2000)
     assert torch.equal(between.eval()(ones), at_test * ones)
     torch.manual_seed(0)
