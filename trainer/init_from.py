@@ -13,13 +13,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest, StartedFrom
-from trainer.contract.checkpoint_folder import CheckpointError, verify
+from trainer.contract.checkpoint import WEIGHTS_NAME, StartedFrom
+from trainer.contract.checkpoint_folder import verify
 from trainer.contract.spec import InitFrom, ModelSpec
-from trainer.errors import BadDataError, BadSpecError
+from trainer.errors import BadSpecError
+from trainer.named_checkpoint import folder_at, refusing
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of parameters, by name."""
+
+_FIELD = "init_from.checkpoint"
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +36,9 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
     Raises BadSpecError if another layer does not fit, or BadDataError if the checkpoint is missing
     or damaged.
     """
-    folder = Path(init.checkpoint)
-    manifest = _verified(folder)
+    folder = folder_at(_FIELD, init.checkpoint)
+    with refusing(_FIELD):
+        manifest = verify(folder)
     stored = load_file(folder / WEIGHTS_NAME)
     found = misfits(_shapes(stored), _shapes(weights), init.new_layers)
     if found:
@@ -55,7 +59,7 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
     if changes:
         _log.warning("the weights were learned by another network: %s", "; ".join(changes))
     return StartedFrom(
-        checkpoint=init.checkpoint,
+        checkpoint=str(folder),
         job_id=manifest.job_id,
         step=manifest.step,
         weights_sha256=manifest.files[WEIGHTS_NAME].sha256,
@@ -81,18 +85,6 @@ def misfits(stored: Shapes, wanted: Shapes, new_layers: Collection[str]) -> dict
 def layer_of(parameter: str) -> str:
     """Return the layer that a parameter belongs to: conv1 of towers.0.conv1.weight."""
     return parameter.split(".")[-2]
-
-
-def _verified(folder: Path) -> CheckpointManifest:
-    if folder.name.startswith("job:"):
-        raise BadSpecError(
-            f"init_from.checkpoint: {folder} is known to the service alone; name the checkpoint's "
-            "folder, attempts/NUMBER/checkpoints/step-NUMBER in the run directory of that job"
-        )
-    try:
-        return verify(folder)
-    except CheckpointError as error:
-        raise BadDataError(f"init_from.checkpoint: {error}; name one that is whole") from error
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,19 +1,16 @@
 """The networks of an evaluation, loaded from the checkpoints that the spec names."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from trainer.checkpoint import load_weights
-from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError, read_manifest
-from trainer.contract.checkpoint_reference import BadReferenceError, job_reference
+from trainer.contract.checkpoint_folder import Checkpoint, read_manifest
 from trainer.contract.ensemble import MeasuredData, check_member
 from trainer.contract.spec import JobSpec, ModelSpec
-from trainer.errors import BadDataError, BadSpecError
 from trainer.evaluate import Member
+from trainer.named_checkpoint import folder_at, refusing
 from trainer.network import AlexNet
 from trainer.validation_set import ValidationSet
 
@@ -51,7 +48,7 @@ def load_members(
     loaded = []
     for place, (checkpoint, model) in enumerate(zip(found, models, strict=True)):
         network = AlexNet(model, devices)
-        with _naming(place):
+        with refusing(_field(place)):
             load_weights(checkpoint.folder, dict(network.named_parameters()))
         member = data.member(network, model, spec.evaluation.protocol)
         loaded.append(Loaded(checkpoint, model, member))
@@ -59,30 +56,9 @@ def load_members(
 
 
 def _read(place: int, location: str) -> Checkpoint:
-    try:
-        of_a_job = job_reference(location) is not None
-    except BadReferenceError as error:
-        raise BadSpecError(f"{_field(place)}: {error}") from error
-    if of_a_job:
-        raise BadSpecError(
-            f"{_field(place)}: {location} is known to the service alone; name the checkpoint's "
-            "folder, attempts/NUMBER/checkpoints/step-NUMBER in the run directory of that job"
-        )
-    folder = Path(location).absolute()
-    with _naming(place):
+    folder = folder_at(_field(place), location)
+    with refusing(_field(place)):
         return Checkpoint(folder, read_manifest(folder))
-
-
-@contextmanager
-def _naming(place: int) -> Iterator[None]:
-    """Raise what a checkpoint is refused for as of the field that names it: no other is tried."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise BadDataError(
-            f"{_field(place)}: {error}; name one that is whole (`alexnet checkpoints` lists those "
-            "that a job keeps)"
-        ) from error
 
 
 def _field(place: int) -> str:

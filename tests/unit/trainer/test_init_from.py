@@ -184,15 +184,9 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_not_retried(
         _load(folder, weights)
     told = str(refusal.value)
     assert told.startswith(f"init_from.checkpoint: checkpoint {folder}: {problem}")
-    assert told.endswith("; name one that is whole")
+    assert "; name one that is whole" in told
     assert reason_of(refusal.value) is Reason.BAD_DATA
     assert Reason.BAD_DATA not in RETRYABLE
-
-
-def test_a_job_is_known_to_the_service_alone(small_network: Network) -> None:
-    init = InitFrom(checkpoint="job:3f2a@100")
-    with pytest.raises(BadSpecError, match=r"job:3f2a@100 is known to the service alone; name the"):
-        load_initial(init, _weights(small_network()), model=ModelSpec())
 
 
 layers = st.sampled_from(["conv1", "conv2", "fc6", "fc8"])
