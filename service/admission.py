@@ -1,4 +1,4 @@
-"""Whether a request can be accepted: the spec alone, then the spec against its manifests."""
+"""Whether a request can be accepted: the spec alone, then the spec against what it names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,13 +7,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
+from service.checkpoint_finder import CheckpointFinder, NoSuchCheckpointError
+from service.confinement import ConfinementError, confined
 from service.problems import FieldError, SpecRefusedError, field_errors
+from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError
+from trainer.contract.checkpoint_reference import named_checkpoints, with_checkpoints
+from trainer.contract.ensemble import MeasuredData, check_member
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.spec import DataSpec, JobSpec
 
 
-def admit_request(request: Mapping[str, Any], roots: Sequence[Path]) -> JobSpec:
-    """Return the whole spec of a request, with the true paths of its manifests.
+def admit_request(
+    request: Mapping[str, Any], roots: Sequence[Path], finder: CheckpointFinder
+) -> JobSpec:
+    """Return the whole spec of a request, with the true paths of its manifests and checkpoints.
 
     Raises SpecRefusedError, which names every field at fault and its mend.
     """
@@ -27,6 +34,7 @@ def admit_request(request: Mapping[str, Any], roots: Sequence[Path]) -> JobSpec:
         raise SpecRefusedError(field_errors(error, document)) from error
     paths: dict[str, Path] = {}
     manifests: dict[str, Manifest] = {}
+    checkpoints: dict[str, Checkpoint] = {}
     errors: list[FieldError] = []
     for split in ("train", "validation"):
         try:
@@ -34,41 +42,75 @@ def admit_request(request: Mapping[str, Any], roots: Sequence[Path]) -> JobSpec:
             manifests[split] = load_manifest(paths[split])
         except ManifestError as error:
             errors.append(FieldError(field=f"data.{split}", message=str(error)))
+    for field, location in named_checkpoints(spec):
+        try:
+            checkpoints[field] = finder.find(location)
+        except NoSuchCheckpointError as error:
+            errors.append(FieldError(field=field, message=str(error)))
     if not errors:
         errors = check_data(spec, manifests["train"], manifests["validation"])
+        if spec.kind == "evaluate":
+            errors += check_networks(spec, checkpoints, manifests["train"])
     if errors:
         raise SpecRefusedError(errors)
     data = spec.data.model_dump() | {split: str(path) for split, path in paths.items()}
-    return spec.model_copy(update={"data": DataSpec.model_validate(data)})
+    spec = spec.model_copy(update={"data": DataSpec.model_validate(data)})
+    return with_checkpoints(spec, {field: str(one.folder) for field, one in checkpoints.items()})
 
 
 def confine(location: str, roots: Sequence[Path]) -> Path:
     """Return the true path of a manifest, links resolved; raise ManifestError outside the roots."""
-    if "://" in location:
-        raise ManifestError(f"{location!r} is a URL; this release reads local paths only")
+    mend = "move the shards there, or have the operator add their folder to ALEXNET_DATA_ROOTS"
     try:
-        true = _find(Path(location), roots).resolve()
-        if true.is_dir():
-            true = (true / MANIFEST_NAME).resolve()
-        inside = any(true.is_relative_to(root.resolve()) for root in roots)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ManifestError(f"{location!r} is not a usable path: {error}") from error
-    if not inside:
-        raise ManifestError(
-            f"{location!r} lies outside the data roots ({', '.join(map(str, roots))}); "
-            "move the shards there, or have the operator add their folder to ALEXNET_DATA_ROOTS"
-        )
-    return true
-
-
-def _find(path: Path, roots: Sequence[Path]) -> Path:
-    # A relative path is one below a data root, the first that has it.
-    candidates = [root / path for root in roots]
-    return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+        return confined(location, roots, MANIFEST_NAME, mend=mend)
+    except ConfinementError as error:
+        raise ManifestError(str(error)) from error
 
 
 def check_data(spec: JobSpec, train: Manifest, validation: Manifest) -> list[FieldError]:
     """Hold the spec against what the manifests describe."""
+    # An evaluation's networks are those of its checkpoints.
+    errors = _check_model(spec, train) if spec.kind == "train" else []
+    if [entry.name for entry in validation.classes] != [entry.name for entry in train.classes]:
+        errors.append(
+            FieldError(
+                field="data.validation",
+                message="its classes are not those of data.train, so its labels mean others; "
+                "pack both splits with the same classes",
+            )
+        )
+    if validation.image_size != train.image_size:
+        errors.append(
+            FieldError(
+                field="data.validation",
+                message=f"its images have {validation.image_size} pixels, those of data.train "
+                f"{train.image_size}, whose mean image is taken from both; pack them alike",
+            )
+        )
+    return errors
+
+
+def check_networks(
+    spec: JobSpec, checkpoints: Mapping[str, Checkpoint], train: Manifest
+) -> list[FieldError]:
+    """Hold the networks of an evaluation against the data and against one another."""
+    data = MeasuredData(
+        train_sha256=train.content_sha256(),
+        num_classes=len(train.classes),
+        image_size=train.image_size,
+    )
+    models = {field: one.manifest.model or spec.model for field, one in checkpoints.items()}
+    first = next(iter(models.values()))
+    errors = []
+    for field, checkpoint in checkpoints.items():
+        try:
+            check_member(checkpoint, models[field], data, first=first)
+        except CheckpointError as error:
+            errors.append(FieldError(field=field, message=str(error)))
+    return errors
+
+
+def _check_model(spec: JobSpec, train: Manifest) -> list[FieldError]:
     errors = []
     num_classes = len(train.classes)
     if num_classes > spec.model.num_classes:
@@ -79,28 +121,12 @@ def check_data(spec: JobSpec, train: Manifest, validation: Manifest) -> list[Fie
                 f"classes of data.train; use {num_classes} or more",
             )
         )
-    if [entry.name for entry in validation.classes] != [entry.name for entry in train.classes]:
-        errors.append(
-            FieldError(
-                field="data.validation",
-                message="its classes are not those of data.train, so its labels mean others; "
-                "pack both splits with the same classes",
-            )
-        )
     if spec.model.input_size > train.image_size:
         errors.append(
             FieldError(
                 field="model.input_size",
                 message=f"crops of {spec.model.input_size} pixels do not fit into images of "
                 f"{train.image_size}; use {train.image_size} or less, or pack larger images",
-            )
-        )
-    if validation.image_size != train.image_size:
-        errors.append(
-            FieldError(
-                field="data.validation",
-                message=f"its images have {validation.image_size} pixels, those of data.train "
-                f"{train.image_size}, whose mean image is taken from both; pack them alike",
             )
         )
     return errors

@@ -13,6 +13,7 @@ from rich.console import Console
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
 from service.follow import follow
+from service.report_table import report_table
 from service.request import build_request
 from service.tables import checkpoint_table, detail_table, job_table
 from service.views import CheckpointList, Job
@@ -133,6 +134,14 @@ def checkpoints(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) 
     with Client(url) as client:
         kept = CheckpointList(checkpoints=client.checkpoints(job_id))
     _show(kept, as_json, lambda: console.print(checkpoint_table(kept.checkpoints)))
+
+
+@app.command()
+def report(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show what came of a job, beside what the paper and others have published."""
+    with Client(url) as client:
+        found = client.report(job_id)
+    _show(found, as_json, lambda: console.print(report_table(found)))
 
 
 @app.command()

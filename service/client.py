@@ -7,13 +7,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from service.errors import UserError
 from service.events import StatusChanged
 from service.loopback import is_loopback
 from service.problems import Problem
 from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
+from trainer.contract.report import Report
 from trainer.contract.status import TERMINAL, Status
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -27,6 +28,10 @@ RECONNECT_PAUSE_S = 0.5
 UNAVAILABLE = (502, 503, 504)
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Report(RootModel[Report]):
+    """Either kind of report, as an answer."""
 
 
 class ServiceUnreachableError(UserError):
@@ -108,6 +113,10 @@ class Client:
         """List the checkpoints that were kept, the oldest first."""
         path = f"/jobs/{_segment(job_id)}/checkpoints"
         return self._ask("GET", path, CheckpointList).checkpoints
+
+    def report(self, job_id: str) -> Report:
+        """Read what came of a job that has succeeded."""
+        return self._ask("GET", f"/jobs/{_segment(job_id)}/report", _Report).root
 
     def events(self, job_id: str, *, after: int = 0) -> tuple[Event, ...]:
         """Return up to 1,000 events numbered above `after`."""

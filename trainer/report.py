@@ -79,7 +79,7 @@ def write_training_report(
         data=data,
         comparison=compare(f"1 {network_name(order.spec.model)}", 1, results, data),
         ablations=ablations_of(order.spec),
-        notes=notes_on(data, final.num_samples),
+        notes=notes_on(data, final.num_samples, [order.spec.model]),
     )
     _write(run, report)
     return report
@@ -113,7 +113,7 @@ def write_evaluation_report(
         seconds=seconds,
         data=data,
         comparison=compare(_ensemble_name(evaluated), len(evaluated), (result,), data),
-        notes=notes_on(data, result.num_samples),
+        notes=notes_on(data, result.num_samples, [one.model for one in evaluated]),
     )
     _write(run, report)
     return report

@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 from service.admission import admit_request
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
+from service.checkpoint_finder import CheckpointFinder
 from service.problems import Problem
 from service.reconciler import now_utc
 from service.records import JobRecord, UnreadableJob
@@ -46,6 +47,30 @@ _EXAMPLES: dict[str, Any] = {
             "scale": {"replicas": 4, "accelerator": "gpu"},
         },
     },
+    "large_batch": {
+        "summary": "The paper's network on many replicas, 128 images each",
+        "value": {
+            "preset": "large_batch",
+            "name": "large batch",
+            "data": {
+                "train": "/data/imagenet/train/manifest.json",
+                "validation": "/data/imagenet/validation/manifest.json",
+            },
+            "scale": {"replicas": 8, "accelerator": "gpu"},
+        },
+    },
+    "ensemble": {
+        "summary": "The validation error of two trained networks together, by ten views",
+        "value": {
+            "kind": "evaluate",
+            "name": "two networks",
+            "data": {
+                "train": "/data/imagenet/train/manifest.json",
+                "validation": "/data/imagenet/validation/manifest.json",
+            },
+            "evaluation": {"checkpoints": ["job:0123456789ab", "job:ba9876543210@900000"]},
+        },
+    },
 }
 _REQUEST_SCHEMA = {
     "title": "JobRequest",
@@ -80,11 +105,13 @@ def submit_job(
     plane: Leader, response: Response, request: Annotated[dict[str, Any], Body()]
 ) -> Job:
     """Accept a job. It is stored when this answers, and will reach a final status."""
-    spec = admit_request(request, plane.settings.data_roots)
+    settings = plane.settings
+    finder = CheckpointFinder(plane.store, settings.run_root, settings.data_roots)
+    spec = admit_request(request, settings.data_roots, finder)
     job = plane.store.submit(secrets.token_hex(6), spec, now_utc())
     plane.wake()
     response.headers["Location"] = f"/jobs/{job.id}"
-    return job_view(job, plane.settings.run_root)
+    return job_view(job, settings.run_root)
 
 
 @router.get("")

@@ -70,8 +70,8 @@ RESULTS: tuple[ComparedResult, ...] = (
     _row("1 CNN*", "ten_view", _VALIDATION, (0.390, 0.166), _TABLE_2),
     _row("7 CNNs*", "ten_view", _VALIDATION, (0.367, 0.154), _TABLE_2, num_networks=7),
     _row("Caffe's AlexNet", "centre_crop", _VALIDATION, (0.429, 0.198), "Caffe's model zoo"),
-    _row("cuda-convnet2, one GPU", "centre_crop", _VALIDATION, (0.426, 0.198), "cuda-convnet2"),
-    _row("cuda-convnet2, one GPU", "ten_view", _VALIDATION, (0.404, 0.182), "cuda-convnet2"),
+    _row("cuda-convnet2, 1 GPU", "centre_crop", _VALIDATION, (0.426, 0.198), "cuda-convnet2"),
+    _row("cuda-convnet2, 1 GPU", "ten_view", _VALIDATION, (0.404, 0.182), "cuda-convnet2"),
     # Another network by the same name: that of "One weird trick", Krizhevsky 2014.
     _row("torchvision's alexnet", "centre_crop", _VALIDATION, (0.435, 0.209), "torchvision"),
     _row("5 CNNs", "ten_view", _TEST, (None, 0.164), _TABLE_2, num_networks=5),

@@ -1,6 +1,6 @@
 """report.json, what a job came to; written by the attempt that succeeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter
@@ -16,6 +16,9 @@ from trainer.contract.published import (
     compared,
 )
 from trainer.contract.spec import ModelSpec, Protocol
+
+# Recipes and their beginnings are told apart by no published row; a sixth convolution is, by name.
+_IN_TABLE_2 = frozenset({"recipe", "num_classes", "sixth_conv", "init", "inverted_dropout"})
 
 
 class Result(Record):
@@ -156,12 +159,12 @@ def compare(
     return (*ours, *compared())
 
 
-def notes_on(data: DataFacts, num_samples: int) -> tuple[str, ...]:
-    """Say what keeps a result on these data from being compared with the published rows."""
-    return tuple(_notes(data, num_samples))
+def notes_on(data: DataFacts, num_samples: int, models: Iterable[ModelSpec]) -> tuple[str, ...]:
+    """Say what keeps a result from being compared with the published rows."""
+    return (*_notes_on_data(data, num_samples), *_notes_on_networks(models))
 
 
-def _notes(data: DataFacts, num_samples: int) -> Iterator[str]:
+def _notes_on_data(data: DataFacts, num_samples: int) -> Iterator[str]:
     if not data.has_ilsvrc_classes:
         yield (
             f"The {data.num_classes} classes of these data are not the 1,000 of ILSVRC-2012: the "
@@ -183,6 +186,22 @@ def _notes(data: DataFacts, num_samples: int) -> Iterator[str]:
             f"The published rows are of images of {IMAGE_SIZE} pixels, these have "
             f"{data.image_size}."
         )
+
+
+def _notes_on_networks(models: Iterable[ModelSpec]) -> Iterator[str]:
+    changes = {_changes(model): None for model in models}
+    for change in changes:
+        if change:
+            yield f"The network is not the paper's: {', '.join(change)}."
+
+
+def _changes(model: ModelSpec) -> tuple[str, ...]:
+    papers = ModelSpec()
+    return tuple(
+        f"{field} is {getattr(model, field)}"
+        for field in ModelSpec.model_fields
+        if field not in _IN_TABLE_2 and getattr(model, field) != getattr(papers, field)
+    )
 
 
 def _name_of(data: DataFacts) -> str:

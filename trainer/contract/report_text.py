@@ -81,7 +81,7 @@ def data_facts(data: DataFacts) -> list[tuple[str, str]]:
     return [
         ("classes", f"{data.num_classes:,}: {names}{more}"),
         ("training images", f"{data.num_training_images:,}"),
-        ("validation images", f"{data.num_validation_images:,}, from a source of {data.source}"),
+        ("validation images", f"{data.num_validation_images:,} (source: {data.source})"),
         ("stored size", f"{data.image_size} pixels"),
     ]
 

@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_shards.manifest import ManifestError
+from data_shards.manifest import ManifestError, load_manifest
 from service.admission import admit_request, confine
+from service.checkpoint_finder import CheckpointFinder
 from service.problems import SpecRefusedError
-from tests.unit.service.conftest import write_manifest
+from service.store.store import Store
+from tests.unit.service.conftest import job_in, make_spec, write_manifest
+from tests.unit.service.world import World
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.checkpoint import CheckpointManifest, DataDigests
+from trainer.contract.order_file import write_order
+from trainer.contract.spec import ModelSpec
+from trainer.contract.status import Status
 
 PARTS = st.sampled_from(["..", ".", "/", "inside", "out", "a/b", "manifest.json", "", "\0", "~"])
 
@@ -38,14 +46,116 @@ def test_a_relative_path_is_that_of_the_first_root_that_has_it(tmp_path: Path) -
     assert confine("train", roots) == first
 
 
+@pytest.fixture
+def finder(store: Store, tmp_path: Path) -> CheckpointFinder:
+    return CheckpointFinder(store, tmp_path / "runs", [])
+
+
 def test_what_is_admitted_is_whole_and_what_is_not_names_every_manifest_at_fault(
-    data_root: Path, tmp_path: Path, request_body: dict[str, Any]
+    data_root: Path, tmp_path: Path, request_body: dict[str, Any], finder: CheckpointFinder
 ) -> None:
     spec = admit_request(
-        request_body | {"data": {"train": "train", "validation": "validation"}}, [data_root]
+        request_body | {"data": {"train": "train", "validation": "validation"}},
+        [data_root],
+        finder,
     )
     assert spec.data.train == str(data_root / "train" / "manifest.json")
     assert spec.model.width == 0.25
     with pytest.raises(SpecRefusedError) as refused:
-        admit_request(request_body, [tmp_path])
+        admit_request(request_body, [tmp_path], finder)
     assert [error.field for error in refused.value.errors] == ["data.train", "data.validation"]
+
+
+class Trained:
+    """A job that has trained on `data_root`, with checkpoints after 10 and 20 steps."""
+
+    def __init__(self, world: World, data_root: Path) -> None:
+        job_in(world.store, Status.RUNNING, "a")
+        order = AttemptOrder(
+            job_id="a", attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
+        )
+        write_order(world.folder(), order)
+        train = load_manifest(data_root / "train").content_sha256()
+        self.folders = {step: world.checkpoint(step) for step in (10, 20)}
+        for folder in self.folders.values():
+            self.change(
+                folder,
+                model=ModelSpec(num_classes=10, input_size=64),
+                data_sha256=DataDigests(train=train, validation="b" * 64),
+            )
+
+    def change(self, folder: Path, **changes: Any) -> None:
+        file = folder / "checkpoint.json"
+        manifest = CheckpointManifest.model_validate_json(file.read_bytes())
+        file.write_text(manifest.model_copy(update=changes).model_dump_json())
+
+
+@pytest.fixture
+def trained(store: Store, tmp_path: Path, data_root: Path) -> Trained:
+    return Trained(World(tmp_path, store), data_root)
+
+
+def _evaluation(request_body: dict[str, Any], *checkpoints: object) -> dict[str, Any]:
+    named = [str(one) for one in checkpoints]
+    return request_body | {"kind": "evaluate", "evaluation": {"checkpoints": named}}
+
+
+def _refused(request: dict[str, Any], data_root: Path, finder: CheckpointFinder) -> dict[str, str]:
+    with pytest.raises(SpecRefusedError) as refused:
+        admit_request(request, [data_root], finder)
+    return {error.field: error.message for error in refused.value.errors}
+
+
+def test_checkpoints_become_their_folders(
+    data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
+) -> None:
+    request = _evaluation(request_body, "job:a", "job:a@10", trained.folders[20])
+    # What the preset says of the network is of no meaning: it is the checkpoints'.
+    spec = admit_request(request | {"model": {"num_classes": 2}}, [data_root], finder)
+    ten, twenty = (str(trained.folders[step].resolve()) for step in (10, 20))
+    assert spec.evaluation.checkpoints == (twenty, ten, twenty)
+
+    init_from = {"checkpoint": "job:a@10", "new_layers": ["fc8"]}
+    spec = admit_request(request_body | {"init_from": init_from}, [data_root], finder)
+    assert spec.init_from is not None
+    assert spec.init_from.checkpoint == ten
+    assert spec.init_from.new_layers == ("fc8",)
+
+
+def test_every_checkpoint_that_cannot_be_found_is_named_by_its_field(
+    data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
+) -> None:
+    request = _evaluation(request_body, "job:a", "job:none", "job:a@15", "job:a@x", "/etc")
+    errors = _refused(request, data_root, finder)
+    assert list(errors) == [f"evaluation.checkpoints.{place}" for place in (1, 2, 3, 4)]
+    init_from = {"checkpoint": "job:none"}
+    assert list(_refused(request_body | {"init_from": init_from}, data_root, finder)) == [
+        "init_from.checkpoint"
+    ]
+
+
+def test_networks_that_do_not_fit_the_data_or_each_other_are_refused(
+    data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
+) -> None:
+    request = _evaluation(request_body, "job:a@10", "job:a@20")
+    trained.change(trained.folders[20], model=ModelSpec(num_classes=12, input_size=64))
+    assert (
+        "has 12 outputs, and the first network 10"
+        in (_refused(request, data_root, finder)["evaluation.checkpoints.1"])
+    )
+    other = DataDigests(train="f" * 64, validation="b" * 64)
+    trained.change(trained.folders[20], data_sha256=other)
+    assert (
+        "was trained on other data than data.train"
+        in (_refused(request, data_root, finder)["evaluation.checkpoints.1"])
+    )
+
+
+def test_of_a_checkpoint_of_the_first_release_the_network_is_the_specs(
+    data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
+) -> None:
+    trained.change(trained.folders[20], model=None)
+    request = _evaluation(request_body, "job:a")
+    admit_request(request, [data_root], finder)
+    errors = _refused(request | {"model": {"num_classes": 9}}, data_root, finder)
+    assert "9 outputs, fewer than the 10 classes" in errors["evaluation.checkpoints.0"]

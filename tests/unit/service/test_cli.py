@@ -10,6 +10,7 @@ from service.cli import main
 from service.control_plane import ControlPlane
 from service.lifecycle import Decision
 from tests.unit.service.conftest import free_port, job_in, make_spec, now, progress, report
+from tests.unit.trainer.contract.reports import training_report
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Desired, Status
 
@@ -74,6 +75,19 @@ def test_jobs_are_shown_as_tables(alexnet: Run, service: ControlPlane) -> None:
     assert alexnet("pause", "shown")[1] == "asked job shown to pause; it is RUNNING\n"
     headings = "STEP EPOCH TOP-1 MB AGE PATH"
     assert alexnet("checkpoints", "shown")[1].split() == headings.split()
+
+
+def test_a_report_is_shown_or_given_as_json(alexnet: Run, service: ControlPlane) -> None:
+    job_in(service.store, Status.SUCCEEDED, "reported")
+    code, out, err = alexnet("report", "reported")
+    assert (code, out) == (2, "")
+    assert err.startswith("job reported has no report; it is SUCCEEDED")
+    folder = service.settings.run_root / "reported"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(training_report().model_dump_json())
+    assert "Top-1 error 40.70 %, top-5 error 18.20 %" in alexnet("report", "reported")[1]
+    found = json.loads(alexnet("report", "reported", "--json")[1])
+    assert (found["kind"], found["top1"]) == ("train", 0.593)
 
 
 def test_jobs_are_listed_by_label(alexnet: Run, service: ControlPlane) -> None:

@@ -116,8 +116,8 @@ class World:
         events = self.store.events(job_id, limit=100)
         return [one.data.after for one in events if isinstance(one.data, StatusChanged)]
 
-    def checkpoint(self, step: int, number: int = 1) -> Path:
-        folder = self.folder(number).checkpoint(step)
+    def checkpoint(self, step: int, number: int = 1, job_id: str = "a") -> Path:
+        folder = self.folder(number, job_id).checkpoint(step)
         folder.mkdir(parents=True)
         files = {}
         for name in ("model.safetensors", "velocity.safetensors"):
@@ -125,7 +125,7 @@ class World:
             size_bytes, sha256 = measure(folder / name)
             files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
         manifest = CheckpointManifest(
-            job_id="a",
+            job_id=job_id,
             attempt=number,
             step=step,
             epoch=0.5,

@@ -152,6 +152,31 @@ def test_only_checkpoints_of_the_lineage_that_are_there_are_listed(
     assert listed() == []
 
 
+def test_what_is_stored_says_which_checkpoints_are_meant(
+    http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    world = World(plane.settings.state_dir, plane.store)
+    job_in(plane.store, Status.RUNNING, "trained")
+    order = AttemptOrder(
+        job_id="trained", attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
+    )
+    write_order(world.folder(job_id="trained"), order)
+    folder = world.checkpoint(10, job_id="trained")
+    init_from = {"checkpoint": "job:trained", "new_layers": ["fc8"]}
+    answer = http.post("/jobs", json=request_body | {"init_from": init_from})
+    assert answer.status_code == 201, answer.text
+    stored = plane.store.job(answer.json()["id"]).spec
+    assert stored.init_from is not None
+    assert stored.init_from.checkpoint == str(folder.resolve())
+
+    evaluation = {"checkpoints": ["job:trained", "job:nosuchjob"]}
+    answer = http.post("/jobs", json=request_body | {"kind": "evaluate", "evaluation": evaluation})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "evaluation.checkpoints.1"
+    assert error["message"].startswith("there is no job 'nosuchjob'")
+
+
 ENDED = {Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}
 
 
@@ -206,6 +231,7 @@ def test_a_job_that_cannot_be_read_is_a_problem_of_its_own(
         ("GET", ""),
         ("GET", "/events"),
         ("GET", "/checkpoints"),
+        ("GET", "/report"),
         ("POST", "/cancel"),
         ("POST", "/pause"),
         ("POST", "/resume"),

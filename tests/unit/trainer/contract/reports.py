@@ -60,7 +60,7 @@ def training_report(*, data: DataFacts = FACTS, **changes: Any) -> TrainingRepor
         "data": data,
         "comparison": compare("1 CNN", 1, RESULTS, data),
         "ablations": ablations_of(spec),
-        "notes": notes_on(data, 50_000),
+        "notes": notes_on(data, 50_000, []),
     }
     return TrainingReport.model_validate({**fields, **changes})
 
@@ -95,5 +95,5 @@ def evaluation_report(num_networks: int = 7) -> EvaluationReport:
         seconds=500.0,
         data=FACTS,
         comparison=compare(f"{num_networks} CNNs*", num_networks, (result,), FACTS),
-        notes=notes_on(FACTS, result.num_samples),
+        notes=notes_on(FACTS, result.num_samples, []),
     )

@@ -51,8 +51,8 @@ def test_reproductions_are_what_their_authors_say() -> None:
     # Accuracies of 57.1 and 80.2, of 56.5 and 79.1 per cent.
     assert centre["Caffe's AlexNet"] == [pytest.approx(1 - 0.571), pytest.approx(1 - 0.802)]
     assert centre["torchvision's alexnet"] == [pytest.approx(1 - 0.565), pytest.approx(1 - 0.791)]
-    assert centre["cuda-convnet2, one GPU"] == [0.426, 0.198]
-    assert ("cuda-convnet2, one GPU", 0.404, 0.182) in _errors(COMPARED_SET, "ten_view")
+    assert centre["cuda-convnet2, 1 GPU"] == [0.426, 0.198]
+    assert ("cuda-convnet2, 1 GPU", 0.404, 0.182) in _errors(COMPARED_SET, "ten_view")
 
 
 def test_only_results_on_the_same_set_are_compared() -> None:

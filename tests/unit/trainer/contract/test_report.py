@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from tests.unit.trainer.contract.reports import FACTS, RESULTS, evaluation_report, training_report
 from trainer.contract.published import compared
 from trainer.contract.report import Report, TrainingReport, compare, notes_on, parse_report
+from trainer.contract.spec import ModelSpec
 
 # As release 0.1 wrote it.
 OLD = {
@@ -55,7 +56,7 @@ def test_ours_come_first_the_protocol_of_the_spec_at_the_top() -> None:
 
 
 def test_on_the_papers_own_data_nothing_keeps_from_comparing() -> None:
-    assert notes_on(FACTS, 50_000) == ()
+    assert notes_on(FACTS, 50_000, [ModelSpec(), ModelSpec(sixth_conv=True)]) == ()
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,17 @@ def test_what_keeps_from_comparing_is_said(
     changes: dict[str, object], num_samples: int, note: str
 ) -> None:
     data = FACTS.model_copy(update=changes)
-    (said,) = notes_on(data, num_samples)
+    (said,) = notes_on(data, num_samples, [ModelSpec()])
     assert note in said
     (ours, *_) = compare("1 CNN", 1, RESULTS[:1], data)
     of_ilsvrc = ours.measured_on == "ILSVRC-2012 validation"
     assert of_ilsvrc == data.has_ilsvrc_classes
+
+
+def test_a_network_that_is_not_the_papers_is_said_to_be_none() -> None:
+    small = ModelSpec(width=0.25, input_size=64, recipe="source2012")
+    # Each once, however many of an ensemble are alike.
+    assert notes_on(FACTS, 50_000, [small, ModelSpec(lrn=False), ModelSpec(), small]) == (
+        "The network is not the paper's: width is 0.25, input_size is 64.",
+        "The network is not the paper's: lrn is False.",
+    )

@@ -40,7 +40,7 @@ def test_ours_stand_beside_the_papers() -> None:
 
 def test_notes_stand_above_the_rows_they_are_about() -> None:
     data = FACTS.model_copy(update={"has_ilsvrc_classes": False, "num_classes": 10})
-    report = training_report(data=data, notes=notes_on(data, 53))
+    report = training_report(data=data, notes=notes_on(data, 53, []))
     section = _section(report, "Beside what is published")
     assert section.index("> The 10 classes of these data") < section.index("| network |")
 

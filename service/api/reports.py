@@ -1,0 +1,35 @@
+"""/jobs/{id}/report: what came of a job, as JSON or for people."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Response
+
+from service.api.dependencies import INVALID, JobId, Plane
+from service.api.present import read_report
+from service.problems import Problem
+from trainer.contract.report import Report
+from trainer.contract.report_text import to_markdown
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
+
+_MARKDOWN = "text/markdown"
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "As JSON (the default), or Markdown.", "content": {_MARKDOWN: {}}},
+    404: {"model": Problem, "description": "No such job, or no report of it yet."},
+}
+
+
+@router.get("/{job_id}/report", response_model=Report, responses=_RESPONSES)
+def get_report(
+    plane: Plane, job_id: JobId, *, accept: Annotated[str, Header()] = "application/json"
+) -> Any:
+    """Read the report that the attempt which succeeded wrote; with the published results beside."""
+    job = plane.store.job(job_id)
+    report = read_report(plane.settings.run_root / job.id)
+    if report is None:
+        raise HTTPException(
+            404, f"job {job.id} has no report; it is {job.status}, and only a success leaves one"
+        )
+    if _MARKDOWN in accept:
+        return Response(to_markdown(report), media_type=_MARKDOWN)
+    return report
