@@ -14,6 +14,7 @@ from trainer.early_layer import EarlyLayer
 from trainer.exchange import Traffic, exchange
 from trainer.layers import Layer, Operation, layers
 from trainer.operations import activation, pooling
+from trainer.working_copy import WorkingCopy
 
 
 class Conv(nn.Conv2d):
@@ -28,14 +29,15 @@ class Conv(nn.Conv2d):
             padding=layer.padding,
             device=device,
         )
+        assert self.bias is not None
+        self.working = {"weight": WorkingCopy(self.weight), "bias": WorkingCopy(self.bias)}
 
     def reset_parameters(self) -> None:
         """Leave the weights unset: torch's own beginning is in neither recipe."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h', w')."""
-        assert self.bias is not None
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        weight, bias = (copy.of_dtype(x.dtype) for copy in self.working.values())
         return F.conv2d(x, weight, bias, self.stride, cast(tuple[int, int], self.padding))
 
 
@@ -44,13 +46,15 @@ class Linear(nn.Linear):
 
     def __init__(self, layer: Layer, device: torch.device) -> None:
         super().__init__(layer.inputs, layer.outputs, device=device)
+        self.working = {"weight": WorkingCopy(self.weight), "bias": WorkingCopy(self.bias)}
 
     def reset_parameters(self) -> None:
         """Leave the weights unset, as in Conv."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
-        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+        weight, bias = (copy.of_dtype(x.dtype) for copy in self.working.values())
+        return F.linear(x, weight, bias)
 
 
 class Tower(nn.Module):
@@ -105,6 +109,15 @@ class AlexNet(nn.Module):
         )
         self.fc8 = Linear(self._layers[-1], devices[0])
         self.traffic = Traffic()
+
+    def working_copies(self) -> dict[str, WorkingCopy]:
+        """Return each parameter's copy in the arithmetic of the towers, by the parameter's name."""
+        return {
+            f"{path}.{name}": copy
+            for path, layer in self.named_modules()
+            if isinstance(layer, Conv | Linear)
+            for name, copy in layer.working.items()
+        }
 
     def forward(self, images: tuple[Tensor, Tensor], draw: DropoutDraw | None = None) -> Tensor:
         """Return logits, (n, classes), on the first tower's device.

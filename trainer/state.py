@@ -15,7 +15,12 @@ from trainer.contract.checkpoint import (
     ScheduleState,
     StartedFrom,
 )
-from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, read_manifest
+from trainer.contract.checkpoint_folder import (
+    OtherDataError,
+    OtherKernelError,
+    OtherSpecError,
+    read_manifest,
+)
 from trainer.contract.spec import JobSpec
 from trainer.early_layer import EarlyLayer
 from trainer.init_from import load_initial
@@ -26,6 +31,13 @@ from trainer.replicas import Replicas
 from trainer.update_rule import UpdateRule
 
 _log = logging.getLogger(__name__)
+
+_LRN_KERNEL = "LRN kernel"  # in the numerics
+# Where to find the kernel of a checkpoint; the others are where neither of these is.
+_KERNEL_IS_WHERE = {
+    "fused": "on a CPU with g++ installed (Debian: apt-get install g++)",
+    "compiled": "on a GPU",
+}
 
 
 class State:
@@ -41,18 +53,21 @@ class State:
         """Gather what the replicas compute on: each must construct its state at the same point."""
         self._spec_sha256 = spec.sha256()
         self._data_sha256 = data_sha256
+        self._allow_other_kernels = spec.checkpoint.allow_other_kernels
         self._model = spec.model
         self.network = AlexNet(spec.model, devices)
         own = {
             **numerics(devices),
-            "LRN kernel": _lrn_kernels(self.network),
+            _LRN_KERNEL: _lrn_kernels(self.network),
             "micro-batch": str(spec.optim.micro_batch_size or spec.replica_batch_size),
             "replicas": str(spec.scale.replicas),
         }
         # Each replica's machine has its part in the sums; so all tell the same.
         self._numerics = together(replicas.gather(own))
         parameters = dict(self.network.named_parameters())
-        self.rule = UpdateRule(parameters, spec.optim, spec.model.recipe)
+        self.rule = UpdateRule(
+            parameters, spec.optim, spec.model.recipe, self.network.working_copies()
+        )
         self.step = 0
         self.schedule = ScheduleState()
         self.top1: float | None = None
@@ -71,7 +86,8 @@ class State:
     def load(self, folder: Path) -> None:
         """Continue from a checkpoint.
 
-        Raises CheckpointError if it is damaged, OtherSpecError, or OtherDataError.
+        Raises CheckpointError if it is damaged, OtherSpecError, OtherDataError, or
+        OtherKernelError.
         """
         self._check_origin(folder)
         manifest = load_checkpoint(folder, self.weights, self.rule.velocity)
@@ -108,6 +124,15 @@ class State:
                 folder,
                 f"was trained on other data: {'; '.join(changed)}; "
                 "put back the shards it was trained on, or start a new job",
+            )
+        kernel, here = manifest.numerics.get(_LRN_KERNEL, "unknown"), self._numerics[_LRN_KERNEL]
+        if kernel != here and not self._allow_other_kernels:
+            where = _KERNEL_IS_WHERE.get(kernel, "on a machine of the same kind")
+            raise OtherKernelError(
+                folder,
+                f"was trained with the LRN kernel {kernel}, and here LRN is computed by {here}, "
+                f"whose last bits differ; resume {where}, or accept that the weights will not be "
+                "bit-identical by checkpoint.allow_other_kernels = true",
             )
 
     def manifest(self, order: AttemptOrder, *, steps_per_epoch: int) -> CheckpointManifest:

@@ -54,6 +54,10 @@ class TrainStep:
         self._replicas = replicas
         self._buckets = Buckets(dict(network.named_parameters()), replicas)
         self._device = network.fc8.weight.device
+        if replicas.size == 1 and self._micro_batch_size == self._batch_size:
+            # Gradients that are added to no others stay in the arithmetic that computed them.
+            for parameter in network.parameters():
+                parameter.grad_dtype = None
 
     def __call__(self, batch: Batch, *, learning_rate: float, votes: Votes) -> StepResult:
         """Train on a batch. Raises NonFiniteLossError before the weights are touched."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainer.contract.spec import OptimSpec, Recipe
 from trainer.kernels.library import address, load
+from trainer.working_copy import WorkingCopy
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,18 @@ class UpdateRule:
     """Holds the velocity of each parameter and applies the rule to all."""
 
     def __init__(
-        self, parameters: Mapping[str, torch.nn.Parameter], optim: OptimSpec, recipe: Recipe
+        self,
+        parameters: Mapping[str, torch.nn.Parameter],
+        optim: OptimSpec,
+        recipe: Recipe,
+        working_copies: Mapping[str, WorkingCopy] | None = None,
     ) -> None:
         self.velocity: dict[str, Tensor] = {
             name: torch.zeros_like(parameter, requires_grad=False)
             for name, parameter in parameters.items()
         }
         self._parameters = dict(parameters)
+        self._working = dict(working_copies or {})
         self._alike: dict[Rates, list[str]] = {}
         for name in parameters:
             self._alike.setdefault(rates_of(name, recipe), []).append(name)
@@ -77,8 +83,8 @@ class UpdateRule:
             if weights[0].is_cuda:
                 update_together(weights, velocities, gradients, factors)
                 continue
-            for w, v, g in zip(weights, velocities, gradients, strict=True):
-                update(w, v, g, factors)
+            for name, w, v, g in zip(names, weights, velocities, gradients, strict=True):
+                update(w, v, g, factors, self._working.get(name))
 
 
 def _gradient(weight: Tensor) -> Tensor:
@@ -86,23 +92,36 @@ def _gradient(weight: Tensor) -> Tensor:
     return weight.grad
 
 
-def update(w: Tensor, v: Tensor, g: Tensor, factors: Factors) -> None:
-    """Update one weight and its velocity in place, by the kernel where it takes them."""
-    kernel = load("update_rule", "-ffp-contract=off")
-    if kernel is None or not _fits_kernel(w, v, g):
+def update(
+    w: Tensor, v: Tensor, g: Tensor, factors: Factors, working: WorkingCopy | None = None
+) -> None:
+    """Update one weight and its velocity in place, by the kernel where it takes them.
+
+    All are fp32; g may be bf16. The kernel writes the weight's working copy too, if it has one.
+    """
+    kernels = load("update_rule", "-ffp-contract=off")
+    copy = None if working is None else working.place
+    if kernels is None or not _fit_kernels(w, v, g, copy):
         update_one_by_one(w, v, g, factors)
         return
-    kernel.update(
-        *map(address, (w, v, g)),
+    kernels[f"update_{str(g.dtype).removeprefix('torch.')}"](
+        *map(address, (w, v, g, copy)),
         ctypes.c_int64(w.numel()),
         *map(ctypes.c_float, (factors.momentum, factors.decay, factors.rate)),
     )
+    # torch has not seen what a kernel wrote.
+    torch.autograd.graph.increment_version(w)
+    if working is not None and copy is not None:
+        working.is_written()
 
 
-def _fits_kernel(w: Tensor, v: Tensor, g: Tensor) -> bool:
-    """Whether all are fp32 in CPU memory, without gaps and in one order, as autograd makes them."""
+def _fit_kernels(w: Tensor, v: Tensor, g: Tensor, copy: Tensor | None) -> bool:
+    """Whether all lie in CPU memory without gaps and in one order, as autograd makes them."""
     return (
-        all(each.dtype == torch.float32 and each.device.type == "cpu" for each in (w, v, g))
+        all(each.device.type == "cpu" for each in (w, v, g))
+        and w.dtype == v.dtype == torch.float32
+        and g.dtype in (torch.float32, torch.bfloat16)
+        and (copy is None or (copy.dtype == torch.bfloat16 and copy.stride() == w.stride()))
         and w.stride() == v.stride() == g.stride()
         and (w.is_contiguous() or w.is_contiguous(memory_format=torch.channels_last))
     )
@@ -116,7 +135,7 @@ def update_one_by_one(w: Tensor, v: Tensor, g: Tensor, factors: Factors) -> None
     """
     v.mul_(factors.momentum)
     v.add_(w * factors.decay)
-    v.add_(g * factors.rate)
+    v.add_(g.to(v.dtype) * factors.rate)
     w.add_(v)
 
 
@@ -129,5 +148,6 @@ def update_together(
     """Update all weights and velocities in place with four operations, on whatever devices."""
     torch._foreach_mul_(velocities, factors.momentum)
     torch._foreach_add_(velocities, weights, alpha=factors.decay)
-    torch._foreach_add_(velocities, gradients, alpha=factors.rate)
+    exact = [g.to(v.dtype) for g, v in zip(gradients, velocities, strict=True)]
+    torch._foreach_add_(velocities, exact, alpha=factors.rate)
     torch._foreach_add_(weights, velocities)

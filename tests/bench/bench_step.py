@@ -113,7 +113,12 @@ def train_step(device: torch.device, batch: int, *, lrn: bool = True) -> TrainSt
     spec = spec_of(batch, lrn=lrn)
     network = AlexNet(spec.model, (device, device))
     initialise(network, spec.model, seed=0)
-    rule = UpdateRule(dict(network.named_parameters()), spec.optim, spec.model.recipe)
+    rule = UpdateRule(
+        dict(network.named_parameters()),
+        spec.optim,
+        spec.model.recipe,
+        network.working_copies(),
+    )
     pca = RgbPca(eigenvalues=(9000, 700, 200), eigenvectors=((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     mean_image = np.full((SIZE, SIZE, 3), 120, dtype=np.float32)
     prepare = Preprocess(

@@ -120,15 +120,18 @@ def _three(shape: tuple[int, ...], seed: int = 3) -> list[Tensor]:
 @pytest.mark.skipif(NO_KERNEL, reason="the kernel needs g++")
 @given(
     shape=st.sampled_from([(1,), (15,), (16,), (1000,), (70_001,), (40, 31), (8, 6, 5, 3)]),
+    gradient=st.sampled_from([torch.float32, torch.bfloat16]),
     momentum=st.floats(0, 1),
     decay=st.floats(-1e-3, 0),
     rate=st.floats(-1, 0),
 )
 def test_kernel_and_torch_give_the_same_bits(
-    shape: tuple[int, ...], momentum: float, decay: float, rate: float
+    shape: tuple[int, ...], gradient: torch.dtype, momentum: float, decay: float, rate: float
 ) -> None:
     factors = Factors(momentum=momentum, decay=decay, rate=rate)
-    one, other, again = _three(shape), _three(shape), _three(shape)
+    one, other, again = (
+        (w, v, g.to(gradient)) for w, v, g in (_three(shape), _three(shape), _three(shape))
+    )
     update(*one, factors)
     update_one_by_one(*other, factors)
     torch.set_num_threads(2)
