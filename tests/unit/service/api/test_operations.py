@@ -8,6 +8,7 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.store.errors import JobNotFoundError
+from trainer.contract.presets import PRESETS
 from tests.unit.service.conftest import free_port, serving, wait_until
 
 
@@ -78,7 +79,7 @@ def test_the_description_names_every_route_and_its_examples_are_accepted(
         "/readyz",
     } == document["paths"].keys()
     body = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["examples"].keys() == {"paper", "small", "ensemble"}
+    assert body["examples"].keys() == {*PRESETS, "ensemble"}
     for example in body["examples"].values():
         request = example["value"] | {"data": request_body["data"]}
         answer = http.post("/jobs", json=request)
