@@ -8,8 +8,8 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.store.errors import JobNotFoundError
-from trainer.contract.presets import PRESETS
 from tests.unit.service.conftest import free_port, serving, wait_until
+from trainer.contract.presets import PRESETS
 
 
 def test_health_asks_nothing_of_ray_or_store(http: httpx.Client) -> None:
