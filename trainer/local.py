@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -25,6 +25,8 @@ from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec, SpecError
 from trainer.errors import BadSpecError, TrainingError
 from trainer.replica import failure, record_failure, record_outcome, run_replica
+
+Devices = tuple[torch.device, torch.device]
 
 
 class RunDirectoryError(Exception):
@@ -77,8 +79,10 @@ def _first_problem(error: ValidationError) -> str:
 def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) -> Outcome:
     """Run the next attempt of a run in this process, as one replica, and return its outcome.
 
-    Raises RunDirectoryError; KeyboardInterrupt ends it cleanly between two checkpoints.
+    Raises RunDirectoryError, or BadSpecError where the devices of the spec are not there;
+    KeyboardInterrupt ends it cleanly between two checkpoints.
     """
+    devices = _devices(spec)
     run = RunDirectory(run_dir.absolute())
     latest = _latest(run, resume=resume)
     for refused in latest.damaged:
@@ -100,14 +104,16 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
         origin = spec.init_from.checkpoint
         console.print(f"beginning with the weights of {origin}", markup=False, soft_wrap=True)
     with ProgressLine(console) as line:
-        outcome = _run(order, attempt, line)
+        outcome = _run(order, attempt, devices, line)
     return record_outcome(attempt, outcome)
 
 
-def _run(order: AttemptOrder, attempt: AttemptDirectory, line: ProgressLine) -> Outcome:
+def _run(
+    order: AttemptOrder, attempt: AttemptDirectory, devices: Devices, line: ProgressLine
+) -> Outcome:
     try:
         with record_failure(attempt, rank=0):
-            return run_replica(order, attempt, _devices(order), watch=line.show)
+            return run_replica(order, attempt, devices, watch=line.show)
     except (TrainingError, DataError, CheckpointError, DiskFullError) as error:
         # Foreseen: the outcome tells all that there is. Anything else shows its traceback.
         return failure(error)
@@ -125,21 +131,32 @@ def _latest(run: RunDirectory, *, resume: bool) -> Latest:
 
 
 def _next_order(spec: JobSpec, run: RunDirectory, latest: Checkpoint | None) -> AttemptOrder:
-    accelerator = spec.scale.accelerator
-    if accelerator == "auto":
-        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     return AttemptOrder(
         job_id=run.path.name,
         attempt=run.newest_attempt() + 1,
         # One process is one replica; the weights do not depend on how many there are.
         spec=spec.model_copy(update={"scale": spec.scale.model_copy(update={"replicas": 1})}),
-        accelerator=accelerator,
+        accelerator=_accelerator(spec),
         resume_from=None if latest is None else str(latest.folder.relative_to(run.path)),
     )
 
 
-def _devices(order: AttemptOrder) -> tuple[torch.device, torch.device]:
-    if order.accelerator == "cpu":
+def _accelerator(spec: JobSpec) -> Literal["cpu", "gpu"]:
+    if spec.scale.accelerator == "auto":
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    return spec.scale.accelerator
+
+
+def _devices(spec: JobSpec) -> Devices:
+    """Return the devices of the two towers; raises BadSpecError where GPUs are missing."""
+    if _accelerator(spec) == "cpu":
         return torch.device("cpu"), torch.device("cpu")
-    second = order.spec.scale.devices_per_replica - 1
-    return torch.device("cuda", 0), torch.device("cuda", second)
+    wanted, found = spec.scale.devices_per_replica, torch.cuda.device_count()
+    if found == 0:
+        raise BadSpecError("scale.accelerator: gpu is asked for, torch sees none; set it to cpu")
+    if found < wanted:
+        raise BadSpecError(
+            f"scale.devices_per_replica: {wanted} GPUs are asked for, torch sees {found}; "
+            "set it to 1, or scale.accelerator = cpu"
+        )
+    return torch.device("cuda", 0), torch.device("cuda", wanted - 1)

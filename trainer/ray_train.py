@@ -94,5 +94,8 @@ def _devices(order: AttemptOrder) -> tuple[torch.device, torch.device]:
         )
     devices = get_devices()
     if len(devices) != wanted:
-        raise NoDeviceError(f"this replica needs {wanted} CUDA devices and has {len(devices)}")
+        raise NoDeviceError(
+            f"scale.devices_per_replica: {wanted} GPUs are asked for, torch sees {len(devices)} "
+            "of this replica's; set it to 1, or scale.accelerator = cpu"
+        )
     return devices[0], devices[-1]

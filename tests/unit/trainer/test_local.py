@@ -99,6 +99,41 @@ def test_a_run_directory_on_a_full_disk_is_said_in_a_sentence(
     )
 
 
+@pytest.mark.parametrize(
+    ("accelerator", "num_gpus", "message"),
+    [
+        (
+            "gpu",
+            1,
+            "scale.devices_per_replica: 2 GPUs are asked for, torch sees 1; "
+            "set it to 1, or scale.accelerator = cpu\n",
+        ),
+        (
+            "auto",
+            1,
+            "scale.devices_per_replica: 2 GPUs are asked for, torch sees 1; "
+            "set it to 1, or scale.accelerator = cpu\n",
+        ),
+        ("gpu", 0, "scale.accelerator: gpu is asked for, torch sees none; set it to cpu\n"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused_before_anything_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accelerator: str,
+    num_gpus: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: num_gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
+    scale = {"accelerator": accelerator, "devices_per_replica": 2}
+    spec = _file(tmp_path, {**REQUEST, "scale": scale})
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert result.stderr == message
+    assert not (tmp_path / "run").exists()
+
+
 def test_both_options_are_needed() -> None:
     result = CliRunner().invoke(app, ["--spec", "job.json"])
     assert result.exit_code == 2

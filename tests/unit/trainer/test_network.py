@@ -1,6 +1,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
@@ -202,3 +203,42 @@ def test_weights_have_names_that_no_device_changes(small_model: Callable[..., Mo
         name for name in on_two if name.startswith("towers.1.")
     }
     assert "fc8.weight" in on_one
+
+
+def _logits_and_gradients(
+    model: ModelSpec, devices: tuple[torch.device, torch.device]
+) -> list[Tensor]:
+    network = AlexNet(model, devices)
+    initialise(network, model, seed=0)
+    images, _ = _images(8)
+    logits = network(
+        (images.to(devices[0]), images.to(devices[1])), DropoutDraw(seed=1, step=2, first_place=0)
+    )
+    gradients = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
+    return [tensor.detach().cpu() for tensor in (logits, *gradients)]
+
+
+def test_crossing_between_devices_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch, small_model: Callable[..., ModelSpec]
+) -> None:
+    model = small_model(sixth_conv=True)
+    together = _logits_and_gradients(model, (CPU, CPU))
+    # The path that two devices take, on one that is there.
+    monkeypatch.setattr("trainer.exchange._lie_together", lambda _: False)
+    apart = _logits_and_gradients(model, (CPU, CPU))
+    assert all(torch.equal(a, b) for a, b in zip(together, apart, strict=True))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_compute_what_one_does_and_what_the_cpu_does(
+    small_model: Callable[..., ModelSpec],
+) -> None:
+    a, b = torch.device("cuda", 0), torch.device("cuda", 1)
+    model = small_model(width=0.5)
+    # Often, for a copy that nobody waits for is only sometimes late.
+    on_one, *on_two = (_logits_and_gradients(model, (a, each)) for each in (a, *[b] * 20))
+    on_cpu = _logits_and_gradients(model, (CPU, CPU))
+    for each in on_two:
+        assert all(torch.equal(x, y) for x, y in zip(on_one, each, strict=True))
+    for x, y in zip(on_one, on_cpu, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=1e-3 * float(y.abs().max()))
