@@ -116,7 +116,7 @@ class Loop:
         """Train on one batch, enter it in the ledger, and return what was decided meanwhile."""
         result = self._train_step(
             batch,
-            learning_rate=learning_rate(self._spec.optim, self._state.schedule),
+            learning_rate=self._learning_rate,
             votes=self._setting.votes(),
         )
         self._state.step = batch.step + 1
@@ -242,7 +242,7 @@ class Loop:
                 epoch=self._epoch,
                 planned_steps=self._planned_steps,
                 loss=means.loss,
-                learning_rate=learning_rate(self._spec.optim, self._state.schedule),
+                learning_rate=self._learning_rate,
                 images_per_second=means.images_per_second,
                 data_wait_ratio=means.data_wait_ratio,
             )
@@ -252,6 +252,16 @@ class Loop:
         self._report_progress()
         self.checkpointer.wait()
         return Ended(ending, self._state.step)
+
+    @property
+    def _learning_rate(self) -> float:
+        """ε of the step that follows."""
+        return learning_rate(
+            self._spec.optim,
+            self._state.schedule,
+            step=self._state.step,
+            steps_per_epoch=self._steps_per_epoch,
+        )
 
     @property
     def _epoch(self) -> float:

@@ -42,6 +42,12 @@ class OtherDataError(CheckpointError):
     reason = Reason.BAD_DATA
 
 
+class OtherKernelError(CheckpointError):
+    """A checkpoint was trained with another kernel than computes here, and the spec forbids it."""
+
+    reason = Reason.BAD_SPEC
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder under its final name, with its manifest."""

@@ -6,6 +6,14 @@ from typing import Any
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Every default of JobSpec is the paper's.
     "paper": {},
+    # Many replicas, each with about the paper's batch: 8 of 128 images, up to 64 of 16. The rate
+    # grows with the batch as in Krizhevsky 2014 ("One weird trick for parallelizing convolutional
+    # neural networks"), and rises to that over five epochs as in Goyal et al. 2017 ("Accurate,
+    # large minibatch SGD", section 2.2). Not yet trained to its end here.
+    "large_batch": {
+        "data": {"num_streams": 64},
+        "optim": {"global_batch_size": 1024, "rate_scaling": "linear", "warmup_epochs": 5},
+    },
     # A quarter-width net on 64-pixel crops that learns Fashion-MNIST in minutes on two cores.
     # Narrow nets need the variance-preserving init: with std .01 this one stays at chance.
     "small": {

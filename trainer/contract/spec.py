@@ -240,6 +240,11 @@ class CheckpointSpec(Record):
     )
     keep_last: int = Field(default=3, ge=1, le=1000, description="Latest checkpoints kept.")
     keep_best: bool = Field(default=True, description="Keep the one with least top-1 error too.")
+    allow_other_kernels: bool = Field(
+        default=False,
+        description="Go on from a checkpoint although LRN is computed by another kernel here (on "
+        "another kind of device, or without g++), so that the last bits will differ. Off: refuse.",
+    )
 
 
 class RetrySpec(Record):

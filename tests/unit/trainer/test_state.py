@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 
 from tests.unit.trainer.runs import DATA_SHA256
 from trainer.checkpoint import take_snapshot, write_checkpoint
-from trainer.contract.attempt import AttemptOrder, Reason
+from trainer.contract.attempt import RETRYABLE, AttemptOrder, Reason
 from trainer.contract.checkpoint import DataDigests, ScheduleState
-from trainer.contract.checkpoint_folder import CheckpointError, OtherDataError, OtherSpecError
+from trainer.contract.checkpoint_folder import (
+    CheckpointError,
+    OtherDataError,
+    OtherKernelError,
+    OtherSpecError,
+)
 from trainer.contract.spec import JobSpec
 from trainer.errors import reason_of
 from trainer.replicas import Replicas
@@ -95,7 +100,7 @@ def test_resuming_where_nothing_has_changed_is_exact(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize("what", sorted(NUMERICS))
+@pytest.mark.parametrize("what", sorted(NUMERICS - {"LRN kernel"}))
 def test_a_resume_that_is_not_exact_says_why(
     job: Job, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
@@ -229,6 +234,55 @@ def test_other_data_are_refused_by_both_digests(job: Job, tmp_path: Path, name: 
     assert f"the content of data.{name} had sha256 {before} and has {'c' * 64}" in str(refusal)
     assert "put back the shards it was trained on, or start a new job" in str(refusal)
     assert reason_of(refusal) is Reason.BAD_DATA
+
+
+@pytest.mark.parametrize(
+    ("kernel", "mend"),
+    [
+        ("banded", "resume on a machine of the same kind, or"),
+        ("compiled", "resume on a GPU, or"),
+        ("fused on rank 0, banded on rank 1", "resume on a machine of the same kind, or"),
+        (None, "resume on a machine of the same kind, or"),
+    ],
+)
+def test_another_kernels_checkpoint_is_refused_unless_allowed(
+    job: Job, tmp_path: Path, kernel: str | None, mend: str
+) -> None:
+    numerics = _begin(job(), tmp_path).manifest(_order(job()), steps_per_epoch=2).numerics
+    here = numerics.pop("LRN kernel")
+    before = {} if kernel is None else {"LRN kernel": kernel}
+    folder = _write(job(), tmp_path, numerics={**numerics, **before})
+    refusal = _refusal(job(), tmp_path, folder)
+    assert isinstance(refusal, OtherKernelError)
+    told = f"the LRN kernel {kernel or 'unknown'}, and here LRN is computed by {here}"
+    assert told in str(refusal)
+    assert mend in str(refusal)
+    assert "checkpoint.allow_other_kernels = true" in str(refusal)
+    assert reason_of(refusal) is Reason.BAD_SPEC
+    assert reason_of(refusal) not in RETRYABLE
+    # The spec may be changed between attempts in this.
+    allowing = job(checkpoint={"allow_other_kernels": True})
+    state = _begin(allowing, tmp_path, resume_from=folder)
+    assert state.inexact == (f"LRN kernel was {kernel or 'unknown'} and is {here}",)
+
+
+def test_without_a_compiler_a_fused_checkpoint_is_refused_with_the_mend(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _write(job(), tmp_path)
+    monkeypatch.setattr("trainer.early_layer.load", lambda _: None)
+    refusal = _refusal(job(), tmp_path, folder)
+    assert "the LRN kernel fused, and here LRN is computed by banded" in str(refusal)
+    assert "resume on a CPU with g++ installed (Debian: apt-get install g++)" in str(refusal)
+
+
+def test_the_update_rules_kernel_is_of_no_account(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It gives the bits that torch gives (test_update_rule).
+    folder = _write(job(), tmp_path)
+    monkeypatch.setattr("trainer.update_rule.load", lambda *_: None)
+    assert _begin(job(), tmp_path, resume_from=folder).inexact == ()
 
 
 def test_the_same_data_elsewhere_are_resumed(job: Job, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ NOT_DECISIVE = {
     "scale.cpus_per_replica",
     "checkpoint.interval_steps",
     "checkpoint.keep_last",
+    "checkpoint.allow_other_kernels",
     "checkpoint.keep_best",
     "retry.max_attempts",
     "retry.backoff_s",
