@@ -17,7 +17,7 @@ from data_shards.manifest import Manifest, load_manifest, manifest_file
 from data_shards.sidecars import load_mean_image
 from trainer.attempt_folder import attempt_at
 from trainer.checkpoint import load_weights
-from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest, Sha256
+from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, CheckpointManifest, Sha256
 from trainer.contract.checkpoint_folder import latest_checkpoint, read_manifest
 from trainer.contract.model import Record
 from trainer.contract.order_file import order_of
@@ -103,9 +103,11 @@ def read_trained(
 def _checkpoint_at(source: Path, say: Callable[[str], None]) -> Path:
     if not source.is_dir():
         raise ExportError(f"{source} is no folder; name a checkpoint's, or a run directory")
+    if (source / MANIFEST_NAME).exists():
+        return source.absolute()
     run = RunDirectory(source.absolute())
     if not run.newest_attempt():
-        return source.absolute()
+        raise ExportError(f"{source} is neither a checkpoint, with {MANIFEST_NAME}, nor a run")
     latest = latest_checkpoint(run)
     for refused in latest.damaged:
         say(f"refused: {refused}")

@@ -149,7 +149,7 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path, run: RunDirector
     run.attempt(1).path.mkdir(parents=True)
     with pytest.raises(ExportError, match="holds no whole checkpoint"):
         read_trained(run.path)
-    with pytest.raises(CheckpointError, match=r"checkpoint\.json cannot be read"):
+    with pytest.raises(ExportError, match=r"is neither a checkpoint, with checkpoint\.json, nor a"):
         read_trained(tmp_path)
 
 
