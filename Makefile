@@ -43,6 +43,9 @@ bench-feed: $(STAMP) ## Measure how fast images are read, beside webdataset with
 bench-step: $(STAMP) ## Measure a training step of the full-size network, beside other code.
 	$(BIN)/python tests/bench/bench_step.py $(BENCH_ARGS)
 
+bench-learning: $(STAMP) ## Train on CIFAR-10 and draw what is learned: an hour of two cores.
+	$(BIN)/python tests/bench/bench_learning.py $(BENCH_ARGS)
+
 lint: $(STAMP) ## Check style and formatting.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,4 +68,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose quick check bench-feed bench-step lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose quick check bench-feed bench-step bench-learning lint format types layers lock clean
