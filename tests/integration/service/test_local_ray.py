@@ -93,6 +93,31 @@ def test_a_job_succeeds_and_damaged_shards_fail_theirs_by_name(
     ]
 
 
+def test_checkpoints_of_jobs_are_evaluated_by_several_replicas_to_the_same_result(
+    plane: ControlPlane, data: Path
+) -> None:
+    trained = plane.submit(**tiny(data, "train"))
+    before = plane.wait_status(trained, "SUCCEEDED")["report"]
+    evaluation = {"checkpoints": [f"job:{trained}", f"job:{trained}@7"]}
+    request = tiny(data, "train") | {"kind": "evaluate", "evaluation": evaluation}
+    request["scale"] |= {"replicas": 2}
+    evaluated = plane.submit(**request)
+    stored = plane.job(evaluated)["spec"]["evaluation"]
+    folder = plane.run_directory(trained) / before["checkpoints"][0]
+    assert stored["checkpoints"] == [str(folder.resolve())] * 2
+
+    job = plane.wait_status(evaluated, "SUCCEEDED")
+    assert job["progress"]["step"] == job["progress"]["planned_steps"] == 2
+    report = plane.http.get(f"/jobs/{evaluated}/report").raise_for_status().json()
+    assert report == job["report"]
+    # Of two that are one network, the mean is what it says itself.
+    for one in (report, *report["networks"]):
+        assert (one["top1"], one["top5"]) == (before["top1"], before["top5"])
+    assert report["validation_loss"] == pytest.approx(before["validation_loss"], rel=1e-6)
+    assert job["evaluation"]["top1"] == report["top1"]
+    assert plane.http.get(f"/jobs/{evaluated}/checkpoints").json() == {"checkpoints": []}
+
+
 def test_a_job_is_paused_resumed_and_cancelled(plane: ControlPlane, data: Path) -> None:
     endless = tiny(data, "train")
     endless["optim"] |= {"epochs": 1000, "schedule": {"kind": "steps", "epochs": [999]}}
