@@ -8,6 +8,7 @@ from rich.text import Text
 
 from service.follow import last_line, time_left
 from service.views import Checkpoint, Job, JobDetail
+from trainer.contract.report_text import PROTOCOLS
 from trainer.contract.status import Status
 
 _STYLES = {
@@ -63,7 +64,8 @@ def detail_table(job: JobDetail) -> Table:
             left = time_left(job.progress, job.spec.optim.global_batch_size)
             table.add_row("time left", left)
     if job.evaluation is not None:
-        table.add_row("top-1, top-5", f"{job.evaluation.top1:.2%}, {job.evaluation.top5:.2%}")
+        figures = f"{job.evaluation.top1:.2%}, {job.evaluation.top5:.2%}"
+        table.add_row("top-1, top-5", f"{figures} ({PROTOCOLS[job.evaluation.protocol]})")
     for attempt in job.attempts:
         outcome = "runs" if attempt.outcome is None else attempt.outcome.outcome
         reason = attempt.outcome.reason if attempt.outcome is not None else None

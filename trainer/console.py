@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from trainer.contract import events
+from trainer.contract.report_text import PROTOCOLS
 
 
 class ProgressLine:
@@ -50,7 +51,8 @@ class ProgressLine:
             case events.Evaluated():
                 self._console.print(
                     f"epoch {event.epoch:.2f}: top-1 {event.top1:.4f}, top-5 {event.top5:.4f}, "
-                    f"loss {event.loss:.4f} on {event.num_samples} images"
+                    f"loss {event.loss:.4f} on {event.num_samples} images, "
+                    f"{PROTOCOLS[event.protocol]}"
                 )
             case events.SamplesSkipped():
                 names = ", ".join(event.samples)

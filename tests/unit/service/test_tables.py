@@ -165,7 +165,7 @@ progress       20 of 100 steps, epoch 2.00
 loss           1.5000
 images/s       100
 time left      0:01:42
-top-1, top-5   87.30%, 99.10%
+top-1, top-5   87.30%, 99.10% (centre crop)
 attempt 1      failed (crashed), from the start
 attempt 2      runs, from attempts/0001/checkpoints/step-00000100"""
     )

@@ -36,7 +36,7 @@ def test_shows_steps_figures_evaluations_and_skipped_samples() -> None:
         line.show(SamplesSkipped(step=8, samples=("a.tar:[/k]",), reason="not a JPEG", total=1))
     text = output.getvalue()
     assert "not bit-exact: replicas was 2 and is 1" in text
-    assert "epoch 1.00: top-1 0.5000, top-5 0.8750, loss 1.5000 on 50 images" in text
+    assert "epoch 1.00: top-1 0.5000, top-5 0.8750, loss 1.5000 on 50 images, centre crop" in text
     assert "step 8: skipped a.tar:[/k]: not a JPEG" in text
     assert "step 7/40" in text
     assert "epoch 0.70  loss 2.2500  123 images/s" in text

@@ -142,7 +142,7 @@ def test_an_ensemble_of_different_networks_averages_their_softmaxes(
 ) -> None:
     networks = [
         _opinionated(small_network(seed=1)),
-        _opinionated(small_network(seed=2, width=0.25, recipe="source2012")),
+        _opinionated(small_network(seed=2, width=0.25, recipe="source2012", sixth_conv=True)),
     ]
     members = [_member(network, "ten_view") for network in networks]
     batches = _batches()
