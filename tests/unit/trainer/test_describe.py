@@ -145,7 +145,7 @@ def test_command_describes_a_job(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "huge"], "there is no preset 'huge'; choose one of paper, small\n"),
+        (["--preset", "huge"], "there is no preset 'huge'; choose one of paper, "),
         ([], "name either --preset NAME or --spec job.json\n"),
         (["--spec", "absent.json"], "absent.json cannot be read"),
     ],
