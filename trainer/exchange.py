@@ -15,6 +15,7 @@ from torch import Tensor
 
 Tower = Literal[0, 1]
 Devices = tuple[torch.device, ...]
+Streams = dict[torch.device, torch.cuda.Stream]
 
 
 @dataclass
@@ -57,16 +58,14 @@ class _Crossing(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, destinations: Devices, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.sources = tuple(tensor.device for tensor in tensors)
-        # A backward pass runs on threads that know no stream but that of their own device.
+        # Autograd knows one device's stream for each node, and waits for that alone; so the readers
+        # of the gradients are made to wait here, on the streams that they compute on.
         ctx.computing = _computing_streams({*ctx.sources, *destinations})
         return _carry(tensors, destinations, ctx.computing)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return None, *_carry(gradients, ctx.sources, ctx.computing)
-
-
-Streams = dict[torch.device, torch.cuda.Stream]
 
 
 def _carry(
