@@ -1,7 +1,6 @@
 """`kind: evaluate` as people use it: one checkpoint, an ensemble, and what cannot be evaluated."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tests.acceptance.recompute_top1 import CROP, forward, samples
 from tests.integration.trainer.conftest import (
@@ -19,32 +18,12 @@ from tests.integration.trainer.conftest import (
     train,
     write_job,
 )
-from tests.integration.trainer.test_loop import World
-from trainer import machine
-from trainer.contract.attempt import AttemptOrder
-from trainer.contract.checkpoint_folder import (
-    OtherDataError,
-    OtherSpecError,
-    list_folders,
-    measure,
-)
-from trainer.contract.events import Evaluated, Progress, Started
-from trainer.contract.order_file import write_order
+from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.report import EvaluationReport, TrainingReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec
-from trainer.contract.status import Desired
-from trainer.errors import BadDataError, BadSpecError
-from trainer.evaluation_job import evaluate_checkpoints
-from trainer.fence import Fence
-from trainer.local import read_spec
-from trainer.replicas import Replicas
-from trainer.setting import Ended, Setting
 
 pytestmark = pytest.mark.slow
 
-CPU = torch.device("cpu")
-NUM_STEPS = -(-NUM_VALIDATION_IMAGES // 16)
 # Two networks that differ in all but their classes.
 MODELS = {"narrow": {"width": 0.125}, "wide": {"width": 0.1875}}
 
@@ -71,39 +50,15 @@ def _folder(run_dir: Path) -> Path:
     return list_folders(RunDirectory(run_dir))[0]
 
 
-def _write_evaluation(folder: Path, shards: Shards, *checkpoints: object, **over: Any) -> Path:
+def _write_evaluation(folder: Path, shards: Shards, *checkpoints: object) -> Path:
     evaluation = {"protocol": "ten_view", "checkpoints": [str(one) for one in checkpoints]}
-    return write_job(folder, shards, **{"kind": "evaluate", "evaluation": evaluation} | over)
+    return write_job(folder, shards, kind="evaluate", evaluation=evaluation)
 
 
-def _attempt(spec: JobSpec, run_dir: Path, world: World) -> Ended:
-    """Run the next attempt in this process, in a world that may ask it to stop."""
-    machine.settle((CPU, CPU), num_threads=1)
-    run = RunDirectory(run_dir)
-    attempt = run.attempt(run.newest_attempt() + 1)
-    order = AttemptOrder(
-        job_id="job", attempt=attempt.number, spec=spec, accelerator="cpu", resume_from=None
-    )
-    write_order(attempt, order)
-    return evaluate_checkpoints(
-        Setting(
-            order=order,
-            attempt=attempt,
-            replicas=Replicas(CPU),
-            devices=(CPU, CPU),
-            pid=1,
-            gpu_ids=(),
-            report=world.events.append,
-            desired=world.desired,
-            disowned=lambda: False,
-            fence=Fence(attempt, disowned=lambda: False),
-        )
-    )
-
-
-def _evaluate(folder: Path, shards: Shards, *checkpoints: object, **over: Any) -> EvaluationReport:
-    spec = read_spec(_write_evaluation(folder, shards, *checkpoints, **over))
-    assert _attempt(spec, folder / "run", World()) == Ended("succeeded", NUM_STEPS)
+def _evaluate(folder: Path, shards: Shards, *checkpoints: object) -> EvaluationReport:
+    done = train(_write_evaluation(folder, shards, *checkpoints), folder / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"outcome": "succeeded"}
     return _report(folder / "run")
 
 
@@ -170,10 +125,7 @@ def test_an_ensemble_is_what_the_files_of_its_networks_say(
     shards: Shards, trained: dict[str, Path], tmp_path: Path
 ) -> None:
     folders = [_folder(run_dir) for run_dir in trained.values()]
-    done = train(_write_evaluation(tmp_path, shards, *folders), tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"outcome": "succeeded"}
-    report = _report(tmp_path / "run")
+    report = _evaluate(tmp_path, shards, *folders)
     _same(report, _recomputed(shards, *folders), report.validation_loss)
     for network, folder in zip(report.networks, folders, strict=True):
         _same(network, _recomputed(shards, folder), network.loss)
@@ -208,32 +160,6 @@ def test_training_reports_its_best_epoch(trained: dict[str, Path]) -> None:
     assert best.top1 == max(centre)
 
 
-def test_a_network_trained_on_other_data_is_refused(
-    shards: Shards, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    other = shutil.copytree(shards.train.parent, tmp_path / "other") / "manifest.json"
-    document = json.loads(other.read_text())
-    document["rgb_pca"]["eigenvalues"][0] += 1
-    other.write_text(json.dumps(document))
-    data = {"train": str(other), "validation": str(shards.validation)}
-    folder = _folder(trained["narrow"])
-    with pytest.raises(OtherDataError, match="was trained on other data than") as error:
-        _evaluate(tmp_path, shards, folder, data=data)
-    assert error.value.folder == folder
-
-
-def test_networks_of_other_classes_are_no_ensemble(
-    shards: Shards, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    other = shutil.copytree(_folder(trained["wide"]), tmp_path / "step-00000001")
-    manifest = json.loads((other / "checkpoint.json").read_text())
-    manifest["model"]["num_classes"] = 12
-    (other / "checkpoint.json").write_text(json.dumps(manifest))
-    with pytest.raises(OtherSpecError, match="has 12 outputs, and the first network 10") as error:
-        _evaluate(tmp_path, shards, _folder(trained["narrow"]), other)
-    assert error.value.folder == other
-
-
 def test_a_checkpoint_that_is_gone_fails_the_job_by_its_name(
     shards: Shards, trained: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -246,58 +172,3 @@ def test_a_checkpoint_that_is_gone_fails_the_job_by_its_name(
     assert outcome["message"].startswith(f"evaluation.checkpoints.1: checkpoint {gone}: ")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run/report.json").exists()
-
-
-def test_a_damaged_checkpoint_is_refused(
-    shards: Shards, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    damaged = shutil.copytree(_folder(trained["narrow"]), tmp_path / "damaged")
-    content = bytearray((damaged / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (damaged / "model.safetensors").write_bytes(content)
-    with pytest.raises(BadDataError, match=r"checkpoints\.0: .*does not have the sha256"):
-        _evaluate(tmp_path, shards, damaged)
-
-
-@pytest.mark.parametrize("location", ["job:0123456789ab", "job:0123456789ab@10", "job:../x"])
-def test_a_job_of_the_service_is_refused_without_it(
-    shards: Shards, tmp_path: Path, location: str
-) -> None:
-    with pytest.raises(BadSpecError, match=r"evaluation\.checkpoints\.0: .*job:"):
-        _evaluate(tmp_path, shards, location)
-
-
-def test_weights_that_are_not_finite_are_named(
-    shards: Shards, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    broken = shutil.copytree(_folder(trained["narrow"]), tmp_path / "broken")
-    weights = load_file(broken / "model.safetensors")
-    weights["fc8.bias"][0] = float("nan")
-    save_file(weights, broken / "model.safetensors")
-    manifest = json.loads((broken / "checkpoint.json").read_text())
-    size_bytes, sha256 = measure(broken / "model.safetensors")
-    manifest["files"]["model.safetensors"] = {"size_bytes": size_bytes, "sha256": sha256}
-    (broken / "checkpoint.json").write_text(json.dumps(manifest))
-    with pytest.raises(BadDataError, match=rf"checkpoints\.1: the loss of {broken} is not finite"):
-        _evaluate(tmp_path, shards, _folder(trained["narrow"]), broken)
-
-
-def test_an_evaluation_is_paused_begun_again_and_cancelled(
-    shards: Shards, trained: dict[str, Path], tmp_path: Path
-) -> None:
-    spec = read_spec(_write_evaluation(tmp_path, shards, _folder(trained["narrow"])))
-    for asked, ending in ((Desired.PAUSE, "paused"), (Desired.CANCEL, "cancelled")):
-        world = World()
-        world.at = {2: lambda asked=asked: asked}
-        assert _attempt(spec, tmp_path / "run", world) == Ended(ending, 2)
-        assert world.of(Evaluated) == []
-        assert not (tmp_path / "run/report.json").exists()
-    world = World()
-    assert _attempt(spec, tmp_path / "run", world) == Ended("succeeded", NUM_STEPS)
-    (started,) = world.of(Started)
-    assert (started.start_step, started.planned_steps) == (0, NUM_STEPS)
-    assert (world.of(Progress)[-1].step, world.of(Progress)[-1].epoch) == (NUM_STEPS, 1.0)
-    (evaluated,) = world.of(Evaluated)
-    report = _report(tmp_path / "run")
-    assert (evaluated.protocol, evaluated.top1) == ("ten_view", report.top1)
-    assert report.attempts == 3

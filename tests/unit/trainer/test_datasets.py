@@ -9,14 +9,12 @@ import numpy.typing as npt
 import pytest
 import simplejpeg
 import torch
-from PIL import Image
 
 from data_shards.draws import colour_normals, crop_offsets, mirrored
 from data_shards.manifest import load_manifest
-from data_shards.pack import PackRequest, pack
 from data_shards.reader import Batch
 from data_shards.sidecars import load_mean_image
-from data_shards.sources import open_source
+from tests.unit.trainer.packed import STORED, pack_pictures
 from trainer.contract.spec import JobSpec, Recipe
 from trainer.datasets import Datasets
 from trainer.evaluate import Member
@@ -24,8 +22,8 @@ from trainer.network import AlexNet
 from trainer.replicas import Replicas
 
 CPU = torch.device("cpu")
-STORED, CROP = 72, 64
-NUM_IMAGES, BATCH_SIZE = 50, 20
+CROP = 64
+BATCH_SIZE = 20
 FIRST = (STORED - CROP) // 2
 SEED, EPOCH = 9, 1
 
@@ -34,26 +32,7 @@ Job = Callable[..., JobSpec]
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One set of noisy pictures of two classes, for training and validation alike."""
-    root = tmp_path_factory.mktemp("shards")
-    random = np.random.default_rng(4)
-    for number in range(NUM_IMAGES):
-        file = root / "images" / f"class-{number % 2}" / f"{number}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize((STORED, STORED)).save(file)
-    request = PackRequest(
-        source=open_source(root / "images", "train"),
-        split="train",
-        size=STORED,
-        encoding="jpeg",
-        quality=90,
-        samples_per_shard=NUM_IMAGES,
-        limit=None,
-        seed=1,
-    )
-    pack(request, root / "packed", num_processes=1, force=False, on_images=lambda _: None)
-    return root / "packed"
+    return pack_pictures(tmp_path_factory.mktemp("shards"))
 
 
 def _stored(shards: Path) -> npt.NDArray[np.float64]:
