@@ -55,15 +55,13 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
 
 
 def read_report(run: Path) -> Report | None:
-    """Read what came of a job; None: there is no report yet, or none that can be read."""
+    """Read what came of a job; None: there is no report, or none that can be read."""
     file = RunDirectory(run).report
     try:
         return parse_report(file.read_bytes())
-    except FileNotFoundError:
-        return None
     except (OSError, ValidationError) as error:
-        # The job's status does not hang on it; whoever looks sees that it is not there.
-        logger.warning("%s cannot be read: %s", file, error)
+        if not isinstance(error, FileNotFoundError):
+            logger.warning("%s cannot be read: %s", file, error)
         return None
 
 

@@ -7,8 +7,10 @@ from fastapi import APIRouter, Header, HTTPException, Response
 from service.api.dependencies import INVALID, JobId, Plane
 from service.api.present import read_report
 from service.problems import Problem
+from service.records import JobRecord
 from trainer.contract.report import Report
 from trainer.contract.report_text import to_markdown
+from trainer.contract.status import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
@@ -27,9 +29,16 @@ def get_report(
     job = plane.store.job(job_id)
     report = read_report(plane.settings.run_root / job.id)
     if report is None:
-        raise HTTPException(
-            404, f"job {job.id} has no report; it is {job.status}, and only a success leaves one"
-        )
+        raise HTTPException(404, _why_not(job))
     if _MARKDOWN in accept:
         return Response(to_markdown(report), media_type=_MARKDOWN)
     return report
+
+
+def _why_not(job: JobRecord) -> str:
+    if job.status is Status.SUCCEEDED:
+        return (
+            f"the report of job {job.id} is not in its run directory, or cannot be read; the "
+            "service's log says which"
+        )
+    return f"job {job.id} has no report: it is {job.status}, and a job writes it when it succeeds"

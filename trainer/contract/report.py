@@ -79,8 +79,11 @@ class _Report(Record):
     top5: Ratio
     validation_loss: float = Field(description="Nats.")
     validation_samples: int
-    images_per_second: float
-    seconds: float
+    images_per_second: float = Field(
+        description="Mean of the last attempt: trained, or in an evaluation measured, each once "
+        "however many views and networks."
+    )
+    seconds: float = Field(description="Of the last attempt, from its first step to here.")
     data: DataFacts | None = Field(default=None, description="None in reports of release 0.1.")
     comparison: tuple[ComparedResult, ...] = Field(
         default=(), description="What was measured here, then what others have published."
@@ -91,7 +94,7 @@ class _Report(Record):
 
 
 class TrainingReport(_Report):
-    """What training came to. Rates and times are of the last attempt."""
+    """What training came to."""
 
     kind: Literal["train"] = "train"
     started_from: StartedFrom | None = Field(

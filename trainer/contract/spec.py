@@ -281,7 +281,9 @@ class EvaluationSpec(Record):
     protocol: Protocol = Field(
         default="ten_view",
         description="Of the result at the end of a job: five crops and their mirrors, softmaxes "
-        "averaged, or the centre crop alone. At the end of every epoch it is the centre crop.",
+        "averaged, or the centre crop alone. At the end of every epoch it is the centre crop. "
+        "Ten views are mirrored whatever augment.mirror says: where mirrors are other things, take "
+        "centre_crop.",
     )
     checkpoints: tuple[Location, ...] = Field(
         default=(),

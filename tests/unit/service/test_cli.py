@@ -81,7 +81,7 @@ def test_a_report_is_shown_or_given_as_json(alexnet: Run, service: ControlPlane)
     job_in(service.store, Status.SUCCEEDED, "reported")
     code, out, err = alexnet("report", "reported")
     assert (code, out) == (2, "")
-    assert err.startswith("job reported has no report; it is SUCCEEDED")
+    assert err.startswith("the report of job reported is not in its run directory")
     folder = service.settings.run_root / "reported"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(training_report().model_dump_json())

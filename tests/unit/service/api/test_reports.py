@@ -45,11 +45,13 @@ def test_until_there_is_a_report_it_is_a_404_problem(
         answer = http.get("/jobs/running/report", headers={"Accept": accept})
         assert answer.status_code == 404
         assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.json()["detail"].startswith("job running has no report; it is RUNNING")
+        assert answer.json()["detail"].startswith("job running has no report: it is RUNNING")
 
 
 def test_a_report_that_cannot_be_read_is_none(http: httpx.Client, plane: ControlPlane) -> None:
     job_in(plane.store, Status.SUCCEEDED, "torn")
     folder = _write(plane, "torn", training_report())
     (folder / "report.json").write_text("{")
-    assert http.get("/jobs/torn/report").status_code == 404
+    answer = http.get("/jobs/torn/report")
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("the report of job torn is not in its run directory")
