@@ -59,9 +59,11 @@ def read_report(run: Path) -> Report | None:
     file = RunDirectory(run).report
     try:
         return parse_report(file.read_bytes())
+    except FileNotFoundError:
+        return None
     except (OSError, ValidationError) as error:
-        if not isinstance(error, FileNotFoundError):
-            logger.warning("%s cannot be read: %s", file, error)
+        # The job's status does not hang on it; whoever looks sees that it is not there.
+        logger.warning("%s cannot be read: %s", file, error)
         return None
 
 

@@ -38,7 +38,7 @@ def get_report(
 def _why_not(job: JobRecord) -> str:
     if job.status is Status.SUCCEEDED:
         return (
-            f"the report of job {job.id} is not in its run directory, or cannot be read; the "
-            "service's log says which"
+            f"the report of job {job.id} is not in its run directory, or cannot be read, which "
+            "the service's log then tells"
         )
     return f"job {job.id} has no report: it is {job.status}, and a job writes it when it succeeds"
