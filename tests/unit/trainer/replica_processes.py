@@ -246,3 +246,5 @@ def _dying_replica(rank: int, num_replicas: int, folder: Path) -> None:
         train_share(replicas, before_step=before_step)
     except RuntimeError as error:
         (folder / f"{rank}.txt").write_text(str(error))
+    # As Ray Train does when a worker has failed; gloo's threads must not outlive the interpreter.
+    dist.destroy_process_group()
