@@ -89,7 +89,7 @@ class Buckets:
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Add the gradients of a loss to each `grad`; after the last of a step, these are summed.
 
-        Raises RuntimeError if another replica is gone.
+        Raises ReplicaGoneError.
         """
         self._is_last, self._num_started = is_last, 0
         torch.autograd.backward(loss)

@@ -43,6 +43,16 @@ class NoDeviceError(TrainingError):
     reason = Reason.NO_DEVICE
 
 
+class ReplicaGoneError(TrainingError):
+    """Another replica of the attempt has ended, or cannot be reached."""
+
+    def __init__(self, problem: object) -> None:
+        super().__init__(
+            "another replica has ended or cannot be reached, which its own failure or the log of "
+            f"its node explains ({problem})"
+        )
+
+
 class StaleAttemptError(TrainingError):
     """A later attempt has begun, or the control plane disowns this one."""
 

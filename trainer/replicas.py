@@ -4,24 +4,36 @@ Small values travel over the default process group (gloo, on the CPU), gradients
 of their own (nccl): one for each of a replica's GPUs, for a communicator has one device.
 """
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.errors import ReplicaGoneError
+
 T = TypeVar("T")
 
 
-class Summing(Protocol):
+class Summing:
     """A sum on its way."""
 
-    def wait(self) -> object:
-        """Let what is computed from now on find the sum; raises RuntimeError if it failed."""
+    def __init__(self, work: dist.Work) -> None:
+        self._work = work
+
+    def wait(self) -> None:
+        """Let what is computed from now on find the sum. Raises ReplicaGoneError."""
+        with _needing_the_others():
+            self._work.wait()
 
 
 class Replicas:
-    """This process among the replicas of an attempt; alone when torch.distributed is not set up."""
+    """This process among the replicas of an attempt; alone when torch.distributed is not set up.
+
+    All that needs the other replicas raises ReplicaGoneError when one of them is gone.
+    """
 
     def __init__(self, *devices: torch.device) -> None:
         """`devices` are those of the towers; every replica must be constructed alike."""
@@ -40,7 +52,8 @@ class Replicas:
         """Return the sum of each value over all replicas, in double precision."""
         totals = torch.tensor(values, dtype=torch.float64)
         if self.size > 1:
-            dist.all_reduce(totals)
+            with _needing_the_others():
+                dist.all_reduce(totals)
         return [float(total) for total in totals.tolist()]
 
     def gather(self, value: T) -> list[T]:
@@ -48,7 +61,8 @@ class Replicas:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _needing_the_others():
+            dist.all_gather_object(values, value)
         return values
 
     def start_sum(self, values: Tensor) -> Summing:
@@ -59,6 +73,16 @@ class Replicas:
         """
         # gloo, the default group, for the CPU.
         group = self._gpu_groups.get(values.device)
-        summing = dist.all_reduce(values, group=group, async_op=True)
-        assert summing is not None, "every replica is a member"
-        return summing
+        with _needing_the_others():
+            work = dist.all_reduce(values, group=group, async_op=True)
+        assert work is not None, "every replica is a member"
+        return Summing(work)
+
+
+@contextmanager
+def _needing_the_others() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo and nccl have no error of their own for it.
+        raise ReplicaGoneError(error) from error

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from tests.unit.trainer.batches import make_batch, share, whole
 from trainer.buckets import Buckets, plan
 from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.errors import ReplicaGoneError
 from trainer.evaluate import Member, evaluate
 from trainer.initialise import initialise
 from trainer.network import AlexNet
@@ -244,7 +245,7 @@ def _dying_replica(rank: int, num_replicas: int, folder: Path) -> None:
 
     try:
         train_share(replicas, before_step=before_step)
-    except RuntimeError as error:
+    except ReplicaGoneError as error:
         (folder / f"{rank}.txt").write_text(str(error))
     # As Ray Train does when a worker has failed; gloo's threads must not outlive the interpreter.
     dist.destroy_process_group()

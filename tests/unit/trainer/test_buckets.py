@@ -32,7 +32,7 @@ class _Watched(Replicas):
         return _Later(self, values)
 
 
-class _Later:
+class _Later(Summing):
     """Sums when it is waited for: nobody may read before."""
 
     def __init__(self, replicas: _Watched, values: Tensor) -> None:

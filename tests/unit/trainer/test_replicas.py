@@ -127,6 +127,7 @@ def test_the_death_of_one_ends_the_others_with_an_error(tmp_path: Path) -> None:
     errors = run_one_that_dies(3, tmp_path / "run")
     assert len(errors) == 2
     for error in errors:
+        assert error.startswith("another replica has ended or cannot be reached")
         assert "onnection" in error, error
 
 
