@@ -18,7 +18,7 @@ import torch.distributed as dist
 from tests.unit.trainer.batches import make_batch, share, whole
 from trainer.buckets import Buckets, plan
 from trainer.contract.spec import JobSpec, ModelSpec
-from trainer.errors import ReplicaGoneError
+from trainer.errors import NonFiniteLossError, ReplicaGoneError
 from trainer.evaluate import Member, evaluate
 from trainer.initialise import initialise
 from trainer.network import AlexNet
@@ -78,7 +78,7 @@ def gradients_of(rank: int) -> list[torch.Tensor]:
 
 
 def train_share(
-    replicas: Replicas, *, before_step: Callable[[int], None] = lambda _: None
+    replicas: Replicas, *, before_step: Callable[[int, AlexNet], None] = lambda *_: None
 ) -> tuple[list[float], AlexNet]:
     """Train the smallest network on this replica's share; return the losses and the network."""
     spec = JobSpec.model_validate(
@@ -108,7 +108,7 @@ def train_share(
     start = replicas.rank * spec.replica_batch_size
     losses = []
     for number in range(NUM_STEPS):
-        before_step(number)
+        before_step(number, network)
         # Shares differ in their number of samples, and once only the first replica has any.
         num_real = 4 if number == 1 else GLOBAL_BATCH_SIZE - 1
         batch = make_batch(
@@ -117,6 +117,31 @@ def train_share(
         part = share(batch, start, start + spec.replica_batch_size)
         losses.append(step(part, learning_rate=0.01, votes=Votes()).loss)
     return losses, network
+
+
+def train_with_one_poisoned(replicas: Replicas) -> tuple[str, bool]:
+    """Return what a loss that is not finite in the last replica raises in this one.
+
+    And whether the weights are as they were.
+    """
+    before: list[torch.Tensor] = []
+    networks: list[AlexNet] = []
+
+    def before_step(number: int, network: AlexNet) -> None:
+        if number != NUM_STEPS - 1:
+            return
+        if replicas.rank == replicas.size - 1:
+            with torch.no_grad():
+                network.get_parameter("towers.1.conv4.weight")[0, 0, 0, 0] = torch.inf
+        networks.append(network)
+        before.extend(weight.detach().clone() for weight in network.parameters())
+
+    try:
+        train_share(replicas, before_step=before_step)
+    except NonFiniteLossError as error:
+        after = [weight.detach() for weight in networks[0].parameters()]
+        return str(error), all(map(torch.equal, before, after))
+    return "", False
 
 
 def watch_backward(replicas: Replicas) -> tuple[list[str], list[str]]:
@@ -228,6 +253,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
         "gradients": [g.flatten()[:5].tolist() for g in _gradients(parameters.values())],
         "happened": happened,
         "bucket_digests": bucket_digests,
+        "poisoned": train_with_one_poisoned(replicas),
         "losses": losses,
         "weights": [digest(each.parameters()) for each in (network, again)],
         "evaluation": evaluate_share(replicas),
@@ -239,7 +265,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
 def _dying_replica(rank: int, num_replicas: int, folder: Path) -> None:
     replicas = _join(rank, num_replicas, folder)
 
-    def before_step(number: int) -> None:
+    def before_step(number: int, _: AlexNet) -> None:
         if number == DIES_AT_STEP and rank == num_replicas - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -123,6 +123,16 @@ def test_replicas_train_as_one_does_and_again_to_the_same_bits(
 
 
 @pytest.mark.slow
+def test_a_loss_that_is_not_finite_in_one_ends_all_before_the_weights_are_touched(
+    seen: list[dict[str, Any]],
+) -> None:
+    for replica in seen:
+        told, untouched = replica["poisoned"]
+        assert "step 3: the loss is not finite (towers.1.conv4 is the first layer" in told
+        assert untouched
+
+
+@pytest.mark.slow
 def test_the_death_of_one_ends_the_others_with_an_error(tmp_path: Path) -> None:
     errors = run_one_that_dies(3, tmp_path / "run")
     assert len(errors) == 2
