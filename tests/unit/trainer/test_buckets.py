@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainer.buckets import BUCKET_SIZE_BYTES, Buckets, plan
 from trainer.contract.spec import ModelSpec
@@ -157,6 +158,66 @@ def test_one_replica_has_no_buckets() -> None:
     for parameter in parameters.values():
         assert parameter.grad is not None
         assert not parameter._post_accumulate_grad_hooks
+
+
+def test_on_two_gpus_a_sum_waits_on_its_own_gpu_for_its_own_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus = [torch.device("cuda", index) for index in range(2)]
+    happened: list[tuple[Any, ...]] = []
+
+    class Stream:
+        def __init__(self, gpu: torch.device) -> None:
+            self.gpu = gpu
+
+        def record_event(self) -> tuple[torch.device, int]:
+            event = (self.gpu, len(happened))
+            happened.append(("full", self.gpu))
+            return event
+
+        def wait_event(self, event: tuple[torch.device, int]) -> None:
+            happened.append(("wait", self.gpu, happened[event[1]]))
+
+    class Watched(_Watched):
+        def start_sum(self, values: Tensor) -> Summing:
+            happened.append(("sum", values.device))
+            return super().start_sum(values)
+
+    monkeypatch.setattr("torch.cuda.current_stream", {gpu: Stream(gpu) for gpu in gpus}.get)
+    with FakeTensorMode():
+        parameters = {
+            f"towers.{tower}.{layer}.weight": torch.nn.Parameter(torch.empty(3, device=gpu))
+            for layer in ("fc6", "fc7")
+            for tower, gpu in enumerate(gpus)
+        }
+
+        def backward(_: Tensor) -> None:
+            """Stand in for autograd, which has no fake GPUs: the second one is ahead."""
+            for name in sorted(parameters, reverse=True):
+                parameter = parameters[name]
+                parameter.grad = torch.empty_like(parameter)
+                for hook in parameter._post_accumulate_grad_hooks.values():
+                    hook(parameter)
+
+        replicas = Watched()
+        buckets = Buckets(parameters, replicas, bucket_size_bytes=4)
+        monkeypatch.setattr("torch.autograd.backward", backward)
+        buckets.backward(torch.empty(()), is_last=True)
+    first, second = gpus
+    summed = [
+        [("wait", gpu, ("full", gpu)), ("sum", gpu)] for gpu in (first, second, first, second)
+    ]
+    # The second GPU's fc7 and fc6 are full, but wait for the first one's fc7; its fc6 for fc6.
+    assert happened == [
+        *[("full", second)] * 2,
+        ("full", first),
+        *summed[0],
+        *summed[1],
+        ("full", first),
+        *summed[2],
+        *summed[3],
+    ]
+    assert replicas.num_waited == 4
 
 
 def test_a_parameter_without_a_part_in_the_loss_is_a_mistake() -> None:
