@@ -78,9 +78,15 @@ def gradients_of(rank: int) -> list[torch.Tensor]:
 
 
 def train_share(
-    replicas: Replicas, *, before_step: Callable[[int, AlexNet], None] = lambda *_: None
+    replicas: Replicas,
+    *,
+    before_step: Callable[[int, AlexNet], None] = lambda *_: None,
+    resumes_at: int | None = None,
 ) -> tuple[list[float], AlexNet]:
-    """Train the smallest network on this replica's share; return the losses and the network."""
+    """Train the smallest network on this replica's share; return the losses and the network.
+
+    At `resumes_at` all begins anew with a copy of weights and velocity.
+    """
     spec = JobSpec.model_validate(
         {
             "name": "replicas",
@@ -95,19 +101,17 @@ def train_share(
             "scale": {"replicas": replicas.size},
         }
     )
-    network = AlexNet(spec.model, [CPU, CPU])
+    network, rule, step = _begin(spec, replicas)
     initialise(network, spec.model, seed=0)
-    mean = np.full((72, 72, 3), 120, dtype=np.float32)
-    step = TrainStep(
-        spec,
-        network,
-        UpdateRule(dict(network.named_parameters()), spec.optim, spec.model.recipe),
-        Preprocess(mean, None, (CPU, CPU), torch.float32),
-        replicas,
-    )
     start = replicas.rank * spec.replica_batch_size
     losses = []
     for number in range(NUM_STEPS):
+        if number == resumes_at:
+            weights, velocity = network.state_dict(), rule.velocity
+            network, rule, step = _begin(spec, replicas)
+            network.load_state_dict(weights)
+            for name, value in velocity.items():
+                rule.velocity[name].copy_(value)
         before_step(number, network)
         # Shares differ in their number of samples, and once only the first replica has any.
         num_real = 4 if number == 1 else GLOBAL_BATCH_SIZE - 1
@@ -117,6 +121,14 @@ def train_share(
         part = share(batch, start, start + spec.replica_batch_size)
         losses.append(step(part, learning_rate=0.01, votes=Votes()).loss)
     return losses, network
+
+
+def _begin(spec: JobSpec, replicas: Replicas) -> tuple[AlexNet, UpdateRule, TrainStep]:
+    network = AlexNet(spec.model, [CPU, CPU])
+    rule = UpdateRule(dict(network.named_parameters()), spec.optim, spec.model.recipe)
+    mean = np.full((72, 72, 3), 120, dtype=np.float32)
+    prepare = Preprocess(mean, None, (CPU, CPU), torch.float32)
+    return network, rule, TrainStep(spec, network, rule, prepare, replicas)
 
 
 def train_with_one_poisoned(replicas: Replicas) -> tuple[str, bool]:
@@ -243,6 +255,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
     happened, bucket_digests = watch_backward(replicas)
     losses, network = train_share(replicas)
     _, again = train_share(replicas)
+    _, resumed = train_share(replicas, resumes_at=2)
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
     np.savez(folder / f"{rank}.npz", **weights)
     seen = {
@@ -255,7 +268,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
         "bucket_digests": bucket_digests,
         "poisoned": train_with_one_poisoned(replicas),
         "losses": losses,
-        "weights": [digest(each.parameters()) for each in (network, again)],
+        "weights": [digest(each.parameters()) for each in (network, again, resumed)],
         "evaluation": evaluate_share(replicas),
     }
     (folder / f"{rank}.json").write_text(json.dumps(seen))

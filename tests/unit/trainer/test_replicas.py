@@ -106,7 +106,7 @@ def _first_sum(happened: list[str]) -> int:
 
 
 @pytest.mark.slow
-def test_replicas_train_as_one_does_and_again_to_the_same_bits(
+def test_replicas_train_as_one_does_and_again_and_resumed_to_the_same_bits(
     seen: list[dict[str, Any]], run: Path
 ) -> None:
     # Dropout on: its masks belong to places of the global batch, not to replicas. In one step all
