@@ -11,12 +11,20 @@ from torch import Tensor
 
 
 class WorkingCopy:
-    """One parameter in another dtype."""
+    """One parameter in another dtype.
+
+    Changes are those that torch counts: in place, by whatever operation. It does not count what is
+    done to `parameter.data`, nor can a parameter be another's successor: load into it, not over it.
+    """
 
     def __init__(self, parameter: Tensor) -> None:
         self._parameter = parameter
         self._copy: Tensor | None = None
         self._version = -1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the copy behind: a parameter that is copied or unpickled counts from 0 again."""
+        return {"_parameter": self._parameter, "_copy": None, "_version": -1}
 
     def of_dtype(self, dtype: torch.dtype) -> Tensor:
         """Return the parameter in a dtype; what flows back reaches the parameter's gradient.

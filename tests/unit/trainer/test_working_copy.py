@@ -1,3 +1,7 @@
+import copy as copying
+import pickle
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +41,27 @@ def test_an_unchanged_parameter_is_not_copied_again() -> None:
     assert copy.place is not None
     copy.place.zero_()
     assert not copy.of_dtype(torch.bfloat16).any()
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copying.deepcopy, lambda copy: pickle.loads(pickle.dumps(copy))]
+)
+def test_a_duplicate_follows_its_own_parameter(
+    duplicate: Callable[[WorkingCopy], WorkingCopy],
+) -> None:
+    parameter = _parameter()
+    with torch.no_grad():
+        parameter.fill_(1)
+    copy = WorkingCopy(parameter)
+    copy.of_dtype(torch.bfloat16)
+    other = duplicate(copy)
+    its_parameter = other.of_dtype(torch.float32)
+    assert its_parameter is not parameter
+    with torch.no_grad():
+        # As many changes as the original had seen when it was used.
+        its_parameter.fill_(5)
+    assert torch.equal(other.of_dtype(torch.bfloat16), its_parameter.bfloat16())
+    assert torch.equal(copy.of_dtype(torch.bfloat16), parameter.bfloat16())
 
 
 @pytest.mark.parametrize("grad_dtype", [torch.float32, None])
