@@ -112,6 +112,7 @@ class _Fused(torch.autograd.Function):
 def _call(which: str, maps: Tensor, *tensors: Tensor, how: tuple[float, bool, bool]) -> None:
     kernels = load("early_layer")
     assert kernels is not None
+    assert all(tensor.is_cpu for tensor in tensors), "the kernel reads this machine's memory"
     n, c, h, w = maps.shape
     alpha, rectifies, pools = how
     kernels[f"{which}_{str(maps.dtype).removeprefix('torch.')}"](

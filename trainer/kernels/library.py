@@ -38,10 +38,10 @@ def load(name: str, *options: str) -> ctypes.CDLL | None:
 
     `options` are the compiler's, beyond those of every kernel.
     """
+    source = Path(__file__).with_name(f"{name}.cpp")
     try:
-        source = Path(__file__).with_name(f"{name}.cpp")
-        return ctypes.CDLL(str(_build(source, (*_OPTIONS, *options))))
-    except (KernelError, OSError) as error:
+        return _open(source, (*_OPTIONS, *options))
+    except (KernelError, OSError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"the fused kernel {name} is not used, a slower path is: {error}", stacklevel=2
         )
@@ -53,10 +53,24 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
+def _open(source: Path, options: tuple[str, ...]) -> ctypes.CDLL:
+    library = _build(source, options)
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError:
+        # A machine that lost power may have left but a part of it under its name.
+        library.unlink(missing_ok=True)
+        return ctypes.CDLL(str(_build(source, options)))
+
+
 def _build(source: Path, options: tuple[str, ...]) -> Path:
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    wanted = os.environ.get("CXX", "g++")
+    compiler = shutil.which(wanted)
     if compiler is None:
-        raise KernelError("g++ is not installed (Debian: apt-get install g++)")
+        raise KernelError(
+            f"the compiler {wanted!r} is not installed; install g++ (Debian: apt-get install g++), "
+            "or name one program by the environment variable CXX"
+        )
     threads = _threads_of_torch()
     digest = _digest(source, compiler, (*options, *threads))
     library = cache_folder("kernels") / f"{source.stem}-{digest}.so"

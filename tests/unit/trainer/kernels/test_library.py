@@ -30,11 +30,21 @@ def test_a_kernel_is_built_once(tmp_path: Path) -> None:
     assert built.stat() == before
 
 
+@pytest.mark.skipif(library.load("early_layer") is None, reason="the kernels need g++")
+def test_a_kernel_that_is_cut_short_is_built_again(tmp_path: Path) -> None:
+    source = Path(library.__file__).with_name("update_rule.cpp")
+    built = library._build(source, library._OPTIONS)
+    built.write_bytes(built.read_bytes()[:100])
+    assert isinstance(library.load("update_rule"), ctypes.CDLL)
+    assert _built(tmp_path) == [built]
+    assert built.stat().st_size > 100
+
+
 def test_without_a_compiler_a_warning_names_the_mend(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "none"))
-    with pytest.warns(UserWarning, match=r"early_layer is not used.*apt-get install g\+\+"):
+    with pytest.warns(UserWarning, match=r"early_layer is not used.*none'.*apt-get install g\+\+"):
         assert library.load("early_layer") is None
 
 
@@ -46,5 +56,18 @@ def test_what_a_failing_compiler_says_is_told_and_leaves_nothing(
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     with pytest.warns(UserWarning, match="no such processor"):
+        assert library.load("early_layer") is None
+    assert _built(tmp_path) == []
+
+
+def test_a_compiler_that_does_not_end_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\n[ "$1" = --version ] || exec sleep 600\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(library, "_BUILD_TIMEOUT_S", 0.1)
+    with pytest.warns(UserWarning, match="early_layer is not used.*timed out"):
         assert library.load("early_layer") is None
     assert _built(tmp_path) == []
