@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 _PROJECT = "alexnet-training-service"
+
+_CPU_INFO = Path("/proc/cpuinfo")
+# What names a kind of processor there: the first three on x86, the others on Arm.
+_KIND_OF_PROCESSOR = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
 
 
 def settle(devices: Sequence[torch.device], *, num_threads: int) -> None:
@@ -52,6 +57,7 @@ def numerics(devices: Sequence[torch.device]) -> dict[str, str]:
         project = "not installed"
     return {
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
         # In order, each once: two GPUs of a kind compute as one does.
         "device": ", ".join(dict.fromkeys(map(_name_of, devices))),
         "torch threads": str(torch.get_num_threads()),
@@ -59,6 +65,18 @@ def numerics(devices: Sequence[torch.device]) -> dict[str, str]:
         "torch": torch.__version__,
         "project": project,
     }
+
+
+def _processor() -> str:
+    """Return the kind of processor, by which oneDNN and MKL choose: AMX or not, block sizes."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:
+        lines = []
+    parts = [line.partition(":") for line in lines]
+    facts = {fact.strip(): value.strip() for fact, _, value in parts}
+    told = [f"{fact} {facts[fact]}" for fact in _KIND_OF_PROCESSOR if fact in facts]
+    return ", ".join(told) or platform.machine()
 
 
 def _name_of(device: torch.device) -> str:

@@ -1,6 +1,8 @@
 import ctypes
 import os
+import platform
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,3 +97,36 @@ def test_numerics_say_what_the_process_computes_with() -> None:
     assert numerics["torch threads"] == "2"
     assert numerics["torch"] == torch.__version__
     assert numerics["CPU capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC
+cache size\t: 1024 KB
+flags\t\t: fpu avx2 avx512_bf16
+
+processor\t: 1
+"""
+ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f\nCPU revision\t: 0\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        # Clouds hide the model's name, but not its number.
+        (X86, "model name AMD EPYC, cpu family 25, model 17"),
+        (ARM, "CPU implementer 0x41, CPU part 0xd4f"),
+        ("", platform.machine()),
+        (None, platform.machine()),
+    ],
+)
+def test_numerics_name_the_kind_of_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str | None, expected: str
+) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    if told is not None:
+        cpu_info.write_text(told)
+    monkeypatch.setattr(machine, "_CPU_INFO", cpu_info)
+    assert machine.numerics([CPU, CPU])["processor"] == expected

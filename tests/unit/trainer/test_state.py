@@ -30,6 +30,7 @@ NUMERICS = {
     "LRN kernel",
     "device",
     "micro-batch",
+    "processor",
     "project",
     "python",
     "replicas",
