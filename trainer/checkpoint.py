@@ -125,8 +125,19 @@ def _copies(tensors: Tensors) -> dict[str, Tensor]:
     }
 
 
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """Read a file of a checkpoint that was verified.
+
+    Raises CheckpointError where it holds no tensors: it is as it was written, and not by us.
+    """
+    try:
+        return load_file(folder / name)
+    except SafetensorError as error:
+        raise CheckpointError(folder, f"{name} holds no tensors: {error}") from error
+
+
 def _copy_into(folder: Path, name: str, targets: Tensors) -> None:
-    stored = load_file(folder / name)
+    stored = read_tensors(folder, name)
     if stored.keys() != targets.keys():
         difference = ", ".join(sorted(stored.keys() ^ targets.keys()))
         raise CheckpointError(folder, f"{name} does not fit the network: {difference}")

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from trainer.checkpoint import read_tensors
 from trainer.contract.checkpoint import WEIGHTS_NAME, StartedFrom
 from trainer.contract.checkpoint_folder import verify
 from trainer.contract.spec import InitFrom, ModelSpec
@@ -39,7 +39,7 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
     folder = folder_at(_FIELD, init.checkpoint)
     with refusing(_FIELD):
         manifest = verify(folder)
-    stored = load_file(folder / WEIGHTS_NAME)
+        stored = read_tensors(folder, WEIGHTS_NAME)
     found = misfits(_shapes(stored), _shapes(weights), init.new_layers)
     if found:
         raise BadSpecError(_refusal(folder, found, init.new_layers, weights))
@@ -84,7 +84,7 @@ def misfits(stored: Shapes, wanted: Shapes, new_layers: Collection[str]) -> dict
 
 def layer_of(parameter: str) -> str:
     """Return the layer that a parameter belongs to: conv1 of towers.0.conv1.weight."""
-    return parameter.split(".")[-2]
+    return parameter.rpartition(".")[0].rpartition(".")[2]
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -17,6 +17,9 @@ from trainer.contract.checkpoint import (
 from trainer.contract.lineage import spans
 from trainer.contract.run_directory import RunDirectory
 
+# Assumed: one of ours has about 3 kB, and a line more for each replica on another kind of machine.
+_LARGEST_MANIFEST_BYTES = 1 << 24
+
 
 class CheckpointError(Exception):
     """A checkpoint is damaged, or does not belong to what it is loaded into."""
@@ -69,14 +72,37 @@ class Latest:
 def read_manifest(folder: Path) -> CheckpointManifest:
     """Read a checkpoint's manifest. Raises CheckpointError if it is missing or not ours."""
     try:
-        manifest = CheckpointManifest.model_validate_json((folder / MANIFEST_NAME).read_bytes())
+        manifest = CheckpointManifest.model_validate_json(_read(folder / MANIFEST_NAME))
     except OSError as error:
-        raise CheckpointError(folder, f"{MANIFEST_NAME} cannot be read: {error}") from error
+        raise CheckpointError(folder, _unread(folder, error)) from error
     except ValidationError as error:
-        raise CheckpointError(folder, f"{MANIFEST_NAME} is not one of ours: {error}") from error
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        problem = f"{MANIFEST_NAME} is not one of ours: {where}{first['msg']}"
+        raise CheckpointError(folder, problem) from error
     if manifest.files.keys() != {WEIGHTS_NAME, VELOCITY_NAME}:
         raise CheckpointError(folder, f"holds {sorted(manifest.files)}")
     return manifest
+
+
+def _read(file: Path) -> bytes:
+    """Read a manifest. Raises OSError also for what would never end, or not fit into memory."""
+    size_bytes = file.stat().st_size
+    if not file.is_file() or size_bytes > _LARGEST_MANIFEST_BYTES:
+        raise OSError(f"it is no file of at most {_LARGEST_MANIFEST_BYTES:,} bytes")
+    return file.read_bytes()
+
+
+def _unread(folder: Path, error: OSError) -> str:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{MANIFEST_NAME} cannot be read: {error}"
+    if folder.is_dir():
+        return f"{MANIFEST_NAME} cannot be read: the folder holds none"
+    # A folder's name is told when a job keeps it, and read later.
+    return (
+        f"{MANIFEST_NAME} cannot be read: there is no such folder (a job that trains on deletes "
+        "all but its latest checkpoints and its best)"
+    )
 
 
 def verify(folder: Path) -> CheckpointManifest:

@@ -12,7 +12,7 @@ from tests.unit.trainer.packed import NUM_IMAGES, pack_pictures
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
 from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
-from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError
+from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, measure
 from trainer.contract.events import AttemptEventData, Evaluated, Progress, Started
 from trainer.contract.order_file import write_order
 from trainer.contract.report import EvaluationReport, parse_report
@@ -224,7 +224,17 @@ def _swap(folder: Path) -> str:
     return "does not fit the network"
 
 
-@pytest.mark.parametrize("damage", [_remove, _flip, _swap])
+def _forge(folder: Path) -> str:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(b"no tensors")
+    size_bytes, sha256 = measure(weights)
+    document = json.loads((folder / "checkpoint.json").read_text())
+    document["files"][weights.name] = {"size_bytes": size_bytes, "sha256": sha256}
+    (folder / "checkpoint.json").write_text(json.dumps(document))
+    return r"model\.safetensors holds no tensors"
+
+
+@pytest.mark.parametrize("damage", [_remove, _flip, _swap, _forge])
 def test_what_cannot_be_loaded_is_named_by_its_field_and_not_tried_again(
     shards: Path, save: Save, run: RunDirectory, damage: Callable[[Path], str]
 ) -> None:

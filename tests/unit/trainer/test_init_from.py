@@ -1,3 +1,4 @@
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 from tests.unit.trainer.runs import manifest_of
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, Reason
-from trainer.contract.checkpoint import WEIGHTS_NAME, StartedFrom
+from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, StartedFrom
+from trainer.contract.checkpoint_folder import measure
 from trainer.contract.spec import InitFrom, ModelSpec
 from trainer.errors import BadDataError, BadSpecError, reason_of
 from trainer.init_from import layer_of, load_initial, misfits
@@ -173,7 +175,16 @@ def _flip_a_bit(folder: Path) -> str:
     return f"{WEIGHTS_NAME} does not have the sha256 it was written with"
 
 
-@pytest.mark.parametrize("damage", [_remove_folder, _remove_weights, _flip_a_bit])
+def _forge(folder: Path) -> str:
+    (folder / WEIGHTS_NAME).write_bytes(b"no tensors")
+    size_bytes, sha256 = measure(folder / WEIGHTS_NAME)
+    document = json.loads((folder / MANIFEST_NAME).read_text())
+    document["files"][WEIGHTS_NAME] = {"size_bytes": size_bytes, "sha256": sha256}
+    (folder / MANIFEST_NAME).write_text(json.dumps(document))
+    return f"{WEIGHTS_NAME} holds no tensors"
+
+
+@pytest.mark.parametrize("damage", [_remove_folder, _remove_weights, _flip_a_bit, _forge])
 def test_a_checkpoint_that_is_not_whole_is_refused_and_not_retried(
     small_network: Network, tmp_path: Path, damage: Callable[[Path], str]
 ) -> None:
@@ -187,6 +198,14 @@ def test_a_checkpoint_that_is_not_whole_is_refused_and_not_retried(
     assert "; name one that is whole" in told
     assert reason_of(refusal.value) is Reason.BAD_DATA
     assert Reason.BAD_DATA not in RETRYABLE
+
+
+@pytest.mark.parametrize(
+    ("parameter", "layer"),
+    [("towers.0.conv1.weight", "conv1"), ("fc8.bias", "fc8"), ("foreign", "")],
+)
+def test_a_parameter_is_of_the_layer_before_its_last_part(parameter: str, layer: str) -> None:
+    assert layer_of(parameter) == layer
 
 
 layers = st.sampled_from(["conv1", "conv2", "fc6", "fc8"])

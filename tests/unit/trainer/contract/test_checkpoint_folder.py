@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,45 @@ def test_a_manifest_of_other_files_is_refused(run: RunDirectory) -> None:
     (folder / "checkpoint.json").write_text(fewer.model_dump_json())
     with pytest.raises(CheckpointError, match=r"holds \['model\.safetensors'\]"):
         verify(folder)
+
+
+def _problem(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as refused:
+        read_manifest(folder)
+    assert refused.value.folder == folder
+    return refused.value.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"version": 1, "a": "x"}', "job_id: Field required"),
+        ("{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
+        ("[]", "Input should be an object"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_told_in_a_line(
+    tmp_path: Path, content: str, problem: str
+) -> None:
+    (tmp_path / "checkpoint.json").write_text(content)
+    assert _problem(tmp_path) == f"checkpoint.json is not one of ours: {problem}"
+
+
+def test_a_manifest_that_is_not_there_says_whether_its_folder_is(tmp_path: Path) -> None:
+    assert _problem(tmp_path) == "checkpoint.json cannot be read: the folder holds none"
+    told = _problem(tmp_path / "step-00000010")
+    assert "there is no such folder (a job that trains on deletes all but its latest" in told
+
+
+def test_a_manifest_without_end_is_not_read(tmp_path: Path) -> None:
+    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    for folder in (pipe, huge):
+        folder.mkdir()
+    os.mkfifo(pipe / "checkpoint.json")
+    with (huge / "checkpoint.json").open("wb") as file:
+        file.truncate(1 << 40)
+    for folder in (pipe, huge):
+        assert "it is no file of at most 16,777,216 bytes" in _problem(folder)
 
 
 def test_measure_counts_every_byte(tmp_path: Path) -> None:
