@@ -18,6 +18,7 @@ from trainer.errors import BadDataError
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
+from trainer.upload import upload
 from trainer.views import View
 
 _TOP = 5
@@ -83,8 +84,8 @@ def tally(members: Sequence[Member], batch: Batch, *, micro_batch_size: int) -> 
         [member.log_probabilities(batch, micro_batch_size=micro_batch_size) for member in members]
     )
     together = alone.logsumexp(0) - math.log(len(members))
-    labels = torch.from_numpy(batch.labels).to(alone.device)
-    real = torch.from_numpy(batch.real).to(alone.device)
+    labels = upload(batch.labels, alone.device)
+    real = upload(batch.real, alone.device)
     return torch.stack([_sums(one, labels, real) for one in (together, *alone)])
 
 

@@ -2,11 +2,17 @@
 
 Every replica runs it in step with the others: all decisions follow from the spec, the step and
 values summed over replicas. Rank 0 alone reports and writes checkpoints.
+
+A step counts when it is entered in the ledger. On a GPU that is when the next one is queued, unless
+something follows from the step: then it is entered first. So whatever ends the attempt in between
+is, to all that remains of it, an end before the step.
 """
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from data_shards.reader import Batch
@@ -14,19 +20,21 @@ from trainer.checkpoint import Checkpointer
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
 from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import OptimSpec, Protocol
+from trainer.contract.spec import Protocol
 from trainer.corruption import CorruptionGuard, name_of
 from trainer.datasets import Datasets
 from trainer.errors import NonFiniteLossError, StaleAttemptError
 from trainer.evaluate import Evaluation, evaluate
 from trainer.ledger import Ledger
 from trainer.meter import Meter, timed
+from trainer.one_behind import one_behind
 from trainer.report import write_training_report
 from trainer.retention import clear_leftovers, prune
 from trainer.schedule import after_epoch, learning_rate
-from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, Setting, Votes
+from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, Setting
 from trainer.state import begin
-from trainer.train_step import TrainStep
+from trainer.timetable import Timetable
+from trainer.train_step import Pending, TrainStep
 
 
 def train(setting: Setting) -> Ended:
@@ -45,6 +53,16 @@ def train(setting: Setting) -> Ended:
         loop = Loop(setting, datasets, ledger)
         stack.enter_context(loop.checkpointer)
         return loop.run()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that is queued and not yet entered."""
+
+    batch: Batch
+    """Its images are no longer to be read."""
+    wait_s: float
+    pending: Pending
 
 
 class Loop:
@@ -72,8 +90,7 @@ class Loop:
             spec.data.corrupt_sample_limit, setting.replicas, setting.report
         )
         self._meter = Meter()
-        self._steps_per_epoch = datasets.steps_per_epoch
-        self._planned_steps = planned_steps(self._steps_per_epoch, spec.optim)
+        self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
         self._evaluation: Evaluation | None = None
         self.checkpointer = Checkpointer(
             setting.attempt, check_fence=setting.fence.check, on_saved=self._on_saved
@@ -84,13 +101,13 @@ class Loop:
         self._report_started()
         begun = time.monotonic()
         self._meter.restart()
-        batches = self._datasets.train.batches(self._state.step, self._planned_steps)
-        for batch, wait_s in timed(batches):
-            votes = self._take_step(batch, wait_s)
+        for taken in one_behind(self._queue_steps(), at_once=self._decides):
+            votes = taken.pending.known.votes
+            self._enter(taken)
             self._after_step(pausing=votes.pause)
             if votes.cancel:
                 return self._end("cancelled")
-            if votes.pause and self._state.step < self._planned_steps:
+            if votes.pause and self._state.step < self._times.planned_steps:
                 return self._end("paused")
         # An attempt may resume after the last step, to find its report unwritten.
         evaluations: list[tuple[Protocol, Evaluation]] = [
@@ -106,19 +123,36 @@ class Loop:
                 evaluations,
                 manifests=self._validation.manifests,
                 steps=self._state.step,
-                steps_per_epoch=self._steps_per_epoch,
+                steps_per_epoch=self._times.steps_per_epoch,
                 images_per_second=self._meter.mean_images_per_second,
                 seconds=time.monotonic() - begun,
             )
         return ended
 
-    def _take_step(self, batch: Batch, wait_s: float) -> Votes:
-        """Train on one batch, enter it in the ledger, and return what was decided meanwhile."""
-        result = self._train_step(
-            batch,
-            learning_rate=self._learning_rate,
-            votes=self._setting.votes(),
+    def _queue_steps(self) -> Iterator[Taken]:
+        """Give the device the steps that are left."""
+        batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
+        for batch, wait_s in timed(batches):
+            pending = self._train_step(
+                batch,
+                learning_rate=self._learning_rate(batch.step),
+                votes=self._setting.votes(),
+            )
+            yield Taken(batch, wait_s, pending)
+
+    def _decides(self, taken: Taken) -> bool:
+        """Whether a step must be entered before the next is queued; the same in every replica."""
+        known = taken.pending.known
+        return (
+            not taken.pending.is_late
+            or known.num_corrupt > 0
+            or any(astuple(known.votes))
+            or self._times.saves(taken.batch.step + 1)
         )
+
+    def _enter(self, taken: Taken) -> None:
+        """Wait for a step to be done, enter it in the ledger, and tell what was met in it."""
+        batch, result = taken.batch, taken.pending.result()
         self._state.step = batch.step + 1
         self._ledger.write(
             step=batch.step,
@@ -131,8 +165,9 @@ class Loop:
             self._corruption.add(batch.step, batch.corrupt)
         if result.votes.disowned:
             raise StaleAttemptError("the control plane refused this attempt's events")
-        self._meter.add(loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=wait_s)
-        return result.votes
+        self._meter.add(
+            loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s
+        )
 
     def _after_step(self, *, pausing: bool) -> None:
         """Do what is due after a step: report, evaluate, drop the rate, checkpoint, in that order.
@@ -140,26 +175,21 @@ class Loop:
         So the checkpoint at the end of an epoch holds the schedule that follows from it.
         """
         step = self._state.step
-        end_of_epoch = step % self._steps_per_epoch == 0
-        last = step == self._planned_steps
-        if end_of_epoch or last or self._meter.elapsed_s >= PROGRESS_EVERY_S:
+        evaluates = self._times.evaluates(step)
+        if evaluates or self._meter.elapsed_s >= PROGRESS_EVERY_S:
             self._report_progress()
-        if end_of_epoch or last:
+        if evaluates:
             evaluation = self._evaluate()
-            if end_of_epoch:
+            if self._times.ends_epoch(step):
                 self._state.schedule = after_epoch(
                     self._spec.optim.schedule,
                     self._state.schedule,
-                    epochs_done=step // self._steps_per_epoch,
+                    epochs_done=step // self._times.steps_per_epoch,
                     error=1 - evaluation.top1,
                 )
-        if end_of_epoch or last or pausing or self._interval_is_over(step):
+        if pausing or self._times.saves(step):
             self._save_checkpoint()
         self.checkpointer.raise_if_failed()
-
-    def _interval_is_over(self, step: int) -> bool:
-        interval = self._spec.checkpoint.interval_steps
-        return interval is not None and step % interval == 0
 
     def _evaluate(self) -> Evaluation:
         """Measure by the centre crop, as at the end of every epoch."""
@@ -180,7 +210,7 @@ class Loop:
         self._setting.report(
             Evaluated(
                 step=self._state.step,
-                epoch=self._epoch,
+                epoch=self._times.epochs(self._state.step),
                 num_samples=evaluation.num_samples,
                 loss=evaluation.loss,
                 top1=evaluation.top1,
@@ -198,7 +228,9 @@ class Loop:
         self._setting.replicas.sum(0)
         if self._setting.replicas.rank != 0:
             return
-        manifest = self._state.manifest(self._setting.order, steps_per_epoch=self._steps_per_epoch)
+        manifest = self._state.manifest(
+            self._setting.order, steps_per_epoch=self._times.steps_per_epoch
+        )
         self.checkpointer.save(manifest, self._state.weights, self._state.rule.velocity)
 
     def _on_saved(self, folder: Path, manifest: CheckpointManifest) -> None:
@@ -223,8 +255,8 @@ class Loop:
         self._setting.report(
             Started(
                 start_step=self._state.step,
-                planned_steps=self._planned_steps,
-                steps_per_epoch=self._steps_per_epoch,
+                planned_steps=self._times.planned_steps,
+                steps_per_epoch=self._times.steps_per_epoch,
                 worker_pids=tuple(pid for pid, _ in identities),
                 devices=tuple(map(str, self._setting.devices)),
                 gpu_ids=tuple(gpu_ids for _, gpu_ids in identities),
@@ -239,10 +271,10 @@ class Loop:
         self._setting.report(
             Progress(
                 step=self._state.step,
-                epoch=self._epoch,
-                planned_steps=self._planned_steps,
+                epoch=self._times.epochs(self._state.step),
+                planned_steps=self._times.planned_steps,
                 loss=means.loss,
-                learning_rate=self._learning_rate,
+                learning_rate=self._learning_rate(self._state.step),
                 images_per_second=means.images_per_second,
                 data_wait_ratio=means.data_wait_ratio,
             )
@@ -253,22 +285,11 @@ class Loop:
         self.checkpointer.wait()
         return Ended(ending, self._state.step)
 
-    @property
-    def _learning_rate(self) -> float:
-        """ε of the step that follows."""
+    def _learning_rate(self, step: int) -> float:
+        """ε of a step of this epoch or the first of the next, the first of the job being 0."""
         return learning_rate(
             self._spec.optim,
             self._state.schedule,
-            step=self._state.step,
-            steps_per_epoch=self._steps_per_epoch,
+            step=step,
+            steps_per_epoch=self._times.steps_per_epoch,
         )
-
-    @property
-    def _epoch(self) -> float:
-        return self._state.step / self._steps_per_epoch
-
-
-def planned_steps(steps_per_epoch: int, optim: OptimSpec) -> int:
-    """Return the steps of the whole job."""
-    steps = optim.epochs * steps_per_epoch
-    return steps if optim.max_steps is None else min(steps, optim.max_steps)

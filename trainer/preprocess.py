@@ -19,7 +19,7 @@ ten views.
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from trainer.contract.spec import Recipe
 from trainer.kernels.library import address, load
+from trainer.upload import stage, upload
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Colour:
     def divisor(self) -> float | None:
         """What the shifted input is divided by; None: nothing."""
         return 1 + self.strength if self.recipe == "source2012" else None
+
+
+class _Staged(NamedTuple):
+    """What of a batch is prepared, as tensors of its shapes and dtypes on one device."""
+
+    images: Tensor
+    offsets: Tensor
+    mirrored: Tensor
+    colour: Tensor
 
 
 class Preprocess:
@@ -76,34 +86,38 @@ class Preprocess:
         on_cpu = all(device.type == "cpu" for device in self._devices)
         self._kernels = load("preprocess") if on_cpu else None
         axes = None if colour is None or colour.strength == 0 else colour.axes()
-        self._mean = {device: _on(mean_image, device) for device in self._devices}
-        self._axes = {device: None if axes is None else _on(axes, device) for device in devices}
+        self._mean = {device: upload(mean_image, device) for device in self._devices}
+        self._axes = {device: None if axes is None else upload(axes, device) for device in devices}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the batch's images, (n, 3, c, c) in channels_last layout, for each tower."""
-        first, second = self._devices
-        images = self._prepare(batch, first)
-        return images, images if second == first else self._prepare(batch, second)
+        """Return the batch's images, (n, 3, c, c) in channels_last layout, for each tower.
 
-    def _prepare(self, batch: Batch, device: torch.device) -> Tensor:
-        # (n, c, c, 3) -> (n, 3, c, c): the same memory is channels_last.
-        prepared = self._fused(batch) if self._kernels else self._one_by_one(batch, device)
-        return prepared.permute(0, 3, 1, 2)
+        The batch may be written again at once.
+        """
+        first, second = self._devices
+        if self._kernels:
+            images = self._fused(batch)
+            return images, images
+        arrays = batch.images, batch.offsets, batch.mirrored, batch.colour
+        # Once, for both towers.
+        staged = _Staged(*(stage(array, first) for array in arrays))
+        images = self._one_by_one(staged, first)
+        return images, images if second == first else self._one_by_one(staged, second)
 
     def _fused(self, batch: Batch) -> Tensor:
-        """Return (n, c, c, 3), computed in one pass on the CPU, bit for bit as one by one."""
+        """Return (n, 3, c, c), computed in one pass on the CPU, bit for bit as one by one."""
         assert self._kernels is not None
         cpu = self._devices[0]
         images, mean = torch.from_numpy(batch.images).contiguous(), self._mean[cpu]
         n, crop_size = images.shape[:2]
-        offsets, mirrored = _on(batch.offsets, cpu), _on(batch.mirrored, cpu)
+        offsets, mirrored = torch.from_numpy(batch.offsets), torch.from_numpy(batch.mirrored)
         if self._centre_mean:
             offsets = torch.full_like(offsets, (len(mean) - crop_size) // 2)
             mirrored = torch.zeros_like(mirrored)
         # The kernel trusts them.
         assert bool(((offsets >= 0) & (offsets + crop_size <= len(mean))).all())
         axes = self._axes[cpu]
-        shifts = None if axes is None else _on(batch.colour, cpu) @ axes
+        shifts = None if axes is None else torch.from_numpy(batch.colour) @ axes
         prepared = torch.empty(images.shape, dtype=self._dtype)
         self._kernels[f"prepare_{str(self._dtype).removeprefix('torch.')}"](
             *map(address, (images, mean, offsets.contiguous(), mirrored.contiguous(), shifts)),
@@ -111,32 +125,38 @@ class Preprocess:
             *(ctypes.c_int64(size) for size in (n, crop_size, len(mean))),
             ctypes.c_float(self._divisor or 1.0),
         )
-        return prepared
+        return _channels_last(prepared)
 
-    def _one_by_one(self, batch: Batch, device: torch.device) -> Tensor:
+    def _one_by_one(self, staged: _Staged, device: torch.device) -> Tensor:
+        """Return (n, 3, c, c) on a device."""
+        there = _Staged(*(tensor.to(device, non_blocking=True) for tensor in staged))
         # (n, c, c, 3) uint8 - float32 (n, c, c, 3) or (c, c, 3)
-        x = torch.sub(_on(batch.images, device), self._mean_under(batch, device))
+        x = torch.sub(there.images, self._mean_under(there, device))
         axes = self._axes[device]
         if axes is not None:
             # (n, 3) @ (3, 3) -> (n, 1, 1, 3)
-            x += (_on(batch.colour, device) @ axes)[:, None, None, :]
+            x += (there.colour @ axes)[:, None, None, :]
         if self._divisor is not None:
             x /= self._divisor
-        return x.to(self._dtype)
+        return _channels_last(x.to(self._dtype))
 
-    def _mean_under(self, batch: Batch, device: torch.device) -> Tensor:
+    def _mean_under(self, there: _Staged, device: torch.device) -> Tensor:
         """Return what to subtract: (n, c, c, 3), or (c, c, 3) where all crops share it."""
-        mean, crop_size = self._mean[device], batch.images.shape[1]
+        mean, crop_size = self._mean[device], there.images.shape[1]
         if self._centre_mean:
             return centre(mean, crop_size)
-        offsets, mirrored = _on(batch.offsets, device), _on(batch.mirrored, device)
-        return _mean_crops(mean, offsets, mirrored, crop_size)
+        return _mean_crops(mean, there.offsets, there.mirrored, crop_size)
 
 
 def centre(mean: Tensor, crop_size: int) -> Tensor:
     """Return the middle of an image: (s, s, 3) -> (c, c, 3)."""
     first = (len(mean) - crop_size) // 2
     return mean[first : first + crop_size, first : first + crop_size]
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    # (n, c, c, 3) -> (n, 3, c, c): the same memory is channels_last.
+    return images.permute(0, 3, 1, 2)
 
 
 def _mean_crops(mean: Tensor, offsets: Tensor, mirrored: Tensor, crop_size: int) -> Tensor:
@@ -146,7 +166,3 @@ def _mean_crops(mean: Tensor, offsets: Tensor, mirrored: Tensor, crop_size: int)
     columns = offsets[:, 1, None] + torch.where(mirrored[:, None], crop_size - 1 - pixels, pixels)
     # (n, c, 1) and (n, 1, c) index the first two of (s, s, 3)
     return mean[rows[:, :, None], columns[:, None, :]]
-
-
-def _on(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)

@@ -1,7 +1,13 @@
-"""One step: forward, backward, sums over micro-batches and replicas, update."""
+"""One step: forward, backward, sums over micro-batches and replicas, update.
+
+On a GPU a step is only queued, and no host waits for it: what decides how it goes on is known to
+the hosts, but for the loss, and that the GPU itself looks at (docs/decisions/0007).
+"""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
@@ -17,21 +23,86 @@ from trainer.preprocess import Preprocess
 from trainer.replicas import Replicas
 from trainer.setting import Votes
 from trainer.update_rule import UpdateRule
+from trainer.upload import upload
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """Sums over all replicas: the same in each of them, so that all decide alike."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the hosts know of a step when it is queued.
 
-    loss_sum: float
-    num_samples: float
+    Summed over all replicas: the same in each of them, so that all decide alike.
+    """
+
+    num_samples: int
     num_corrupt: int
     votes: Votes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult(Known):
+    """What a step came to, over all replicas."""
+
+    loss_sum: float
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy, nats."""
         return self.loss_sum / max(self.num_samples, 1)
+
+
+class Pending:
+    """A step that is queued, and on the CPU is done."""
+
+    def __init__(
+        self, known: Known, loss_sum: Tensor, fail: Callable[[], NonFiniteLossError]
+    ) -> None:
+        """`loss_sum`, float64 (), is over all replicas; `fail` says what it means, not finite."""
+        self.known = known
+        self._loss_sum = _Arriving(loss_sum)
+        self._fail = fail
+
+    @property
+    def is_late(self) -> bool:
+        """Whether `result` waits for a device."""
+        return self._loss_sum.is_late
+
+    def result(self) -> StepResult:
+        """Wait for the step and return what it came to.
+
+        Raises NonFiniteLossError in every replica, which all must be here: then neither this step
+        nor any that was queued after it has touched the weights.
+        """
+        loss_sum = self._loss_sum.read()
+        if not math.isfinite(loss_sum):
+            raise self._fail()
+        return StepResult(**vars(self.known), loss_sum=loss_sum)
+
+
+class _Arriving:
+    """A number on its way from a device to the host."""
+
+    def __init__(self, number: Tensor) -> None:
+        self._number = number
+        self._arrival: torch.cuda.Event | None = None
+        if number.is_cuda:
+            # Into pinned memory, or the host would wait for the copy here.
+            self._number = torch.empty((), dtype=number.dtype, pin_memory=True)
+            self._number.copy_(number, non_blocking=True)
+            self._arrival = torch.cuda.current_stream(number.device).record_event()
+
+    @property
+    def is_late(self) -> bool:
+        return self._arrival is not None
+
+    def read(self) -> float:
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return float(self._number)
+
+
+def _answers_late(device: torch.device) -> bool:
+    """Whether a device takes work for later, so that asking for a result means to wait."""
+    return device.type == "cuda"
 
 
 class TrainStep:
@@ -54,16 +125,22 @@ class TrainStep:
         self._replicas = replicas
         self._buckets = Buckets(dict(network.named_parameters()), replicas)
         self._device = network.fc8.weight.device
+        self._answers_late = _answers_late(self._device)
+        # 1 since a loss was not finite: what was queued before the host knows must not update.
+        self._failed = torch.zeros((), device=self._device)
         if replicas.size == 1 and self._micro_batch_size == self._batch_size:
             # Gradients that are added to no others stay in the arithmetic that computed them.
             for parameter in network.parameters():
                 parameter.grad_dtype = None
 
-    def __call__(self, batch: Batch, *, learning_rate: float, votes: Votes) -> StepResult:
-        """Train on a batch. Raises NonFiniteLossError before the weights are touched."""
+    def __call__(self, batch: Batch, *, learning_rate: float, votes: Votes) -> Pending:
+        """Train on a batch, which may be written again at once.
+
+        Where the loss is not finite the weights stay as they are, from then on.
+        """
         images = self._preprocess(batch)
-        labels = torch.from_numpy(batch.labels).to(self._device)
-        weights = torch.from_numpy(batch.real).to(self._device, torch.float32)
+        labels = upload(batch.labels, self._device)
+        weights = upload(batch.real, self._device).float()
         first_place = self._replicas.rank * self._batch_size
 
         self._network.zero_grad(set_to_none=True)
@@ -77,22 +154,36 @@ class TrainStep:
             self._buckets.backward(loss, is_last=stop >= len(labels))
             loss_sum += loss.detach()
 
-        result = self._sum(loss_sum, weights, len(batch.corrupt), votes)
-        if not math.isfinite(result.loss_sum):
-            layer = self._find_layer(images, batch.step, first_place)
-            raise NonFiniteLossError(step=batch.step, layer=layer)
-        self._rule.step(learning_rate=learning_rate, num_samples=max(result.num_samples, 1))
-        return result
-
-    def _sum(self, loss_sum: Tensor, weights: Tensor, num_corrupt: int, votes: Votes) -> StepResult:
-        own = torch.stack([loss_sum, weights.sum().double()]).tolist()
-        summed = self._replicas.sum(*own, num_corrupt, votes.pause, votes.cancel, votes.disowned)
-        return StepResult(
-            loss_sum=summed[0],
-            num_samples=summed[1],
-            num_corrupt=int(summed[2]),
-            votes=Votes(*(count > 0 for count in summed[3:])),
+        own = Known(num_samples=int(batch.real.sum()), num_corrupt=len(batch.corrupt), votes=votes)
+        known, loss_sum = self._sum(own, loss_sum)
+        torch.maximum(self._failed, (~loss_sum.isfinite()).float(), out=self._failed)
+        self._rule.step(
+            learning_rate=learning_rate, num_samples=max(known.num_samples, 1), skip=self._failed
         )
+        return Pending(known, loss_sum, partial(self._failure, images, batch.step, first_place))
+
+    def _sum(self, own: Known, loss_sum: Tensor) -> tuple[Known, Tensor]:
+        """Sum over all replicas: what the hosts know by the hosts, the loss where it is."""
+        votes = own.votes
+        numbers = own.num_samples, own.num_corrupt, votes.pause, votes.cancel, votes.disowned
+        if self._answers_late:
+            if self._replicas.size > 1:
+                self._replicas.start_sum(loss_sum).wait()
+            summed = self._replicas.sum(*numbers)
+        else:
+            total, *summed = self._replicas.sum(float(loss_sum), *numbers)
+            loss_sum = torch.tensor(total, dtype=torch.float64)
+        return Known(
+            num_samples=int(summed[0]),
+            num_corrupt=int(summed[1]),
+            votes=Votes(*(count > 0 for count in summed[2:])),
+        ), loss_sum
+
+    def _failure(
+        self, images: tuple[Tensor, Tensor], step: int, first_place: int
+    ) -> NonFiniteLossError:
+        layer = self._find_layer(images, step, first_place)
+        return NonFiniteLossError(step=step, layer=layer)
 
     def _find_layer(self, images: tuple[Tensor, Tensor], step: int, first_place: int) -> str | None:
         """Name the first layer with an output that is not finite, in any replica."""

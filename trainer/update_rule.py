@@ -6,10 +6,13 @@ with g the mean gradient over the batch. ε is inside v: when it drops, the velo
 keeps its size and fades, where torch.optim.SGD (ε outside its buffer) shrinks it at once.
 
 On the CPU a kernel reads and writes everything once. Without a compiler torch's operations follow
-each other and give the same bits; on a GPU each goes over all parameters at once.
+each other and give the same bits. On a GPU it is torch's fused SGD, which goes over all parameters
+at once and can leave them alone where the GPU itself finds that it should: no host needs to wait
+for the loss (docs/decisions/0007).
 """
 
 import ctypes
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,16 +64,21 @@ class UpdateRule:
         }
         self._parameters = dict(parameters)
         self._working = dict(working_copies or {})
-        self._alike: dict[Rates, list[str]] = {}
-        for name in parameters:
-            self._alike.setdefault(rates_of(name, recipe), []).append(name)
+        self._alike: dict[tuple[Rates, torch.device], list[str]] = {}
+        for name, parameter in parameters.items():
+            alike = rates_of(name, recipe), parameter.device
+            self._alike.setdefault(alike, []).append(name)
         self._momentum = optim.momentum
         self._weight_decay = optim.weight_decay
 
     @torch.no_grad()
-    def step(self, *, learning_rate: float, num_samples: float) -> None:
-        """Update every parameter from its gradient, a sum over `num_samples` samples."""
-        for rates, names in self._alike.items():
+    def step(self, *, learning_rate: float, num_samples: float, skip: Tensor | None = None) -> None:
+        """Update every parameter from its gradient, a sum over `num_samples` samples.
+
+        With `skip`, float32 () of 0 or 1, nothing is changed where it is 1. It is read by the
+        device that computes; a GPU's gradients are scaled in place.
+        """
+        for (rates, device), names in self._alike.items():
             epsilon = learning_rate * rates.learning_rate
             factors = Factors(
                 momentum=self._momentum,
@@ -80,11 +88,13 @@ class UpdateRule:
             weights: list[Tensor] = [self._parameters[name] for name in names]
             velocities = [self.velocity[name] for name in names]
             gradients = [_gradient(weight) for weight in weights]
-            if weights[0].is_cuda:
-                update_together(weights, velocities, gradients, factors)
-                continue
-            for name, w, v, g in zip(names, weights, velocities, gradients, strict=True):
-                update(w, v, g, factors, self._working.get(name))
+            # From the first tower's GPU to the second's it is four bytes that no host waits for.
+            skip_here = None if skip is None else skip.to(device, non_blocking=True)
+            if device.type == "cuda":
+                update_together(weights, velocities, gradients, factors, skip_here)
+            elif skip_here is None or not skip_here:
+                for name, w, v, g in zip(names, weights, velocities, gradients, strict=True):
+                    update(w, v, g, factors, self._working.get(name))
 
 
 def _gradient(weight: Tensor) -> Tensor:
@@ -144,10 +154,35 @@ def update_together(
     velocities: list[Tensor],
     gradients: list[Tensor],
     factors: Factors,
+    skip: Tensor | None = None,
 ) -> None:
-    """Update all weights and velocities in place with four operations, on whatever devices."""
-    torch._foreach_mul_(velocities, factors.momentum)
-    torch._foreach_add_(velocities, weights, alpha=factors.decay)
-    exact = [g.to(v.dtype) for g, v in zip(gradients, velocities, strict=True)]
-    torch._foreach_add_(velocities, exact, alpha=factors.rate)
-    torch._foreach_add_(weights, velocities)
+    """Update all weights and velocities of one device in place, unless `skip` holds 1 there.
+
+    By the operation behind `torch.optim.SGD(fused=True)`, with what mixed precision skips a step
+    by; so that the bits are the same with and without `skip`. Gradients are scaled in place.
+    """
+    device = weights[0].device
+    torch._fused_sgd_(
+        weights,
+        [_laid_out_as(v, g) for v, g in zip(velocities, gradients, strict=True)],
+        velocities,
+        # It has v <- momentum·v + (g / grad_scale + weight_decay·w), then w <- w - lr·v.
+        momentum=max(factors.momentum, sys.float_info.min),  # on a GPU it refuses zero
+        weight_decay=factors.decay,
+        grad_scale=torch.full((), 1 / factors.rate, dtype=torch.float32, device=device),
+        lr=-1.0,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+        is_first_step=False,
+        found_inf=skip,
+    )
+    # The fused operation does not count as a change.
+    torch.autograd.graph.increment_version(weights)
+
+
+def _laid_out_as(v: Tensor, g: Tensor) -> Tensor:
+    """Return a gradient in its velocity's dtype and strides, which the fused operation demands."""
+    if g.dtype == v.dtype and g.stride() == v.stride():
+        return g
+    return torch.empty_like(v).copy_(g)

@@ -87,7 +87,7 @@ def _fast_losses() -> list[float]:
         Preprocess(mean_image, None, (CPU, CPU), torch.float32),
         Replicas(CPU),
     )
-    return [step(batch, learning_rate=EPSILON, votes=Votes()).loss for batch in _batches()]
+    return [step(batch, learning_rate=EPSILON, votes=Votes()).result().loss for batch in _batches()]
 
 
 class _PlainEarlyLayer(nn.Module):

@@ -119,7 +119,7 @@ def train_share(
             num_images=GLOBAL_BATCH_SIZE, num_real=num_real, step=number, seed=number
         )
         part = share(batch, start, start + spec.replica_batch_size)
-        losses.append(step(part, learning_rate=0.01, votes=Votes()).loss)
+        losses.append(step(part, learning_rate=0.01, votes=Votes()).result().loss)
     return losses, network
 
 

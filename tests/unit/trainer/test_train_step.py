@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
+from tests.unit.trainer.late import answering_late
 from trainer.contract.spec import JobSpec
 from trainer.dropout import DropoutDraw
 from trainer.errors import NonFiniteLossError
@@ -36,7 +37,7 @@ def _train_step(spec: JobSpec, network: AlexNet) -> TrainStep:
 
 
 def _take(train_step: TrainStep, batch: Batch, votes: Votes | None = None) -> StepResult:
-    return train_step(batch, learning_rate=0.01, votes=votes or Votes())
+    return train_step(batch, learning_rate=0.01, votes=votes or Votes()).result()
 
 
 def _weights(network: AlexNet) -> Mapping[str, torch.Tensor]:
@@ -121,6 +122,64 @@ def test_a_loss_that_is_not_finite_names_step_and_layer_and_leaves_the_weights(
 
 def test_a_loss_alone_that_overflows_is_told_so() -> None:
     assert "the loss alone is not finite" in str(NonFiniteLossError(step=1, layer=None))
+
+
+@pytest.mark.parametrize("micro_batch_size", [2, 8])
+def test_a_late_answer_changes_no_bit(
+    job: Jobs, small_network: Networks, micro_batch_size: int
+) -> None:
+    spec = job(optim={"global_batch_size": 8, "micro_batch_size": micro_batch_size})
+
+    def train(network: AlexNet) -> list[StepResult]:
+        step = _train_step(spec, network)
+        batches = (make_batch(step=number, seed=number, num_real=7) for number in range(3))
+        queued = [step(batch, learning_rate=0.01, votes=Votes()) for batch in batches]
+        return [pending.result() for pending in queued]
+
+    one, other = small_network(), small_network()
+    at_once = train(one)
+    with answering_late():
+        assert train(other) == at_once
+    before, after = _weights(one), _weights(other)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_follows_on_a_loss_that_is_not_finite_leaves_the_weights_too(
+    job: Jobs, small_network: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = small_network()
+    with answering_late():
+        step = _train_step(job(), network)
+    before = _weights(network)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            "trainer.train_step._loss_sum",
+            lambda logits, *_: (logits * torch.tensor(torch.nan)).sum(),
+        )
+        failing = step(make_batch(step=4), learning_rate=0.01, votes=Votes())
+    following = step(make_batch(step=5), learning_rate=0.01, votes=Votes(pause=True))
+    # The hosts have known what they know all along, the second loss is as good as any.
+    assert (failing.known.num_samples, following.known.votes) == (8, Votes(pause=True))
+    assert following.result().loss > 0
+    with pytest.raises(NonFiniteLossError, match=r"step 4: .*the loss alone"):
+        failing.result()
+    after = _weights(network)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_layer_is_found_after_another_step_was_queued(
+    job: Jobs, small_network: Networks
+) -> None:
+    network = small_network()
+    with torch.no_grad():
+        network.get_parameter("towers.1.conv4.weight")[0, 0, 0, 0] = torch.inf
+    with answering_late():
+        step = _train_step(job(), network)
+        failing, _ = (
+            step(make_batch(step=number), learning_rate=0.01, votes=Votes()) for number in (17, 18)
+        )
+    with pytest.raises(NonFiniteLossError, match=r"step 17: .*towers\.1\.conv4 is the first"):
+        failing.result()
 
 
 def test_votes_come_back_to_all(job: Jobs, small_network: Networks) -> None:

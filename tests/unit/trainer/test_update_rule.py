@@ -176,15 +176,77 @@ def test_what_the_kernel_does_not_take_is_updated_all_the_same(strange: str) -> 
     torch.testing.assert_close(w, weights)
 
 
-def test_all_at_once_is_the_same_rule() -> None:
+def _lists(gradient: torch.dtype = torch.float32) -> tuple[list[Tensor], ...]:
+    """Weights, velocities, gradients, as `update_together` takes them."""
+    several = [_three(shape) for shape in ((3, 4), (7,), (70_001,), (8, 6, 5, 3))]
+    weights, velocities, gradients = map(list, zip(*several, strict=True))
+    return weights, velocities, [g.to(gradient) for g in gradients]
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("decay", [-1e-3, 0.0])
+def test_all_at_once_is_the_same_rule(gradient: torch.dtype, momentum: float, decay: float) -> None:
+    factors = Factors(momentum=momentum, decay=decay, rate=-0.1)
+    one, other = _lists(gradient), _lists(gradient)
+    for w, v, g in zip(*one, strict=True):
+        update_one_by_one(w, v, g, factors)
+    update_together(*other, factors)
+    torch.testing.assert_close(one[:2], other[:2])
+
+
+def test_all_at_once_takes_gradients_that_lie_otherwise() -> None:
     factors = Factors(momentum=0.9, decay=-1e-3, rate=-0.1)
-    shapes = ((3, 4), (7,))
-    one, other = ([_three(shape) for shape in shapes] for _ in range(2))
-    for tensors in one:
-        update(*tensors, factors)
-    weights, velocities, gradients = map(list, zip(*other, strict=True))
-    update_together(weights, velocities, gradients, factors)
-    torch.testing.assert_close(one, other)
+    one, other = _lists(), _lists()
+    other[2][0] = other[2][0].T.contiguous().T
+    other[2][3] = other[2][3].contiguous()
+    for lists in (one, other):
+        update_together(*lists, factors)
+    assert all(map(torch.equal, one[0] + one[1], other[0] + other[1]))
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
+def test_asking_whether_to_skip_changes_no_bit(gradient: torch.dtype) -> None:
+    factors = Factors(momentum=0.9, decay=-1e-3, rate=-0.1)
+    one, other = _lists(gradient), _lists(gradient)
+    update_together(*one, factors)
+    update_together(*other, factors, torch.zeros(()))
+    assert all(map(torch.equal, one[0] + one[1], other[0] + other[1]))
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
+def test_what_is_skipped_keeps_its_bits_whatever_its_gradient(gradient: torch.dtype) -> None:
+    factors = Factors(momentum=0.9, decay=-1e-3, rate=-0.1)
+    weights, velocities, gradients = _lists(gradient)
+    for g in gradients:
+        g.fill_(torch.nan)
+    update_together(weights, velocities, gradients, factors, torch.ones(()))
+    before = _lists()
+    assert all(map(torch.equal, weights + velocities, before[0] + before[1]))
+
+
+def test_a_weight_that_was_updated_with_all_others_is_seen_to_have_changed() -> None:
+    weights, velocities, gradients = _lists()
+    versions = [w._version for w in weights]
+    update_together(weights, velocities, gradients, Factors(momentum=0.9, decay=-1e-3, rate=-0.1))
+    assert all(w._version > version for w, version in zip(weights, versions, strict=True))
+
+
+def test_the_rule_skips_every_parameter_and_its_velocity() -> None:
+    parameters = _parameters(torch.float32)
+    rule = UpdateRule(parameters, OptimSpec(), "source2012")
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+    def step(skip: float) -> None:
+        for parameter in parameters.values():
+            parameter.grad = torch.full((4, 3), torch.nan if skip else 1.0)
+        rule.step(learning_rate=0.01, num_samples=3, skip=torch.tensor(skip))
+
+    step(1.0)
+    assert all(torch.equal(parameters[name], before[name]) for name in NAMES)
+    assert not any(rule.velocity[name].any() for name in NAMES)
+    step(0.0)
+    assert not any(torch.equal(parameters[name], before[name]) for name in NAMES)
 
 
 def test_rates() -> None:
