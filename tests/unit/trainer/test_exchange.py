@@ -64,6 +64,28 @@ def test_a_crossing_brings_every_gradient_back_to_its_own_half() -> None:
     assert torch.equal(right.grad, torch.full_like(right, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_as_many_bytes_go_back_as_came(
+    monkeypatch: pytest.MonkeyPatch, small_network: Callable[..., AlexNet], dtype: torch.dtype
+) -> None:
+    carried: list[int] = []
+
+    def watched(tensors: Any, *how: Any) -> tuple[Tensor, ...]:
+        carried.append(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+        return carry(tensors, *how)
+
+    carry = module._carry
+    monkeypatch.setattr(module, "_carry", watched)
+    # The path that two devices take, on one that is there.
+    monkeypatch.setattr(module, "_lie_together", lambda _: False)
+    network, images = small_network(), torch.zeros(2, 3, 64, 64, dtype=dtype)
+    logits = network((images, images))
+    forward = list(carried)
+    logits.sum().backward()
+    assert sum(forward) == network.traffic.forward_bytes
+    assert carried == [*forward, *reversed(forward)]
+
+
 def test_counts_go_on_over_passes(small_network: Callable[..., AlexNet]) -> None:
     network, images = small_network(), torch.zeros(1, 3, 64, 64)
     network((images, images))
