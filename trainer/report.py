@@ -22,6 +22,7 @@ from trainer.contract.report import (
     TrainingReport,
     compare,
     notes_on,
+    notes_on_ensemble,
 )
 from trainer.contract.report_text import network_name, to_markdown
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -113,7 +114,10 @@ def write_evaluation_report(
         seconds=seconds,
         data=data,
         comparison=compare(_ensemble_name(evaluated), len(evaluated), (result,), data),
-        notes=notes_on(data, result.num_samples, [one.model for one in evaluated]),
+        notes=(
+            *notes_on_ensemble([one.weights_sha256 for one in evaluated]),
+            *notes_on(data, result.num_samples, [one.model for one in evaluated]),
+        ),
     )
     _write(run, report)
     return report

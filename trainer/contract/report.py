@@ -1,6 +1,6 @@
 """report.json, what a job came to; written by the attempt that succeeds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter
@@ -162,9 +162,24 @@ def compare(
     return (*ours, *compared())
 
 
-def notes_on(data: DataFacts, num_samples: int, models: Iterable[ModelSpec]) -> tuple[str, ...]:
+def notes_on(data: DataFacts, num_samples: int, models: Sequence[ModelSpec]) -> tuple[str, ...]:
     """Say what keeps a result from being compared with the published rows."""
-    return (*_notes_on_data(data, num_samples), *_notes_on_networks(models))
+    return (
+        *_notes_on_data(data, num_samples),
+        *_notes_on_outputs(models),
+        *_notes_on_networks(models),
+    )
+
+
+def notes_on_ensemble(weights_sha256: Sequence[str]) -> tuple[str, ...]:
+    """Say where networks of an ensemble are one, by the digests of their weights."""
+    num_different = len(set(weights_sha256))
+    if num_different == len(weights_sha256):
+        return ()
+    return (
+        f"Of the {len(weights_sha256)} networks {num_different} "
+        f"{'is' if num_different == 1 else 'are'} different: one that is named again counts again.",
+    )
 
 
 def _notes_on_data(data: DataFacts, num_samples: int) -> Iterator[str]:
@@ -189,6 +204,12 @@ def _notes_on_data(data: DataFacts, num_samples: int) -> Iterator[str]:
             f"The published rows are of images of {IMAGE_SIZE} pixels, these have "
             f"{data.image_size}."
         )
+
+
+def _notes_on_outputs(models: Iterable[ModelSpec]) -> Iterator[str]:
+    fewest = min((model.num_classes for model in models), default=None)
+    if fewest is not None and fewest <= 5:
+        yield f"Five guesses of {fewest} classes are always right: the top-5 error says nothing."
 
 
 def _notes_on_networks(models: Iterable[ModelSpec]) -> Iterator[str]:

@@ -5,7 +5,14 @@ from pydantic import ValidationError
 
 from tests.unit.trainer.contract.reports import FACTS, RESULTS, evaluation_report, training_report
 from trainer.contract.published import compared
-from trainer.contract.report import Report, TrainingReport, compare, notes_on, parse_report
+from trainer.contract.report import (
+    Report,
+    TrainingReport,
+    compare,
+    notes_on,
+    notes_on_ensemble,
+    parse_report,
+)
 from trainer.contract.spec import ModelSpec
 
 # As release 0.1 wrote it.
@@ -81,6 +88,21 @@ def test_what_keeps_from_comparing_is_said(
     (ours, *_) = compare("1 CNN", 1, RESULTS[:1], data)
     of_ilsvrc = ours.measured_on == "ILSVRC-2012 validation"
     assert of_ilsvrc == data.has_ilsvrc_classes
+
+
+@pytest.mark.parametrize(("num_outputs", "is_said"), [(5, True), (6, False)])
+def test_top_5_of_five_classes_is_said_to_say_nothing(num_outputs: int, is_said: bool) -> None:
+    notes = notes_on(FACTS, 50_000, [ModelSpec(), ModelSpec(num_classes=num_outputs)])
+    said = "Five guesses of 5 classes are always right: the top-5 error says nothing."
+    assert notes == ((said,) if is_said else ())
+
+
+def test_a_network_that_is_named_again_is_said_to_count_again() -> None:
+    assert notes_on_ensemble(["a"]) == notes_on_ensemble(["a", "b"]) == ()
+    (said,) = notes_on_ensemble(["a", "a", "b"])
+    assert said.startswith("Of the 3 networks 2 are different")
+    (said,) = notes_on_ensemble(["a", "a"])
+    assert said.startswith("Of the 2 networks 1 is different")
 
 
 def test_a_network_that_is_not_the_papers_is_said_to_be_none() -> None:
