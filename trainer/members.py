@@ -7,7 +7,7 @@ import torch
 
 from trainer.checkpoint import load_weights
 from trainer.contract.checkpoint_folder import Checkpoint, read_manifest
-from trainer.contract.ensemble import MeasuredData, check_member
+from trainer.contract.ensemble import OF_FIRST_RELEASE, MeasuredData, check_member
 from trainer.contract.spec import JobSpec, ModelSpec
 from trainer.evaluate import Member
 from trainer.named_checkpoint import folder_at, refusing
@@ -48,7 +48,8 @@ def load_members(
     loaded = []
     for place, (checkpoint, model) in enumerate(zip(found, models, strict=True)):
         network = AlexNet(model, devices)
-        with refusing(_field(place)):
+        mend = None if checkpoint.manifest.model else OF_FIRST_RELEASE
+        with refusing(_field(place), mend=mend):
             load_weights(checkpoint.folder, dict(network.named_parameters()))
         member = data.member(network, model, spec.evaluation.protocol)
         loaded.append(Loaded(checkpoint, model, member))

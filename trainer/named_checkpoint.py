@@ -8,6 +8,8 @@ from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.checkpoint_reference import BadReferenceError, job_reference
 from trainer.errors import BadDataError, BadSpecError
 
+_WHOLE = "name one that is whole (`alexnet checkpoints` lists those that a job keeps)"
+
 
 def folder_at(field: str, location: str) -> Path:
     """Return the folder that a field of the spec names, unread. Raises BadSpecError."""
@@ -24,12 +26,9 @@ def folder_at(field: str, location: str) -> Path:
 
 
 @contextmanager
-def refusing(field: str) -> Iterator[None]:
+def refusing(field: str, *, mend: str | None = None) -> Iterator[None]:
     """Raise a CheckpointError as BadDataError that names the field: another try would be as bad."""
     try:
         yield
     except CheckpointError as error:
-        raise BadDataError(
-            f"{field}: {error}; name one that is whole (`alexnet checkpoints` lists those that a "
-            "job keeps)"
-        ) from error
+        raise BadDataError(f"{field}: {error}; {mend or _WHOLE}") from error

@@ -107,6 +107,13 @@ class State:
 
     def _check_origin(self, folder: Path) -> None:
         manifest = read_manifest(folder)
+        if manifest.model is None:
+            # What its digest is of lacks fields that the spec has had since.
+            raise OtherSpecError(
+                folder,
+                "was written by release 0.1, whose runs this release cannot go on with; end the "
+                "run with that release, or begin a new job with its weights by init_from",
+            )
         if manifest.spec_sha256 != self._spec_sha256:
             raise OtherSpecError(
                 folder,

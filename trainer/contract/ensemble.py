@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from trainer.contract.checkpoint_folder import Checkpoint, OtherDataError, OtherSpecError
 from trainer.contract.spec import ModelSpec
 
+OF_FIRST_RELEASE = (
+    "release 0.1 wrote no network beside its weights, so that of the spec is taken: set model as "
+    "it was in their job"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredData:
@@ -25,6 +30,7 @@ def check_member(
     `model` is the checkpoint's own; of release 0.1, which wrote none, the spec's.
     """
     folder = checkpoint.folder
+    by_spec = "" if checkpoint.manifest.model else f" ({OF_FIRST_RELEASE})"
     trained_on = checkpoint.manifest.data_sha256.train
     if trained_on != data.train_sha256:
         raise OtherDataError(
@@ -36,18 +42,18 @@ def check_member(
     if model.num_classes != first.num_classes:
         raise OtherSpecError(
             folder,
-            f"has {model.num_classes} outputs, and the first network {first.num_classes}: their "
-            "softmaxes cannot be averaged; evaluate them in jobs of their own",
+            f"has {model.num_classes} outputs{by_spec}, and the first network {first.num_classes}: "
+            "their softmaxes cannot be averaged; evaluate them in jobs of their own",
         )
     if model.num_classes < data.num_classes:
         raise OtherSpecError(
             folder,
-            f"has {model.num_classes} outputs, fewer than the {data.num_classes} classes of "
-            "data.validation; name the data it was trained for",
+            f"has {model.num_classes} outputs{by_spec}, fewer than the {data.num_classes} classes "
+            "of data.validation; name the data it was trained for",
         )
     if model.input_size > data.image_size:
         raise OtherSpecError(
             folder,
-            f"reads crops of {model.input_size} pixels, which do not fit into images of "
-            f"{data.image_size}; name data that are packed larger",
+            f"reads crops of {model.input_size} pixels{by_spec}, which do not fit into images "
+            f"of {data.image_size}; name data that are packed larger",
         )

@@ -158,4 +158,4 @@ def test_of_a_checkpoint_of_the_first_release_the_network_is_the_specs(
     request = _evaluation(request_body, "job:a")
     admit_request(request, [data_root], finder)
     errors = _refused(request | {"model": {"num_classes": 9}}, data_root, finder)
-    assert "9 outputs, fewer than the 10 classes" in errors["evaluation.checkpoints.0"]
+    assert "has 9 outputs (release 0.1 wrote no network" in errors["evaluation.checkpoints.0"]

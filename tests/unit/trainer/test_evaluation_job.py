@@ -89,7 +89,7 @@ class World:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def _spec(shards: Path, *checkpoints: object, train: Path | None = None) -> JobSpec:
+def _spec(shards: Path, *checkpoints: object, train: Path | None = None, **model: Any) -> JobSpec:
     evaluation = {"protocol": "ten_view", "checkpoints": [str(one) for one in checkpoints]}
     return JobSpec.model_validate(
         {
@@ -98,6 +98,8 @@ def _spec(shards: Path, *checkpoints: object, train: Path | None = None) -> JobS
             "data": {"train": str(train or shards), "validation": str(shards)},
             "optim": {"global_batch_size": BATCH_SIZE},
             "evaluation": evaluation,
+            # Of no meaning beside checkpoints that tell their own.
+            "model": model,
         }
     )
 
@@ -244,6 +246,16 @@ def test_what_cannot_be_loaded_is_named_by_its_field_and_not_tried_again(
         _run(_spec(shards, whole, damaged), run, World())
     assert str(refused.value).startswith(f"evaluation.checkpoints.1: checkpoint {damaged}: ")
     assert reason_of(refused.value) is Reason.BAD_DATA
+
+
+def test_of_the_first_release_the_specs_network_is_taken_and_said_to_be(
+    shards: Path, save: Save, run: RunDirectory
+) -> None:
+    folder = save("old")
+    document = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps(document | {"model": None}))
+    with pytest.raises(BadDataError, match=r"does not fit .*; release 0\.1 wrote no network"):
+        _run(_spec(shards, folder, input_size=64, num_classes=2), run, World())
 
 
 def test_weights_that_are_not_finite_are_named(shards: Path, save: Save, run: RunDirectory) -> None:

@@ -225,6 +225,13 @@ def test_another_specs_checkpoint_is_refused(job: Job, tmp_path: Path) -> None:
     assert reason_of(refusal) is Reason.BAD_SPEC
 
 
+def test_a_checkpoint_of_the_first_release_is_refused_by_its_name(job: Job, tmp_path: Path) -> None:
+    folder = _write(job(), tmp_path, model=None)
+    refusal = _refusal(job(), tmp_path, folder)
+    assert isinstance(refusal, OtherSpecError)
+    assert "was written by release 0.1" in str(refusal)
+
+
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_other_data_are_refused_by_both_digests(job: Job, tmp_path: Path, name: str) -> None:
     folder = _write(job(), tmp_path)

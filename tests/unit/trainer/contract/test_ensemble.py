@@ -8,7 +8,11 @@ from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError
 from trainer.contract.ensemble import MeasuredData, check_member
 from trainer.contract.spec import ModelSpec
 
-CHECKPOINT = Checkpoint(Path("/runs/a/step-00000010"), manifest_of(10))
+MANIFEST = manifest_of(10)
+CHECKPOINT = Checkpoint(
+    Path("/runs/a/step-00000010"), MANIFEST.model_copy(update={"model": ModelSpec()})
+)
+OF_FIRST_RELEASE = Checkpoint(CHECKPOINT.folder, MANIFEST)
 DATA = MeasuredData(train_sha256=DATA_SHA256.train, num_classes=10, image_size=256)
 FIRST = ModelSpec(num_classes=10)
 
@@ -61,3 +65,18 @@ def test_what_does_not_fit_is_refused_for_good_and_by_name(
     assert refused.value.reason is reason
     assert problem in str(refused.value)
     assert str(CHECKPOINT.folder) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [
+        (ModelSpec(num_classes=11), FIRST),
+        (ModelSpec(num_classes=9), ModelSpec(num_classes=9)),
+        (ModelSpec(num_classes=10, input_size=257), FIRST),
+    ],
+)
+def test_where_the_network_is_the_specs_it_is_said(model: ModelSpec, first: ModelSpec) -> None:
+    for checkpoint, is_said in ((CHECKPOINT, False), (OF_FIRST_RELEASE, True)):
+        with pytest.raises(CheckpointError) as refused:
+            check_member(checkpoint, model, DATA, first=first)
+        assert ("set model as it was in their job" in str(refused.value)) == is_said
