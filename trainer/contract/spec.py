@@ -5,6 +5,7 @@ Defaults are the paper's (Krizhevsky, Sutskever & Hinton, NIPS 2012); each names
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -111,11 +112,13 @@ class ModelSpec(Record):
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
-        if NARROWEST_LAYER * self.width < 0.5:
+        # Channels are rounded, a half to the even.
+        if NARROWEST_LAYER * self.width <= 0.5:
             raise SpecError(
                 "model.width",
                 f"{self.width} leaves conv1 no channel: of {NARROWEST_LAYER} a tower it makes "
-                f"{NARROWEST_LAYER * self.width:.2g}; use {0.5 / NARROWEST_LAYER:.3f} or more",
+                f"{NARROWEST_LAYER * self.width:.2g}; "
+                f"use {math.ceil(500 / NARROWEST_LAYER) / 1000} or more",
             )
         if min(map_sizes(self.input_size)) < 1:
             smallest = next(size for size in range(1, 512) if min(map_sizes(size)) >= 1)

@@ -15,6 +15,7 @@ from trainer.contract.spec import (
     SpecError,
     StepSchedule,
 )
+from trainer.layers import layers
 
 SPEC = JobSpec.model_validate({"name": "job", "data": {"train": "t", "validation": "v"}})
 
@@ -151,6 +152,13 @@ def test_the_smallest_input_that_is_taken_leaves_every_map_an_edge() -> None:
         ModelSpec(input_size=35)
     assert map_sizes(ModelSpec(input_size=36).input_size) == (8, 4, 2, 1)
     assert map_sizes(224) == (55, 27, 13, 6)
+
+
+@pytest.mark.parametrize("width", [1e-9, 0.5 / 48])
+def test_the_width_that_a_refusal_names_is_taken(width: float) -> None:
+    with pytest.raises(ValidationError, match=r"no channel: .*; use 0\.011 or more"):
+        ModelSpec(width=width)
+    assert all(layer.outputs >= 1 for layer in layers(ModelSpec(width=0.011)))
 
 
 def test_only_layers_of_the_network_can_be_new() -> None:
