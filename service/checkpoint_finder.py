@@ -6,7 +6,7 @@ from pathlib import Path
 from service.confinement import ConfinementError, confined
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.store import Store
-from trainer.contract.checkpoint import MANIFEST_NAME
+from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import (
     Checkpoint,
     CheckpointError,
@@ -50,15 +50,16 @@ class CheckpointFinder:
             raise NoSuchCheckpointError(f"{location!r} cannot be read: {error}") from error
 
     def _in_folder(self, location: str) -> Checkpoint:
-        file = confined(
-            location,
-            self._roots,
-            MANIFEST_NAME,
-            mend="copy the checkpoint there, or name it as job:ID or job:ID@STEP",
-        )
+        file = self._confined(location)
         # What is no folder, or is not there, is no checkpoint, and says so when it is read.
         folder = file.parent if file.name == MANIFEST_NAME else file
+        # Beside a manifest that may be read a link may lie.
+        self._confined(str(folder / WEIGHTS_NAME))
         return Checkpoint(folder, read_manifest(folder))
+
+    def _confined(self, location: str) -> Path:
+        mend = "copy the checkpoint there, or name it as job:ID or job:ID@STEP"
+        return confined(location, self._roots, MANIFEST_NAME, mend=mend)
 
     def _of_job(self, reference: JobReference) -> Checkpoint:
         job = self._store.job(reference.job_id)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.contract.spec import MAX_LOCATION_CHARACTERS
+
 
 class ConfinementError(ValueError):
     """A location names no path that may be used; the message says why and what to do."""
@@ -26,6 +28,12 @@ def confined(location: str, roots: Sequence[Path], file_name: str, *, mend: str)
     if not inside:
         folders = ", ".join(map(str, roots))
         raise ConfinementError(f"{location!r} lies outside {folders}; {mend}")
+    if len(str(true)) > MAX_LOCATION_CHARACTERS:
+        # What is stored must be read again.
+        raise ConfinementError(
+            f"the true path of {location!r} is longer than {MAX_LOCATION_CHARACTERS:,} characters; "
+            "move it to a shorter one"
+        )
     return true
 
 

@@ -19,7 +19,8 @@ SPEC_VERSION: Literal[1] = 1
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,80}$")]
-Location = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+MAX_LOCATION_CHARACTERS = 1024
+Location = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LOCATION_CHARACTERS)]
 
 Recipe = Literal["paper", "source2012"]
 Protocol = Literal["centre_crop", "ten_view"]

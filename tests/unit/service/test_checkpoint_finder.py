@@ -104,6 +104,32 @@ def test_a_link_does_not_lead_out(finder: CheckpointFinder, world: World, tmp_pa
             finder.find(str(link.parent if name == "file" else link))
 
 
+def test_weights_that_are_a_link_do_not_lead_out(
+    finder: CheckpointFinder, world: World, tmp_path: Path
+) -> None:
+    folder = world.folder().checkpoint(20)
+    weights = folder / "model.safetensors"
+    beside = weights.rename(folder / "beside")
+    weights.symlink_to(beside)
+    assert finder.find(str(folder)).folder == folder
+    weights.unlink()
+    weights.symlink_to(beside.rename(tmp_path / "outside"))
+    with pytest.raises(NoSuchCheckpointError, match="lies outside"):
+        finder.find(str(folder))
+
+
+def test_a_location_that_is_too_long_for_a_spec_once_links_are_followed_is_refused(
+    finder: CheckpointFinder, world: World, tmp_path: Path
+) -> None:
+    deep = world.run_root.joinpath(*["d" * 200] * 5)
+    deep.mkdir(parents=True)
+    copy = world.folder().checkpoint(20).rename(deep / "step-00000020")
+    link = world.run_root / "link"
+    link.symlink_to(copy)
+    with pytest.raises(NoSuchCheckpointError, match="is longer than 1,024 characters"):
+        finder.find("link")
+
+
 def test_a_job_without_a_checkpoint_says_how_it_stands(
     finder: CheckpointFinder, store: Store
 ) -> None:
