@@ -27,7 +27,9 @@ def get_report(
 ) -> Any:
     """Read the report that the attempt which succeeded wrote; with the published results beside."""
     job = plane.store.job(job_id)
-    report = read_report(plane.settings.run_root / job.id)
+    # An attempt that was lost after it had written one, say at its very end, is not the last word.
+    is_over = job.status is Status.SUCCEEDED
+    report = read_report(plane.settings.run_root / job.id) if is_over else None
     if report is None:
         raise HTTPException(404, _why_not(job))
     if _MARKDOWN in accept:

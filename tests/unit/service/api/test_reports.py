@@ -41,6 +41,8 @@ def test_until_there_is_a_report_it_is_a_404_problem(
     http: httpx.Client, plane: ControlPlane
 ) -> None:
     job_in(plane.store, Status.RUNNING, "running")
+    # Of an attempt that died before it could say that it succeeded.
+    _write(plane, "running", training_report())
     for accept in ("application/json", "text/markdown"):
         answer = http.get("/jobs/running/report", headers={"Accept": accept})
         assert answer.status_code == 404
