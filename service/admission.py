@@ -51,6 +51,8 @@ def admit_request(
         errors = check_data(spec, manifests["train"], manifests["validation"])
         if spec.kind == "evaluate":
             errors += check_networks(spec, checkpoints, manifests["train"])
+        if spec.init_from is not None:
+            errors += check_classifier(spec, checkpoints["init_from.checkpoint"])
     if errors:
         raise SpecRefusedError(errors)
     data = spec.data.model_dump() | {split: str(path) for split, path in paths.items()}
@@ -108,6 +110,25 @@ def check_networks(
         except CheckpointError as error:
             errors.append(FieldError(field=field, message=str(error)))
     return errors
+
+
+def check_classifier(spec: JobSpec, checkpoint: Checkpoint) -> list[FieldError]:
+    """Hold a network's outputs against those of the checkpoint that it begins with.
+
+    The other layers are compared where an attempt reads them.
+    """
+    model = checkpoint.manifest.model
+    new_layers = spec.init_from.new_layers if spec.init_from else ()
+    if model is None or model.num_classes == spec.model.num_classes or "fc8" in new_layers:
+        return []
+    return [
+        FieldError(
+            field="init_from.new_layers",
+            message=f"the checkpoint has {model.num_classes} outputs, and the network of model "
+            f'{spec.model.num_classes}; draw its classifier anew by new_layers = ["fc8"], or set '
+            "model.num_classes as in the checkpoint",
+        )
+    ]
 
 
 def _check_model(spec: JobSpec, train: Manifest) -> list[FieldError]:

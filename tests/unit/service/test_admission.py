@@ -159,3 +159,18 @@ def test_of_a_checkpoint_of_the_first_release_the_network_is_the_specs(
     admit_request(request, [data_root], finder)
     errors = _refused(request | {"model": {"num_classes": 9}}, data_root, finder)
     assert "has 9 outputs (release 0.1 wrote no network" in errors["evaluation.checkpoints.0"]
+
+
+def test_fine_tuning_for_other_classes_needs_a_new_classifier(
+    data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
+) -> None:
+    init_from: dict[str, Any] = {"checkpoint": "job:a"}
+    admit_request(request_body | {"init_from": init_from}, [data_root], finder)
+    request = request_body | {"model": {"num_classes": 12}}
+    errors = _refused(request | {"init_from": init_from}, data_root, finder)
+    assert "has 10 outputs, and the network of model 12" in errors["init_from.new_layers"]
+    init_from["new_layers"] = ["fc8"]
+    admit_request(request | {"init_from": init_from}, [data_root], finder)
+    # Of release 0.1, which does not tell its network; the attempt will.
+    trained.change(trained.folders[20], model=None)
+    admit_request(request | {"init_from": {"checkpoint": "job:a"}}, [data_root], finder)
