@@ -1,7 +1,7 @@
 """One step: forward, backward, sums over micro-batches and replicas, update.
 
 On a GPU a step is only queued, and no host waits for it: what decides how it goes on is known to
-the hosts, but for the loss, and that the GPU itself looks at (docs/decisions/0007).
+the hosts, but for the loss, and that the GPU itself looks at (docs/decisions/0008).
 """
 
 import math

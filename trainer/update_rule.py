@@ -8,7 +8,7 @@ keeps its size and fades, where torch.optim.SGD (ε outside its buffer) shrinks 
 On the CPU a kernel reads and writes everything once. Without a compiler torch's operations follow
 each other and give the same bits. On a GPU it is torch's fused SGD, which goes over all parameters
 at once and can leave them alone where the GPU itself finds that it should: no host needs to wait
-for the loss (docs/decisions/0007).
+for the loss (docs/decisions/0008).
 """
 
 import ctypes

@@ -1,7 +1,8 @@
-"""Replicas of one loop as processes, of which the second dies before its ledger holds a step."""
+"""Replicas of one loop as processes; the second may die before its ledger holds a step."""
 
 import multiprocessing
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from tests.acceptance.product import ledger_lines, wait_for
+from tests.unit.trainer.late import answering_late
 from trainer import machine
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import RunDirectory
@@ -26,15 +28,19 @@ NUM_REPLICAS = 2
 Dies = Literal["write", "sync"]
 
 
-def run_loops(run_dir: Path, *, dies: Dies, at_step: int) -> list[int | None]:
+def run_loops(
+    run_dir: Path, *, dies: Dies | None = None, at_step: int = 0, late: bool = False
+) -> list[int | None]:
     """Run attempt 1 until all its replicas have ended; return their exit codes, by rank.
+
+    `late`: as if on a device that answers late.
 
     The second dies where it would enter `at_step` in its ledger, or first force it to disk; but not
     before the first has entered that step, and so needs nothing more to complete it.
     """
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_replica, args=(rank, run_dir, dies, at_step))
+        context.Process(target=_replica, args=(rank, run_dir, dies, at_step, late))
         for rank in range(NUM_REPLICAS)
     ]
     for process in processes:
@@ -49,7 +55,7 @@ def run_loops(run_dir: Path, *, dies: Dies, at_step: int) -> list[int | None]:
             process.join()
 
 
-def _replica(rank: int, run_dir: Path, dies: Dies, at_step: int) -> None:
+def _replica(rank: int, run_dir: Path, dies: Dies | None, at_step: int, late: bool) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     machine.settle((CPU, CPU), num_threads=1)
     dist.init_process_group(
@@ -72,7 +78,11 @@ def _replica(rank: int, run_dir: Path, dies: Dies, at_step: int) -> None:
 
     write = Ledger.write
     dying = {"write": write_until, "sync": lambda _: die()}
-    with patch.object(Ledger, dies, dying[dies] if rank == 1 else getattr(Ledger, dies)):
+    with ExitStack() as world:
+        if dies and rank == 1:
+            world.enter_context(patch.object(Ledger, dies, dying[dies]))
+        if late:
+            world.enter_context(answering_late())
         train(
             Setting(
                 order=read_order(attempt),
@@ -87,3 +97,4 @@ def _replica(rank: int, run_dir: Path, dies: Dies, at_step: int) -> None:
                 fence=Fence(attempt, disowned=lambda: False),
             )
         )
+    dist.destroy_process_group()

@@ -1,18 +1,13 @@
 """The loop on real shards, with a world around it that asks it to pause, cancel or give way."""
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from data_shards.manifest import load_manifest
-from data_shards.sidecars import load_index
 from tests.acceptance.product import ledger_lines
+from tests.integration.trainer.attempts import World, attempt_of, damage
 from tests.integration.trainer.conftest import (
     NUM_VALIDATION_IMAGES,
     Shards,
@@ -25,7 +20,6 @@ from trainer import machine
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import (
-    AttemptEventData,
     CheckpointSaved,
     Evaluated,
     SamplesSkipped,
@@ -36,11 +30,8 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
-from trainer.fence import Fence
 from trainer.local import read_spec
-from trainer.loop import train
-from trainer.replicas import Replicas
-from trainer.setting import Ended, Setting
+from trainer.setting import Ended
 
 pytestmark = pytest.mark.slow
 
@@ -60,62 +51,15 @@ def spec(shards: Shards, tmp_path: Path) -> JobSpec:
     )
 
 
-class World:
-    """What an attempt tells, and what it is told after a number of steps."""
-
-    def __init__(self) -> None:
-        self.events: list[AttemptEventData] = []
-        self.asked = 0
-        self.at: dict[int, Callable[[], Desired]] = {}
-
-    def desired(self) -> Desired:
-        self.asked += 1
-        return self.at.get(self.asked, lambda: Desired.RUN)()
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def _attempt(
-    spec: JobSpec, run_dir: Path, world: World, *, disowned: Callable[[], bool] = lambda: False
-) -> Ended:
-    """Run the next attempt, from the latest checkpoint if there is one."""
-    run = RunDirectory(run_dir)
-    folders = list_folders(run)
-    attempt = run.attempt(run.newest_attempt() + 1)
-    order = AttemptOrder(
-        job_id="job",
-        attempt=attempt.number,
-        spec=spec,
-        accelerator="cpu",
-        resume_from=str(folders[0].relative_to(run_dir)) if folders else None,
-    )
-    write_order(attempt, order)
-    return train(
-        Setting(
-            order=order,
-            attempt=attempt,
-            replicas=Replicas(CPU),
-            devices=(CPU, CPU),
-            pid=1,
-            gpu_ids=(),
-            report=world.events.append,
-            desired=world.desired,
-            disowned=disowned,
-            fence=Fence(attempt, disowned=disowned),
-        )
-    )
-
-
 def test_pausing_changes_no_bit(spec: JobSpec, tmp_path: Path) -> None:
     undisturbed = World()
-    assert _attempt(spec, tmp_path / "one", undisturbed) == Ended("succeeded", NUM_STEPS)
+    assert attempt_of(spec, tmp_path / "one", undisturbed) == Ended("succeeded", NUM_STEPS)
 
     run_dir, world = tmp_path / "other", World()
     world.at = {8: lambda: Desired.PAUSE}
-    assert _attempt(spec, run_dir, world) == Ended("paused", 8)
+    assert attempt_of(spec, run_dir, world) == Ended("paused", 8)
     world = World()
-    assert _attempt(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
+    assert attempt_of(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
     assert [event.start_step for event in world.of(Started)] == [8]
     assert final_weights(run_dir) == final_weights(tmp_path / "one")
     ledger = presented(run_dir)
@@ -126,7 +70,7 @@ def test_pausing_changes_no_bit(spec: JobSpec, tmp_path: Path) -> None:
 
 def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_path: Path) -> None:
     world = World()
-    _attempt(spec, tmp_path / "run", world)
+    attempt_of(spec, tmp_path / "run", world)
     saved = world.of(CheckpointSaved)
     assert [event.step for event in saved] == [10, 20, 26, 30]
     assert [event.top1 is None for event in saved] == [True, True, False, False]
@@ -135,7 +79,7 @@ def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_
 def test_cancel_ends_without_a_checkpoint_of_its_own(spec: JobSpec, tmp_path: Path) -> None:
     world = World()
     world.at = {4: lambda: Desired.CANCEL}
-    assert _attempt(spec, tmp_path / "run", world) == Ended("cancelled", 4)
+    assert attempt_of(spec, tmp_path / "run", world) == Ended("cancelled", 4)
     assert list_folders(RunDirectory(tmp_path / "run")) == []
 
 
@@ -148,7 +92,7 @@ def test_an_attempt_that_was_overtaken_commits_nothing_more(spec: JobSpec, tmp_p
 
     world.at = {15: overtake}
     with pytest.raises(StaleAttemptError, match="attempt 2 has begun"):
-        _attempt(spec, run.path, world)
+        attempt_of(spec, run.path, world)
     assert [event.step for event in world.of(CheckpointSaved)] == [10]
     assert [path.name for path in run.attempt(1).checkpoints.glob("step-*")] == ["step-00000010"]
 
@@ -156,7 +100,7 @@ def test_an_attempt_that_was_overtaken_commits_nothing_more(spec: JobSpec, tmp_p
 def test_a_disowned_attempt_stops_at_its_next_step(spec: JobSpec, tmp_path: Path) -> None:
     world = World()
     with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
-        _attempt(spec, tmp_path / "run", world, disowned=lambda: world.asked >= 5)
+        attempt_of(spec, tmp_path / "run", world, disowned=lambda: world.asked >= 5)
     assert presented(tmp_path / "run").steps_done == 5
 
 
@@ -195,29 +139,13 @@ def test_what_death_left_of_a_checkpoint_is_gone_before_the_first_step(
         return Desired.CANCEL
 
     world.at = {1: look}
-    _attempt(spec, run.path, world)
+    attempt_of(spec, run.path, world)
     assert left == [False]
-
-
-def _damage(packed: Path, folder: Path, samples: Sequence[int]) -> Path:
-    """Copy a packed set, some of its images cut in half and the rest as sound as its digests."""
-    shutil.copytree(packed.parent, folder)
-    manifest = load_manifest(folder)
-    index = load_index(folder, manifest)
-    for shard, offset, size, _ in index[list(samples)].tolist():
-        with (folder / manifest.shards[shard].name).open("r+b") as file:
-            file.seek(offset + size // 2)
-            file.write(bytes(size - size // 2))
-    document = json.loads((folder / "manifest.json").read_text())
-    for shard in document["shards"]:
-        shard["sha256"] = hashlib.sha256((folder / shard["name"]).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(document))
-    return folder / "manifest.json"
 
 
 def _with_validation(shards: Shards, tmp_path: Path, samples: Sequence[int], limit: int) -> JobSpec:
     """A job of two evaluations, at steps 26 and 30, with damaged validation images."""
-    validation = _damage(shards.validation, tmp_path / "damaged", samples)
+    validation = damage(shards.validation, tmp_path / "damaged", samples)
     data = {"train": str(shards.train), "validation": str(validation)}
     optim = {"global_batch_size": 16, "max_steps": NUM_STEPS}
     return read_spec(
@@ -229,7 +157,7 @@ def test_corrupt_validation_samples_are_named_and_counted_once(
     shards: Shards, tmp_path: Path
 ) -> None:
     world = World()
-    _attempt(_with_validation(shards, tmp_path, (3, 7), limit=2), tmp_path / "run", world)
+    attempt_of(_with_validation(shards, tmp_path, (3, 7), limit=2), tmp_path / "run", world)
     evaluated = [event.num_samples for event in world.of(Evaluated)]
     assert evaluated == [NUM_VALIDATION_IMAGES - 2] * 2
     (skipped,) = world.of(SamplesSkipped)
@@ -250,7 +178,7 @@ def test_too_many_corrupt_validation_samples_fail_by_name(
     world = World()
     spec = _with_validation(shards, tmp_path, range(NUM_VALIDATION_IMAGES), limit)
     with pytest.raises(BadDataError, match=message):
-        _attempt(spec, tmp_path / "run", world)
+        attempt_of(spec, tmp_path / "run", world)
     assert [event.total for event in world.of(SamplesSkipped)] == [NUM_VALIDATION_IMAGES]
     assert world.of(Evaluated) == []
 
@@ -266,4 +194,4 @@ def test_validation_of_other_images_is_refused(shards: Shards, tmp_path: Path) -
     (other / "manifest.json").write_text(text.replace("class-3", "class-x"))
     data = {"train": train_manifest, "validation": str(other / "manifest.json")}
     with pytest.raises(BadSpecError, match=r"data\.validation: its classes are not those"):
-        _attempt(read_spec(write_job(tmp_path, shards, data=data)), tmp_path / "run", World())
+        attempt_of(read_spec(write_job(tmp_path, shards, data=data)), tmp_path / "run", World())

@@ -7,22 +7,30 @@ from unittest import mock
 from torch import Tensor
 
 
-class _Late:
-    is_late = True
-
-    def __init__(self, number: Tensor) -> None:
-        # Of its own, as what is copied from a GPU is.
-        self._number = number.clone()
-
-    def read(self) -> float:
-        return float(self._number)
-
-
 @contextmanager
-def answering_late() -> Iterator[None]:
-    """Let every step constructed meanwhile be one of a GPU, but for who computes it."""
+def answering_late() -> Iterator[list[str]]:
+    """Let every step constructed meanwhile be one of a GPU, but for who computes it.
+
+    Yields what happens, in order: "queue 0", "queue 1", "read 0", numbered from the first step.
+    """
+    happened: list[str] = []
+
+    class Late:
+        is_late = True
+        num_queued = 0
+
+        def __init__(self, number: Tensor) -> None:
+            # Of its own, as what is copied from a GPU is.
+            self._number = number.clone()
+            self._step, Late.num_queued = Late.num_queued, Late.num_queued + 1
+            happened.append(f"queue {self._step}")
+
+        def read(self) -> float:
+            happened.append(f"read {self._step}")
+            return float(self._number)
+
     with (
         mock.patch("trainer.train_step._answers_late", return_value=True),
-        mock.patch("trainer.train_step._Arriving", _Late),
+        mock.patch("trainer.train_step._Arriving", Late),
     ):
-        yield
+        yield happened

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from tests.unit.trainer.batches import make_batch, share, whole
+from tests.unit.trainer.late import answering_late
 from trainer.buckets import Buckets, plan
 from trainer.contract.spec import JobSpec, ModelSpec
 from trainer.errors import NonFiniteLossError, ReplicaGoneError
@@ -256,6 +257,9 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
     losses, network = train_share(replicas)
     _, again = train_share(replicas)
     _, resumed = train_share(replicas, resumes_at=2)
+    with answering_late():
+        late_losses, late_network = train_share(replicas)
+        poisoned_late = train_with_one_poisoned(replicas)
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
     np.savez(folder / f"{rank}.npz", **weights)
     seen = {
@@ -266,8 +270,10 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
         "gradients": [g.flatten()[:5].tolist() for g in _gradients(parameters.values())],
         "happened": happened,
         "bucket_digests": bucket_digests,
-        "poisoned": train_with_one_poisoned(replicas),
+        "poisoned": [train_with_one_poisoned(replicas), poisoned_late],
         "losses": losses,
+        "late losses": late_losses,
+        "late weights": digest(late_network.parameters()),
         "weights": [digest(each.parameters()) for each in (network, again, resumed)],
         "evaluation": evaluate_share(replicas),
     }

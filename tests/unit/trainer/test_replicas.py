@@ -127,9 +127,19 @@ def test_a_loss_that_is_not_finite_in_one_ends_all_before_the_weights_are_touche
     seen: list[dict[str, Any]],
 ) -> None:
     for replica in seen:
-        told, untouched = replica["poisoned"]
-        assert "step 3: the loss is not finite (towers.1.conv4 is the first layer" in told
-        assert untouched
+        # At once, and late.
+        for told, untouched in replica["poisoned"]:
+            assert "step 3: the loss is not finite (towers.1.conv4 is the first layer" in told
+            assert untouched
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_summed_late_changes_no_weight(seen: list[dict[str, Any]]) -> None:
+    for replica in seen:
+        # Alone in its sum, its share may be added in another order.
+        assert replica["late losses"] == pytest.approx(replica["losses"], rel=1e-14)
+        assert replica["late losses"] == seen[0]["late losses"]
+        assert replica["late weights"] == replica["weights"][0]
 
 
 @pytest.mark.slow

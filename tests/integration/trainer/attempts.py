@@ -1,0 +1,89 @@
+"""Attempts of the loop in a world that tells them what to do, and data that are not sound."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_shards.manifest import load_manifest
+from data_shards.sidecars import load_index
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.checkpoint_folder import list_folders
+from trainer.contract.events import AttemptEventData
+from trainer.contract.order_file import write_order
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import JobSpec
+from trainer.contract.status import Desired
+from trainer.fence import Fence
+from trainer.loop import train
+from trainer.replicas import Replicas
+from trainer.setting import Ended, Setting
+
+CPU = torch.device("cpu")
+
+
+class World:
+    """What an attempt tells, and what it is told after a number of steps."""
+
+    def __init__(self) -> None:
+        self.events: list[AttemptEventData] = []
+        self.asked = 0
+        self.at: dict[int, Callable[[], Desired]] = {}
+
+    def desired(self) -> Desired:
+        self.asked += 1
+        return self.at.get(self.asked, lambda: Desired.RUN)()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def attempt_of(
+    spec: JobSpec, run_dir: Path, world: World, *, disowned: Callable[[], bool] = lambda: False
+) -> Ended:
+    """Run the next attempt, from the latest checkpoint if there is one."""
+    run = RunDirectory(run_dir)
+    folders = list_folders(run)
+    attempt = run.attempt(run.newest_attempt() + 1)
+    order = AttemptOrder(
+        job_id="job",
+        attempt=attempt.number,
+        spec=spec,
+        accelerator="cpu",
+        resume_from=str(folders[0].relative_to(run_dir)) if folders else None,
+    )
+    write_order(attempt, order)
+    return train(
+        Setting(
+            order=order,
+            attempt=attempt,
+            replicas=Replicas(CPU),
+            devices=(CPU, CPU),
+            pid=1,
+            gpu_ids=(),
+            report=world.events.append,
+            desired=world.desired,
+            disowned=disowned,
+            fence=Fence(attempt, disowned=disowned),
+        )
+    )
+
+
+def damage(packed: Path, folder: Path, samples: Sequence[int]) -> Path:
+    """Copy a packed set, some of its images cut in half and the rest as sound as its digests."""
+    shutil.copytree(packed.parent, folder)
+    manifest = load_manifest(folder)
+    index = load_index(folder, manifest)
+    for shard, offset, size, _ in index[list(samples)].tolist():
+        with (folder / manifest.shards[shard].name).open("r+b") as file:
+            file.seek(offset + size // 2)
+            file.write(bytes(size - size // 2))
+    document = json.loads((folder / "manifest.json").read_text())
+    for shard in document["shards"]:
+        shard["sha256"] = hashlib.sha256((folder / shard["name"]).read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(document))
+    return folder / "manifest.json"
