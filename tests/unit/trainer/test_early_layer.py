@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.spec import ModelSpec
 from trainer.early_layer import EarlyLayer, fused, pooled_size
-from trainer.kernels.library import load
 from trainer.layers import layers
 from trainer.lrn import ALPHA, SIZE, lrn_reference
 
-pytestmark = pytest.mark.skipif(load("early_layer") is None, reason="the kernels need g++")
+pytestmark = needs_compiler
 
 CPU = torch.device("cpu")
 HOWS = list(itertools.product((True, False), repeat=2))

@@ -10,8 +10,8 @@ from data_shards.draws import colour_normals
 from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
+from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.spec import Recipe
-from trainer.kernels.library import load
 from trainer.preprocess import Colour, Preprocess
 
 CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ def test_prepares_as_the_formulas_say(colour: Colour | None, centre_mean: bool) 
     assert same is images
 
 
-@pytest.mark.skipif(load("preprocess") is None, reason="the kernels need g++")
+@needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("centre_mean", [False, True])
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS.keys())

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.trainer.compiler import needs_compiler
 from tests.unit.trainer.runs import DATA_SHA256
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, AttemptOrder, Reason
@@ -183,6 +184,7 @@ def test_what_the_spec_may_change_between_attempts_is_told(
     assert "; ".join(state.inexact) == inexact
 
 
+@needs_compiler
 def test_numerics_tell_of_the_threads_and_the_kernel_in_use(
     job: Job, small_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +246,7 @@ def test_other_data_are_refused_by_both_digests(job: Job, tmp_path: Path, name: 
     assert reason_of(refusal) is Reason.BAD_DATA
 
 
+@needs_compiler
 @pytest.mark.parametrize(
     ("kernel", "mend"),
     [
@@ -274,6 +277,7 @@ def test_another_kernels_checkpoint_is_refused_unless_allowed(
     assert state.inexact == (f"LRN kernel was {kernel or 'unknown'} and is {here}",)
 
 
+@needs_compiler
 def test_without_a_compiler_a_fused_checkpoint_is_refused_with_the_mend(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.spec import OptimSpec, Recipe
-from trainer.kernels.library import load
 from trainer.update_rule import (
     Factors,
     Rates,
@@ -20,7 +20,6 @@ from trainer.update_rule import (
 )
 
 NAMES = ("towers.0.conv1.weight", "towers.0.conv1.bias")
-NO_KERNEL = load("update_rule", "-ffp-contract=off") is None
 
 
 def _parameters(dtype: torch.dtype = torch.float64) -> dict[str, torch.nn.Parameter]:
@@ -117,7 +116,7 @@ def _three(shape: tuple[int, ...], seed: int = 3) -> list[Tensor]:
     return tensors
 
 
-@pytest.mark.skipif(NO_KERNEL, reason="the kernel needs g++")
+@needs_compiler
 @given(
     shape=st.sampled_from([(1,), (15,), (16,), (1000,), (70_001,), (40, 31), (8, 6, 5, 3)]),
     gradient=st.sampled_from([torch.float32, torch.bfloat16]),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.spec import OptimSpec
-from trainer.kernels.library import load
 from trainer.update_rule import UpdateRule
 from trainer.working_copy import WorkingCopy
 
@@ -77,14 +77,12 @@ def test_gradients_are_those_of_a_conversion(grad_dtype: torch.dtype | None) -> 
 
 
 @pytest.mark.parametrize("grad_dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("kernel", [pytest.param(True, marks=needs_compiler), False])
 def test_an_update_leaves_the_copy_right(
     monkeypatch: pytest.MonkeyPatch, grad_dtype: torch.dtype, kernel: bool
 ) -> None:
     if not kernel:
         monkeypatch.setattr("trainer.update_rule.load", lambda *_: None)
-    elif load("update_rule", "-ffp-contract=off") is None:
-        pytest.skip("the kernel needs g++")
     parameter = _parameter()
     parameter.grad_dtype = None
     copy = WorkingCopy(parameter)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.trainer.compiler import needs_compiler
 from trainer.kernels import library
 
 
@@ -19,7 +20,7 @@ def _built(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "alexnet-training-service" / "kernels").iterdir())
 
 
-@pytest.mark.skipif(library.load("early_layer") is None, reason="the kernels need g++")
+@needs_compiler
 def test_a_kernel_is_built_once(tmp_path: Path) -> None:
     assert isinstance(library.load("early_layer"), ctypes.CDLL)
     (built,) = _built(tmp_path)
@@ -30,7 +31,7 @@ def test_a_kernel_is_built_once(tmp_path: Path) -> None:
     assert built.stat() == before
 
 
-@pytest.mark.skipif(library.load("early_layer") is None, reason="the kernels need g++")
+@needs_compiler
 def test_a_kernel_that_is_cut_short_is_built_again(tmp_path: Path) -> None:
     source = Path(library.__file__).with_name("update_rule.cpp")
     built = library._build(source, library._OPTIONS)
