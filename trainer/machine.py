@@ -22,7 +22,10 @@ _KIND_OF_PROCESSOR = ("model name", "cpu family", "model", "CPU implementer", "C
 
 
 def settle(devices: Sequence[torch.device], *, num_threads: int) -> None:
-    """Make torch deterministic, with a fixed number of threads, before its first computation."""
+    """Make torch deterministic, with a fixed number of threads, before its first computation.
+
+    And exact: what a spec calls fp32 is not TF32, whose products have 10 bits.
+    """
     torch.set_num_threads(num_threads)
     # Read when CUDA starts; without it cuBLAS may add in another order each time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -31,6 +34,8 @@ def settle(devices: Sequence[torch.device], *, num_threads: int) -> None:
     deterministic: Any = torch.utils.deterministic
     deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
+    # On unless said otherwise, for convolutions alone.
+    torch.backends.cudnn.allow_tf32 = False
     if devices[0].type == "cpu":
         keep_freed_memory()
     else:

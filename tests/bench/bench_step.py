@@ -55,6 +55,8 @@ def main() -> None:
     arguments = parse()
     device = torch.device(arguments.device)
     machine.settle((device, device), num_threads=len(os.sched_getaffinity(0)))
+    # As torch has it unless told, and so public code in fp32; ours is bf16.
+    torch.backends.cudnn.allow_tf32 = True
     if arguments.memory_of:
         print(peak_memory_bytes(VARIANTS[arguments.memory_of](device, arguments.batch), device))
         return

@@ -22,10 +22,12 @@ def settings_put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     enabled = torch.are_deterministic_algorithms_enabled()
     fill = deterministic.fill_uninitialized_memory
     benchmark = torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cudnn.allow_tf32
     yield
     torch.use_deterministic_algorithms(enabled)
     deterministic.fill_uninitialized_memory = fill
     torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 @pytest.fixture
@@ -42,16 +44,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return told
 
 
-def test_a_settled_process_is_deterministic(
+def test_a_settled_process_is_deterministic_and_exact(
     calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(WORKSPACE)
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = True
     machine.settle([CPU, CPU], num_threads=2)
     assert torch.get_num_threads() == 2
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
     assert os.environ[WORKSPACE] == ":4096:8"
     # Freed memory is neither mapped apart nor given back.
     assert calls == [(-4, 0), (-1, 2**31 - 1)]
