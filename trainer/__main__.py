@@ -1,5 +1,6 @@
-"""`python -m trainer`: train here, run an attempt on Ray, describe or export a network."""
+"""`python -m trainer`: do a job here, run an attempt on Ray, describe or export a network."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,18 +30,24 @@ def train(
     run_dir: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="From the latest checkpoint.")] = False,
 ) -> None:
-    """Train in this process, without Ray or the service; or use one of the commands."""
+    """Do a job in this process, without Ray or the service; or use one of the commands."""
     if context.invoked_subcommand is not None:
         return
     if spec is None or run_dir is None:
         stop("name both --spec job.json and --run-dir DIR; --help tells more", BAD_USAGE)
     try:
-        outcome = train_here(read_spec(spec), run_dir, resume=resume, console=Console(stderr=True))
+        job = read_spec(spec)
+    except BadSpecError as error:
+        stop(str(error), BAD_USAGE)
+    try:
+        outcome = train_here(job, run_dir, resume=resume, console=Console(stderr=True))
     except (BadSpecError, RunDirectoryError) as error:
         stop(str(error), BAD_USAGE)
     except KeyboardInterrupt:
-        again = f"python -m trainer --spec {spec} --run-dir {run_dir} --resume"
-        stop(f"stopped; go on from the latest checkpoint with: {again}", INTERRUPTED)
+        # An evaluation has no checkpoints.
+        mend = "go on from the latest checkpoint" if job.kind == "train" else "begin again"
+        options = shlex.join(["--spec", str(spec), "--run-dir", str(run_dir), "--resume"])
+        stop(f"stopped; {mend} with: python -m trainer {options}", INTERRUPTED)
     typer.echo(outcome.model_dump_json(exclude_none=True))
     raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 

@@ -49,6 +49,8 @@ def export_command(
     """Write a trained network as one file for use elsewhere, checked against the checkpoint."""
     if output.is_dir():
         stop(f"--output {output} is a folder; name a file", BAD_USAGE)
+    if not output.parent.is_dir():
+        stop(f"--output {output}: there is no folder {output.parent}; make it first", BAD_USAGE)
     if output.exists() and not force:
         stop(f"--output {output} is there already; name another, or use --force", BAD_USAGE)
     try:

@@ -79,11 +79,21 @@ def test_a_folder_is_never_replaced(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_said_in_a_sentence(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "nowhere" / "alexnet"
+    # The file that is written aside would have a name of more than 255 bytes.
+    output = tmp_path / ("a" * 250)
     refused = _export(checkpoint, "state-dict", output)
     assert refused.exit_code == 2
     assert refused.stderr == (
-        f"--output {output} cannot be written: No such file or directory; name another\n"
+        f"--output {output} cannot be written: File name too long; name another\n"
+    )
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    output = tmp_path / "nowhere" / "alexnet"
+    refused = _export(tmp_path / "nor this", "state-dict", output)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        f"--output {output}: there is no folder {output.parent}; make it first\n",
     )
 
 

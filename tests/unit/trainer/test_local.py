@@ -138,3 +138,25 @@ def test_both_options_are_needed() -> None:
     result = CliRunner().invoke(app, ["--spec", "job.json"])
     assert result.exit_code == 2
     assert "name both --spec job.json and --run-dir DIR" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "mend"),
+    [
+        ({}, "go on from the latest checkpoint"),
+        ({"kind": "evaluate", "evaluation": {"checkpoints": ["c"]}}, "begin again"),
+    ],
+)
+def test_who_interrupts_is_told_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], mend: str
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.__main__.train_here", interrupt)
+    spec = _file(tmp_path, REQUEST | changes)
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", "a run"])
+    assert result.exit_code == 130
+    assert result.stderr == (
+        f"stopped; {mend} with: python -m trainer --spec {spec} --run-dir 'a run' --resume\n"
+    )
