@@ -166,6 +166,7 @@ def notes_on(data: DataFacts, num_samples: int, models: Sequence[ModelSpec]) -> 
     """Say what keeps a result from being compared with the published rows."""
     return (
         *_notes_on_data(data, num_samples),
+        *(_notes_on_beginnings(models) if data.has_ilsvrc_classes else ()),
         *_notes_on_outputs(models),
         *_notes_on_networks(models),
     )
@@ -210,6 +211,14 @@ def _notes_on_outputs(models: Iterable[ModelSpec]) -> Iterator[str]:
     fewest = min((model.num_classes for model in models), default=None)
     if fewest is not None and fewest <= 5:
         yield f"Five guesses of {fewest} classes are always right: the top-5 error says nothing."
+
+
+def _notes_on_beginnings(models: Iterable[ModelSpec]) -> Iterator[str]:
+    if any(model.sixth_conv for model in models):
+        yield (
+            "The published CNN* learned the categories of ImageNet's Fall 2011 release before the "
+            "1,000 (section 6.1 of the paper); what a CNN* here began with, its own report says."
+        )
 
 
 def _notes_on_networks(models: Iterable[ModelSpec]) -> Iterator[str]:

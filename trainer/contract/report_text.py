@@ -59,6 +59,10 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
         ("samples presented", f"{report.samples_presented:,}"),
         ("attempts", str(report.attempts)),
     ]
+    if (origin := report.started_from) is not None:
+        new = ", ".join(origin.new_layers) or "none"
+        began = f"the weights of {origin.job_id} after {origin.step:,} steps; new layers: {new}"
+        facts.append(("began with", began))
     for result in report.results:
         accuracy = f"top-1 {per_cent(result.top1, 2)}, top-5 {per_cent(result.top5, 2)}"
         facts.append((f"accuracy, {PROTOCOLS[result.protocol]}", accuracy))

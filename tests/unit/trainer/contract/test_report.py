@@ -63,7 +63,7 @@ def test_ours_come_first_the_protocol_of_the_spec_at_the_top() -> None:
 
 
 def test_on_the_papers_own_data_nothing_keeps_from_comparing() -> None:
-    assert notes_on(FACTS, 50_000, [ModelSpec(), ModelSpec(sixth_conv=True)]) == ()
+    assert notes_on(FACTS, 50_000, [ModelSpec(), ModelSpec(recipe="source2012")]) == ()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,14 @@ def test_top_5_of_five_classes_is_said_to_say_nothing(num_outputs: int, is_said:
     notes = notes_on(FACTS, 50_000, [ModelSpec(), ModelSpec(num_classes=num_outputs)])
     said = "Five guesses of 5 classes are always right: the top-5 error says nothing."
     assert notes == ((said,) if is_said else ())
+
+
+def test_a_cnn_with_a_star_is_told_from_the_published_one() -> None:
+    models = [ModelSpec(), ModelSpec(sixth_conv=True)]
+    (said,) = notes_on(FACTS, 50_000, models)
+    assert said.startswith("The published CNN* learned the categories of ImageNet's Fall 2011")
+    other = FACTS.model_copy(update={"has_ilsvrc_classes": False})
+    assert said not in notes_on(other, 50_000, models)
 
 
 def test_a_network_that_is_named_again_is_said_to_count_again() -> None:

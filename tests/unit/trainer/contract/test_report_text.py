@@ -1,6 +1,7 @@
 import pytest
 
 from tests.unit.trainer.contract.reports import FACTS, evaluation_report, training_report
+from trainer.contract.checkpoint import StartedFrom
 from trainer.contract.report import Report, notes_on
 from trainer.contract.report_text import difference, per_cent, to_markdown
 
@@ -50,6 +51,19 @@ def test_training_tells_both_protocols_and_the_best_epoch() -> None:
     assert "| accuracy, centre crop | top-1 57.50 %, top-5 80.00 % |" in section
     assert "| accuracy, ten views | top-1 59.30 %, top-5 81.80 % |" in section
     assert "| best epoch | 88.00: top-1 57.60 %, centre crop |" in section
+
+
+def test_fine_tuning_tells_where_it_began() -> None:
+    began = StartedFrom(
+        checkpoint="/runs/a/step-00000900",
+        job_id="a",
+        step=900,
+        weights_sha256="e" * 64,
+        new_layers=("fc8",),
+    )
+    section = _section(training_report(started_from=began), "Training")
+    assert "| began with | the weights of a after 900 steps; new layers: fc8 |" in section
+    assert "began with" not in to_markdown(training_report())
 
 
 def test_an_ablation_has_what_is_published_of_it() -> None:
