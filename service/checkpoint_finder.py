@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.confinement import ConfinementError, confined
+from service.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.store import Store
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
@@ -16,6 +17,7 @@ from trainer.contract.checkpoint_folder import (
 from trainer.contract.checkpoint_reference import BadReferenceError, JobReference, job_reference
 from trainer.contract.lineage import step_of
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.status import TERMINAL
 
 
 class NoSuchCheckpointError(ValueError):
@@ -66,9 +68,7 @@ class CheckpointFinder:
         run = RunDirectory((self._run_root / job.id).resolve())
         kept = list_folders(run, self._store.attempt_numbers(job.id))
         if not kept:
-            raise NoSuchCheckpointError(
-                f"job {job.id} has no checkpoint yet, it is {job.status}; submit this when it has"
-            )
+            raise NoSuchCheckpointError(_why_none(job))
         if reference.step is None:
             return Checkpoint(kept[0], read_manifest(kept[0]))
         for folder in kept:
@@ -78,3 +78,11 @@ class CheckpointFinder:
         raise NoSuchCheckpointError(
             f"job {job.id} keeps no checkpoint after step {reference.step}, but after {steps}"
         )
+
+
+def _why_none(job: JobRecord) -> str:
+    if job.spec.kind != "train":
+        return f"job {job.id} trains nothing and has no checkpoints; name a job that trains"
+    if job.status in TERMINAL:
+        return f"job {job.id} is {job.status} and has no checkpoint; name another"
+    return f"job {job.id} has no checkpoint yet, it is {job.status}; submit this when it has"

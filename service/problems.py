@@ -57,6 +57,8 @@ def _field_error(details: ErrorDetails, document: object) -> FieldError:
             message = "this field is required; add it"
         case "model_type" | "model_attributes_type" | "dict_type":
             message = "this is a group of fields; write an object, { ... }"
+        case "tuple_type":
+            message = "this is a list; write [ ... ]"
         case _:
             message = details["msg"]
     return FieldError(field=field, message=message)

@@ -138,6 +138,16 @@ def test_a_job_without_a_checkpoint_says_how_it_stands(
         finder.find("job:young")
 
 
+def test_a_job_that_will_have_no_checkpoint_says_so(finder: CheckpointFinder, store: Store) -> None:
+    job_in(store, Status.CANCELLED, "cancelled")
+    with pytest.raises(NoSuchCheckpointError, match="is CANCELLED and has no checkpoint; name"):
+        finder.find("job:cancelled")
+    spec = make_spec(kind="evaluate", evaluation={"checkpoints": ["job:a"]})
+    job_in(store, Status.RUNNING, "evaluation", spec=spec)
+    with pytest.raises(NoSuchCheckpointError, match="trains nothing and has no checkpoints"):
+        finder.find("job:evaluation")
+
+
 def test_a_manifest_that_is_not_ours_is_refused(finder: CheckpointFinder, world: World) -> None:
     file = world.folder().checkpoint(20) / "checkpoint.json"
     document = json.loads(file.read_text())

@@ -36,6 +36,14 @@ def test_the_tag_of_a_union_is_no_part_of_the_path() -> None:
     assert error.field == "optim.schedule.epochs.0"
 
 
+def test_a_list_is_asked_for_by_that_name() -> None:
+    (error,) = errors_of(kind="evaluate", evaluation={"checkpoints": "job:a"})
+    assert (error.field, error.message) == (
+        "evaluation.checkpoints",
+        "this is a list; write [ ... ]",
+    )
+
+
 def test_a_refusal_says_every_field() -> None:
     errors = [FieldError(field="a", message="wrong"), FieldError(field="b.c", message="missing")]
     refused = SpecRefusedError(errors)
