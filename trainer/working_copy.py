@@ -34,7 +34,9 @@ class WorkingCopy:
         if dtype == self._parameter.dtype:
             return self._parameter
         if self._copy is None or self._copy.dtype != dtype:
-            self._copy = torch.empty_like(self._parameter, dtype=dtype, requires_grad=False)
+            # Though its first use be in inference mode, its next may be in training.
+            with torch.inference_mode(mode=False):
+                self._copy = torch.empty_like(self._parameter, dtype=dtype, requires_grad=False)
             self._version = -1
         if self._version != self._parameter._version:
             self._copy.copy_(self._parameter.detach())

@@ -64,6 +64,16 @@ def test_a_duplicate_follows_its_own_parameter(
     assert torch.equal(copy.of_dtype(torch.bfloat16), parameter.bfloat16())
 
 
+def test_a_first_use_in_inference_mode_keeps_no_gradient_back() -> None:
+    parameter = _parameter()
+    copy = WorkingCopy(parameter)
+    with torch.inference_mode():
+        copy.of_dtype(torch.bfloat16)
+    copy.of_dtype(torch.bfloat16).square().sum().backward()
+    assert parameter.grad is not None
+    torch.testing.assert_close(parameter.grad, 2 * parameter.detach(), rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("grad_dtype", [torch.float32, None])
 def test_gradients_are_those_of_a_conversion(grad_dtype: torch.dtype | None) -> None:
     parameter, plain = _parameter(), _parameter()
