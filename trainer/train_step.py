@@ -59,7 +59,7 @@ class Pending:
         """`loss_sum`, float64 (), is over all replicas; `fail` says what it means, not finite."""
         self.known = known
         self._loss_sum = _Arriving(loss_sum)
-        self._fail = fail
+        self._fail: Callable[[], NonFiniteLossError] | None = fail
 
     @property
     def is_late(self) -> bool:
@@ -74,7 +74,10 @@ class Pending:
         """
         loss_sum = self._loss_sum.read()
         if not math.isfinite(loss_sum):
+            assert self._fail is not None, "a finite loss remains one"
             raise self._fail()
+        # It holds the images.
+        self._fail = None
         return StepResult(**vars(self.known), loss_sum=loss_sum)
 
 

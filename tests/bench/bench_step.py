@@ -40,7 +40,7 @@ from trainer.network import AlexNet
 from trainer.preprocess import Colour, Preprocess
 from trainer.replicas import Replicas
 from trainer.setting import Votes
-from trainer.train_step import TrainStep
+from trainer.train_step import Pending, TrainStep
 from trainer.update_rule import UpdateRule
 
 SIZE, CROP, CLASSES = 256, 224, 1000
@@ -107,7 +107,16 @@ def spec_of(batch: int, *, lrn: bool) -> JobSpec:
 def ours(device: torch.device, batch: int, *, lrn: bool = True) -> Step:
     """Return our whole step: from uint8 crops to updated weights."""
     step, made = train_step(device, batch, lrn=lrn), make_batch(batch)
-    return lambda: step(made, learning_rate=RATE, votes=Votes())
+    waiting: list[Pending] = []
+
+    def take() -> None:
+        pending = step(made, learning_rate=RATE, votes=Votes())
+        waiting.append(pending)
+        # As the loop does: on a GPU a loss is read when the next step is queued.
+        if not pending.is_late or len(waiting) > 1:
+            waiting.pop(0).result()
+
+    return take
 
 
 def train_step(device: torch.device, batch: int, *, lrn: bool = True) -> TrainStep:

@@ -25,7 +25,7 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.errors import NonFiniteLossError, StaleAttemptError
+from trainer.errors import TrainingError
 from trainer.local import read_spec
 from trainer.meter import timed
 
@@ -66,7 +66,8 @@ def _left_and_told(
     disowned_at: int | None = None,
     num_attempts: int = 1,
 ) -> dict[str, Any]:
-    """Run attempts and return all that anybody can see of them."""
+    """Run attempts and return all that anybody can see of them, and how many steps they queued."""
+    num_queued = 0
     events: dict[str, list[AttemptEventData]] = {}
     endings: list[object] = []
     with device:
@@ -79,13 +80,15 @@ def _left_and_told(
 
             try:
                 endings.append(attempt_of(spec, run_dir, world, disowned=disowned))
-            except (NonFiniteLossError, StaleAttemptError) as error:
+            except TrainingError as error:
                 endings.append(str(error))
+            num_queued += world.asked
             # By kind: checkpoints are told of by another thread.
             for event in world.events:
                 events.setdefault(type(event).__name__, []).append(_untimed(event))
     run = RunDirectory(run_dir)
     return {
+        "queued": num_queued,
         "endings": endings,
         "events": events,
         "ledgers": [ledger_lines(run.attempt(1 + number).path) for number in range(num_attempts)],
@@ -150,22 +153,26 @@ def test_a_loss_that_is_not_finite_ends_late_as_at_once(
         return _left_and_told(spec, tmp_path / name, device)
 
     at_once, late = run("at once", nullcontext()), run("late", answering_late())
+    # Of the steps that nothing follows from, the next was queued already.
+    assert late.pop("queued") - at_once.pop("queued") == (0 if interval_steps == 1 else 1)
     assert late == at_once
     (ending,) = late["endings"]
     assert ending.startswith("step 4: the loss is not finite (the loss alone")
     assert [line["step"] for line in late["ledgers"][0]] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("limit", [5, 400])
 def test_corrupt_samples_are_told_of_with_their_step(
-    job: Callable[..., JobSpec], shards: Shards, tmp_path: Path
+    job: Callable[..., JobSpec], shards: Shards, tmp_path: Path, limit: int
 ) -> None:
     damaged = damage(shards.train, tmp_path / "damaged", range(0, 400, 9))
     data = {"train": str(damaged), "validation": str(shards.validation)}
-    spec = job(data={**data, "corrupt_sample_limit": 400})
+    spec = job(data={**data, "corrupt_sample_limit": limit})
     at_once = _left_and_told(spec, tmp_path / "at once", nullcontext())
     late = _left_and_told(spec, tmp_path / "late", answering_late())
     assert late == at_once
     assert len(late["events"]["SamplesSkipped"]) > 1
+    assert (late["queued"] < NUM_STEPS) == (limit == 5)
 
 
 def test_an_end_before_the_answer_is_an_end_before_the_step(

@@ -1,4 +1,4 @@
-"""No host waits for a GPU within a step: on GPUs that are not there, whose tensors are fake."""
+"""No host waits for a GPU within a step: on fake GPUs, and on a real one where one is at hand."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +16,7 @@ from data_shards.manifest import RgbPca
 from tests.unit.trainer.batches import make_batch, whole
 from trainer.contract.spec import JobSpec, Recipe
 from trainer.evaluate import Member, tally
+from trainer.initialise import initialise
 from trainer.lrn import _band
 from trainer.network import AlexNet
 from trainer.preprocess import Colour, Preprocess
@@ -150,6 +151,26 @@ def test_a_step_is_queued_without_a_wait(
     assert {frozenset(update) for update in waits.updated_on} == {
         frozenset({device}) for device in devices
     }
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_real_gpu_queues_a_step_without_a_wait(job: JobSpec) -> None:
+    gpu = torch.device("cuda", torch.cuda.current_device())
+    network = AlexNet(job.model, (gpu, gpu))
+    initialise(network, job.model, seed=0)
+    rule = UpdateRule(dict(network.named_parameters()), job.optim, "paper")
+    prepare = Preprocess(MEAN, Colour(PCA, 0.1, "paper"), (gpu, gpu), torch.bfloat16)
+    step = TrainStep(job, network, rule, prepare, Replicas(gpu))
+    # The first compiles kernels, and allocates.
+    losses = [step(make_batch(), learning_rate=0.01, votes=Votes()).result().loss]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = step(make_batch(step=1), learning_rate=0.01, votes=Votes())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    losses.append(pending.result().loss)
+    assert np.isfinite(losses).all()
+    assert losses[0] != losses[1]
 
 
 def test_a_batch_is_evaluated_without_a_wait(waits: NoHostWaits, job: JobSpec) -> None:
