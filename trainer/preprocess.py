@@ -110,7 +110,8 @@ class Preprocess:
         cpu = self._devices[0]
         images, mean = torch.from_numpy(batch.images).contiguous(), self._mean[cpu]
         n, crop_size = images.shape[:2]
-        offsets, mirrored = torch.from_numpy(batch.offsets), torch.from_numpy(batch.mirrored)
+        offsets = torch.from_numpy(batch.offsets).contiguous()
+        mirrored = torch.from_numpy(batch.mirrored).contiguous()
         if self._centre_mean:
             offsets = torch.full_like(offsets, (len(mean) - crop_size) // 2)
             mirrored = torch.zeros_like(mirrored)
@@ -120,8 +121,7 @@ class Preprocess:
         shifts = None if axes is None else torch.from_numpy(batch.colour) @ axes
         prepared = torch.empty(images.shape, dtype=self._dtype)
         self._kernels[f"prepare_{str(self._dtype).removeprefix('torch.')}"](
-            *map(address, (images, mean, offsets.contiguous(), mirrored.contiguous(), shifts)),
-            address(prepared),
+            *map(address, (images, mean, offsets, mirrored, shifts, prepared)),
             *(ctypes.c_int64(size) for size in (n, crop_size, len(mean))),
             ctypes.c_float(self._divisor or 1.0),
         )

@@ -49,7 +49,10 @@ def load(name: str, *options: str) -> ctypes.CDLL | None:
 
 
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Return where a contiguous tensor's elements lie, for a kernel; null for None."""
+    """Return where a contiguous tensor's elements lie, for a kernel; null for None.
+
+    The caller holds the tensor until the kernel is done: an address keeps no memory.
+    """
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 

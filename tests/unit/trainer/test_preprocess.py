@@ -105,6 +105,19 @@ def test_the_kernel_is_torch_bit_for_bit(
     assert images.stride() == slow.stride()
 
 
+@needs_compiler
+def test_the_kernel_takes_arrays_with_gaps() -> None:
+    batch = _batch()
+    gaps = replace(
+        batch,
+        images=batch.images.repeat(2, axis=0)[::2],
+        offsets=np.asfortranarray(batch.offsets),
+        mirrored=batch.mirrored.repeat(2)[::2],
+    )
+    preprocess = Preprocess(_mean_image(), None, (CPU, CPU), torch.float32)
+    assert torch.equal(preprocess(gaps)[0], preprocess(batch)[0])
+
+
 def test_the_mean_is_mirrored_with_its_image() -> None:
     # An image that is the mean itself, cropped and mirrored, leaves nothing.
     mean = np.round(_mean_image() / 4)
