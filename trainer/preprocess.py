@@ -86,7 +86,9 @@ class Preprocess:
         on_cpu = all(device.type == "cpu" for device in self._devices)
         self._kernels = load("preprocess") if on_cpu else None
         axes = None if colour is None or colour.strength == 0 else colour.axes()
-        self._mean = {device: upload(mean_image, device) for device in self._devices}
+        # The kernel reads it row by row.
+        mean = np.ascontiguousarray(mean_image)
+        self._mean = {device: upload(mean, device) for device in self._devices}
         self._axes = {device: None if axes is None else upload(axes, device) for device in devices}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
