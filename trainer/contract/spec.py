@@ -270,7 +270,8 @@ class InitFrom(Record):
     """Begin with the weights of a checkpoint instead of drawn ones: fine-tuning."""
 
     checkpoint: Location = Field(
-        description="Folder of a checkpoint; or job:ID for a job's latest, job:ID@STEP for another."
+        description="Folder of a checkpoint; or job:ID for a job's latest when this is accepted, "
+        "job:ID@STEP for another. A job that trains on deletes all but its latest and its best."
     )
     new_layers: tuple[LayerName, ...] = Field(
         default=(),
@@ -293,7 +294,7 @@ class EvaluationSpec(Record):
         default=(),
         max_length=64,
         description="For kind = evaluate: whose softmaxes are averaged, an ensemble if several. "
-        "Each a folder, or job:ID, or job:ID@STEP.",
+        "Each a folder, or job:ID, or job:ID@STEP, as in init_from.",
     )
 
 
