@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from data_shards.manifest import RgbPca
 from tests.unit.trainer.batches import make_batch, whole
+from trainer.buckets import Buckets
 from trainer.contract.spec import JobSpec, Recipe
+from trainer.dropout import DropoutDraw
 from trainer.evaluate import Member, tally
 from trainer.initialise import initialise
 from trainer.lrn import _band
@@ -22,10 +24,11 @@ from trainer.network import AlexNet
 from trainer.preprocess import Colour, Preprocess
 from trainer.replicas import Replicas
 from trainer.setting import Votes
-from trainer.train_step import TrainStep
+from trainer.train_step import TrainStep, _loss_sum
 from trainer.update_rule import UpdateRule
 from trainer.views import views
 
+CPU = torch.device("cpu")
 GPUS = torch.device("cuda", 0), torch.device("cuda", 1)
 MEAN = np.full((72, 72, 3), 120, dtype=np.float32)
 PCA = RgbPca(eigenvalues=(9000, 700, 200), eigenvectors=((1, 0, 0), (0, 1, 0), (0, 0, 1)))
@@ -151,6 +154,22 @@ def test_a_step_is_queued_without_a_wait(
     assert {frozenset(update) for update in waits.updated_on} == {
         frozenset({device}) for device in devices
     }
+
+
+@pytest.mark.parametrize("recipe", ["paper", "source2012"])
+def test_no_gradient_needs_a_number_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, small_network: Callable[..., AlexNet], recipe: Recipe
+) -> None:
+    # On the CPU, by the operations that a GPU runs where it does not compile its own.
+    monkeypatch.setattr("trainer.early_layer.load", lambda _: None)
+    network = small_network(recipe=recipe)
+    buckets = Buckets(dict(network.named_parameters()), Replicas(CPU))
+    images, labels = torch.zeros(2, 3, 64, 64, dtype=torch.bfloat16), torch.tensor([0, 1])
+    with NoHostWaits():
+        for is_last in (False, True):
+            logits = network((images, images), DropoutDraw(0, 0, 0))
+            buckets.backward(_loss_sum(logits, labels, torch.ones(2)), is_last=is_last)
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
