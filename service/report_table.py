@@ -14,6 +14,7 @@ from trainer.contract.report_text import (
     difference,
     headline,
     network_name,
+    printable,
     training_facts,
 )
 
@@ -86,7 +87,7 @@ def _networks(report: EvaluationReport) -> Table:
             network_name(one.model),
             _error(1 - one.top1),
             _error(1 - one.top5),
-            Text(one.job_id),
+            Text(printable(one.job_id)),
             str(one.step),
         )
     return table

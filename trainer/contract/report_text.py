@@ -9,6 +9,7 @@ from trainer.contract.spec import ModelSpec, Protocol
 
 PROTOCOLS: dict[Protocol, str] = {"centre_crop": "centre crop", "ten_view": "ten views"}
 
+_LONGEST_WORDS = 200
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
 
@@ -41,6 +42,12 @@ def network_name(model: ModelSpec) -> str:
     return "CNN*" if model.sixth_conv else "CNN"
 
 
+def printable(text: str) -> str:
+    """Return other people's words without what a terminal would obey, on one line and bounded."""
+    told = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return told if len(told) <= _LONGEST_WORDS else f"{told[: _LONGEST_WORDS - 3]}..."
+
+
 def headline(report: Report) -> str:
     """Return the result in a sentence."""
     seen = f"{PROTOCOLS[report.protocol]}, {report.validation_samples:,} images"
@@ -61,8 +68,8 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
     ]
     if (origin := report.started_from) is not None:
         new = ", ".join(origin.new_layers) or "none"
-        began = f"the weights of {origin.job_id} after {origin.step:,} steps; new layers: {new}"
-        facts.append(("began with", began))
+        began = f"the weights of {printable(origin.job_id)} after {origin.step:,} steps"
+        facts.append(("began with", f"{began}; new layers: {new}"))
     for result in report.results:
         accuracy = f"top-1 {per_cent(result.top1, 2)}, top-5 {per_cent(result.top5, 2)}"
         facts.append((f"accuracy, {PROTOCOLS[result.protocol]}", accuracy))
@@ -80,7 +87,7 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
 
 def data_facts(data: DataFacts) -> list[tuple[str, str]]:
     """Return what was trained on and measured on."""
-    names = ", ".join(data.first_classes)
+    names = ", ".join(map(printable, data.first_classes))
     more = ", ..." if data.num_classes > len(data.first_classes) else ""
     return [
         ("classes", f"{data.num_classes:,}: {names}{more}"),

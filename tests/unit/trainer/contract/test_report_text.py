@@ -1,9 +1,11 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.trainer.contract.reports import FACTS, evaluation_report, training_report
 from trainer.contract.checkpoint import StartedFrom
 from trainer.contract.report import Report, notes_on
-from trainer.contract.report_text import difference, per_cent, to_markdown
+from trainer.contract.report_text import difference, per_cent, printable, to_markdown
 
 
 def _cells(line: str) -> list[str]:
@@ -106,3 +108,16 @@ def test_differences_are_percentage_points(share: float | None, precision: str, 
     assert difference(share, precision) == text
     assert per_cent(0.407) == "40.7 %"
     assert per_cent(None) == ""
+
+
+@given(st.text())
+def test_other_peoples_words_are_printed_and_never_obeyed(text: str) -> None:
+    told = printable(text)
+    assert told.isprintable()
+    assert len(told) <= 200
+
+
+def test_what_is_printable_is_printed_as_it_is() -> None:
+    words = "great white shark, Carcharodon carcharias; ガー"
+    assert printable(words) == words
+    assert printable("\x1b[31mred\r\n") == "[31mred"
