@@ -73,7 +73,7 @@ def check_data(spec: JobSpec, train: Manifest, validation: Manifest) -> list[Fie
     """Hold the spec against what the manifests describe."""
     # An evaluation's networks are those of its checkpoints.
     errors = _check_model(spec, train) if spec.kind == "train" else []
-    if [entry.name for entry in validation.classes] != [entry.name for entry in train.classes]:
+    if validation.classes != train.classes:
         errors.append(
             FieldError(
                 field="data.validation",

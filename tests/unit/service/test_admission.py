@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,15 @@ def test_fine_tuning_for_other_classes_needs_a_new_classifier(
     # Of release 0.1, which does not tell its network; the attempt will.
     trained.change(trained.folders[20], model=None)
     admit_request(request | {"init_from": {"checkpoint": "job:a"}}, [data_root], finder)
+
+
+def test_classes_of_one_name_and_two_synsets_are_refused_as_the_attempt_would(
+    data_root: Path, tmp_path: Path, request_body: dict[str, Any], finder: CheckpointFinder
+) -> None:
+    file = write_manifest(tmp_path / "validation", split="validation")
+    document = json.loads(file.read_text())
+    document["classes"][3]["synset"] = "n02134084"
+    file.write_text(json.dumps(document))
+    data = {"train": "train", "validation": str(file)}
+    with pytest.raises(SpecRefusedError, match=r"data\.validation: its classes are not those"):
+        admit_request(request_body | {"data": data}, [data_root, tmp_path], finder)
