@@ -51,13 +51,13 @@ def test_edges_of_the_paper() -> None:
     assert edges == (55, 27, 13, 13, 6)
 
 
-@given(size=st.integers(63, 512))
+@given(size=st.integers(36, 512))
 def test_conv1_is_as_large_as_the_2012_source_says(size: int) -> None:
     # layer.py: 1 + ceil((2·pad + in - k) / stride), with pad 0.
     assert layers(ModelSpec(input_size=size))[0].map_size == 1 + -(-(size - 11) // 4)
 
 
-@given(model=models(), width=st.floats(0.125, 4), size=st.integers(63, 512))
+@given(model=models(), width=st.floats(0.125, 4), size=st.integers(36, 512))
 def test_each_layer_reads_what_the_one_before_gives(
     model: ModelSpec, width: float, size: int
 ) -> None:
