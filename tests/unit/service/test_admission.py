@@ -3,11 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from data_shards.manifest import ManifestError, load_manifest
-from service.admission import admit_request, confine
+from data_shards.manifest import load_manifest
+from service.admission import admit_request
 from service.checkpoint_finder import CheckpointFinder
 from service.problems import SpecRefusedError
 from service.store.store import Store
@@ -18,33 +16,6 @@ from trainer.contract.checkpoint import CheckpointManifest, DataDigests
 from trainer.contract.order_file import write_order
 from trainer.contract.spec import ModelSpec
 from trainer.contract.status import Status
-
-PARTS = st.sampled_from(["..", ".", "/", "inside", "out", "a/b", "manifest.json", "", "\0", "~"])
-
-
-@given(location=st.lists(PARTS, min_size=1, max_size=6).map("/".join) | st.text(max_size=20))
-def test_no_location_leads_out_of_the_roots(
-    tmp_path_factory: pytest.TempPathFactory, location: str
-) -> None:
-    base = tmp_path_factory.getbasetemp() / "confined"
-    root = base / "root"
-    (root / "inside").mkdir(parents=True, exist_ok=True)
-    if not (root / "out").is_symlink():
-        (root / "out").symlink_to(base)
-    try:
-        found = confine(location, [root])
-    except ManifestError:
-        return
-    assert found == found.resolve()
-    assert found.is_relative_to(root)
-
-
-def test_a_relative_path_is_that_of_the_first_root_that_has_it(tmp_path: Path) -> None:
-    roots = [tmp_path / name for name in ("first", "second")]
-    second = write_manifest(roots[1] / "train")
-    assert confine("train", roots) == second
-    first = write_manifest(roots[0] / "train")
-    assert confine("train", roots) == first
 
 
 @pytest.fixture
