@@ -105,6 +105,8 @@ def _digest(source: Path, compiler: str, options: tuple[str, ...]) -> str:
     sources = [source, *sorted(source.parent.glob("*.h"))]
     parts = (
         *(file.read_text() for file in sources),
+        # By its path too: a wrapper tells the version of what it wraps.
+        compiler,
         version,
         *options,
         platform.machine(),

@@ -49,6 +49,18 @@ def test_without_a_compiler_a_warning_names_the_mend(
         assert library.load("early_layer") is None
 
 
+def test_compilers_of_one_version_do_not_share_what_they_build(tmp_path: Path) -> None:
+    source = Path(library.__file__).with_name("update_rule.cpp")
+    digests = []
+    for name in ("compiler", "wrapper"):
+        compiler = tmp_path / name
+        compiler.write_text("#!/bin/sh\necho 12.2\n")
+        compiler.chmod(0o755)
+        digests.append(library._digest(source, str(compiler), ()))
+    assert len(set(digests)) == 2
+    assert library._digest(source, str(tmp_path / "compiler"), ()) == digests[0]
+
+
 def test_what_a_failing_compiler_says_is_told_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
