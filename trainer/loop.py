@@ -10,7 +10,7 @@ is, to all that remains of it, an end before the step.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from trainer.one_behind import one_behind
 from trainer.report import write_training_report
 from trainer.retention import clear_leftovers, prune
 from trainer.schedule import after_epoch, learning_rate
-from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, Setting
+from trainer.setting import PROGRESS_EVERY_S, Ended, Ending, EndWanted, Setting
 from trainer.state import begin
 from trainer.timetable import Timetable
 from trainer.train_step import Pending, TrainStep
@@ -109,12 +109,10 @@ class Loop:
                 return self._end("cancelled")
             if votes.pause and self._state.step < self._times.planned_steps:
                 return self._end("paused")
-        # An attempt may resume after the last step, to find its report unwritten.
-        evaluations: list[tuple[Protocol, Evaluation]] = [
-            ("centre_crop", self._evaluation or self._evaluate())
-        ]
-        if (protocol := self._spec.evaluation.protocol) != "centre_crop":
-            evaluations.append((protocol, self._measure(protocol)))
+        try:
+            evaluations = self._final_evaluations()
+        except EndWanted as wanted:
+            return self._end(wanted.ending)
         ended = self._end("succeeded")
         if self._setting.replicas.rank == 0:
             write_training_report(
@@ -193,15 +191,29 @@ class Loop:
 
     def _evaluate(self) -> Evaluation:
         """Measure by the centre crop, as at the end of every epoch."""
-        evaluation = self._measure("centre_crop")
+        evaluation = self._measure("centre_crop", self._validation.batches())
         self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
         self._evaluation = evaluation
         return evaluation
 
-    def _measure(self, protocol: Protocol) -> Evaluation:
+    def _final_evaluations(self) -> list[tuple[Protocol, Evaluation]]:
+        """Return what the job came to, by the centre crop and by the spec's protocol.
+
+        Raises EndWanted: ten views of a large set take minutes.
+        """
+        # An attempt may resume after the last step, to find its report unwritten.
+        evaluations: list[tuple[Protocol, Evaluation]] = [
+            ("centre_crop", self._evaluation or self._evaluate())
+        ]
+        if (protocol := self._spec.evaluation.protocol) != "centre_crop":
+            batches = self._setting.heeding(self._validation.batches())
+            evaluations.append((protocol, self._measure(protocol, batches)))
+        return evaluations
+
+    def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         evaluation = evaluate(
             self._validation.member(self._state.network, self._spec.model, protocol),
-            self._corruption.watch(self._state.step, self._validation.batches()),
+            self._corruption.watch(self._state.step, batches),
             self._setting.replicas,
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
         )

@@ -1,15 +1,17 @@
 """What an attempt's loop needs of the world around it, and how it tells that it ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from data_shards.reader import Batch
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEventData
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
+from trainer.errors import StaleAttemptError
 from trainer.fence import Fence
 from trainer.replicas import Replicas
 
@@ -53,6 +55,28 @@ class Setting:
             cancel=desired is Desired.CANCEL,
             disowned=self.disowned(),
         )
+
+    def heeding(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield batches as long as nobody wants the attempt to end; all replicas must take them.
+
+        Raises EndWanted or StaleAttemptError, in every replica before the same batch.
+        """
+        for batch in batches:
+            own = self.votes()
+            pause, cancel, disowned = self.replicas.sum(own.pause, own.cancel, own.disowned)
+            if disowned:
+                raise StaleAttemptError("the control plane refused this attempt's events")
+            if cancel or pause:
+                raise EndWanted("cancelled" if cancel else "paused")
+            yield batch
+
+
+class EndWanted(Exception):  # noqa: N818 - it is no error
+    """A pause or a cancel is wanted while nothing is trained."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending: Ending = ending
 
 
 @dataclass(frozen=True)

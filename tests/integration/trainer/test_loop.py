@@ -27,7 +27,7 @@ from trainer.contract.events import (
 )
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec
+from trainer.contract.spec import EvaluationSpec, JobSpec
 from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.local import read_spec
@@ -81,6 +81,24 @@ def test_cancel_ends_without_a_checkpoint_of_its_own(spec: JobSpec, tmp_path: Pa
     world.at = {4: lambda: Desired.CANCEL}
     assert attempt_of(spec, tmp_path / "run", world) == Ended("cancelled", 4)
     assert list_folders(RunDirectory(tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize(
+    ("desired", "ending"), [(Desired.PAUSE, "paused"), (Desired.CANCEL, "cancelled")]
+)
+def test_the_last_measurement_ends_where_it_is_wanted(
+    spec: JobSpec, tmp_path: Path, desired: Desired, ending: str
+) -> None:
+    ten_views = spec.model_copy(update={"evaluation": EvaluationSpec(protocol="ten_view")})
+    run_dir, world = tmp_path / "run", World()
+    # Once a step, and before the second batch of the last measurement.
+    world.at = {NUM_STEPS + 2: lambda: desired}
+    assert attempt_of(ten_views, run_dir, world) == Ended(ending, NUM_STEPS)  # type: ignore[arg-type]
+    assert not RunDirectory(run_dir).report.exists()
+    assert {event.protocol for event in world.of(Evaluated)} == {"centre_crop"}
+    # Nothing is left to train; what was cut short is measured again.
+    assert attempt_of(ten_views, run_dir, World()) == Ended("succeeded", NUM_STEPS)
+    assert RunDirectory(run_dir).report.exists()
 
 
 def test_an_attempt_that_was_overtaken_commits_nothing_more(spec: JobSpec, tmp_path: Path) -> None:
