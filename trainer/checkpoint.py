@@ -31,6 +31,7 @@ from trainer.contract.checkpoint import (
 from trainer.contract.checkpoint_folder import CheckpointError, measure, verify
 from trainer.contract.durable import naming_a_full_disk, sync_file, sync_folder, write_whole
 from trainer.contract.run_directory import AttemptDirectory
+from trainer.errors import NonFiniteWeightsError
 
 Tensors = Mapping[str, Tensor]
 
@@ -56,8 +57,9 @@ def write_checkpoint(
 ) -> CheckpointManifest:
     """Write a snapshot under its final name; `check_fence` may still stop it by raising.
 
-    Raises OSError, of which DiskFullError, and then leaves nothing behind.
+    Raises OSError, of which DiskFullError, or NonFiniteWeightsError; nothing is left behind then.
     """
+    _check_finite(snapshot)
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -91,6 +93,14 @@ def load_weights(folder: Path, weights: Tensors) -> CheckpointManifest:
     manifest = verify(folder)
     _copy_into(folder, WEIGHTS_NAME, weights)
     return manifest
+
+
+def _check_finite(snapshot: Snapshot) -> None:
+    """Refuse what no attempt could go on from: gradients may overflow where the loss did not."""
+    for what, tensors in (("", snapshot.weights), ("the velocity of ", snapshot.velocity)):
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise NonFiniteWeightsError(step=snapshot.manifest.step, parameter=what + name)
 
 
 def _write_into(aside: Path, snapshot: Snapshot) -> CheckpointManifest:

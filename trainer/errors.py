@@ -37,6 +37,18 @@ class NonFiniteLossError(TrainingError):
         )
 
 
+class NonFiniteWeightsError(TrainingError):
+    """A weight or a velocity is infinite or not a number, though the loss was finite."""
+
+    reason = Reason.NONFINITE_LOSS
+
+    def __init__(self, *, step: int, parameter: str) -> None:
+        super().__init__(
+            f"after step {step} {parameter} is not finite, so no checkpoint is written; "
+            "use a smaller optim.learning_rate, or another model.init"
+        )
+
+
 class NoDeviceError(TrainingError):
     """The devices the attempt was promised are not there."""
 

@@ -28,7 +28,7 @@ from trainer.contract.checkpoint_folder import (
 )
 from trainer.contract.durable import DiskFullError
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.errors import StaleAttemptError, reason_of
+from trainer.errors import NonFiniteWeightsError, StaleAttemptError, reason_of
 
 FILES = ("model.safetensors", "velocity.safetensors")
 
@@ -227,6 +227,22 @@ def _checkpointer(
     on_saved: Callable[[Path, CheckpointManifest], None] = lambda *_: None,
 ) -> Checkpointer:
     return Checkpointer(attempt, check_fence=check_fence, on_saved=on_saved)
+
+
+@pytest.mark.parametrize(
+    ("of_velocity", "named"), [(False, "after step 20 fc8.bias"), (True, "velocity of fc8.bias")]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_never_written(
+    run: RunDirectory, attempt: AttemptDirectory, of_velocity: bool, named: str, value: float
+) -> None:
+    weights, velocity = tensors_of(20), tensors_of(-20)
+    (velocity if of_velocity else weights)["fc8.bias"][1] = value
+    snapshot = take_snapshot(manifest_of(20), weights, velocity)
+    with pytest.raises(NonFiniteWeightsError, match=named) as raised:
+        write_checkpoint(snapshot, attempt.checkpoint(20), check_fence=lambda: None)
+    assert reason_of(raised.value) is Reason.NONFINITE_LOSS
+    assert list_folders(run) == []
 
 
 def test_checkpointer_writes_beside_the_training(attempt: AttemptDirectory) -> None:
