@@ -373,7 +373,7 @@ def show(
             f"{memory[name] / 2**20:,.0f} MiB" if name in memory else "",
         )
     table.add_row(
-        "matrix product's bound", f"{bound:,.1f}", "", f"{statistics.median(own) / bound:.2f} of it"
+        "matmul bound", f"{bound:,.1f}", "", f"{statistics.median(own) / bound:.2f} of it"
     )
     console = Console()
     console.print(table)
