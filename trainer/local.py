@@ -134,11 +134,23 @@ def _next_order(spec: JobSpec, run: RunDirectory, latest: Checkpoint | None) -> 
     return AttemptOrder(
         job_id=run.path.name,
         attempt=run.newest_attempt() + 1,
-        # One process is one replica; the weights do not depend on how many there are.
-        spec=spec.model_copy(update={"scale": spec.scale.model_copy(update={"replicas": 1})}),
+        spec=_as_done_here(spec),
         accelerator=_accelerator(spec),
         resume_from=None if latest is None else str(latest.folder.relative_to(run.path)),
     )
+
+
+def _as_done_here(spec: JobSpec) -> JobSpec:
+    """Return the spec with paths that mean the same in any folder, and one replica.
+
+    One process is one replica; the weights do not depend on how many there are.
+    """
+    train, validation = (
+        str(Path(location).absolute()) for location in (spec.data.train, spec.data.validation)
+    )
+    data = spec.data.model_copy(update={"train": train, "validation": validation})
+    scale = spec.scale.model_copy(update={"replicas": 1})
+    return spec.model_copy(update={"data": data, "scale": scale})
 
 
 def _accelerator(spec: JobSpec) -> Literal["cpu", "gpu"]:

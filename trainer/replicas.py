@@ -83,6 +83,8 @@ class Replicas:
 def _needing_the_others() -> Iterator[None]:
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         # gloo and nccl have no error of their own for it.
         raise ReplicaGoneError(error) from error

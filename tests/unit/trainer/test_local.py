@@ -160,3 +160,16 @@ def test_who_interrupts_is_told_how_it_goes_on(
     assert result.stderr == (
         f"stopped; {mend} with: python -m trainer --spec {spec} --run-dir 'a run' --resume\n"
     )
+
+
+def test_an_order_names_data_that_mean_the_same_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = {**REQUEST, "data": {"train": "a/train", "validation": "/b"}}
+    # Nothing is packed there: the attempt fails, but its order is written.
+    CliRunner().invoke(app, ["--spec", str(_file(tmp_path, request)), "--run-dir", "run"])
+    order = json.loads(RunDirectory(tmp_path / "run").attempt(1).order.read_text())
+    assert order["spec"]["data"]["train"] == str(tmp_path / "a" / "train")
+    assert order["spec"]["data"]["validation"] == "/b"
+    assert order["spec"]["scale"]["replicas"] == 1
