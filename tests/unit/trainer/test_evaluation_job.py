@@ -49,8 +49,8 @@ def save(tmp_path: Path, shards: Path, small_model: Callable[..., ModelSpec]) ->
         initialise(network, model, seed=seed)
         weights = {key: tensor.detach() for key, tensor in network.named_parameters()}
         if break_it:
-            # Finite, or no checkpoint would be written; their difference is not.
-            weights["fc8.bias"][:2] = torch.tensor([3e38, -3e38])
+            # Finite, or no checkpoint would be written; what it computes is not.
+            weights["towers.0.fc6.weight"].fill_(3e38)
         digest = load_manifest(shards).content_sha256()
         manifest = CheckpointManifest(
             job_id=name,
