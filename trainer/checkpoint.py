@@ -80,17 +80,18 @@ def load_checkpoint(folder: Path, weights: Tensors, velocity: Tensors) -> Checkp
 
     Raises CheckpointError if it is damaged, or of another network.
     """
-    manifest = load_weights(folder, weights)
+    manifest = verify(folder)
+    _copy_into(folder, WEIGHTS_NAME, weights)
     _copy_into(folder, VELOCITY_NAME, velocity)
     return manifest
 
 
 def load_weights(folder: Path, weights: Tensors) -> CheckpointManifest:
-    """Verify a checkpoint and copy its weights alone into the given tensors.
+    """Verify a checkpoint's weights and copy them into the given tensors; its velocity is not read.
 
-    Raises CheckpointError if it is damaged, or of another network.
+    Raises CheckpointError if they are damaged, or of another network.
     """
-    manifest = verify(folder)
+    manifest = verify(folder, (WEIGHTS_NAME,))
     _copy_into(folder, WEIGHTS_NAME, weights)
     return manifest
 

@@ -1,7 +1,7 @@
 """Reading checkpoint folders: is one complete, is it whole, which is the latest? No torch here."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,13 +105,18 @@ def _unread(folder: Path, error: OSError) -> str:
     )
 
 
-def verify(folder: Path) -> CheckpointManifest:
-    """Read a checkpoint's manifest and compare every file's size and sha256 with it.
+def verify(
+    folder: Path, names: Collection[str] = (WEIGHTS_NAME, VELOCITY_NAME)
+) -> CheckpointManifest:
+    """Read a checkpoint's manifest and compare the files' sizes and sha256 with it.
+
+    `names`: those that are wanted of it; the others may be damaged, or not there.
 
     Raises CheckpointError, which names the first file that differs.
     """
     manifest = read_manifest(folder)
-    for name, entry in manifest.files.items():
+    for name in names:
+        entry = manifest.files[name]
         try:
             size_bytes, sha256 = measure(folder / name)
         except OSError as error:

@@ -58,15 +58,17 @@ def test_what_is_loaded_is_what_was_written(attempt: AttemptDirectory) -> None:
     assert verify(folder).model_copy(update={"files": {}}) == manifest_of(20, top1=0.75)
 
 
-def test_weights_are_loaded_alone_but_only_of_a_checkpoint_that_is_whole(
+def test_weights_are_loaded_alone_and_only_if_they_are_whole(
     attempt: AttemptDirectory,
 ) -> None:
     folder = add_checkpoint(attempt, 20)
     weights = {name: torch.zeros_like(tensor) for name, tensor in tensors_of(0).items()}
     assert load_weights(folder, weights).step == 20
     assert all(torch.equal(weights[name], tensors_of(20)[name]) for name in weights)
-    (folder / "velocity.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="velocity"):
+    (folder / "velocity.safetensors").unlink()
+    assert load_weights(folder, weights).step == 20
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has 0 bytes"):
         load_weights(folder, weights)
 
 

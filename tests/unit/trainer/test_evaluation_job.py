@@ -11,7 +11,12 @@ from data_shards.manifest import load_manifest
 from tests.unit.trainer.packed import NUM_IMAGES, pack_pictures
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
-from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
+from trainer.contract.checkpoint import (
+    VELOCITY_NAME,
+    CheckpointManifest,
+    DataDigests,
+    ScheduleState,
+)
 from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, measure
 from trainer.contract.events import AttemptEventData, Evaluated, Progress, Started
 from trainer.contract.order_file import write_order
@@ -161,6 +166,16 @@ def test_an_ensemble_is_measured_in_one_pass_and_reported(
         alone = RunDirectory(run.path / "alone" / folder.name)
         _run(_spec(shards, folder), alone, World())
         assert (_report(alone).top1, _report(alone).validation_loss) == (network.top1, network.loss)
+
+
+def test_weights_and_manifest_are_all_that_is_read_of_a_checkpoint(
+    shards: Path, save: Save, run: RunDirectory
+) -> None:
+    folder = save("network", seed=3)
+    (folder / VELOCITY_NAME).unlink()
+    assert _run(_spec(shards, folder), run, World()) == Ended("succeeded", NUM_STEPS)
+    (network,) = _report(run).networks
+    assert (network.job_id, network.step) == ("network", 3)
 
 
 def test_a_wish_ends_it_at_the_next_step_and_an_attempt_that_follows_begins_again(
