@@ -14,7 +14,12 @@ from torch import Tensor
 
 from trainer.checkpoint import read_tensors
 from trainer.contract.checkpoint import WEIGHTS_NAME, StartedFrom
-from trainer.contract.checkpoint_folder import verify
+from trainer.contract.checkpoint_folder import (
+    CheckpointError,
+    OtherSpecError,
+    read_manifest,
+    verify,
+)
 from trainer.contract.spec import InitFrom, ModelSpec
 from trainer.errors import BadSpecError
 from trainer.named_checkpoint import folder_at, refusing
@@ -38,7 +43,7 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
     """
     folder = folder_at(_FIELD, init.checkpoint)
     with refusing(_FIELD):
-        manifest = verify(folder)
+        manifest = verify(folder, (WEIGHTS_NAME,))
         stored = read_tensors(folder, WEIGHTS_NAME)
     found = misfits(_shapes(stored), _shapes(weights), init.new_layers)
     if found:
@@ -65,6 +70,26 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
         weights_sha256=manifest.files[WEIGHTS_NAME].sha256,
         new_layers=init.new_layers,
     )
+
+
+def check_beginning(folder: Path, began: StartedFrom | None, init: InitFrom | None) -> None:
+    """Raise OtherSpecError where a run's own checkpoint began with other weights than are named.
+
+    Nothing is compared where the weights that are named are no longer there: a resume needs none.
+    """
+    if began is None or init is None:
+        return
+    try:
+        named = read_manifest(Path(init.checkpoint))
+    except CheckpointError:
+        return
+    if named.files[WEIGHTS_NAME].sha256 != began.weights_sha256:
+        raise OtherSpecError(
+            folder,
+            f"began with the weights of job {began.job_id} after {began.step} steps, and {_FIELD} "
+            f"names others, of job {named.job_id} after {named.step}; name the former, or start a "
+            "new job",
+        )
 
 
 def misfits(stored: Shapes, wanted: Shapes, new_layers: Collection[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from trainer.contract.checkpoint_folder import (
 )
 from trainer.contract.spec import JobSpec
 from trainer.early_layer import EarlyLayer
-from trainer.init_from import load_initial
+from trainer.init_from import check_beginning, load_initial
 from trainer.initialise import initialise
 from trainer.machine import numerics
 from trainer.network import AlexNet
@@ -55,6 +55,7 @@ class State:
         self._data_sha256 = data_sha256
         self._allow_other_kernels = spec.checkpoint.allow_other_kernels
         self._model = spec.model
+        self._init_from = spec.init_from
         self.network = AlexNet(spec.model, devices)
         own = {
             **numerics(devices),
@@ -120,6 +121,7 @@ class State:
                 "was written by a job with another spec; start a new job, or restore the spec "
                 "it had",
             )
+        check_beginning(folder, manifest.started_from, self._init_from)
         before, now = manifest.data_sha256.model_dump(), self._data_sha256.model_dump()
         changed = [
             f"the content of data.{name} had sha256 {before[name]} and has {now[name]}"

@@ -274,7 +274,8 @@ class InitFrom(Record):
 
     checkpoint: Location = Field(
         description="Folder of a checkpoint; or job:ID for a job's latest when this is accepted, "
-        "job:ID@STEP for another. A job that trains on deletes all but its latest and its best."
+        "job:ID@STEP for another. Of a checkpoint in its run root the service keeps what it needs "
+        "with the new job, even if the job that wrote it deletes it; another is left where it is."
     )
     new_layers: tuple[LayerName, ...] = Field(
         default=(),
@@ -410,7 +411,8 @@ class JobSpec(Record):
     def sha256(self) -> str:
         """Digest of what decides the weights, beyond the order of floating-point sums.
 
-        Not of where the data lie: a checkpoint holds digests of the data themselves.
+        Not of where the data lie, or the checkpoint to begin with: the run's own checkpoints hold
+        digests of the data and of those weights themselves.
         """
         decisive = self.model_dump(mode="json", exclude=_NOT_DECISIVE)
         return hashlib.sha256(canonical_json(decisive)).hexdigest()
@@ -424,6 +426,7 @@ _NOT_DECISIVE: Mapping[str, bool | set[str]] = {
     "data": {"train", "validation", "corrupt_sample_limit", "num_loader_processes"},
     "optim": {"micro_batch_size"},
     "evaluation": True,
+    "init_from": {"checkpoint"},
     "scale": True,
     "checkpoint": True,
     "retry": True,

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.unit.trainer.runs import manifest_of
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, Reason
-from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, StartedFrom
+from trainer.contract.checkpoint import MANIFEST_NAME, VELOCITY_NAME, WEIGHTS_NAME, StartedFrom
 from trainer.contract.checkpoint_folder import measure
 from trainer.contract.spec import InitFrom, ModelSpec
 from trainer.errors import BadDataError, BadSpecError, reason_of
@@ -89,6 +89,15 @@ def test_a_layer_that_the_network_lacks_is_left_behind(
         _load(folder, weights)
     assert all(torch.equal(weight, taken[name]) for name, weight in weights.items())
     assert "left behind: conv6" in caplog.text
+
+
+def test_what_a_job_holds_of_a_checkpoint_is_enough(small_network: Network, tmp_path: Path) -> None:
+    taken = _weights(small_network(seed=1))
+    folder = _write(taken, tmp_path)
+    (folder / VELOCITY_NAME).unlink()
+    weights = _weights(small_network(seed=2))
+    assert _load(folder, weights).step == 30
+    assert all(torch.equal(weight, taken[name]) for name, weight in weights.items())
 
 
 def _refusal(folder: Path, weights: Weights, *new_layers: str) -> str:

@@ -330,6 +330,23 @@ def test_a_resume_of_fine_tuning_needs_its_own_checkpoint_alone(job: Job, tmp_pa
     assert resumed.manifest(_order(spec), steps_per_epoch=2).started_from == begun.started_from
 
 
+def test_a_resume_of_fine_tuning_is_refused_where_other_weights_are_named(
+    job: Job, tmp_path: Path
+) -> None:
+    origin = tmp_path / _write(job(), tmp_path)
+    spec = job(seed=1, init_from={"checkpoint": str(origin)})
+    begun = _begin(spec, tmp_path)
+    begun.step = 5
+    own = _save(begun, spec, tmp_path)
+    moved = origin.rename(tmp_path / "moved")
+    again = job(seed=1, init_from={"checkpoint": str(moved)})
+    assert _begin(again, tmp_path, resume_from=own).step == 5
+    other = tmp_path / _write(job(seed=2), tmp_path)
+    spec = job(seed=1, init_from={"checkpoint": str(other)})
+    with pytest.raises(OtherSpecError, match=r"job after 3 steps, and init_from\.checkpoint names"):
+        _begin(spec, tmp_path, resume_from=own)
+
+
 def test_a_damaged_checkpoint_is_not_the_specs_fault(job: Job, tmp_path: Path) -> None:
     folder = _write(job(), tmp_path)
     (tmp_path / folder / "model.safetensors").write_bytes(b"")

@@ -51,6 +51,7 @@ _OF_TYPE: dict[object, st.SearchStrategy[Any]] = {
     float: st.floats(0.001, 1000),
     str: _texts,
     Location: _texts,
+    # Where its checkpoint lies is tested below.
     InitFrom: st.builds(InitFrom, checkpoint=_texts.filter(bool)),
 }
 
@@ -111,6 +112,14 @@ def test_the_digest_follows_all_that_decides_the_weights_and_nothing_else(
     changed, before = _changed(SPEC, name, value)
     same = name in NOT_DECISIVE or value == before
     assert (changed.sha256() == SPEC.sha256()) == same
+
+
+def test_the_digest_follows_what_is_drawn_anew_and_not_where_the_rest_lies() -> None:
+    def digest(**init_from: Any) -> str:
+        return SPEC.model_copy(update={"init_from": InitFrom(**init_from)}).sha256()
+
+    assert digest(checkpoint="a") == digest(checkpoint="b") != SPEC.sha256()
+    assert digest(checkpoint="a", new_layers=("fc8",)) != digest(checkpoint="a")
 
 
 REFUSED = {
