@@ -65,7 +65,7 @@ class CheckpointFinder:
 
     def _of_job(self, reference: JobReference) -> Checkpoint:
         job = self._store.job(reference.job_id)
-        run = RunDirectory((self._run_root / job.id).resolve())
+        run = RunDirectory(self._run_root.resolve() / job.id)
         kept = list_folders(run, self._store.attempt_numbers(job.id))
         if not kept:
             raise NoSuchCheckpointError(_why_none(job))

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import StandbyError, UnknownTokenError
+from service.held_checkpoints import NotHeldError
 from service.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
@@ -89,6 +90,11 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StandbyError)
     def standby(_request: Request, error: StandbyError) -> Response:
+        return answer(503, str(error), headers=RETRY)
+
+    @app.exception_handler(NotHeldError)
+    def not_held(_request: Request, error: NotHeldError) -> Response:
+        logger.error("%s", error)
         return answer(503, str(error), headers=RETRY)
 
     @app.exception_handler(OperationalError)

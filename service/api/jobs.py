@@ -10,11 +10,13 @@ from service.admission import admit_request
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
 from service.checkpoint_finder import CheckpointFinder
+from service.held_checkpoints import holding
 from service.problems import Problem
 from service.reconciler import now_utc
 from service.records import JobRecord, UnreadableJob
 from service.views import CheckpointList, Job, JobDetail, JobPage
 from trainer.contract.presets import PRESETS
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Desired, Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
@@ -92,7 +94,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status_code=201,
     responses={
         413: {"model": Problem, "description": "More than 1 MiB."},
-        503: _PROBLEMS[503],
+        503: {
+            "model": Problem,
+            "description": "This control plane stands by; names the leader. Or the disk of the "
+            "run root cannot be used.",
+        },
     },
     openapi_extra={
         "requestBody": {
@@ -108,7 +114,9 @@ def submit_job(
     settings = plane.settings
     finder = CheckpointFinder(plane.store, settings.run_root, settings.data_roots)
     spec = admit_request(request, settings.data_roots, finder)
-    job = plane.store.submit(secrets.token_hex(6), spec, now_utc())
+    job_id = secrets.token_hex(6)
+    with holding(spec, RunDirectory(settings.run_root.resolve() / job_id)) as held:
+        job = plane.store.submit(job_id, held, now_utc())
     plane.wake()
     response.headers["Location"] = f"/jobs/{job.id}"
     return job_view(job, settings.run_root)

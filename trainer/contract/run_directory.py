@@ -89,6 +89,14 @@ class RunDirectory:
         )
 
     @property
+    def inputs(self) -> Path:
+        """The checkpoints that the job names, each by its path in the run root.
+
+        Put there before the job is stored, and never changed: its weights and its manifest.
+        """
+        return self.path / "inputs"
+
+    @property
     def report(self) -> Path:
         """The final report (JSON), written by the attempt that succeeds."""
         return self.path / "report.json"

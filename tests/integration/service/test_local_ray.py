@@ -103,8 +103,11 @@ def test_checkpoints_of_jobs_are_evaluated_by_several_replicas_to_the_same_resul
     request["scale"] |= {"replicas": 2}
     evaluated = plane.submit(**request)
     stored = plane.job(evaluated)["spec"]["evaluation"]
-    folder = plane.run_directory(trained) / before["checkpoints"][0]
-    assert stored["checkpoints"] == [str(folder.resolve())] * 2
+    path = before["checkpoints"][0]
+    held = plane.run_directory(evaluated).resolve() / "inputs" / trained / path
+    assert stored["checkpoints"] == [str(held)] * 2
+    # As the job itself might, were it to train on.
+    shutil.rmtree(plane.run_directory(trained) / path)
 
     job = plane.wait_status(evaluated, "SUCCEEDED")
     assert job["progress"]["step"] == job["progress"]["planned_steps"] == 2
@@ -113,6 +116,7 @@ def test_checkpoints_of_jobs_are_evaluated_by_several_replicas_to_the_same_resul
     # Of two that are one network, the mean is what it says itself.
     for one in (report, *report["networks"]):
         assert (one["top1"], one["top5"]) == (before["top1"], before["top5"])
+    assert [(one["job_id"], one["step"]) for one in report["networks"]] == [(trained, 7)] * 2
     assert report["validation_loss"] == pytest.approx(before["validation_loss"], rel=1e-6)
     assert job["evaluation"]["top1"] == report["top1"]
     assert plane.http.get(f"/jobs/{evaluated}/checkpoints").json() == {"checkpoints": []}

@@ -1,16 +1,22 @@
+import errno
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
+from service.admission import admit_request
+from service.api import jobs
 from service.control_plane import ControlPlane
 from tests.unit.service.conftest import job_in, make_spec, report
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import CheckpointSaved
 from trainer.contract.order_file import write_order
+from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
 
 SHA = "0" * 64
@@ -152,23 +158,93 @@ def test_only_checkpoints_of_the_lineage_that_are_there_are_listed(
     assert listed() == []
 
 
-def test_what_is_stored_says_which_checkpoints_are_meant(
-    http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
-) -> None:
+@pytest.fixture(scope="module")
+def trained(plane: ControlPlane) -> Path:
+    """The checkpoint of a job `trained`."""
     world = World(plane.settings.state_dir, plane.store)
     job_in(plane.store, Status.RUNNING, "trained")
     order = AttemptOrder(
         job_id="trained", attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
     )
     write_order(world.folder(job_id="trained"), order)
-    folder = world.checkpoint(10, job_id="trained")
-    init_from = {"checkpoint": "job:trained", "new_layers": ["fc8"]}
-    answer = http.post("/jobs", json=request_body | {"init_from": init_from})
-    assert answer.status_code == 201, answer.text
-    stored = plane.store.job(answer.json()["id"]).spec
-    assert stored.init_from is not None
-    assert stored.init_from.checkpoint == str(folder.resolve())
+    return world.checkpoint(10, job_id="trained")
 
+
+@pytest.fixture
+def fine_tuning(request_body: dict[str, Any], trained: Path) -> dict[str, Any]:
+    return request_body | {"init_from": {"checkpoint": "job:trained", "new_layers": ["fc8"]}}
+
+
+def test_a_job_holds_the_checkpoint_that_it_names(
+    http: httpx.Client, plane: ControlPlane, fine_tuning: dict[str, Any], trained: Path
+) -> None:
+    answer = http.post("/jobs", json=fine_tuning)
+    assert answer.status_code == 201, answer.text
+    stored = plane.store.job(answer.json()["id"])
+    assert stored.spec.init_from is not None
+    held = Path(stored.spec.init_from.checkpoint)
+    root = plane.settings.run_root.resolve()
+    assert held == root / stored.id / "inputs" / trained.resolve().relative_to(root)
+    assert (held / "model.safetensors").samefile(trained / "model.safetensors")
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_asked_for_is_refused(
+    http: httpx.Client,
+    plane: ControlPlane,
+    fine_tuning: dict[str, Any],
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aside = trained.with_name("aside")
+
+    def admit_and_delete(*arguments: Any) -> JobSpec:
+        spec = admit_request(*arguments)
+        trained.rename(aside)
+        return spec
+
+    monkeypatch.setattr(jobs, "admit_request", admit_and_delete)
+    before = set(plane.settings.run_root.iterdir())
+    answer = http.post("/jobs", json=fine_tuning)
+    aside.rename(trained)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "init_from.checkpoint"
+    assert "is gone" in error["message"]
+    assert set(plane.settings.run_root.iterdir()) == before
+
+
+def test_a_job_that_cannot_be_stored_or_hold_its_checkpoint_leaves_nothing(
+    http: httpx.Client,
+    plane: ControlPlane,
+    fine_tuning: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = set(plane.settings.run_root.iterdir())
+
+    def refuse(*_arguments: Any) -> None:
+        raise OperationalError("INSERT", None, sqlite3.OperationalError("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plane.store, "submit", refuse)
+        answer = http.post("/jobs", json=fine_tuning)
+    assert answer.status_code == 503
+    assert "the store does not answer" in answer.json()["detail"]
+
+    def fill(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "hardlink_to", fill)
+    answer = http.post("/jobs", json=fine_tuning)
+    assert answer.status_code == 503
+    assert "No space left on device" in answer.json()["detail"]
+    assert answer.headers["Retry-After"]
+    assert set(plane.settings.run_root.iterdir()) == before
+
+
+@pytest.mark.usefixtures("trained")
+def test_checkpoints_that_are_not_there_are_refused_by_their_fields(
+    http: httpx.Client, request_body: dict[str, Any]
+) -> None:
     evaluation = {"checkpoints": ["job:trained", "job:nosuchjob"]}
     answer = http.post("/jobs", json=request_body | {"kind": "evaluate", "evaluation": evaluation})
     assert answer.status_code == 422
