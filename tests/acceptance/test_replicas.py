@@ -18,8 +18,9 @@ def _losses(
         **shards.spec(
             seed=11,
             # At the preset's rate the last bit of a sum grows to 1 % of the loss in 30 steps, in
-            # one replica too. At this one it stays below 1e-4; a rate twice as high shows as 1e-2.
-            optim={"global_batch_size": 32, "learning_rate": 2e-5, "max_steps": NUM_STEPS},
+            # one replica too. At this one it came to 5e-4 at most, over several seeds; a rate
+            # twice as high shows as 5e-3 at least (docs/LOG.md).
+            optim={"global_batch_size": 32, "learning_rate": 5e-6, "max_steps": NUM_STEPS},
             scale={"replicas": replicas, "cpus_per_replica": 1, "accelerator": "cpu"},
         )
     )
@@ -40,5 +41,5 @@ def test_two_replicas_give_the_loss_of_one(control_plane: ControlPlane, shards: 
     assert len(alone) == NUM_STEPS
     assert batches_together == batches_alone
     # Only the order of summation differs. Other dropout masks would show at the first step.
-    np.testing.assert_allclose(together, alone, rtol=5e-4)
+    np.testing.assert_allclose(together, alone, rtol=2e-3)
     np.testing.assert_allclose(together[:5], alone[:5], rtol=1e-5)
