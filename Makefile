@@ -32,7 +32,7 @@ test: $(STAMP) ## Run every test but those that need a Docker engine.
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 	$(BIN)/python -m pytest -s -m compose
 
-quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: under a minute, for every commit.
+quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: about a minute, for every commit.
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
 
 check: lint types layers test ## What CI runs: lint, types, layers, all tests.

@@ -159,7 +159,7 @@ class PlateauSchedule(Record):
 
 
 class StepSchedule(Record):
-    """Divide the rate at the end of given epochs (the 2012 source: 23, 51, 78)."""
+    """Divide the rate at the end of given epochs (the 2012 source: 23, 51, 78 for ILSVRC-2010)."""
 
     kind: Literal["steps"] = "steps"
     factor: float = Field(
