@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from trainer.contract.problem import PROBLEM_MEDIA_TYPE
-from trainer.contract.spec import SpecError
+from trainer.contract.spec_error import SpecError
 
 MEDIA_TYPE = PROBLEM_MEDIA_TYPE
 

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from trainer.contract.geometry import INPUT_PADDING
 from trainer.contract.model import Record
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.layers import Layer, layers
 
 _FP32_BYTES = 4

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.kernels.library import address, load
 from trainer.layers import Layer
 from trainer.lrn import ALPHA, SIZE, Lrn, within_map_norm

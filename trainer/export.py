@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import onnx_file
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.plain import plain_alexnet, plain_weights
 from trainer.trained import About, ExportError, Trained
 

@@ -20,7 +20,8 @@ from trainer.contract.checkpoint_folder import (
     read_manifest,
     verify,
 )
-from trainer.contract.spec import InitFrom, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import InitFrom
 from trainer.errors import BadSpecError
 from trainer.named_checkpoint import folder_at, refusing
 

@@ -11,7 +11,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.network import AlexNet, Conv, Linear
 
 Way = Literal["paper", "source2012", "variance_preserving"]

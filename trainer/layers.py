@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from trainer.contract.geometry import NARROWEST_LAYER, map_sizes
-from trainer.contract.spec import LayerName, ModelSpec
+from trainer.contract.model_spec import LayerName, ModelSpec
 
 Operation = Literal["activation", "lrn", "within_map_norm", "pool", "flatten", "dropout"]
 

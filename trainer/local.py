@@ -22,7 +22,8 @@ from trainer.contract.durable import DiskFullError
 from trainer.contract.order_file import write_order
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.contract.spec import JobSpec, SpecError
+from trainer.contract.spec import JobSpec
+from trainer.contract.spec_error import SpecError
 from trainer.errors import BadSpecError, TrainingError
 from trainer.replica import failure, record_failure, record_outcome, run_replica
 

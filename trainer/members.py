@@ -8,7 +8,8 @@ import torch
 from trainer.checkpoint import load_weights
 from trainer.contract.checkpoint_folder import Checkpoint, read_manifest
 from trainer.contract.ensemble import OF_FIRST_RELEASE, MeasuredData, check_member
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.evaluate import Member
 from trainer.named_checkpoint import folder_at, refusing
 from trainer.network import AlexNet

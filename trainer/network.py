@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
 from trainer.contract.geometry import INPUT_PADDING
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.dropout import DropoutDraw, drop
 from trainer.early_layer import EarlyLayer
 from trainer.exchange import Traffic, exchange

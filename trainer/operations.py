@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 
 
 def activation(model: ModelSpec) -> Callable[[Tensor], Tensor]:

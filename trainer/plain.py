@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
 from trainer.contract.geometry import INPUT_PADDING
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.dropout import TEST_SCALE
 from trainer.layers import Layer, Operation, layers
 from trainer.lrn import ALPHA, BETA, SIZE, K, within_map_norm

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
-from trainer.contract.spec import Recipe
+from trainer.contract.model_spec import Recipe
 from trainer.kernels.library import address, load
 from trainer.upload import stage, upload
 

@@ -3,7 +3,7 @@
 import math
 
 from trainer.contract.checkpoint import ScheduleState
-from trainer.contract.spec import OptimSpec, PlateauSchedule, StepSchedule
+from trainer.contract.optim_spec import OptimSpec, PlateauSchedule, StepSchedule
 
 _PAPERS_BATCH_SIZE = 128  # section 5
 

@@ -20,9 +20,10 @@ from trainer.checkpoint import load_weights
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, CheckpointManifest, Sha256
 from trainer.contract.checkpoint_folder import latest_checkpoint, read_manifest
 from trainer.contract.model import Record
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import order_of
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.network import AlexNet
 from trainer.preprocess import centre
 

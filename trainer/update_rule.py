@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.contract.spec import OptimSpec, Recipe
+from trainer.contract.model_spec import Recipe
+from trainer.contract.optim_spec import OptimSpec
 from trainer.kernels.library import address, load
 from trainer.working_copy import WorkingCopy
 

@@ -13,7 +13,8 @@ from data_shards.plan import ReaderPlan
 from data_shards.reader import Batch, Reader
 from data_shards.sidecars import load_mean_image
 from trainer.contract.checkpoint import DataDigests
-from trainer.contract.spec import JobSpec, ModelSpec, Protocol
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec, Protocol
 from trainer.errors import BadSpecError
 from trainer.evaluate import Member
 from trainer.network import AlexNet

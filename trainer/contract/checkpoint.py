@@ -6,7 +6,7 @@ from pydantic import Field
 
 from trainer.contract.events import Ratio
 from trainer.contract.model import Record
-from trainer.contract.spec import LayerName, ModelSpec
+from trainer.contract.model_spec import LayerName, ModelSpec
 
 CHECKPOINT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "checkpoint.json"

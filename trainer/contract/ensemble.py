@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trainer.contract.checkpoint_folder import Checkpoint, OtherDataError, OtherSpecError
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 
 OF_FIRST_RELEASE = (
     "release 0.1 wrote no network beside its weights, so that of the spec is taken: set model as "

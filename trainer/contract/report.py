@@ -9,13 +9,14 @@ from trainer.contract.checkpoint import DataDigests, Sha256, StartedFrom
 from trainer.contract.events import Ratio
 from trainer.contract.ilsvrc import IMAGE_SIZE, NUM_TRAINING_IMAGES, NUM_VALIDATION_IMAGES
 from trainer.contract.model import Record
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import (
     COMPARED_SET,
     ComparedResult,
     PublishedAblation,
     compared,
 )
-from trainer.contract.spec import ModelSpec, Protocol
+from trainer.contract.spec import Protocol
 
 # Recipes and their beginnings are told apart by no published row; a sixth convolution is, by name.
 _IN_TABLE_2 = frozenset({"recipe", "num_classes", "sixth_conv", "init", "inverted_dropout"})

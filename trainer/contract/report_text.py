@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import ComparedResult, PublishedAblation
 from trainer.contract.report import DataFacts, EvaluationReport, Report, TrainingReport
-from trainer.contract.spec import ModelSpec, Protocol
+from trainer.contract.spec import Protocol
 
 PROTOCOLS: dict[Protocol, str] = {"centre_crop": "centre crop", "ten_view": "ten views"}
 

@@ -5,14 +5,15 @@ Defaults are the paper's (Krizhevsky, Sutskever & Hinton, NIPS 2012); each names
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from trainer.contract.geometry import NARROWEST_LAYER, map_sizes
 from trainer.contract.model import Record
+from trainer.contract.model_spec import LayerName, ModelSpec
+from trainer.contract.optim_spec import OptimSpec
+from trainer.contract.spec_error import SpecError
 
 SPEC_VERSION: Literal[1] = 1
 
@@ -22,9 +23,7 @@ LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,80}$"
 MAX_LOCATION_CHARACTERS = 1024
 Location = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LOCATION_CHARACTERS)]
 
-Recipe = Literal["paper", "source2012"]
 Protocol = Literal["centre_crop", "ten_view"]
-LayerName = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7", "fc8"]
 
 
 class DataSpec(Record):
@@ -50,166 +49,6 @@ class DataSpec(Record):
     num_loader_processes: int = Field(
         default=1, ge=1, le=64, description="Decoding processes of each replica."
     )
-
-
-class ModelSpec(Record):
-    """The two-tower network and its ablations (paper section 3)."""
-
-    recipe: Recipe = Field(
-        default="paper",
-        description="Whose word is followed where they differ. source2012: in layer 1 LRN and pool "
-        "before the activation, a second norm within each map in layer 2, LRN's α divided by 5, "
-        "std .03 in conv3 to conv5, biases at twice the rate without decay, colour shifts of α "
-        "standard deviations, training input divided by 1 + augment.colour_strength, one crop and "
-        "mirror for 32 consecutive images, and the centre of the mean image under every crop. Its "
-        "drops of the rate are optim.schedule = steps.",
-    )
-    num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
-    width: float = Field(
-        default=1.0,
-        gt=0,
-        le=4.0,
-        description="Factor on every hidden channel count; 1 is the paper's 96-256-384-384-256.",
-    )
-    input_size: int = Field(
-        default=224, ge=8, le=512, description="Edge of the square crop, in pixels (section 4.1)."
-    )
-    towers: Literal[1, 2] = Field(
-        default=2,
-        description="1: the one-GPU net that section 3.2 compares with: one column with half the "
-        "kernels in conv1 to conv4, but all of them in conv5 and all units in fc6 and fc7.",
-    )
-    column_communication: bool = Field(
-        default=True,
-        description="Off: net #150 of the 2012 source, whose towers meet at fc8 only and have 160 "
-        "kernels in conv2 and 4096 units in fc6 each.",
-    )
-    removed_layer: Literal["conv2", "conv3", "conv4", "conv5"] | None = Field(
-        default=None,
-        description="Section 7: leave a convolution and its activation out; the norm and the pool "
-        "behind it stay, so that the maps keep their sizes.",
-    )
-    sixth_conv: bool = Field(
-        default=False,
-        description="CNN* of section 6.1: conv6 over the last pool, reading both towers (net #146 "
-        "of the 2012 source).",
-    )
-    activation: Literal["relu", "tanh"] = Field(default="relu", description="Section 3.1.")
-    lrn: bool = Field(default=True, description="Local response normalisation (section 3.3).")
-    overlapping_pool: bool = Field(
-        default=True, description="Pools of 3 with stride 2, else 2 with stride 2 (section 3.4)."
-    )
-    dropout: bool = Field(default=True, description="Dropout after fc6 and fc7 (section 4.2).")
-    inverted_dropout: bool = Field(
-        default=False,
-        description="Double what is kept in training instead of halving all at test; in neither "
-        "recipe.",
-    )
-    init: Literal["recipe", "paper", "source2012", "variance_preserving"] = Field(
-        default="recipe",
-        description="The recipe's Gaussians, one of the two recipes' whatever else is followed, or "
-        "He's variance-preserving ones for narrow nets. Measured at full size (docs/LOG.md): on "
-        "CIFAR-10 the paper's, std .01 everywhere, leave the first plateau after 70 steps, the "
-        "2012 source's, .03 in conv3 to conv5, after 40 to 50 and stay ahead; source2012 is for "
-        "data on which the paper's do not start.",
-    )
-
-    @model_validator(mode="after")
-    def _can_be_built(self) -> Self:
-        # Channels are rounded, a half to the even.
-        if NARROWEST_LAYER * self.width <= 0.5:
-            raise SpecError(
-                "model.width",
-                f"{self.width} leaves conv1 no channel: of {NARROWEST_LAYER} a tower it makes "
-                f"{NARROWEST_LAYER * self.width:.2g}; "
-                f"use {math.ceil(500 / NARROWEST_LAYER) / 1000} or more",
-            )
-        if min(map_sizes(self.input_size)) < 1:
-            smallest = next(size for size in range(1, 512) if min(map_sizes(size)) >= 1)
-            sizes = ", ".join(map(str, map_sizes(self.input_size)))
-            raise SpecError(
-                "model.input_size",
-                f"{self.input_size} pixels are too small for the pools: the maps would have "
-                f"edges of {sizes}; use {smallest} or more",
-            )
-        if self.towers == 1 and not self.column_communication:
-            raise SpecError(
-                "model.column_communication",
-                "one tower has no other to be cut off from; set model.towers = 2",
-            )
-        if self.inverted_dropout and not self.dropout:
-            raise SpecError(
-                "model.inverted_dropout",
-                "there is no dropout to invert; set model.dropout, or leave this out",
-            )
-        return self
-
-
-class PlateauSchedule(Record):
-    """Divide the rate when validation top-1 error stops improving (paper section 5)."""
-
-    kind: Literal["plateau"] = "plateau"
-    factor: float = Field(
-        default=0.1, gt=0, lt=1, description="What a drop multiplies the rate by."
-    )
-    patience_epochs: int = Field(
-        default=5, ge=1, description="Epochs without improvement before a drop (assumed)."
-    )
-    max_drops: int = Field(default=3, ge=0, description="Section 5: three times.")
-
-
-class StepSchedule(Record):
-    """Divide the rate at the end of given epochs (the 2012 source: 23, 51, 78 for ILSVRC-2010)."""
-
-    kind: Literal["steps"] = "steps"
-    factor: float = Field(
-        default=0.1, gt=0, lt=1, description="What a drop multiplies the rate by."
-    )
-    epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(23, 51, 78), description="Completed epochs after which the rate drops."
-    )
-
-
-class OptimSpec(Record):
-    """The update rule (paper section 5) and its schedule."""
-
-    global_batch_size: int = Field(default=128, ge=1, le=65_536, description="Section 5.")
-    micro_batch_size: int | None = Field(
-        default=None,
-        ge=1,
-        description="Samples a replica computes at once; a divisor of its batch. None: all of it.",
-    )
-    learning_rate: float = Field(default=0.01, gt=0, le=100, description="Initial ε, section 5.")
-    rate_scaling: Literal["none", "linear", "sqrt"] = Field(
-        default="none",
-        description="How ε, taken as meant for the paper's batch of 128, grows with "
-        "global_batch_size: linear as in Goyal et al. 2017 and Krizhevsky 2014.",
-    )
-    warmup_epochs: float = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="Over these ε rises evenly, step by step, from the unscaled to the scaled.",
-    )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Section 5.")
-    weight_decay: float = Field(default=0.0005, ge=0, le=1, description="Section 5.")
-    schedule: Annotated[PlateauSchedule | StepSchedule, Field(discriminator="kind")] = Field(
-        default=PlateauSchedule(), description="When the rate drops."
-    )
-    epochs: int = Field(default=90, ge=1, le=10_000, description="Passes over the data, section 5.")
-    max_steps: int | None = Field(
-        default=None, ge=1, description="Stop after this many steps if that comes first."
-    )
-
-    @model_validator(mode="after")
-    def _warms_up_to_something(self) -> Self:
-        if self.warmup_epochs and self.rate_scaling == "none":
-            raise SpecError(
-                "optim.warmup_epochs",
-                "without rate_scaling there is no higher rate to rise to; set "
-                "optim.rate_scaling = linear",
-            )
-        return self
 
 
 class AugmentSpec(Record):
@@ -431,15 +270,6 @@ _NOT_DECISIVE: Mapping[str, bool | set[str]] = {
     "checkpoint": True,
     "retry": True,
 }
-
-
-class SpecError(ValueError):
-    """A rule between fields is broken; carries the field to blame and the mend."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.message = message
 
 
 def _mend_of_streams(batch: int, replicas: int) -> str:

@@ -13,8 +13,8 @@ from tests.unit.service.conftest import job_in, make_spec, write_manifest
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import CheckpointManifest, DataDigests
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import write_order
-from trainer.contract.spec import ModelSpec
 from trainer.contract.status import Status
 
 

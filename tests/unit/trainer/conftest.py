@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.initialise import initialise
 from trainer.network import AlexNet
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 
 
 @st.composite

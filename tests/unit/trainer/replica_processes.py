@@ -18,7 +18,8 @@ import torch.distributed as dist
 from tests.unit.trainer.batches import make_batch, share, whole
 from tests.unit.trainer.late import answering_late
 from trainer.buckets import Buckets, plan
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.errors import NonFiniteLossError, ReplicaGoneError
 from trainer.evaluate import Member, evaluate
 from trainer.initialise import initialise

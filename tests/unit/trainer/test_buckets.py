@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainer.buckets import BUCKET_SIZE_BYTES, Buckets, plan
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.network import AlexNet
 from trainer.replicas import Replicas, Summing
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from tests.unit.trainer.trained_runs import write_manifest, write_run
 from trainer.__main__ import app
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import ModelSpec
 from trainer.network import AlexNet
 
 Networks = Callable[..., AlexNet]

@@ -15,7 +15,8 @@ from data_shards.manifest import load_manifest
 from data_shards.reader import Batch
 from data_shards.sidecars import load_mean_image
 from tests.unit.trainer.packed import STORED, pack_pictures
-from trainer.contract.spec import JobSpec, Recipe
+from trainer.contract.model_spec import Recipe
+from trainer.contract.spec import JobSpec
 from trainer.datasets import Datasets
 from trainer.evaluate import Member
 from trainer.network import AlexNet

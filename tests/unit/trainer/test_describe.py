@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from tests.unit.trainer.models import models
 from trainer.__main__ import app
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.describe import activation_bytes, describe, tables
 from trainer.dropout import DropoutDraw
 from trainer.initialise import initialise

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.unit.trainer.compiler import needs_compiler
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.early_layer import EarlyLayer, fused, pooled_size
 from trainer.layers import layers
 from trainer.lrn import ALPHA, SIZE, lrn_reference

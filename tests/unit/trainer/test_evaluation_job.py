@@ -19,10 +19,11 @@ from trainer.contract.checkpoint import (
 )
 from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, measure
 from trainer.contract.events import AttemptEventData, Evaluated, Progress, Started
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import write_order
 from trainer.contract.report import EvaluationReport, parse_report
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError, reason_of
 from trainer.evaluation_job import evaluate_checkpoints

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from trainer import export as module
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.export import ExportMismatchError, Format, export, metadata
 from trainer.network import AlexNet
 from trainer.plain import plain_alexnet

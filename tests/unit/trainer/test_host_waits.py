@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from data_shards.manifest import RgbPca
 from tests.unit.trainer.batches import make_batch, whole
 from trainer.buckets import Buckets
-from trainer.contract.spec import JobSpec, Recipe
+from trainer.contract.model_spec import Recipe
+from trainer.contract.spec import JobSpec
 from trainer.dropout import DropoutDraw
 from trainer.evaluate import Member, tally
 from trainer.initialise import initialise

@@ -15,7 +15,8 @@ from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, Reason
 from trainer.contract.checkpoint import MANIFEST_NAME, VELOCITY_NAME, WEIGHTS_NAME, StartedFrom
 from trainer.contract.checkpoint_folder import measure
-from trainer.contract.spec import InitFrom, ModelSpec
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import InitFrom
 from trainer.errors import BadDataError, BadSpecError, reason_of
 from trainer.init_from import layer_of, load_initial, misfits
 from trainer.network import AlexNet

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.dropout import DropoutDraw
 from trainer.initialise import initialise
 from trainer.network import AlexNet, Linear

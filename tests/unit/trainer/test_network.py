@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.unit.trainer.models import models
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.dropout import DropoutDraw, mask
 from trainer.initialise import initialise
 from trainer.layers import layers

@@ -11,7 +11,7 @@ import torch
 
 from tests.unit.trainer.test_plain import VARIANTS
 from trainer import onnx_file
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.onnx_file import MissingPackageError, read, write
 from trainer.plain import plain_alexnet
 from trainer.trained import ExportError

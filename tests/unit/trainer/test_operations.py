@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.operations import activation, pooling
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 from trainer.lrn import ALPHA, lrn_reference
 from trainer.network import AlexNet
 from trainer.plain import MEAN_IMAGE, GroupedLrn, plain_alexnet, plain_weights, tower_weights

@@ -11,7 +11,7 @@ from data_shards.manifest import RgbPca
 from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
 from tests.unit.trainer.compiler import needs_compiler
-from trainer.contract.spec import Recipe
+from trainer.contract.model_spec import Recipe
 from trainer.preprocess import Colour, Preprocess
 
 CPU = torch.device("cpu")

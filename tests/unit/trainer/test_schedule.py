@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract.checkpoint import ScheduleState
-from trainer.contract.spec import OptimSpec, PlateauSchedule, StepSchedule
+from trainer.contract.optim_spec import OptimSpec, PlateauSchedule, StepSchedule
 from trainer.schedule import after_epoch, learning_rate
 
 

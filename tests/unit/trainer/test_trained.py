@@ -10,8 +10,9 @@ import torch
 from tests.unit.trainer.batches import make_batch
 from tests.unit.trainer.trained_runs import CLASSES, IMAGE_SIZE, write_manifest, write_run
 from trainer.contract.checkpoint_folder import CheckpointError, measure
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess
 from trainer.trained import ExportError, read_trained

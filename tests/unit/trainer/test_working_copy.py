@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.unit.trainer.compiler import needs_compiler
-from trainer.contract.spec import OptimSpec
+from trainer.contract.optim_spec import OptimSpec
 from trainer.update_rule import UpdateRule
 from trainer.working_copy import WorkingCopy
 

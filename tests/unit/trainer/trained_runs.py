@@ -17,9 +17,10 @@ from tests.unit.trainer.runs import manifest_of
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import DataDigests
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.spec import JobSpec
 from trainer.network import AlexNet
 
 IMAGE_SIZE = 73

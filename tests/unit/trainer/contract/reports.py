@@ -3,6 +3,7 @@
 from typing import Any
 
 from trainer.contract.checkpoint import DataDigests
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import ablations_of
 from trainer.contract.report import (
     BestEpoch,
@@ -14,7 +15,7 @@ from trainer.contract.report import (
     compare,
     notes_on,
 )
-from trainer.contract.spec import JobSpec, ModelSpec
+from trainer.contract.spec import JobSpec
 
 FACTS = DataFacts(
     source="folder",

@@ -6,7 +6,7 @@ from tests.unit.trainer.runs import DATA_SHA256, manifest_of
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError
 from trainer.contract.ensemble import MeasuredData, check_member
-from trainer.contract.spec import ModelSpec
+from trainer.contract.model_spec import ModelSpec
 
 MANIFEST = manifest_of(10)
 CHECKPOINT = Checkpoint(

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.trainer.contract.reports import FACTS, RESULTS, evaluation_report, training_report
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import compared
 from trainer.contract.report import (
     Report,
@@ -13,7 +14,6 @@ from trainer.contract.report import (
     notes_on_ensemble,
     parse_report,
 )
-from trainer.contract.spec import ModelSpec
 
 # As release 0.1 wrote it.
 OLD = {
