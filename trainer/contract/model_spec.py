@@ -71,8 +71,7 @@ class ModelSpec(Record):
         description="The recipe's Gaussians, one of the two recipes' whatever else is followed, or "
         "He's variance-preserving ones for narrow nets. Measured at full size (docs/LOG.md): on "
         "CIFAR-10 the paper's, std .01 everywhere, leave the first plateau after 70 steps, the "
-        "2012 source's, .03 in conv3 to conv5, after 40 to 50 and stay ahead; source2012 is for "
-        "data on which the paper's do not start.",
+        "2012 source's, .03 in conv3 to conv5, after 40 to 50 and stay ahead.",
     )
 
     @model_validator(mode="after")
