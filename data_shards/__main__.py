@@ -2,7 +2,9 @@
 
 import typer
 
-from data_shards.commands import fetch_command, pack_command, verify_command
+from data_shards.commands.fetch import fetch_command
+from data_shards.commands.pack import pack_command
+from data_shards.commands.verify import verify_command
 
 app = typer.Typer(
     help="Pack, verify and stream WebDataset shards.",

@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from data_shards.arrays import Bools, Int64s, Uint64s
 
 # Philox counters at which each use of the generator starts; far apart, so they never meet.
 _SHARD_COUNTER = 0
@@ -110,13 +108,13 @@ def _windows(stream_starts: Int64s, shard_ends: Int64s, window: int) -> list[tup
     return cuts
 
 
-def _raw(count: int, *, seed: int, epoch: int, counter: int) -> npt.NDArray[np.uint64]:
+def _raw(count: int, *, seed: int, epoch: int, counter: int) -> Uint64s:
     key = np.array([seed, epoch], dtype=np.uint64)
     generator = np.random.Philox(key=key, counter=counter)
     return np.asarray(generator.random_raw(count), dtype=np.uint64)
 
 
-def _permutation(keys: npt.NDArray[np.uint64]) -> Int64s:
+def _permutation(keys: Uint64s) -> Int64s:
     """Return (n,) a permutation of range(n), decided by n random 64-bit numbers alone."""
     bits = np.uint64(max(len(keys) - 1, 1).bit_length())
     mask = (np.uint64(1) << bits) - np.uint64(1)

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from data_shards.loader import CorruptSample
-from data_shards.reader import Batch
+from data_shards.feeding.loader import CorruptSample
+from data_shards.feeding.reader import Batch
 from trainer.contract.events import SamplesSkipped
 from trainer.errors import BadDataError
 from trainer.replicas import Replicas

@@ -6,8 +6,8 @@ from typing import Self
 
 import torch
 
-from data_shards.plan import ReaderPlan
-from data_shards.reader import Reader
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Reader
 from trainer.contract.spec import JobSpec
 from trainer.errors import BadSpecError
 from trainer.preprocess import Colour, Preprocess

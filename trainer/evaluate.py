@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.errors import BadDataError
 from trainer.network import AlexNet
 from trainer.preprocess import Preprocess

@@ -10,7 +10,7 @@ import time
 import torch
 from torch import Tensor
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.contract.events import Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.corruption import CorruptionGuard

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.checkpoint import Checkpointer
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
 from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started

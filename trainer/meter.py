@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 
 
 @dataclass(frozen=True)

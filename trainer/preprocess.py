@@ -26,8 +26,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
-from data_shards.reader import Batch
 from trainer.contract.model_spec import Recipe
 from trainer.kernels.library import address, load
 from trainer.upload import stage, upload

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEventData
 from trainer.contract.run_directory import AttemptDirectory

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.buckets import Buckets
 from trainer.contract.spec import JobSpec
 from trainer.dropout import DropoutDraw

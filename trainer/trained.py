@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_shards.errors import DataError
 from data_shards.manifest import Manifest, load_manifest, manifest_file
-from data_shards.sidecars import load_mean_image
+from data_shards.shards.sidecars import load_mean_image
 from trainer.attempt_folder import attempt_at
 from trainer.checkpoint import load_weights
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, CheckpointManifest, Sha256

@@ -8,10 +8,10 @@ from typing import Self
 
 import torch
 
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import Manifest, load_manifest, manifest_file
-from data_shards.plan import ReaderPlan
-from data_shards.reader import Batch, Reader
-from data_shards.sidecars import load_mean_image
+from data_shards.shards.sidecars import load_mean_image
 from trainer.contract.checkpoint import DataDigests
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec, Protocol

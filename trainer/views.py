@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from data_shards.decode import Pixels
-from data_shards.reader import Batch
+from data_shards.arrays import Pixels
+from data_shards.feeding.reader import Batch
 from trainer.contract.spec import Protocol
 
 

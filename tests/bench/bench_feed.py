@@ -22,13 +22,13 @@ import torch
 import webdataset
 from PIL import Image
 
-from data_shards.index import SHARD
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Reader
 from data_shards.manifest import Manifest
-from data_shards.pack import PackRequest, pack
-from data_shards.plan import ReaderPlan
-from data_shards.reader import Reader
-from data_shards.sidecars import load_index
-from data_shards.sources import open_source
+from data_shards.packing.pack import PackRequest, pack
+from data_shards.shards.index import SHARD
+from data_shards.shards.sidecars import load_index
+from data_shards.sources.choose import open_source
 
 CROP = 224
 BATCH = 128
@@ -88,7 +88,7 @@ def pack_repeated(images: Path, work: Path, out: Path, num_processes: int) -> Ma
     source = open_source(images, "train")
     repeated = (source.samples * -(-NUM_IMAGES // len(source.samples)))[:NUM_IMAGES]
     request = PackRequest(
-        source=type(source)(source.kind, source.classes, repeated, source.loader),
+        source=type(source)(source.kind, source.classes, repeated, source.sha256, source.loader),
         split="train",
         size=256,
         encoding="jpeg",

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
-from data_shards.reader import Batch
 from trainer import machine
 from trainer.contract.spec import JobSpec
 from trainer.initialise import initialise

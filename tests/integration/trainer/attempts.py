@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data_shards.manifest import load_manifest
-from data_shards.sidecars import load_index
+from data_shards.shards.sidecars import load_index
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import AttemptEventData

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from trainer.contract.spec import JobSpec
 from trainer.dropout import DropoutDraw
 from trainer.initialise import initialise

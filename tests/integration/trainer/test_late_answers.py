@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from tests.acceptance.product import ledger_lines
 from tests.integration.trainer.attempts import World, attempt_of, damage
 from tests.integration.trainer.conftest import Shards, final_weights, write_job

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from data_shards.manifest import Manifest
-from data_shards.pack import PackRequest, pack
-from data_shards.sources import open_source
+from data_shards.packing.pack import PackRequest, pack
+from data_shards.sources.choose import open_source
 
 CLASS_SIZES = {"ant": 5, "bee": 9, "n00000003": 8, "n00000004": 11, "wasp": 4}
 NUM_SAMPLES = sum(CLASS_SIZES.values())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 
 
 def make_batch(

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_shards.pack import PackRequest, pack
-from data_shards.sources import open_source
+from data_shards.packing.pack import PackRequest, pack
+from data_shards.sources.choose import open_source
 
 STORED = 72
 NUM_IMAGES = 50

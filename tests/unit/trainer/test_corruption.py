@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_shards.loader import CorruptSample
+from data_shards.feeding.loader import CorruptSample
 from tests.unit.trainer.batches import make_batch
 from trainer.contract.events import SamplesSkipped
 from trainer.corruption import CorruptionGuard

@@ -10,10 +10,10 @@ import pytest
 import simplejpeg
 import torch
 
-from data_shards.draws import colour_normals, crop_offsets, mirrored
+from data_shards.feeding.draws import colour_normals, crop_offsets, mirrored
+from data_shards.feeding.reader import Batch
 from data_shards.manifest import load_manifest
-from data_shards.reader import Batch
-from data_shards.sidecars import load_mean_image
+from data_shards.shards.sidecars import load_mean_image
 from tests.unit.trainer.packed import STORED, pack_pictures
 from trainer.contract.model_spec import Recipe
 from trainer.contract.spec import JobSpec

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from tests.unit.trainer.batches import make_batch, whole
 from trainer.contract.spec import Protocol
 from trainer.errors import BadDataError

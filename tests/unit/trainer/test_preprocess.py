@@ -6,9 +6,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from data_shards.draws import colour_normals
+from data_shards.feeding.draws import colour_normals
+from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
-from data_shards.reader import Batch
 from tests.unit.trainer.batches import make_batch
 from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.model_spec import Recipe

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from data_shards.reader import Batch
+from data_shards.feeding.reader import Batch
 from tests.unit.trainer.batches import make_batch
 from tests.unit.trainer.late import answering_late
 from trainer.contract.spec import JobSpec

@@ -12,7 +12,7 @@ from data_shards.manifest import (
     ShardEntry,
     SidecarEntry,
 )
-from data_shards.sidecars import MEAN_IMAGE_NAME, save_sidecar
+from data_shards.shards.sidecars import MEAN_IMAGE_NAME, save_sidecar
 from tests.unit.trainer.runs import manifest_of
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder

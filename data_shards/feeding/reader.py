@@ -1,0 +1,216 @@
+"""The reader: batches of crops, in the order a step number decides, from worker processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from data_shards.arrays import Bools, Int64s, Pixels
+from data_shards.feeding import draws
+from data_shards.feeding.crops import crops
+from data_shards.feeding.loader import BatchDone, BatchTask, CorruptSample, LoaderSetup, view_slots
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.shard_files import ShardFacts
+from data_shards.manifest import load_manifest
+from data_shards.order import (
+    EpochOrder,
+    epoch_order,
+    sequential_order,
+    steps_per_epoch,
+)
+from data_shards.processes.shared_memory import SharedMemory
+from data_shards.processes.worker_pool import WorkerPool
+from data_shards.shards.index import LABEL
+from data_shards.shards.sidecars import load_index
+
+# Batches each loader may be ahead: one being filled, one waiting for its turn.
+_TASKS_PER_PROCESS = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One replica's share of a global batch; n places, contiguous in the global batch."""
+
+    step: int
+    """Global: goes on counting over epochs."""
+    epoch: int
+    images: Pixels
+    """uint8 (n, c, c, 3), RGB, cropped and reflected; zeros where not real."""
+    labels: Int64s
+    """(n,); 0 where there is no sample."""
+    real: Bools
+    """(n,); False where the epoch has run out or the sample is corrupt: weight zero."""
+    samples: Int64s
+    """(n,) global sample indices; 0 where there is no sample."""
+    offsets: Int64s
+    """(n, 2) row and column of each crop in the stored image."""
+    mirrored: Bools
+    """(n,)"""
+    colour: npt.NDArray[np.float32]
+    """(n, 3) standard normals for the PCA colour; to be used in training only."""
+    corrupt: tuple[CorruptSample, ...]
+    """Samples of this batch that could not be read."""
+
+
+class Reader:
+    """Yields batches; a context manager, since it owns processes and shared memory.
+
+    Raises ManifestError, PlanError or ShardError when opened on what does not fit.
+    """
+
+    def __init__(self, plan: ReaderPlan, *, num_processes: int) -> None:
+        self.plan = plan
+        self.manifest = load_manifest(plan.folder)
+        plan.check(self.manifest)
+        self._labels = np.ascontiguousarray(load_index(plan.folder, self.manifest)[:, LABEL])
+        self._order: tuple[int, EpochOrder] | None = None
+        self._iteration = 0
+
+        n, c = plan.replica_batch_size, plan.crop_size
+        # One slot more than can be in work: the batch in the caller's hands.
+        slots_shape = (_TASKS_PER_PROCESS * num_processes + 1, n, c, c, 3)
+        shards = tuple(
+            ShardFacts(shard.name, shard.size_bytes, shard.sha256) for shard in self.manifest.shards
+        )
+        self._memory = SharedMemory(int(np.prod(slots_shape)) + len(shards))
+        self._slots = view_slots(self._memory.buffer, slots_shape)
+        self._tasks_out = [0] * num_processes
+        setup = LoaderSetup(
+            folder=plan.folder,
+            shards=shards,
+            index_name=self.manifest.index.name,
+            encoding=self.manifest.encoding,
+            image_size=self.manifest.image_size,
+            slots_shape=slots_shape,
+            memory_fd=self._memory.fd,
+        )
+        try:
+            self._pool = WorkerPool(
+                setup.open, num_processes=num_processes, inherited_fds=[self._memory.fd]
+            )
+        except BaseException:
+            self._memory.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """⌈N / global batch⌉."""
+        return steps_per_epoch(self.manifest.num_samples, self.plan.global_batch_size)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the loaders."""
+        return self._pool.pids
+
+    def close(self) -> None:
+        """End the loaders; quick, and harmless when repeated."""
+        self._pool.close()
+        self._memory.close()
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of steps [start, stop), counted over all epochs.
+
+        Any start is as quick as any other. A batch's images are valid until the next one is
+        asked for. One iteration at a time: a new one ends the one before.
+
+        Raises ShardError by the shard's name, WorkerDiedError, WorkerFailedError.
+        """
+        self._iteration += 1
+        iteration = self._iteration
+        # An iteration given up half-way leaves tasks that still write to slots.
+        while any(self._tasks_out):
+            self._receive()
+        free = list(range(len(self._slots)))
+        tasks: dict[int, BatchTask] = {}
+        done: dict[int, BatchDone] = {}
+        following = start
+        for step in range(start, stop):
+            while True:
+                while following < stop and free and min(self._tasks_out) < _TASKS_PER_PROCESS:
+                    tasks[following] = self._task(following, free.pop())
+                    self._send(tasks[following])
+                    following += 1
+                if step in done:
+                    break
+                answer = self._receive()
+                done[answer.step] = answer
+            task = tasks.pop(step)
+            yield self._batch(task, done.pop(step))
+            assert iteration == self._iteration, "a newer iteration has begun"
+            free.append(task.slot)
+
+    def _send(self, task: BatchTask) -> None:
+        worker = min(range(len(self._tasks_out)), key=self._tasks_out.__getitem__)
+        self._pool.send(worker, task)
+        self._tasks_out[worker] += 1
+
+    def _receive(self) -> BatchDone:
+        worker, answer = self._pool.receive()
+        assert isinstance(answer, BatchDone)
+        self._tasks_out[worker] -= 1
+        return answer
+
+    def _task(self, step: int, slot: int) -> BatchTask:
+        plan = self.plan
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        samples, real = self._order_of(epoch).batch(step_of_epoch, plan.global_batch_size)
+        first = plan.replica * plan.replica_batch_size
+        share = slice(first, first + plan.replica_batch_size)
+        samples, real = samples[share], real[share]
+        offsets, mirrored = crops(
+            plan,
+            samples,
+            epoch=epoch,
+            step=step_of_epoch,
+            margin=self.manifest.image_size - plan.crop_size,
+        )
+        return BatchTask(
+            step=step, slot=slot, samples=samples, real=real, offsets=offsets, mirrored=mirrored
+        )
+
+    def _batch(self, task: BatchTask, done: BatchDone) -> Batch:
+        epoch = task.step // self.steps_per_epoch
+        real = task.real.copy()
+        real[list(done.corrupt)] = False
+        return Batch(
+            step=task.step,
+            epoch=epoch,
+            images=self._slots[task.slot],
+            labels=np.where(task.real, self._labels[task.samples], 0),
+            real=real,
+            samples=task.samples,
+            offsets=task.offsets,
+            mirrored=task.mirrored,
+            colour=draws.colour_normals(task.samples, seed=self.plan.seed, epoch=epoch),
+            corrupt=tuple(done.corrupt.values()),
+        )
+
+    def _order_of(self, epoch: int) -> EpochOrder:
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, self._make_order(epoch)
+        return self._order[1]
+
+    def _make_order(self, epoch: int) -> EpochOrder:
+        if self.plan.ordered:
+            return sequential_order(self.manifest.num_samples)
+        return epoch_order(
+            [shard.num_samples for shard in self.manifest.shards],
+            seed=self.plan.seed,
+            epoch=epoch,
+            num_streams=self.plan.num_streams,
+            window=self.plan.window,
+        )

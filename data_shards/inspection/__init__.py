@@ -1,0 +1,1 @@
+"""Whether a set is whole, and what is in it."""

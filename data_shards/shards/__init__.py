@@ -1,0 +1,1 @@
+"""What lies in a packed set beside its manifest."""

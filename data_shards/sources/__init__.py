@@ -1,0 +1,1 @@
+"""What can be packed, a module each."""

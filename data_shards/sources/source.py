@@ -1,0 +1,42 @@
+"""What a source of labelled images is to whoever packs it."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from data_shards.arrays import Pixels
+from data_shards.manifest import ClassEntry
+
+# What a reader needs to find an image: a path below its root, or a place in its array.
+Reference = str | int
+
+
+class ImageReader(Protocol):
+    """Reads images in a packing process; picklable."""
+
+    def read(self, reference: Reference) -> bytes | Pixels:
+        """Return an image file's bytes, or pixels, uint8 (h, w, 3) RGB or (h, w) grey.
+
+        Raises SkippedImageError if this image is to be left out; SourceError if nothing can be
+        read.
+        """
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled set of images."""
+
+    kind: str
+    """Its layout, as the manifest tells it."""
+    classes: tuple[ClassEntry, ...]
+    samples: Sequence[tuple[Reference, int]]
+    """(reference, label) of each, in an order of its own."""
+    sha256: str
+    """Tells it from other sources of its kind; the manifest's Packing says what is digested."""
+    reader: ImageReader
+
+
+def printable(name: str) -> str:
+    """Return a file's name with the bytes escaped that are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

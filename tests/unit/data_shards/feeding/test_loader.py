@@ -1,0 +1,123 @@
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_shards.errors import ShardError
+from data_shards.feeding.decode import Decoder
+from data_shards.feeding.loader import BatchDone, BatchTask, Loader, LoaderSetup, view_slots
+from data_shards.feeding.shard_files import ShardFacts
+from data_shards.manifest import load_manifest
+from data_shards.processes.shared_memory import SharedMemory
+from data_shards.shards.index import OFFSET, SHARD, SIZE
+from data_shards.shards.sidecars import load_index
+
+NUM_SLOTS, BATCH, CROP = 2, 4, 24
+
+
+class Feed:
+    """A loader in this process, and the memory it shares with nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        manifest = load_manifest(folder)
+        shards = tuple(ShardFacts(s.name, s.size_bytes, s.sha256) for s in manifest.shards)
+        shape = (NUM_SLOTS, BATCH, CROP, CROP, 3)
+        self.memory = SharedMemory(int(np.prod(shape)) + len(shards))
+        self.slots = view_slots(self.memory.buffer, shape)
+        self.checked = np.frombuffer(self.memory.buffer, np.uint8, offset=self.slots.nbytes)
+        setup = LoaderSetup(
+            folder=folder,
+            shards=shards,
+            index_name=manifest.index.name,
+            encoding=manifest.encoding,
+            image_size=manifest.image_size,
+            slots_shape=shape,
+            memory_fd=self.memory.fd,
+        )
+        assert setup.memory_bytes == len(self.memory.buffer)
+        self.loader = Loader(setup)
+
+    def filled(self, task: BatchTask) -> BatchDone:
+        (done,) = self.loader.fill(task)
+        return done
+
+    def close(self) -> None:
+        """Close what in a loader's own process goes with it."""
+        self.loader._files.close()
+        self.memory.close()
+
+
+def task(*samples: int, real: tuple[bool, ...] = (True,) * BATCH) -> BatchTask:
+    return BatchTask(
+        step=9,
+        slot=1,
+        samples=np.array(samples, dtype=np.int64),
+        real=np.array(real),
+        offsets=np.array([(0, 0), (3, 5), (8, 8), (1, 0)], dtype=np.int64),
+        mirrored=np.array([False, True, False, True]),
+    )
+
+
+@pytest.fixture
+def feed(own_copy: Path) -> Iterator[Feed]:
+    with closing(Feed(own_copy)) as feed:
+        yield feed
+
+
+def stored(folder: Path, sample: int) -> np.ndarray:
+    """Return the whole image, uint8 (32, 32, 3), read without a loader."""
+    manifest = load_manifest(folder)
+    row = load_index(folder, manifest)[sample]
+    content = (folder / manifest.shards[row[SHARD]].name).read_bytes()
+    data = content[row[OFFSET] : row[OFFSET] + row[SIZE]]
+    return Decoder("jpeg", 32).decode(memoryview(data)).copy()
+
+
+def test_a_slot_is_filled_with_the_crops_and_another_left_alone(own_copy, feed):
+    feed.slots[:] = 7
+    done = feed.filled(task(3, 36, 20, 3))
+    assert (done.step, done.corrupt) == (9, {})
+    assert (feed.slots[0] == 7).all()
+    first, last, middle = (stored(own_copy, sample) for sample in (3, 36, 20))
+    assert np.array_equal(feed.slots[1, 0], first[:24, :24])
+    assert np.array_equal(feed.slots[1, 1], last[3:27, 5:29][:, ::-1])
+    assert np.array_equal(feed.slots[1, 2], middle[8:, 8:])
+    assert np.array_equal(feed.slots[1, 3], first[1:25, :24][:, ::-1])
+    # Samples 0-9, 20-29 and 30-36: those shards alone were digested.
+    assert feed.checked.tolist() == [1, 0, 1, 1]
+
+
+def test_places_without_a_sample_become_zeros(feed):
+    feed.slots[:] = 7
+    done = feed.filled(task(3, 0, 0, 3, real=(True, False, False, True)))
+    assert done.corrupt == {}
+    assert not feed.slots[1, 1:3].any()
+    assert feed.slots[1, 0].any()
+    assert feed.slots[1, 3].any()
+
+
+def test_a_corrupt_sample_becomes_zeros_and_is_named(own_copy, seal):
+    manifest = load_manifest(own_copy)
+    shard, offset, size, _ = load_index(own_copy, manifest)[11].tolist()
+    with (own_copy / manifest.shards[shard].name).open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(size))
+    seal(own_copy)
+    with closing(Feed(own_copy)) as feed:
+        feed.slots[:] = 7
+        done = feed.filled(task(3, 11, 20, 11))
+    assert sorted(done.corrupt) == [1, 3]
+    assert done.corrupt[1] == done.corrupt[3]
+    assert done.corrupt[1][:2] == ("train-000001.tar", "000000011")
+    assert done.corrupt[1].reason
+    assert not feed.slots[1, [1, 3]].any()
+    assert feed.slots[1, 0].any()
+
+
+def test_a_shard_that_is_not_the_manifests_is_named(own_copy, feed):
+    (own_copy / "train-000003.tar").write_bytes(b"")
+    with pytest.raises(ShardError, match="has 0 bytes where the manifest says") as caught:
+        feed.filled(task(3, 36, 20, 3))
+    assert caught.value.shard == str(own_copy / "train-000003.tar")

@@ -1,0 +1,281 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import simplejpeg
+
+from data_shards.errors import PlanError, ShardError, WorkerDiedError
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Batch, Reader
+from data_shards.manifest import load_manifest
+from data_shards.shards.sidecars import load_index
+from data_shards.shards.tar_index import read_tar_index
+
+
+def plan_for(folder: Path, **changes) -> ReaderPlan:
+    fields = {
+        "folder": folder,
+        "seed": 5,
+        "global_batch_size": 8,
+        "crop_size": 24,
+        "num_streams": 4,
+        "window": 2,
+    }
+    return ReaderPlan(**{**fields, **changes})
+
+
+def read(plan: ReaderPlan, start: int, stop: int, num_processes: int = 1) -> list[Batch]:
+    with Reader(plan, num_processes=num_processes) as reader:
+        return [keep(batch) for batch in reader.batches(start, stop)]
+
+
+def keep(batch: Batch) -> Batch:
+    return Batch(**{**vars(batch), "images": batch.images.copy()})
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(np.array_equal(value, vars(other)[name]) for name, value in vars(one).items())
+
+
+def flip_byte(path: Path, place: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 0xFF]))
+
+
+@pytest.fixture(scope="module")
+def stored(packed: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The whole set, read without our reader: (images, labels) in the manifest's order."""
+    images, labels = [], []
+    for shard in load_manifest(packed).shards:
+        with tarfile.open(packed / shard.name) as tar:
+            for member in tar:
+                content = tar.extractfile(member).read()
+                if member.name.endswith(".cls"):
+                    labels.append(int(content))
+                else:
+                    images.append(simplejpeg.decode_jpeg(content))
+    return np.array(images), np.array(labels)
+
+
+@pytest.fixture(scope="module")
+def whole(packed: Path) -> list[Batch]:
+    """Two epochs: 37 samples, a prime, in 5 steps of 8 each."""
+    return read(plan_for(packed), 0, 10)
+
+
+def test_an_epoch_holds_each_sample_once_with_its_pixels_and_label(whole, stored):
+    images, labels = stored
+    assert [batch.step for batch in whole] == list(range(10))
+    for epoch, batches in enumerate((whole[:5], whole[5:])):
+        assert {batch.epoch for batch in batches} == {epoch}
+        seen = np.concatenate([batch.samples[batch.real] for batch in batches])
+        assert np.array_equal(np.sort(seen), np.arange(37))
+        for batch in batches:
+            assert not batch.images[~batch.real].any()
+            assert np.array_equal(batch.labels, np.where(batch.real, labels[batch.samples], 0))
+            for place in np.flatnonzero(batch.real):
+                row, column = batch.offsets[place]
+                crop = images[batch.samples[place], row : row + 24, column : column + 24]
+                expected = crop[:, ::-1] if batch.mirrored[place] else crop
+                assert np.array_equal(batch.images[place], expected)
+    # Both ways and many places occur, so the comparison above means something.
+    assert 0 < np.concatenate([batch.mirrored for batch in batches]).mean() < 1
+    assert len({tuple(offset) for batch in batches for offset in batch.offsets}) > 10
+
+
+def test_any_start_and_any_number_of_processes_give_the_same_batches(packed, whole):
+    resumed = read(plan_for(packed), 4, 10, num_processes=3)
+    assert all(same(*pair) for pair in zip(whole[4:], resumed, strict=True))
+
+
+def test_replicas_together_are_the_global_batch(packed, whole):
+    shares = [read(plan_for(packed, replica=replica, num_replicas=2), 3, 7) for replica in range(2)]
+    for step, batch in enumerate(whole[3:7]):
+        for name in ("images", "labels", "real", "samples", "offsets", "mirrored", "colour"):
+            both = np.concatenate([vars(share[step])[name] for share in shares])
+            assert np.array_equal(both, vars(batch)[name])
+
+
+def test_images_share_a_crop_across_replicas_processes_and_restarts(packed):
+    plan = plan_for(packed, images_per_crop=3)
+    whole = read(plan, 0, 10)
+    for epoch in (whole[:5], whole[5:]):
+        drawn = np.concatenate(
+            [np.column_stack([batch.offsets, batch.mirrored]) for batch in epoch]
+        )
+        # Places that are not real take part: 40 places, 13 chunks of 3 and one place more.
+        chunks = [drawn[start : start + 3] for start in range(0, 40, 3)]
+        assert all((chunk == chunk[0]).all() for chunk in chunks)
+        assert len({tuple(chunk[0]) for chunk in chunks}) > 5
+        # Colour stays each image's own.
+        colours = np.concatenate([batch.colour[batch.real] for batch in epoch])
+        assert len({tuple(colour) for colour in colours}) == 37
+    resumed = [
+        read(replace(plan, replica=replica, num_replicas=4), 4, 10, num_processes=2)
+        for replica in range(4)
+    ]
+    for step, batch in enumerate(whole[4:]):
+        for name in ("images", "offsets", "mirrored", "colour"):
+            shares = np.concatenate([vars(share[step])[name] for share in resumed])
+            assert np.array_equal(shares, vars(batch)[name])
+
+
+def test_seed_and_epoch_change_order_and_draws(packed, whole):
+    first, second = whole[0], whole[5]
+    other = read(plan_for(packed, seed=6), 0, 1)[0]
+    for name in ("samples", "offsets", "colour"):
+        assert not np.array_equal(vars(first)[name], vars(second)[name])
+        assert not np.array_equal(vars(first)[name], vars(other)[name])
+
+
+def test_validation_reads_in_order_from_the_centre(packed, stored):
+    images, labels = stored
+    plan = plan_for(packed, ordered=True, random_crop=False, mirror=False)
+    batches = read(plan, 0, 5)
+    real = np.concatenate([batch.real for batch in batches])
+    assert np.array_equal(
+        np.concatenate([batch.images for batch in batches])[real], images[:, 4:28, 4:28]
+    )
+    assert np.array_equal(np.concatenate([batch.labels for batch in batches])[real], labels)
+
+
+def test_an_iteration_given_up_leaves_nothing_behind(packed, whole):
+    with Reader(plan_for(packed), num_processes=2) as reader:
+        for _ in range(20):
+            next(reader.batches(0, 5))
+        again = [keep(batch) for batch in reader.batches(0, 5)]
+    assert all(same(*pair) for pair in zip(whole[:5], again, strict=True))
+
+
+def test_a_corrupt_sample_weighs_zero_and_is_named(own_copy, seal):
+    manifest = load_manifest(own_copy)
+    index = load_index(own_copy, manifest)
+    shard, offset, size, label = index[13].tolist()
+    path = own_copy / manifest.shards[shard].name
+    with path.open("r+b") as file:
+        file.seek(offset + size // 2)
+        file.write(bytes(size - size // 2))
+    seal(own_copy)
+    batches = read(plan_for(own_copy), 0, 5)
+    corrupt = [sample for batch in batches for sample in batch.corrupt]
+    assert [(shard, key) for shard, key, _ in corrupt] == [("train-000001.tar", "000000013")]
+    assert corrupt[0].reason
+    (batch,) = (batch for batch in batches if batch.corrupt)
+    place = batch.samples.tolist().index(13)
+    assert not batch.real[place]
+    assert not batch.images[place].any()
+    assert batch.labels[place] == label
+    seen = np.concatenate([batch.samples[batch.real] for batch in batches])
+    assert set(range(37)) - set(seen.tolist()) == {13}
+
+
+def test_a_shard_that_is_not_the_manifests_is_named(own_copy):
+    flip_byte(own_copy / "train-000002.tar", 3000)
+    with pytest.raises(ShardError, match="does not have the manifest's sha256") as caught:
+        read(plan_for(own_copy), 0, 5, num_processes=2)
+    assert caught.value.shard == str(own_copy / "train-000002.tar")
+
+
+def test_a_changed_index_is_named(own_copy):
+    flip_byte(own_copy / "index.npy", 200)
+    with pytest.raises(ShardError, match=r"index\.npy: does not have the manifest's sha256"):
+        Reader(plan_for(own_copy), num_processes=1)
+
+
+def test_a_label_of_no_class_is_told_when_the_reader_is_opened(own_copy, seal):
+    index = np.load(own_copy / "index.npy")
+    index[20, 3] = 12
+    np.save(own_copy / "index.npy", index)
+    seal(own_copy)
+    problem = r"index\.npy: has the label 12 in train-000002\.tar, outside the 5 classes"
+    with pytest.raises(ShardError, match=problem):
+        Reader(plan_for(own_copy), num_processes=1)
+
+
+def test_a_dead_loader_is_reported(packed):
+    with Reader(plan_for(packed), num_processes=2) as reader:
+        batches = reader.batches(0, 1000)
+        next(batches)
+        os.kill(reader.pids[0], signal.SIGKILL)
+        with pytest.raises(WorkerDiedError, match=f"{reader.pids[0]} ended by signal SIGKILL"):
+            list(batches)
+
+
+def test_close_leaves_no_process_and_no_descriptor(packed):
+    me = psutil.Process()
+    before = me.num_fds()
+    with Reader(plan_for(packed), num_processes=2) as reader:
+        next(reader.batches(0, 5))
+        pids = reader.pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    reader.close()
+    del reader
+    assert me.num_fds() <= before
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Reader
+plan = ReaderPlan(folder=Path(sys.argv[1]), seed=0, global_batch_size=8, crop_size=24)
+reader = Reader(plan, num_processes=2)
+for batch in reader.batches(0, 10**9):
+    print(*reader.pids, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_loaders_go_when_the_parent_is_killed(packed, still_running):
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(packed)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        loaders = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(loaders) == 2
+        parent.kill()
+    assert not still_running(loaders)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_replicas": 3}, "3 replicas do not divide the global batch of 8"),
+        ({"num_streams": 3}, "3 streams do not divide the global batch of 8"),
+        ({"num_replicas": 8, "num_streams": 4}, "8 replicas do not divide the streams of 4"),
+        ({"replica": 1}, "no replica 1 among 1"),
+        ({"crop_size": 33}, "a crop of 33 pixels does not fit images of 32"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(packed, changes, message):
+    with pytest.raises(PlanError, match=message):
+        Reader(plan_for(packed, **changes), num_processes=1)
+
+
+def test_index_agrees_with_the_tars(packed):
+    manifest = load_manifest(packed)
+    index = load_index(packed, manifest)
+    rows = [
+        (number, *sample)
+        for number, shard in enumerate(manifest.shards)
+        for sample in read_tar_index(packed / shard.name, "jpg")
+    ]
+    assert np.array_equal(index, rows)
+    first = (packed / manifest.shards[0].name).read_bytes()
+    _, offset, size, _ = index[0].tolist()
+    assert first[offset : offset + 2] == b"\xff\xd8"
+    assert hashlib.sha256(first).hexdigest() == manifest.shards[0].sha256
+    assert first[offset + size - 2 : offset + size] == b"\xff\xd9"
