@@ -98,6 +98,11 @@ class Manifest(_Record):
     split: SplitName
     encoding: Literal["jpeg", "raw"]
     image_size: int = Field(ge=1, description="Edge of the square images, in pixels.")
+    squared: bool = Field(
+        default=True,
+        description="Whether those squares are what is stored; else images of any size and kind "
+        "are, which are squared as they are read.",
+    )
     num_samples: int = Field(ge=1)
     classes: tuple[ClassEntry, ...] = Field(min_length=1)
     shards: tuple[ShardEntry, ...] = Field(min_length=1)
@@ -130,6 +135,9 @@ class Manifest(_Record):
     def content_sha256(self) -> str:
         """Digest of all that a reader's batches follow from: not how the shards came to be."""
         content = self.model_dump(mode="json", exclude={"packing"})
+        if self.squared:
+            # As it was before there were others, so that what was trained on it goes on.
+            del content["squared"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -169,6 +177,11 @@ def load_manifest(path: Path) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file} cannot be read: {error}") from error
+    return parse_manifest(text, str(file))
+
+
+def parse_manifest(text: str, file: str) -> Manifest:
+    """Read a manifest's text; `file` is what messages call it. Raises ManifestError."""
     try:
         document = json.loads(text)
     except ValueError as error:

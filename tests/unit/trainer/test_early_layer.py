@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.unit.trainer.compiler import needs_compiler
+from tests.compiler import needs_compiler
 from trainer.contract.model_spec import ModelSpec
 from trainer.early_layer import EarlyLayer, fused, pooled_size
 from trainer.layers import layers

@@ -9,8 +9,8 @@ import torch
 from data_shards.feeding.draws import colour_normals
 from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
+from tests.compiler import needs_compiler
 from tests.unit.trainer.batches import make_batch
-from tests.unit.trainer.compiler import needs_compiler
 from trainer.contract.model_spec import Recipe
 from trainer.preprocess import Colour, Preprocess
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.trainer.compiler import needs_compiler
+from tests.compiler import needs_compiler
 from tests.unit.trainer.runs import DATA_SHA256
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import RETRYABLE, AttemptOrder, Reason

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.unit.trainer.compiler import needs_compiler
+from tests.compiler import needs_compiler
 from trainer.contract.model_spec import Recipe
 from trainer.contract.optim_spec import OptimSpec
 from trainer.update_rule import (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.trainer.compiler import needs_compiler
+from tests.compiler import needs_compiler
 from trainer.contract.optim_spec import OptimSpec
 from trainer.update_rule import UpdateRule
 from trainer.working_copy import WorkingCopy
