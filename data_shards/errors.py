@@ -31,6 +31,21 @@ class UnwritableError(PackError):
         )
 
 
+class StorageError(DataError):
+    """A file or object cannot be read or written."""
+
+    def __init__(self, location: str, problem: str, mend: str) -> None:
+        super().__init__(location, problem, mend)
+
+    def __str__(self) -> str:
+        location, problem, mend = self.args
+        return f"{location} {problem}; {mend}"
+
+
+class StorageDownError(StorageError):
+    """An object store did not answer as it should for some time; it may well do so again later."""
+
+
 class PlanError(DataError):
     """What the reader was asked for does not fit the shards."""
 

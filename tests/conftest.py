@@ -1,8 +1,32 @@
-"""What holds for every test."""
+"""What holds for every test, and the object store that some share."""
 
+import itertools
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.object_store import ObjectStore, forget_clients, running_store
 
 # The machines are shared and noisy: no test may fail for its duration. Derandomised, the examples
 # are the same in every run, until the test or the code that it draws from changes.
 settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("project")
+
+_bucket_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3-speaking server on loopback, started when the first test asks for it."""
+    with running_store() as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new, empty bucket, which this process and its children can open by it."""
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    return object_store.make_bucket(f"bucket-{next(_bucket_numbers)}")

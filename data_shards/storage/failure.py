@@ -1,0 +1,116 @@
+"""What an error of an object store means: that it may pass, or that trying again is no use.
+
+Each driver of fsspec has exceptions of its own, none of which may be imported here: they are told
+by what they carry and by the names of their classes.
+"""
+
+import errno
+from typing import NamedTuple
+
+from data_shards.errors import StorageError
+
+# Too many requests, and what servers say when they are ill or restart.
+_PASSING_STATUS = {408, 429, 500, 502, 503, 504}
+# As s3fs translates those; connection errors have classes of their own.
+_PASSING_ERRNO = {
+    errno.EBUSY,
+    errno.EREMOTEIO,
+    errno.ETIMEDOUT,
+    errno.ECONNRESET,
+    errno.ECONNREFUSED,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EPIPE,
+}
+# Bases of what goes wrong between us and the server.
+_PASSING_CLASSES = {
+    "HTTPClientError",  # botocore
+    "ConnectionError",  # botocore's own, and the builtin one
+    "IncompleteReadError",
+    "ClientConnectionError",  # aiohttp
+    "ClientPayloadError",
+    "ServiceRequestError",  # azure
+    "ServiceResponseError",
+}
+_NO_CREDENTIALS = {
+    "NoCredentialsError",  # botocore
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ProfileNotFound",
+    "DefaultCredentialsError",  # google
+    "ClientAuthenticationError",  # azure
+}
+
+
+class ShortReadError(OSError):
+    """A store answered with fewer bytes than it was asked for."""
+
+
+class Failure(NamedTuple):
+    """What went wrong, in words, and whether it may pass."""
+
+    reason: str
+    mend: str
+    may_pass: bool = False
+
+
+def failure_of(error: Exception) -> Failure:
+    """Judge an error of a driver; not FileNotFoundError, which callers know what to say of."""
+    chain = _chain(error)
+    names = {kind.__name__ for each in chain for kind in type(each).__mro__}
+    status = next((found for each in chain if (found := _status(each)) is not None), None)
+    reason = _reason(error, status)
+    if names & _NO_CREDENTIALS:
+        mend = "give this machine credentials in the way of the store's own tools"
+        return Failure("no usable credentials were found", mend)
+    if status in {401, 403} or isinstance(error, PermissionError):
+        return Failure(
+            f"access was denied ({reason})", "ask for the right, or mend the credentials"
+        )
+    if status is not None and status < 500 and status not in _PASSING_STATUS:
+        return Failure(reason, "check the location")
+    may_pass = (
+        status in _PASSING_STATUS
+        or bool(names & _PASSING_CLASSES)
+        or any(isinstance(each, ShortReadError | TimeoutError) for each in chain)
+        or (isinstance(error, OSError) and error.errno in _PASSING_ERRNO)
+    )
+    if may_pass:
+        return Failure(reason, "see whether the store is up, and try again", may_pass=True)
+    return Failure(reason, "check the location, and the store's own tools against it")
+
+
+def too_large(location: str, size: int, max_bytes: int) -> StorageError:
+    """Return what is raised for a file that is larger than it may be."""
+    problem = f"holds {size} bytes, more than the {max_bytes} it may"
+    return StorageError(location, problem, "name the right file")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes; drivers wrap those of the libraries below them."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        if len(chain) == 10:
+            break
+        chain.append(cause)
+    return chain
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status an error carries, as botocore, gcsfs, azure and aiohttp do."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) else None
+    for name in ("status_code", "status", "code"):
+        status = getattr(error, name, None)
+        if isinstance(status, int) and 100 <= status < 600:
+            return status
+    return None
+
+
+def _reason(error: Exception, status: int | None) -> str:
+    # One line, and never a page of HTML that some proxy answered with.
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = " ".join(str(said).split())[:200] or type(error).__name__
+    return words if status is None else f"HTTP {status}: {words}"

@@ -1,0 +1,72 @@
+"""Errors as the drivers make them, of their real classes."""
+
+import errno
+
+import aiohttp
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+from s3fs.errors import translate_boto_error
+
+from data_shards.storage.failure import ShortReadError, failure_of
+
+
+def _answer(status: int, code: str) -> Exception:
+    """As s3fs raises what S3 answers."""
+    response = {
+        "Error": {"Code": code, "Message": "as it says"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    error: Exception = translate_boto_error(ClientError(response, "GetObject"))
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _answer(503, "SlowDown"),
+        _answer(503, "ServiceUnavailable"),
+        _answer(500, "InternalError"),
+        _answer(502, "502"),
+        _answer(429, "TooManyRequests"),
+        _answer(408, "RequestTimeout"),
+        ConnectTimeoutError(endpoint_url="x"),
+        ReadTimeoutError(endpoint_url="x"),
+        EndpointConnectionError(endpoint_url="x"),
+        aiohttp.ClientPayloadError("cut short"),
+        aiohttp.ServerDisconnectedError(),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        TimeoutError(),
+        OSError(errno.EHOSTUNREACH, "no route"),
+        ShortReadError("1 of 2"),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_is_worth_another_try(error: Exception) -> None:
+    assert failure_of(error).may_pass
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (_answer(403, "AccessDenied"), "access was denied"),
+        (_answer(403, "SignatureDoesNotMatch"), "access was denied"),
+        (_answer(400, "InvalidBucketName"), "HTTP 400: as it says"),
+        (_answer(501, "NotImplemented"), "HTTP 501"),
+        (NoCredentialsError(), "no usable credentials"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (ValueError("<html>\n <p>" + "x" * 999), "<html> <p>x"),
+        (KeyError(), "KeyError"),
+    ],
+    ids=repr,
+)
+def test_what_will_not_pass_is_said_at_once(error: Exception, words: str) -> None:
+    failure = failure_of(error)
+    assert not failure.may_pass
+    assert words in failure.reason
+    assert len(failure.reason) < 300
