@@ -74,10 +74,7 @@ class _View:
             case events.Evaluated():
                 self._evaluation = event.data
             case events.SamplesSkipped():
-                skipped = ", ".join(event.data.samples)
-                self._bar.console.print(
-                    Text(f"skipped {skipped}: {event.data.reason}", style="yellow")
-                )
+                self._bar.console.print(Text(event.data.in_words(), style="yellow"))
         self._bar.update(self._task, figures=self._figures())
 
     def _say(self, change: StatusChanged) -> None:

@@ -34,6 +34,7 @@ def presented(run: Path) -> Presented:
     for _, line in sorted(counted.items()):
         epochs.setdefault(line.epoch, []).extend(line.samples)
         if line.skipped:
-            skipped.setdefault(line.epoch, []).extend(line.skipped)
+            names = [each.name for each in line.skipped]
+            skipped.setdefault(line.epoch, []).extend(names)
     steps_done = len({step for step, _ in counted})
     return Presented(epochs, skipped, steps_done, num_trained - steps_done)

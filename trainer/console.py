@@ -55,11 +55,8 @@ class ProgressLine:
                     f"{PROTOCOLS[event.protocol]}"
                 )
             case events.SamplesSkipped():
-                names = ", ".join(event.samples)
                 # Names are other people's: never read as rich's markup.
-                self._console.print(
-                    f"step {event.step}: skipped {names}: {event.reason}", markup=False
-                )
+                self._console.print(f"step {event.step}: {event.in_words()}", markup=False)
             case _:
                 pass
 

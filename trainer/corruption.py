@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from data_shards.feeding.loader import CorruptSample
+from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.reader import Batch
-from trainer.contract.events import SamplesSkipped
+from trainer.contract.events import SamplesSkipped, in_words
 from trainer.errors import BadDataError
 from trainer.replicas import Replicas
 
@@ -21,8 +21,8 @@ class CorruptionGuard:
         self._limit = limit
         self._replicas = replicas
         self._report = report
-        self._known: set[tuple[str, str]] = set()
-        """(shard, key) of each."""
+        self._known: dict[tuple[str, int], CorruptSample] = {}
+        """By shard and number: of training and validation, whose shards have other names."""
 
     def watch(self, step: int, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of a pass, and at its end take what was corrupt in them, like `add`."""
@@ -40,20 +40,22 @@ class CorruptionGuard:
         """
         samples = [sample for share in self._replicas.gather(tuple(corrupt)) for sample in share]
         new = {
-            (sample.shard, sample.key): sample
+            (sample.shard, sample.sample): sample
             for sample in samples
-            if (sample.shard, sample.key) not in self._known
+            if (sample.shard, sample.sample) not in self._known
         }
         if not new:
             return
-        self._known |= new.keys()
+        self._known |= new
         named = list(new.values())
+        reasons = Counter(str(sample.reason) for sample in self._known.values())
         total = len(self._known)
         self._report(
             SamplesSkipped(
                 step=step,
-                samples=tuple(name_of(sample) for sample in named[:_NAMED_PER_EVENT]),
-                reason=named[0].reason,
+                samples=tuple(sample.name for sample in named[:_NAMED_PER_EVENT]),
+                reason=named[0].detail,
+                by_reason=Counter(str(sample.reason) for sample in named),
                 total=total,
             )
         )
@@ -61,12 +63,7 @@ class CorruptionGuard:
             [(worst, count)] = Counter(shard for shard, _ in self._known).most_common(1)
             raise BadDataError(
                 f"{total} samples could not be read, more than data.corrupt_sample_limit = "
-                f"{self._limit}; most of them, {count}, in {worst} "
-                f"(the last: {name_of(named[-1])}: {named[-1].reason}); "
+                f"{self._limit} ({in_words(reasons)}); most of them, {count}, in {worst} "
+                f"(the last: {named[-1].name}: {named[-1].detail}); "
                 "pack the images again, or raise the limit"
             )
-
-
-def name_of(sample: CorruptSample) -> str:
-    """Return SHARD:KEY."""
-    return f"{sample.shard}:{sample.key}"

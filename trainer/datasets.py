@@ -73,6 +73,7 @@ def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:
         random_crop=spec.augment.crop,
         mirror=spec.augment.mirror,
         images_per_crop=_IMAGES_PER_CROP[spec.model.recipe],
+        names_samples=spec.data.record_sample_keys,
     )
 
 

@@ -1,16 +1,31 @@
 """The sample ledger: which samples each step trained; proof that none was missed or repeated."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from pydantic import field_validator
+
+from data_shards.feeding.corrupt import CorruptSample
 from trainer.contract.durable import naming_a_full_disk, sync_folder
 from trainer.contract.lineage import spans
 from trainer.contract.model import Record
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+
+
+class Skipped(Record):
+    """A sample that could not be read, and so weighed zero."""
+
+    name: str
+    """SHARD:KEY."""
+    sample: int | None = None
+    """Its number; None in ledgers of release 0.1, which have the name alone."""
+    reason: str | None = None
+    """A CorruptReason; None in the same."""
 
 
 class Line(Record):
@@ -22,8 +37,17 @@ class Line(Record):
     """Mean over the samples of all replicas."""
     samples: tuple[int, ...]
     """Trained by this replica."""
-    skipped: tuple[str, ...] = ()
-    """SHARD:KEY of those it could not read, which weighed zero."""
+    keys: tuple[str, ...] | None = None
+    """SHARD:KEY of each of `samples`, where data.record_sample_keys asks for them."""
+    skipped: tuple[Skipped, ...] = ()
+    """Those it could not read."""
+
+    @field_validator("skipped", mode="before")
+    @classmethod
+    def _names_alone(cls, skipped: Any) -> Any:
+        if not isinstance(skipped, list | tuple):
+            return skipped
+        return tuple({"name": each} if isinstance(each, str) else each for each in skipped)
 
 
 class Ledger:
@@ -52,14 +76,29 @@ class Ledger:
             self._file.close()
 
     def write(
-        self, *, step: int, epoch: int, loss: float, samples: Iterable[int], skipped: Iterable[str]
+        self,
+        *,
+        step: int,
+        epoch: int,
+        loss: float,
+        samples: Iterable[int],
+        corrupt: Iterable[CorruptSample],
+        keys: Iterable[str] | None = None,
     ) -> None:
         """Enter a step that is done."""
         line = Line(
-            step=step, epoch=epoch, loss=loss, samples=tuple(samples), skipped=tuple(skipped)
+            step=step,
+            epoch=epoch,
+            loss=loss,
+            samples=tuple(samples),
+            keys=None if keys is None else tuple(keys),
+            skipped=tuple(
+                Skipped(name=sample.name, sample=sample.sample, reason=sample.reason)
+                for sample in corrupt
+            ),
         )
         with naming_a_full_disk(self._path):
-            self._file.write(line.model_dump_json() + "\n")
+            self._file.write(line.model_dump_json(exclude_none=True) + "\n")
             self._file.flush()
 
     def sync(self) -> None:
@@ -76,6 +115,8 @@ class LedgerCounts:
     """Over all epochs."""
     samples_skipped: int
     """Times that a sample could not be read, over all epochs."""
+    skipped_by_reason: dict[str, int]
+    """The same by CorruptReason; without those of which the ledger has no reason."""
     steps_redone: int
     """Steps trained whose weights were lost before a checkpoint held them."""
 
@@ -83,15 +124,18 @@ class LedgerCounts:
 def count_committed(run: Path) -> LedgerCounts:
     """Count what the ledgers of all attempts hold, an entry at a time."""
     samples_presented = samples_skipped = steps_redone = 0
+    reasons: Counter[str] = Counter()
     for entry in entries(run):
         if entry.counts:
             samples_presented += len(entry.line.samples)
             samples_skipped += len(entry.line.skipped)
+            reasons.update(each.reason for each in entry.line.skipped if each.reason)
         elif entry.rank == 0:
             steps_redone += 1
     return LedgerCounts(
         samples_presented=samples_presented,
         samples_skipped=samples_skipped,
+        skipped_by_reason=dict(reasons),
         steps_redone=steps_redone,
     )
 

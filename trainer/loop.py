@@ -8,6 +8,7 @@ something follows from the step: then it is entered first. So whatever ends the 
 is, to all that remains of it, an end before the step.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
 from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import Protocol
-from trainer.corruption import CorruptionGuard, name_of
+from trainer.corruption import CorruptionGuard
 from trainer.datasets import Datasets
 from trainer.errors import NonFiniteLossError, StaleAttemptError
 from trainer.evaluate import Evaluation, evaluate
@@ -157,7 +158,8 @@ class Loop:
             epoch=batch.epoch,
             loss=result.loss,
             samples=batch.samples[batch.real].tolist(),
-            skipped=[name_of(sample) for sample in batch.corrupt],
+            keys=batch.keys and itertools.compress(batch.keys, batch.real.tolist()),
+            corrupt=batch.corrupt,
         )
         if result.num_corrupt:
             self._corruption.add(batch.step, batch.corrupt)

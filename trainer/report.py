@@ -75,6 +75,7 @@ def write_training_report(
         steps_redone=counts.steps_redone,
         samples_presented=counts.samples_presented,
         samples_skipped=counts.samples_skipped,
+        skipped_by_reason=counts.skipped_by_reason,
         checkpoints=tuple(str(folder.relative_to(run.path)) for folder in folders),
         weights_sha256=last.files[WEIGHTS_NAME].sha256,
         data=data,

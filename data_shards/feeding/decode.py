@@ -5,45 +5,47 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
+from PIL import Image, UnidentifiedImageError
 
 from data_shards.arrays import Pixels
+from data_shards.feeding.corrupt import CorruptImageError, CorruptReason
+from data_shards.images.skip import SkippedImageError
+from data_shards.images.square import square_of
 
-
-class CorruptImageError(Exception):
-    """The bytes are not the image the manifest promises."""
+_JPEG_MAGIC = b"\xff\xd8\xff"
+# Noise at the best quality takes less than twice its pixels; a picture of a phone comes along.
+_MAX_JPEG_BYTES_PER_PIXEL = 6
+_MAX_METADATA_BYTES = 1 << 17
+# What Pillow thinks safe, uncompressed (89 million pixels, 3 bytes each).
+_MAX_BYTES_TO_SQUARE = 3 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
 class Decoder:
     """Decodes into one reused image, and crops from it."""
 
-    def __init__(self, encoding: Literal["jpeg", "raw"], image_size: int) -> None:
-        self._encoding = encoding
+    def __init__(
+        self, encoding: Literal["jpeg", "raw"], image_size: int, *, squared: bool = True
+    ) -> None:
+        """Take what the manifest says; `squared` False: stored images are of any size and kind."""
         self._image: Pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
+        if not squared:
+            self._decode = self._square
+            self.max_bytes = _MAX_BYTES_TO_SQUARE
+        elif encoding == "raw":
+            self._decode = self._copy
+            self.max_bytes = self._image.size
+        else:
+            self._decode = self._decompress
+            self.max_bytes = _MAX_JPEG_BYTES_PER_PIXEL * image_size**2 + _MAX_METADATA_BYTES
+        """Of a stored image; what has more is not even read."""
 
     def decode(self, data: memoryview, *, bgr: bool = False) -> Pixels:
         """Return uint8 (image_size, image_size, 3), RGB or BGR; valid until the next call.
 
-        Raises CorruptImageError with the reason. An image of another size is not even decoded
-        if it is larger.
+        Raises CorruptImageError; an image of another size, where all have one, is not even decoded
+        if it is larger. And MemoryError.
         """
-        if self._encoding == "raw":
-            if len(data) != self._image.size:
-                raise CorruptImageError(f"has {len(data)} bytes, not {self._image.size}")
-            stored = np.frombuffer(data, dtype=np.uint8).reshape(self._image.shape)
-            if not bgr:
-                return stored
-            for channel in range(3):
-                self._image[..., channel] = stored[..., 2 - channel]
-            return self._image
-        try:
-            colours = "BGR" if bgr else "RGB"
-            image = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=self._image)
-        except ValueError as error:
-            raise CorruptImageError(str(error)) from error
-        if image.shape != self._image.shape:
-            height, width, _ = image.shape
-            raise CorruptImageError(f"is {width}×{height}, not {len(self._image)} square")
-        return self._image
+        return self._decode(data, bgr)
 
     def decode_crop(
         self, data: memoryview, out: Pixels, row: int, column: int, *, mirror: bool
@@ -69,3 +71,64 @@ class Decoder:
             strides=(image.strides[0], word),
         )
         out.reshape(edge, -1).view(f">u{word}")[:] = crop[:, ::-1]
+
+    def _copy(self, data: memoryview, bgr: bool) -> Pixels:
+        if len(data) != self._image.size:
+            raise CorruptImageError(
+                CorruptReason.WRONG_SIZE, f"has {len(data)} bytes, not {self._image.size}"
+            )
+        stored = np.frombuffer(data, dtype=np.uint8).reshape(self._image.shape)
+        return self._reversed(stored) if bgr else stored
+
+    def _decompress(self, data: memoryview, bgr: bool) -> Pixels:
+        colours = "BGR" if bgr else "RGB"
+        try:
+            # Strict, as it is by default: what libjpeg only warns of, and fills with grey, fails.
+            image = simplejpeg.decode_jpeg(data, colorspace=colours, buffer=self._image)
+        except ValueError as error:
+            raise self._why_not(data, error) from error
+        if image.shape != self._image.shape:
+            raise self._of_size(*image.shape[:2])
+        return self._image
+
+    def _square(self, data: memoryview, bgr: bool) -> Pixels:
+        try:
+            image = square_of(bytes(data), len(self._image))
+        except SkippedImageError as error:
+            raise _unsquared(error) from error
+        return self._reversed(image) if bgr else image
+
+    def _reversed(self, image: Pixels) -> Pixels:
+        """Return RGB as BGR, in the reused image."""
+        for channel in range(3):
+            self._image[..., channel] = image[..., 2 - channel]
+        return self._image
+
+    def _why_not(self, data: memoryview, error: ValueError) -> CorruptImageError:
+        """Return what keeps a JPEG from being decoded into the reused image."""
+        if data[: len(_JPEG_MAGIC)] != _JPEG_MAGIC:
+            return CorruptImageError(CorruptReason.NOT_AN_IMAGE, "is not a JPEG")
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:
+            return CorruptImageError(CorruptReason.BROKEN, str(error))
+        if (height, width) != self._image.shape[:2]:
+            return self._of_size(height, width)
+        return CorruptImageError(CorruptReason.BROKEN, str(error))
+
+    def _of_size(self, height: int, width: int) -> CorruptImageError:
+        return CorruptImageError(
+            CorruptReason.WRONG_SIZE, f"is {width}×{height}, not {len(self._image)} square"
+        )
+
+
+def _unsquared(error: SkippedImageError) -> CorruptImageError:
+    """Return the same reason as one of a stored sample."""
+    if isinstance(error.__cause__, UnidentifiedImageError):
+        return CorruptImageError(CorruptReason.NOT_AN_IMAGE, "is no image of a known kind")
+    reason = {
+        "too_many_pixels": CorruptReason.TOO_MANY_PIXELS,
+        "too_many_bytes": CorruptReason.TOO_MANY_BYTES,
+        "unknown_white": CorruptReason.UNKNOWN_WHITE,
+    }.get(error.reason, CorruptReason.BROKEN)
+    return CorruptImageError(reason, str(error.__cause__ or reason))

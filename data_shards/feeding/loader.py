@@ -4,24 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from data_shards.arrays import Bools, Int64s, Pixels
-from data_shards.feeding.decode import CorruptImageError, Decoder
+from data_shards.feeding.corrupt import CorruptImageError, CorruptReason, CorruptSample
+from data_shards.feeding.decode import Decoder
+from data_shards.feeding.keys import key_of
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.processes.shared_memory import map_shared
 from data_shards.processes.worker import Handler
-from data_shards.shards.index import OFFSET, SHARD, SIZE, map_index
-
-
-class CorruptSample(NamedTuple):
-    """A sample that could not be read, and so weighs zero."""
-
-    shard: str
-    key: str
-    reason: str
+from data_shards.shards.index import OFFSET, SHARD, SIZE, TAR_BLOCK, map_index
 
 
 @dataclass(frozen=True)
@@ -42,6 +36,8 @@ class BatchDone:
 
     step: int
     corrupt: dict[int, CorruptSample]
+    keys: tuple[str, ...] | None
+    """(n,) SHARD:KEY of each place, empty where there is no sample; None unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,9 @@ class LoaderSetup:
     index_name: str
     encoding: Literal["jpeg", "raw"]
     image_size: int
+    squared: bool
+    names_samples: bool
+    """Whether to read the samples' keys too."""
     slots_shape: tuple[int, int, int, int, int]
     """(num_slots, n, c, c, 3)"""
     memory_fd: int
@@ -82,7 +81,8 @@ class Loader:
         self._shards = setup.shards
         self._files = ShardFiles(setup.folder, setup.shards, checked)
         self._index = map_index(setup.folder / setup.index_name)
-        self._decoder = Decoder(setup.encoding, setup.image_size)
+        self._decoder = Decoder(setup.encoding, setup.image_size, squared=setup.squared)
+        self._names_samples = setup.names_samples
 
     def fill(self, task: BatchTask) -> Iterator[BatchDone]:
         """Fill the task's slot, uint8 (n, c, c, 3).
@@ -90,19 +90,51 @@ class Loader:
         A place without a sample, or with a corrupt one, becomes zeros. Raises ShardError.
         """
         images = self._slots[task.slot]
+        rows = self._index[task.samples].tolist()
         corrupt: dict[int, CorruptSample] = {}
-        where = self._index[task.samples].tolist()
         for place, (row, column) in enumerate(task.offsets.tolist()):
             if not task.real[place]:
                 images[place] = 0
                 continue
-            shard, offset = where[place][SHARD], where[place][OFFSET]
             try:
-                data = self._files.read(shard, offset, where[place][SIZE])
+                data = self._read(rows[place])
                 mirror = bool(task.mirrored[place])
                 self._decoder.decode_crop(data, images[place], row, column, mirror=mirror)
             except CorruptImageError as error:
                 images[place] = 0
-                key = self._files.key(shard, offset)
-                corrupt[place] = CorruptSample(self._shards[shard].name, key, str(error))
-        yield BatchDone(step=task.step, corrupt=corrupt)
+                corrupt[place] = self._corrupt(int(task.samples[place]), rows[place], error)
+        yield BatchDone(step=task.step, corrupt=corrupt, keys=self._keys(task, rows))
+
+    def _read(self, row: list[int]) -> memoryview:
+        """Return a sample's stored image. Raises CorruptImageError, ShardError."""
+        if row[SIZE] > self._decoder.max_bytes:
+            raise CorruptImageError(
+                CorruptReason.TOO_MANY_BYTES,
+                f"has {row[SIZE]:,} bytes; no image here may have more than "
+                f"{self._decoder.max_bytes:,}",
+            )
+        return self._files.read(row[SHARD], row[OFFSET], row[SIZE])
+
+    def _corrupt(self, sample: int, row: list[int], error: CorruptImageError) -> CorruptSample:
+        return CorruptSample(
+            sample=sample,
+            shard=self._shards[row[SHARD]].name,
+            key=self._key(sample, row),
+            reason=error.reason,
+            detail=error.detail,
+        )
+
+    def _keys(self, task: BatchTask, rows: list[list[int]]) -> tuple[str, ...] | None:
+        if not self._names_samples:
+            return None
+        return tuple(
+            f"{self._shards[row[SHARD]].name}:{self._key(sample, row)}" if real else ""
+            for sample, row, real in zip(
+                task.samples.tolist(), rows, task.real.tolist(), strict=True
+            )
+        )
+
+    def _key(self, sample: int, row: list[int]) -> str:
+        """Return a sample's key; its number where the index points at no tar's member."""
+        header = self._files.read(row[SHARD], row[OFFSET] - TAR_BLOCK, TAR_BLOCK)
+        return key_of(bytes(header)) or f"#{sample}"

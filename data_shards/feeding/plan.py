@@ -31,6 +31,8 @@ class ReaderPlan:
     """Images, consecutive as an epoch presents them, that share one crop and one mirror."""
     ordered: bool = False
     """Every sample in the manifest's order, as validation wants it; else shuffled by epoch."""
+    names_samples: bool = False
+    """Whether batches come with the keys of their samples, which are read from the shards."""
 
     @property
     def replica_batch_size(self) -> int:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.feeding import draws
+from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.crops import crops
-from data_shards.feeding.loader import BatchDone, BatchTask, CorruptSample, LoaderSetup, view_slots
+from data_shards.feeding.loader import BatchDone, BatchTask, LoaderSetup, view_slots
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_files import ShardFacts
 from data_shards.manifest import load_manifest
@@ -53,6 +54,8 @@ class Batch:
     """(n, 3) standard normals for the PCA colour; to be used in training only."""
     corrupt: tuple[CorruptSample, ...]
     """Samples of this batch that could not be read."""
+    keys: tuple[str, ...] | None = None
+    """(n,) SHARD:KEY of each place, empty where there is no sample; None unless the plan asks."""
 
 
 class Reader:
@@ -84,6 +87,8 @@ class Reader:
             index_name=self.manifest.index.name,
             encoding=self.manifest.encoding,
             image_size=self.manifest.image_size,
+            squared=self.manifest.squared,
+            names_samples=plan.names_samples,
             slots_shape=slots_shape,
             memory_fd=self._memory.fd,
         )
@@ -197,6 +202,7 @@ class Reader:
             mirrored=task.mirrored,
             colour=draws.colour_normals(task.samples, seed=self.plan.seed, epoch=epoch),
             corrupt=tuple(done.corrupt.values()),
+            keys=done.keys,
         )
 
     def _order_of(self, epoch: int) -> EpochOrder:

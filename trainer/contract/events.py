@@ -3,16 +3,22 @@
 In a job that evaluates, a step is a batch of the validation set, and the epoch is its one pass.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from trainer.contract.model import Record
 from trainer.contract.spec import Protocol
 from trainer.contract.status import Desired
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
+# As data_shards names them: few, and fit for the label of a metric.
+CorruptReasonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
+CountsByReason = Annotated[
+    dict[CorruptReasonName, Annotated[int, Field(ge=1)]], Field(max_length=20)
+]
 
 
 class Started(Record):
@@ -78,8 +84,21 @@ class SamplesSkipped(Record):
     kind: Literal["samples_skipped"] = "samples_skipped"
     step: int
     samples: tuple[str, ...] = Field(description="SHARD:KEY of each, at most 20 an event.")
-    reason: str
+    reason: str = Field(description="What is wrong with the first of them, in words.")
+    by_reason: CountsByReason = Field(
+        default_factory=dict,
+        description="How many of those that this event tells of there are of each kind; empty in "
+        "events of release 0.1.",
+    )
     total: int = Field(description="Distinct samples skipped so far in this attempt.")
+
+    def in_words(self) -> str:
+        """Return a line for people: the names, and what is wrong with them."""
+        num_unnamed = sum(self.by_reason.values()) - len(self.samples)
+        names = ", ".join(self.samples) + (f" and {num_unnamed} more" if num_unnamed > 0 else "")
+        if len(self.by_reason) < 2:
+            return f"skipped {names}: {self.reason}"
+        return f"skipped {names}: {in_words(self.by_reason)}; the first: {self.reason}"
 
 
 class Finished(Record):
@@ -115,3 +134,9 @@ class EventReply(Record):
 
     stored_through: int = Field(description="Highest number stored without a gap before it.")
     desired: Desired
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Return counts by reason, most first: 3 broken, 1 not an image."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from trainer.contract.checkpoint import DataDigests, Sha256, StartedFrom
-from trainer.contract.events import Ratio
+from trainer.contract.events import CountsByReason, Ratio
 from trainer.contract.ilsvrc import IMAGE_SIZE, NUM_TRAINING_IMAGES, NUM_VALIDATION_IMAGES
 from trainer.contract.model import Record
 from trainer.contract.model_spec import ModelSpec
@@ -109,7 +109,12 @@ class TrainingReport(_Report):
     best_epoch: BestEpoch | None = Field(default=None, description="Every epoch is an event.")
     steps_redone: int = Field(description="Trained again because a checkpoint was older.")
     samples_presented: int = Field(description="By the ledger, over all epochs.")
-    samples_skipped: int = Field(description="Unreadable, and so weighed zero.")
+    samples_skipped: int = Field(
+        description="Times that a sample was corrupt, and so weighed zero, over all epochs."
+    )
+    skipped_by_reason: CountsByReason = Field(
+        default_factory=dict, description="The same by reason; empty in reports of release 0.1."
+    )
     checkpoints: tuple[str, ...] = Field(description="Kept, latest first, relative to the run.")
     weights_sha256: str = Field(description="Of the final model.safetensors.")
     ablations: tuple[PublishedAblation, ...] = Field(

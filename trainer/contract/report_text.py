@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from trainer.contract.events import in_words
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import ComparedResult, PublishedAblation
 from trainer.contract.report import DataFacts, EvaluationReport, Report, TrainingReport
@@ -80,7 +81,8 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
             ("best epoch", f"{best.epoch:.2f}: top-1 {per_cent(best.top1, 2)}, centre crop")
         )
     if report.samples_skipped:
-        facts.append(("samples skipped", f"{report.samples_skipped:,}, unreadable"))
+        why = in_words(report.skipped_by_reason) or "unreadable"
+        facts.append(("samples skipped", f"{report.samples_skipped:,}, {why}"))
     if report.steps_redone:
         facts.append(("steps trained again", f"{report.steps_redone:,}"))
     return facts

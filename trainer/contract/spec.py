@@ -49,6 +49,11 @@ class DataSpec(Record):
     num_loader_processes: int = Field(
         default=1, ge=1, le=64, description="Decoding processes of each replica."
     )
+    record_sample_keys: bool = Field(
+        default=False,
+        description="Record in the ledgers each step's samples by key too (SHARD:KEY), not only by "
+        "number: which images a checkpoint has seen is then to be read without the shards.",
+    )
 
 
 class AugmentSpec(Record):
@@ -262,7 +267,13 @@ _NOT_DECISIVE: Mapping[str, bool | set[str]] = {
     "name": True,
     "labels": True,
     "priority": True,
-    "data": {"train", "validation", "corrupt_sample_limit", "num_loader_processes"},
+    "data": {
+        "train",
+        "validation",
+        "corrupt_sample_limit",
+        "num_loader_processes",
+        "record_sample_keys",
+    },
     "optim": {"micro_batch_size"},
     "evaluation": True,
     "init_from": {"checkpoint"},

@@ -81,5 +81,5 @@ def add_steps(
                 epoch=step // steps_per_epoch,
                 loss=1.0,
                 samples=[place, place + 5],
-                skipped=[],
+                corrupt=[],
             )

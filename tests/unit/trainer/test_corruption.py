@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data_shards.feeding.loader import CorruptSample
+from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from tests.unit.trainer.batches import make_batch
 from trainer.contract.events import SamplesSkipped
 from trainer.corruption import CorruptionGuard
@@ -12,7 +12,16 @@ from trainer.replicas import Replicas
 
 
 def _corrupt(*keys: str, shard: str = "train-000001.tar") -> list[CorruptSample]:
-    return [CorruptSample(shard=shard, key=key, reason="not a JPEG") for key in keys]
+    return [
+        CorruptSample(
+            sample=sum(key.encode()),
+            shard=shard,
+            key=key,
+            reason=CorruptReason.NOT_AN_IMAGE if key < "b" else CorruptReason.BROKEN,
+            detail=f"{key} is not a JPEG",
+        )
+        for key in keys
+    ]
 
 
 def _guard(limit: int) -> tuple[CorruptionGuard, list[SamplesSkipped]]:
@@ -28,14 +37,17 @@ def test_skipped_samples_are_named_and_counted() -> None:
         (3, ("train-000001.tar:a", "train-000001.tar:b"), 2),
         (9, ("train-000001.tar:c",), 3),
     ]
-    assert told[0].reason == "not a JPEG"
+    assert told[0].reason == "a is not a JPEG"
+    assert [event.by_reason for event in told] == [{"not_an_image": 1, "broken": 1}, {"broken": 1}]
 
 
 def test_no_event_names_more_than_twenty() -> None:
     guard, told = _guard(limit=100)
-    guard.add(0, _corrupt(*map(str, range(30))))
+    guard.add(0, _corrupt(*(chr(number) for number in range(0x4E00, 0x4E00 + 30))))
     assert len(told[0].samples) == 20
     assert told[0].total == 30
+    assert sum(told[0].by_reason.values()) == 30
+    assert " and 10 more: " in told[0].in_words()
 
 
 def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
@@ -47,7 +59,8 @@ def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
     message = str(error.value)
     assert "4 samples could not be read, more than data.corrupt_sample_limit = 3" in message
     assert "3, in train-000000.tar" in message
-    assert "train-000000.tar:d: not a JPEG" in message
+    assert "train-000000.tar:d: d is not a JPEG" in message
+    assert "(3 broken, 1 not an image)" in message
     # They are told of before the end.
     assert told[-1].total == 4
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from tests.ledgers import presented
 from tests.unit.trainer.runs import add_attempt, add_checkpoint, add_steps
 from trainer.contract.durable import DiskFullError
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.ledger import Ledger, LedgerCounts, count_committed
+from trainer.ledger import Ledger, LedgerCounts, Skipped, count_committed, entries
 
 
 @pytest.fixture
@@ -78,9 +79,10 @@ def test_skipped_samples_are_named_whatever_their_name(run: RunDirectory) -> Non
     attempt = add_attempt(run)
     # A line separator in a key is no end of a line.
     names = ["train-0.tar:a\u2028b", "train-0.tar:é"]
+    corrupt = [corrupt_sample(4, *name.split(":")) for name in names]
     with Ledger(attempt.ledger(0)) as ledger:
-        ledger.write(step=0, epoch=0, loss=1.5, samples=[1, 2], skipped=names)
-        ledger.write(step=1, epoch=0, loss=1.5, samples=[3], skipped=[])
+        ledger.write(step=0, epoch=0, loss=1.5, samples=[1, 2], corrupt=corrupt)
+        ledger.write(step=1, epoch=0, loss=1.5, samples=[3], corrupt=[])
     committed = presented(run.path)
     assert committed.skipped == {0: names}
     assert committed.epochs == {0: [1, 2, 3]}
@@ -111,7 +113,7 @@ def test_whatever_was_lost_each_step_counts_once(
     assert all(Counter(ledger.epochs[epoch]) == expected for epoch in range(3))
     assert (ledger.steps_done, ledger.steps_redone) == (30, trained - 30)
     assert count_committed(run.path) == LedgerCounts(
-        samples_presented=60, samples_skipped=0, steps_redone=trained - 30
+        samples_presented=60, samples_skipped=0, skipped_by_reason={}, steps_redone=trained - 30
     )
 
 
@@ -124,7 +126,10 @@ def test_counts_are_of_all_replicas(run: RunDirectory) -> None:
     for rank in range(2):
         add_skipped(second, 4, rank=rank)
     assert count_committed(run.path) == LedgerCounts(
-        samples_presented=4 * 3 * 2, samples_skipped=2 * 2, steps_redone=2
+        samples_presented=4 * 3 * 2,
+        samples_skipped=2 * 2,
+        skipped_by_reason={"broken": 4},
+        steps_redone=2,
     )
     ledger = presented(run.path)
     assert (len(ledger.epochs[0]), len(ledger.skipped[0]), ledger.steps_redone) == (24, 4, 2)
@@ -132,8 +137,48 @@ def test_counts_are_of_all_replicas(run: RunDirectory) -> None:
 
 def add_skipped(attempt: AttemptDirectory, step: int, *, rank: int) -> None:
     """Enter a step of which nothing could be read."""
+    corrupt = [corrupt_sample(1, "t.tar", "a"), corrupt_sample(2, "t.tar", "b")]
     with Ledger(attempt.ledger(rank)) as ledger:
-        ledger.write(step=step, epoch=0, loss=0.0, samples=[], skipped=["t.tar:a", "t.tar:b"])
+        ledger.write(
+            step=step,
+            epoch=0,
+            loss=0.0,
+            samples=[],
+            corrupt=corrupt,
+        )
+
+
+def corrupt_sample(sample: int, shard: str, key: str) -> CorruptSample:
+    return CorruptSample(sample, shard, key, CorruptReason.BROKEN, "is cut short")
+
+
+def test_keys_stand_beside_the_numbers_where_they_are_asked_for(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    with Ledger(attempt.ledger(0)) as ledger:
+        ledger.write(step=0, epoch=0, loss=1.5, samples=[7], keys=["t.tar:a"], corrupt=[])
+        ledger.write(step=1, epoch=0, loss=1.5, samples=[], keys=[], corrupt=[])
+        ledger.write(step=2, epoch=0, loss=1.5, samples=[8], corrupt=[])
+    assert [entry.line.keys for entry in entries(run.path)] == [("t.tar:a",), (), None]
+
+
+def test_a_skipped_sample_is_entered_with_its_number_and_reason(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    add_skipped(attempt, 0, rank=0)
+    (entry,) = entries(run.path)
+    assert entry.line.skipped == (
+        Skipped(name="t.tar:a", sample=1, reason="broken"),
+        Skipped(name="t.tar:b", sample=2, reason="broken"),
+    )
+
+
+def test_a_ledger_of_the_first_release_is_read(run: RunDirectory) -> None:
+    line = '{"step":0,"epoch":0,"loss":1.0,"samples":[1],"skipped":["t.tar:a"]}\n'
+    add_attempt(run).ledger(0).write_text(line)
+    (entry,) = entries(run.path)
+    assert entry.line.skipped == (Skipped(name="t.tar:a"),)
+    assert count_committed(run.path) == LedgerCounts(
+        samples_presented=1, samples_skipped=1, skipped_by_reason={}, steps_redone=0
+    )
 
 
 def test_counting_holds_no_more_than_a_line(run: RunDirectory) -> None:
@@ -141,7 +186,7 @@ def test_counting_holds_no_more_than_a_line(run: RunDirectory) -> None:
     with Ledger(attempt.ledger(0)) as ledger:
         for step in range(1000):
             samples = range(128 * step, 128 * (step + 1))
-            ledger.write(step=step, epoch=0, loss=1.0, samples=samples, skipped=[])
+            ledger.write(step=step, epoch=0, loss=1.0, samples=samples, corrupt=[])
     tracemalloc.start()
     counts = count_committed(run.path)
     _, most_bytes = tracemalloc.get_traced_memory()
@@ -162,7 +207,7 @@ def test_a_ledger_is_forced_to_disk_whole(
 
     monkeypatch.setattr(os, "fsync", sync)
     with Ledger(file) as ledger:
-        ledger.write(step=0, epoch=0, loss=1.0, samples=[1], skipped=[])
+        ledger.write(step=0, epoch=0, loss=1.0, samples=[1], corrupt=[])
         assert forced == []
         ledger.sync()
     assert forced == [file.read_bytes()]
@@ -176,4 +221,4 @@ def test_a_full_disk_is_named(run: RunDirectory) -> None:
         pytest.raises(DiskFullError, match=r"ledger-0\.jsonl cannot be written"),
         Ledger(file) as it,
     ):
-        it.write(step=0, epoch=0, loss=1.0, samples=[1], skipped=[])
+        it.write(step=0, epoch=0, loss=1.0, samples=[1], corrupt=[])

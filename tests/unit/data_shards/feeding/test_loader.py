@@ -1,3 +1,6 @@
+import json
+import os
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -6,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_shards.errors import ShardError
+from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from data_shards.feeding.decode import Decoder
 from data_shards.feeding.loader import BatchDone, BatchTask, Loader, LoaderSetup, view_slots
 from data_shards.feeding.shard_files import ShardFacts
@@ -20,7 +24,7 @@ NUM_SLOTS, BATCH, CROP = 2, 4, 24
 class Feed:
     """A loader in this process, and the memory it shares with nobody."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, names_samples: bool = False) -> None:
         manifest = load_manifest(folder)
         shards = tuple(ShardFacts(s.name, s.size_bytes, s.sha256) for s in manifest.shards)
         shape = (NUM_SLOTS, BATCH, CROP, CROP, 3)
@@ -33,6 +37,8 @@ class Feed:
             index_name=manifest.index.name,
             encoding=manifest.encoding,
             image_size=manifest.image_size,
+            squared=manifest.squared,
+            names_samples=names_samples,
             slots_shape=shape,
             memory_fd=self.memory.fd,
         )
@@ -78,7 +84,7 @@ def stored(folder: Path, sample: int) -> np.ndarray:
 def test_a_slot_is_filled_with_the_crops_and_another_left_alone(own_copy, feed):
     feed.slots[:] = 7
     done = feed.filled(task(3, 36, 20, 3))
-    assert (done.step, done.corrupt) == (9, {})
+    assert (done.step, done.corrupt, done.keys) == (9, {}, None)
     assert (feed.slots[0] == 7).all()
     first, last, middle = (stored(own_copy, sample) for sample in (3, 36, 20))
     assert np.array_equal(feed.slots[1, 0], first[:24, :24])
@@ -110,8 +116,9 @@ def test_a_corrupt_sample_becomes_zeros_and_is_named(own_copy, seal):
         done = feed.filled(task(3, 11, 20, 11))
     assert sorted(done.corrupt) == [1, 3]
     assert done.corrupt[1] == done.corrupt[3]
-    assert done.corrupt[1][:2] == ("train-000001.tar", "000000011")
-    assert done.corrupt[1].reason
+    assert done.corrupt[1] == CorruptSample(
+        11, "train-000001.tar", "000000011", CorruptReason.NOT_AN_IMAGE, "is not a JPEG"
+    )
     assert not feed.slots[1, [1, 3]].any()
     assert feed.slots[1, 0].any()
 
@@ -121,3 +128,62 @@ def test_a_shard_that_is_not_the_manifests_is_named(own_copy, feed):
     with pytest.raises(ShardError, match="has 0 bytes where the manifest says") as caught:
         feed.filled(task(3, 36, 20, 3))
     assert caught.value.shard == str(own_copy / "train-000003.tar")
+
+
+def test_keys_are_given_where_they_are_asked_for(own_copy):
+    with closing(Feed(own_copy, names_samples=True)) as feed:
+        done = feed.filled(task(3, 0, 20, 3, real=(True, False, True, True)))
+    assert done.keys == (
+        "train-000000.tar:000000003",
+        "",
+        "train-000002.tar:000000020",
+        "train-000000.tar:000000003",
+    )
+
+
+@pytest.mark.parametrize(
+    ("points_at", "reason", "key"),
+    [
+        # Into the image itself, at the header of the next member, at one byte, at nothing.
+        (lambda offset, size: (offset + 100, size - 100), CorruptReason.NOT_AN_IMAGE, "#11"),
+        (lambda offset, size: (offset - 512, size), CorruptReason.NOT_AN_IMAGE, "#11"),
+        (lambda offset, size: (offset, 1), CorruptReason.NOT_AN_IMAGE, "000000011"),
+        (lambda offset, size: (offset, 0), CorruptReason.NOT_AN_IMAGE, "000000011"),
+        (lambda offset, size: (offset, size - 40), CorruptReason.BROKEN, "000000011"),
+    ],
+)
+def test_an_index_that_points_at_odd_places_makes_corrupt_samples(
+    own_copy, seal, points_at, reason, key
+):
+    index = np.load(own_copy / "index.npy")
+    index[11, OFFSET : SIZE + 1] = points_at(*index[11, OFFSET : SIZE + 1].tolist())
+    np.save(own_copy / "index.npy", index)
+    seal(own_copy)
+    with closing(Feed(own_copy)) as feed:
+        done = feed.filled(task(3, 11, 20, 12))
+        assert not feed.slots[1, 1].any()
+    assert [(place, sample.reason, sample.key) for place, sample in done.corrupt.items()] == [
+        (1, reason, key)
+    ]
+
+
+def test_what_is_far_too_large_is_not_even_read(own_copy):
+    # A sparse gigabyte that the index calls an image.
+    path = own_copy / "train-000001.tar"
+    size = 1 << 30
+    os.truncate(path, size)
+    index = np.load(own_copy / "index.npy")
+    index[11, SIZE] = size - index[11, OFFSET]
+    np.save(own_copy / "index.npy", index)
+    document = json.loads((own_copy / "manifest.json").read_text())
+    document["shards"][1]["size_bytes"] = size
+    (own_copy / "manifest.json").write_text(json.dumps(document))
+    with closing(Feed(own_copy)) as feed:
+        # Its digest, of a gigabyte of zeros, is not what is tested.
+        feed.checked[1] = 1
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        done = feed.filled(task(3, 11, 20, 12))
+        grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    assert [sample.reason for sample in done.corrupt.values()] == [CorruptReason.TOO_MANY_BYTES]
+    assert done.corrupt[1].detail.startswith(f"has {size - index[11, OFFSET]:,} bytes")
+    assert grown_bytes < 50_000_000

@@ -13,6 +13,7 @@ import pytest
 import simplejpeg
 
 from data_shards.errors import PlanError, ShardError, WorkerDiedError
+from data_shards.feeding.corrupt import CorruptReason
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
@@ -169,8 +170,10 @@ def test_a_corrupt_sample_weighs_zero_and_is_named(own_copy, seal):
     seal(own_copy)
     batches = read(plan_for(own_copy), 0, 5)
     corrupt = [sample for batch in batches for sample in batch.corrupt]
-    assert [(shard, key) for shard, key, _ in corrupt] == [("train-000001.tar", "000000013")]
-    assert corrupt[0].reason
+    assert [(one.sample, one.shard, one.key) for one in corrupt] == [
+        (13, "train-000001.tar", "000000013")
+    ]
+    assert corrupt[0].reason is CorruptReason.BROKEN
     (batch,) = (batch for batch in batches if batch.corrupt)
     place = batch.samples.tolist().index(13)
     assert not batch.real[place]

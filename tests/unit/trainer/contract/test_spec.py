@@ -23,6 +23,7 @@ NOT_DECISIVE = {
     "data.validation",
     "data.corrupt_sample_limit",
     "data.num_loader_processes",
+    "data.record_sample_keys",
     "optim.micro_batch_size",
     "evaluation.protocol",
     "evaluation.checkpoints",

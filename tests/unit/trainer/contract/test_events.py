@@ -1,0 +1,63 @@
+import pytest
+from pydantic import ValidationError
+
+from data_shards.feeding.corrupt import CorruptReason
+from trainer.contract.events import SamplesSkipped, in_words
+
+
+def skipped(**by_reason: int) -> SamplesSkipped:
+    return SamplesSkipped(
+        step=7,
+        samples=("a.tar:1", "a.tar:2"),
+        reason="is not a JPEG",
+        by_reason=by_reason,
+        total=9,
+    )
+
+
+def test_every_reason_can_be_told() -> None:
+    counts = dict.fromkeys(CorruptReason, 1)
+    event = skipped(**counts)
+    again = SamplesSkipped.model_validate_json(event.model_dump_json())
+    assert again.by_reason == counts
+
+
+def test_an_event_of_the_first_release_is_read() -> None:
+    document = {
+        "kind": "samples_skipped",
+        "step": 7,
+        "samples": ["a.tar:1"],
+        "reason": "end of JPEG",
+        "total": 1,
+    }
+    event = SamplesSkipped.model_validate(document)
+    assert event.by_reason == {}
+    assert event.in_words() == "skipped a.tar:1: end of JPEG"
+
+
+@pytest.mark.parametrize(
+    "by_reason",
+    [
+        {"not an image": 1},
+        {"": 1},
+        {"x" * 41: 1},
+        {'a"}': 1},
+        {"broken": 0},
+        {"broken": -1},
+        {f"r{'a' * number}": 1 for number in range(21)},
+    ],
+)
+def test_reasons_stay_few_and_fit_for_a_label(by_reason: dict[str, int]) -> None:
+    with pytest.raises(ValidationError):
+        skipped(**by_reason)
+
+
+def test_words_for_people() -> None:
+    assert skipped(not_an_image=2).in_words() == "skipped a.tar:1, a.tar:2: is not a JPEG"
+    assert skipped(not_an_image=1, broken=8).in_words() == (
+        "skipped a.tar:1, a.tar:2 and 7 more: 8 broken, 1 not an image; the first: is not a JPEG"
+    )
+    assert in_words({"broken": 1200, "wrong_size": 3, "not_an_image": 3}) == (
+        "1,200 broken, 3 not an image, 3 wrong size"
+    )
+    assert in_words({}) == ""
