@@ -39,7 +39,8 @@ class _IdxReader:
         return read_idx(self.path, num_dimensions=3)
 
     def read(self, reference: Reference) -> Pixels:
-        return np.asarray(self.images[int(reference)])
+        assert isinstance(reference, int), "as the source listed it"
+        return np.asarray(self.images[reference])
 
 
 def is_fashion_mnist(folder: Path) -> bool:

@@ -1,15 +1,34 @@
 """What a source of labelled images is to whoever packs it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from data_shards.arrays import Pixels
 from data_shards.manifest import ClassEntry
 
-# What a reader needs to find an image: a path below its root, or a place in its array.
-Reference = str | int
+OnProgress = Callable[[int, int], None]
+"""Hears how far a long listing or decompression has come: (done, of how much), in bytes."""
+
+
+class Extent(NamedTuple):
+    """Bytes of an image within a file of the source."""
+
+    name: str
+    """What people know the image by, such as its path within a tar."""
+    file: str
+    """The file, below the source's folder."""
+    offset: int
+    size_bytes: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# What a reader needs to find an image: a path below its root, a place in its array, or a range of
+# bytes; `str` of it names the image to people.
+Reference = str | int | Extent
 
 
 class ImageReader(Protocol):
@@ -18,8 +37,8 @@ class ImageReader(Protocol):
     def read(self, reference: Reference) -> bytes | Pixels:
         """Return an image file's bytes, or pixels, uint8 (h, w, 3) RGB or (h, w) grey.
 
-        Raises SkippedImageError if this image is to be left out; SourceError if nothing can be
-        read.
+        Raises SkippedImageError if this image is to be left out; SourceError or StorageError if
+        nothing can be read.
         """
 
 
