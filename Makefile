@@ -37,8 +37,8 @@ quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: abo
 
 check: lint types layers test ## What CI runs: lint, types, layers, all tests.
 
-bench-feed: $(STAMP) ## Measure how fast images are read, beside webdataset with a DataLoader.
-	$(BIN)/python tests/bench/bench_feed.py $(BENCH_ARGS)
+bench-data: $(STAMP) ## Measure how fast images are fed and packed, beside webdataset, DALI and FFCV.
+	$(BIN)/python -m tests.bench.bench_data $(BENCH_ARGS)
 
 bench-step: $(STAMP) ## Measure a training step of the full-size network, beside other code.
 	$(BIN)/python tests/bench/bench_step.py $(BENCH_ARGS)
@@ -68,4 +68,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose quick check bench-feed bench-step bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose quick check bench-data bench-step bench-learning lint format types layers lock clean

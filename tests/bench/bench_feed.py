@@ -25,7 +25,8 @@ from PIL import Image
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.manifest import Manifest
-from data_shards.packing.pack import PackRequest, pack
+from data_shards.packing.pack import pack
+from data_shards.packing.request import PackRequest
 from data_shards.shards.index import SHARD
 from data_shards.shards.sidecars import load_index
 from data_shards.sources.choose import open_source
@@ -97,10 +98,7 @@ def pack_repeated(images: Path, work: Path, out: Path, num_processes: int) -> Ma
         limit=None,
         seed=0,
     )
-    manifest, _ = pack(
-        request, out, num_processes=num_processes, force=False, on_images=lambda count: None
-    )
-    return manifest
+    return pack(request, out, num_processes=num_processes).manifest
 
 
 def plan_for(folder: Path) -> ReaderPlan:
