@@ -1,0 +1,207 @@
+"""What can go wrong with loaders and shards while a job trains, and what must hold after it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from data_shards.errors import DataError, WorkerDiedError
+from data_shards.manifest import load_manifest
+from data_shards.shards.sidecars import load_index
+from tests.integration.trainer.attempts import World, attempt_of, damage
+from tests.integration.trainer.conftest import (
+    NUM_TRAINING_IMAGES,
+    Shards,
+    final_weights,
+    write_job,
+)
+from tests.ledgers import presented
+from trainer import machine
+from trainer.contract.attempt import RETRYABLE, Reason
+from trainer.contract.events import SamplesSkipped, Started
+from trainer.contract.report import TrainingReport
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import JobSpec
+from trainer.contract.status import Desired
+from trainer.errors import BadDataError, reason_of
+from trainer.ledger import entries
+from trainer.local import read_spec
+from trainer.replica import failure
+from trainer.setting import Ended
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+# One epoch of 401 images in batches of 16.
+NUM_STEPS = 26
+
+
+@pytest.fixture(autouse=True)
+def settled() -> None:
+    machine.settle((CPU, CPU), num_threads=1)
+
+
+def spec_of(
+    folder: Path, shards: Shards, *, train: Path | None = None, limit: int = 100
+) -> JobSpec:
+    """A job of one epoch."""
+    folder.mkdir(exist_ok=True)
+    data = {
+        "train": str(train or shards.train),
+        "validation": str(shards.validation),
+        "corrupt_sample_limit": limit,
+    }
+    optim = {"global_batch_size": 16, "max_steps": NUM_STEPS}
+    return read_spec(write_job(folder, shards, data=data, optim=optim))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of a run that nothing disturbed."""
+    machine.settle((CPU, CPU), num_threads=1)
+    root = tmp_path_factory.mktemp("undisturbed")
+    attempt_of(spec_of(root, shards), root / "run", World())
+    return final_weights(root / "run")
+
+
+def loaders() -> list[psutil.Process]:
+    """Return the loader processes of this process: of the training set, then of validation."""
+    children = psutil.Process().children()
+    mine = [child for child in children if "data_shards.processes.worker" in child.cmdline()]
+    return sorted(mine, key=lambda process: process.create_time())
+
+
+@pytest.mark.parametrize(("loader", "of"), [(0, "training"), (1, "validation")])
+def test_a_loader_that_is_killed_ends_the_attempt_and_changes_no_bit(
+    shards: Shards, tmp_path: Path, undisturbed: str, loader: int, of: str
+) -> None:
+    spec, run_dir, world = spec_of(tmp_path / "job", shards), tmp_path / "run", World()
+
+    def kill() -> Desired:
+        assert len(loaders()) == 2
+        loaders()[loader].kill()
+        return Desired.RUN
+
+    world.at = {14: kill}
+    with pytest.raises(
+        WorkerDiedError, match=r"^worker process \d+ ended by signal SIGKILL$"
+    ) as ended:
+        attempt_of(spec, run_dir, world)
+    assert not loaders()
+    outcome = failure(ended.value)
+    assert outcome.reason is Reason.CRASHED
+    assert outcome.reason in RETRYABLE
+    assert outcome.message is not None
+    assert "SIGKILL" in outcome.message
+
+    world = World()
+    assert attempt_of(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
+    # The validation set is read at the end of the epoch, after the checkpoint at step 20.
+    assert [event.start_step for event in world.of(Started)] == [10 if of == "training" else 20]
+    assert final_weights(run_dir) == undisturbed
+    ledger = presented(run_dir)
+    assert Counter(ledger.epochs[0]) == Counter(range(NUM_TRAINING_IMAGES))
+    assert ledger.steps_done == NUM_STEPS
+    assert ledger.steps_redone > 0
+
+
+def overwrite(packed: Path, folder: Path, content: dict[int, bytes]) -> Path:
+    """Copy a packed set with other bytes at the beginning of some images, and sound digests."""
+    shutil.copytree(packed.parent, folder)
+    manifest = load_manifest(folder)
+    index = load_index(folder, manifest)
+    for sample, new in content.items():
+        shard, offset, size, _ = index[sample].tolist()
+        with (folder / manifest.shards[shard].name).open("r+b") as file:
+            file.seek(offset)
+            file.write(new[:size].ljust(size, b"\0"))
+    document = json.loads((folder / "manifest.json").read_text())
+    for entry in document["shards"]:
+        entry["sha256"] = hashlib.sha256((folder / entry["name"]).read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(document))
+    return folder / "manifest.json"
+
+
+def test_corrupt_samples_weigh_zero_whatever_their_bytes_and_are_named_with_the_reason(
+    shards: Shards, tmp_path: Path
+) -> None:
+    corrupt = (5, 250, 399)
+    half = damage(shards.train, tmp_path / "half", corrupt)
+    other = overwrite(
+        shards.train,
+        tmp_path / "other",
+        {5: b"GIF89a", 250: b"\xff\xd8\xff\xe0", 399: b"<html>not found</html>"},
+    )
+    reasons = {
+        half: {"broken": 3},
+        other: {"not_an_image": 2, "broken": 1},
+    }
+    weights = set()
+    for manifest, by_reason in reasons.items():
+        run_dir, world = tmp_path / f"run of {manifest.parent.name}", World()
+        spec = spec_of(tmp_path / f"job of {manifest.parent.name}", shards, train=manifest)
+        assert attempt_of(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
+        weights.add(final_weights(run_dir))
+        skipped = [each for entry in entries(run_dir) for each in entry.line.skipped]
+        assert {each.sample for each in skipped} == set(corrupt)
+        assert Counter(each.reason for each in skipped) == by_reason
+        told = world.of(SamplesSkipped)
+        assert sum((Counter(event.by_reason) for event in told), Counter()) == by_reason
+        names = {name for event in told for name in event.samples}
+        assert names == {each.name for each in skipped}
+        assert Counter(presented(run_dir).epochs[0]) == Counter(
+            set(range(NUM_TRAINING_IMAGES)) - set(corrupt)
+        )
+        report = TrainingReport.model_validate_json(RunDirectory(run_dir).report.read_bytes())
+        assert report.skipped_by_reason == by_reason
+        assert report.samples_skipped == 3
+    # Nothing of their bytes is in the weights.
+    assert len(weights) == 1
+
+
+def test_more_than_the_limit_fail_by_the_name_of_the_worst_shard(
+    shards: Shards, tmp_path: Path
+) -> None:
+    manifest = load_manifest(shards.train.parent)
+    of_first, of_second = manifest.shards[0].num_samples, manifest.shards[1].name
+    corrupt = (3, *range(of_first, of_first + 5))
+    train = damage(shards.train, tmp_path / "damaged", corrupt)
+    world = World()
+    with pytest.raises(BadDataError) as error:
+        attempt_of(spec_of(tmp_path, shards, train=train, limit=5), tmp_path / "run", world)
+    message = str(error.value)
+    assert "6 samples could not be read, more than data.corrupt_sample_limit = 5" in message
+    assert f"most of them, 5, in {of_second}" in message
+    assert reason_of(error.value) is Reason.BAD_DATA
+    assert world.of(SamplesSkipped)[-1].total == 6
+
+
+def truncate(shard: Path) -> None:
+    shard.chmod(0o600)
+    os.truncate(shard, shard.stat().st_size // 2)
+
+
+def unlink(shard: Path) -> None:
+    shard.unlink()
+
+
+@pytest.mark.parametrize("harm", [truncate, unlink])
+def test_a_shard_that_is_cut_short_or_missing_fails_the_job_by_its_name(
+    shards: Shards, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "train"
+    shutil.copytree(shards.train.parent, folder)
+    shard = folder / load_manifest(folder).shards[-1].name
+    harm(shard)
+    spec = spec_of(tmp_path, shards, train=folder / "manifest.json")
+    with pytest.raises(DataError, match=shard.name) as error:
+        attempt_of(spec, tmp_path / "run", World())
+    assert reason_of(error.value) is Reason.BAD_DATA
+    assert reason_of(error.value) not in RETRYABLE
