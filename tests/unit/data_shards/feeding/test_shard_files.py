@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +20,16 @@ def open_files(folder: Path) -> ShardFiles:
     return ShardFiles(folder, facts, np.zeros(len(facts), dtype=np.uint8))
 
 
-def test_reads_what_lies_there_and_its_key(packed):
+def test_reads_what_lies_there(packed):
     files = open_files(packed)
-    for sample, (shard, offset, size, _) in enumerate(load_index(packed, load_manifest(packed))):
+    held = []
+    for shard, offset, size, _ in load_index(packed, load_manifest(packed)).tolist():
         content = (packed / f"train-{shard:06d}.tar").read_bytes()
-        assert bytes(files.read(shard, offset, size)) == content[offset : offset + size]
-        assert files.key(shard, offset) == f"{sample:09d}"
-    # Larger than the first buffer.
-    assert (
-        bytes(files.read(0, 0, len(content)))
-        == (packed / "train-000000.tar").read_bytes()[: len(content)]
-    )
+        held.append((files.read(shard, offset, size), content[offset : offset + size]))
     files.close()
+    # What was read stays what it was.
+    assert all(piece == content for piece, content in held)
+    assert held[0][0].readonly
 
 
 @pytest.mark.parametrize(
@@ -56,12 +55,13 @@ def test_names_a_shard_that_is_not_the_manifests(own_copy, damage, problem):
     files.close()
 
 
-def test_names_a_shard_cut_short_while_open(own_copy):
-    files = open_files(own_copy)
-    files.read(2, 8192, 512)
-    os.truncate(own_copy / "train-000002.tar", 8200)
-    with pytest.raises(ShardError, match="ends before byte 8704"):
-        files.read(2, 8192, 512)
+def test_names_a_piece_beyond_the_end(packed):
+    files = open_files(packed)
+    size = (packed / "train-000002.tar").stat().st_size
+    assert len(files.read(2, size - 512, 512)) == 512
+    for offset in (size - 511, size, size + 512, -512):
+        with pytest.raises(ShardError, match=f"train-000002.tar: ends before byte {offset + 512}"):
+            files.read(2, offset, 512)
     files.close()
 
 
@@ -77,11 +77,51 @@ def test_digests_each_shard_once_among_all_loaders(own_copy):
     second.close()
 
 
-def test_keeps_a_bounded_number_open(packed, monkeypatch):
+def test_keeps_a_bounded_number_mapped(packed, monkeypatch):
     monkeypatch.setattr(shard_files, "_MAX_OPEN", 2)
     files = open_files(packed)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
     for shard in (0, 1, 2, 3, 0, 1):
         files.read(shard, 0, 512)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before + 2
+    assert mapped(packed) == 2
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before + 2
+    piece = files.read(1, 0, 512)
     files.close()
+    assert mapped(packed) == 1
+    del piece
+    assert mapped(packed) == 0
+
+
+def mapped(folder: Path) -> int:
+    return sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+def test_asks_for_what_is_expected_while_the_disk_is_read(own_copy, monkeypatch):
+    path = own_copy / "train-000001.tar"
+    files = open_files(own_copy)
+    files.read(1, 0, 512)
+    files.close()
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if in_memory(descriptor, 4096):
+        pytest.skip(f"{own_copy} lies in memory")
+
+    monkeypatch.setattr(shard_files, "_blocks_read", lambda: 0)
+    files.expect([(1, 5000, 600)])
+    assert not in_memory(descriptor, 4096)
+    monkeypatch.setattr(shard_files, "_blocks_read", lambda: 1)
+    files.expect([(1, 5000, 600)])
+    deadline = time.monotonic() + 10
+    while not in_memory(descriptor, 4096):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    files.close()
+    os.close(descriptor)
+
+
+def in_memory(descriptor: int, offset: int) -> bool:
+    try:
+        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except BlockingIOError:
+        return False

@@ -1,0 +1,114 @@
+"""The files a manifest speaks of, opened where they lie: on disk, or in the node's shard cache."""
+
+from io import FileIO
+from pathlib import Path
+from typing import Protocol
+
+from data_shards.errors import ShardError
+from data_shards.storage.file_facts import FileFacts
+from data_shards.storage.folder import Folder, open_folder
+from data_shards.storage.location import is_url, parse_url
+from data_shards.storage.node_cache import node_cache
+from data_shards.storage.shard_cache import ShardCache
+
+
+class SetFiles(Protocol):
+    """Opens a set's files on local disk; can be pickled."""
+
+    def at(self, name: str) -> str:
+        """Return where a file of the set lies, to be shown."""
+        ...
+
+    def open(self, facts: FileFacts) -> FileIO:
+        """Open a file for reading; whether it is the right one is the caller's to check.
+
+        Raises ShardError where there is none, and StorageError.
+        """
+        ...
+
+    def spoiled(self, facts: FileFacts, file: FileIO) -> bool:
+        """Hear that a file is not the right one; tell whether opening it again may help."""
+        ...
+
+    def size(self, facts: FileFacts) -> int | None:
+        """Return the size on local disk of a file as it is now; None where there is none."""
+        ...
+
+
+class LocalFiles:
+    """A set in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def at(self, name: str) -> str:
+        """Return a file's path."""
+        return str(self.folder / name)
+
+    def open(self, facts: FileFacts) -> FileIO:
+        """Open the file itself."""
+        try:
+            return FileIO(self.folder / facts.name)
+        except FileNotFoundError:
+            raise ShardError(self.at(facts.name), "is missing") from None
+        except OSError as error:
+            problem = f"cannot be opened ({error.strerror})"
+            raise ShardError(self.at(facts.name), problem) from error
+
+    def spoiled(self, facts: FileFacts, file: FileIO) -> bool:
+        """Say that there is no other."""
+        return False
+
+    def size(self, facts: FileFacts) -> int | None:
+        """Return the file's size."""
+        return _size(self.folder / facts.name)
+
+
+class CachedFiles:
+    """A set in an object store, of which this node has what it uses."""
+
+    def __init__(self, location: str, cache: ShardCache) -> None:
+        self.cache = cache
+        self._location = location
+        self._folder: Folder | None = None
+
+    def at(self, name: str) -> str:
+        """Return a file's URL."""
+        return f"{self._location}/{name}"
+
+    def open(self, facts: FileFacts) -> FileIO:
+        """Open the node's copy, fetched if need be."""
+        return self.cache.open(facts, self._source)
+
+    def spoiled(self, facts: FileFacts, file: FileIO) -> bool:
+        """Remove the copy, so that it is fetched again."""
+        self.cache.drop(facts, file)
+        return True
+
+    def size(self, facts: FileFacts) -> int | None:
+        """Return the copy's size."""
+        return _size(self.cache.path(facts))
+
+    def _source(self) -> Folder:
+        # Kept for its connections; first made where something is missing, since a driver takes
+        # longer to import than a loader to start.
+        if self._folder is None:
+            self._folder = open_folder(self._location)
+        return self._folder
+
+
+def files_at(location: str | Path) -> SetFiles:
+    """Return what opens the files of a set in a folder, or through this node's cache below a URL.
+
+    Raises StorageError where the URL, or the cache's settings, are not usable.
+    """
+    if isinstance(location, Path) or not is_url(location):
+        return LocalFiles(Path(location))
+    return CachedFiles(parse_url(location).url, node_cache())
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
