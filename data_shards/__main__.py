@@ -1,8 +1,9 @@
-"""`python -m data_shards fetch|pack|verify`."""
+"""`python -m data_shards fetch|pack|inspect|verify`."""
 
 import typer
 
 from data_shards.commands.fetch import fetch_command
+from data_shards.commands.inspect import inspect_command
 from data_shards.commands.pack import pack_command
 from data_shards.commands.verify import verify_command
 
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 app.command("fetch")(fetch_command)
 app.command("pack")(pack_command)
+app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
 
 

@@ -36,6 +36,7 @@ class StorageError(DataError):
 
     def __init__(self, location: str, problem: str, mend: str) -> None:
         super().__init__(location, problem, mend)
+        self.problem = problem
 
     def __str__(self) -> str:
         location, problem, mend = self.args

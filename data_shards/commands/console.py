@@ -15,6 +15,12 @@ from rich.text import Text
 
 from data_shards.errors import DataError, WorkerDiedError, WorkerFailedError
 
+SetLocation = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOCATION", help="Folder of a packed set, as a path or a URL such as s3://a/b."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 Processes = Annotated[
     int | None,
@@ -51,7 +57,7 @@ def print_summary(summary: dict[str, object], as_json: bool, *, title: str) -> N
     for name, value in summary.items():
         # What there is none of is counted in another row.
         if value != []:
-            table.add_row(name.replace("_", " "), Text(_for_people(value)))
+            table.add_row(name.replace("_", " "), Text(for_terminal(_for_people(value))))
     Console().print(table)
 
 
@@ -66,20 +72,39 @@ def _for_people(value: object) -> str:
         case int() | float():
             return f"{value:,}"
         case _:
-            # A path may hold bytes that are not UTF-8.
-            return str(value).encode("utf-8", "backslashreplace").decode()
+            return str(value)
+
+
+def for_terminal(text: str) -> str:
+    """Escape what is no printable character of UTF-8; a name could drive the terminal."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def print_error(message: str) -> None:
+    """Say what went wrong, on stderr."""
+    Console(stderr=True).print(Text(for_terminal(f"Error: {message}"), style="red"), soft_wrap=True)
 
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Say what went wrong in one sentence; end in good order when told to."""
+    """Say in a sentence what went wrong, and in another how to go on; end in good order if told to.
+
+    Stopped by Ctrl-C or SIGTERM, the exit code is 130.
+    """
     # Like Ctrl-C, so that half-made files go.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except (DataError, WorkerDiedError, WorkerFailedError, OSError) as error:
-        Console(stderr=True).print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+        print_error("\n".join([str(error), *getattr(error, "__notes__", [])]))
         raise typer.Exit(1) from error
+    except KeyboardInterrupt as stop:
+        words = "; ".join(["Stopped", *getattr(stop, "__notes__", [])])
+        Console(stderr=True).print(Text(for_terminal(words)), soft_wrap=True)
+        raise typer.Exit(130) from stop
 
 
 def num_cores() -> int:

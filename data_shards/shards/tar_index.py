@@ -120,29 +120,35 @@ def walk_tar(
 
 
 def read_tar_index(path: Path, suffix: str) -> list[TarSample]:
+    """List the samples of the tar in a file, as `samples_of_tar` does."""
+    try:
+        with path.open("rb") as file:
+            return samples_of_tar(file, suffix)
+    except OSError as error:
+        raise TarLayoutError(str(error)) from error
+
+
+def samples_of_tar(file: BinaryIO, suffix: str) -> list[TarSample]:
     """List a tar's samples in order, from its headers and labels.
 
     Raises TarLayoutError if it does not hold KEY.cls and KEY.jpg (or KEY.rgb: KEY and `suffix`) in
-    turn, or holds what no tar may.
+    turn, or holds what no tar may; OSError.
     """
     samples: list[TarSample] = []
-    try:
-        with path.open("rb") as tar:
-            members = walk_tar(tar)
-            for cls in members:
-                image = next(members, None)
-                key = cls.name.removesuffix(".cls")
-                if image is None or image.name != f"{key}.{suffix}" or cls.name != f"{key}.cls":
-                    raise TarLayoutError(f"{cls.name} is not followed by its image")
-                if cls.size_bytes > _MAX_LABEL_BYTES:
-                    raise TarLayoutError(
-                        f"{cls.name} has {cls.size_bytes} bytes, too many for a label"
-                    )
-                tar.seek(cls.offset)
-                label = int(tar.read(cls.size_bytes))
-                samples.append(TarSample(image.offset, image.size_bytes, label))
-    except (ValueError, OSError) as error:
-        raise TarLayoutError(str(error)) from error
+    members = walk_tar(file)
+    for cls in members:
+        image = next(members, None)
+        key = cls.name.removesuffix(".cls")
+        if image is None or image.name != f"{key}.{suffix}" or cls.name != f"{key}.cls":
+            raise TarLayoutError(f"{cls.name} is not followed by its image")
+        if cls.size_bytes > _MAX_LABEL_BYTES:
+            raise TarLayoutError(f"{cls.name} has {cls.size_bytes} bytes, too many for a label")
+        file.seek(cls.offset)
+        try:
+            label = int(file.read(cls.size_bytes))
+        except ValueError as error:
+            raise TarLayoutError(str(error)) from error
+        samples.append(TarSample(image.offset, image.size_bytes, label))
     return samples
 
 

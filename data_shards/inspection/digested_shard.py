@@ -1,0 +1,57 @@
+"""Reading a whole shard once, wherever it lies, and then parts of it."""
+
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from data_shards.storage.folder import Folder
+from data_shards.storage.local_folder import LocalFolder
+
+_CHUNK_BYTES = 1 << 22
+
+
+class DigestedShard:
+    """A shard that is digested first; a remote one is kept on local disk meanwhile.
+
+    Raises FileNotFoundError or StorageError when opened, OSError or StorageError while it is read.
+    """
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._source = folder.open(name)
+        self.file: BinaryIO = self._source
+        """All of it, once it was digested; can seek."""
+        self.size_bytes = 0
+        self.sha256 = ""
+        if not isinstance(folder, LocalFolder):
+            # Without a name, so that nothing is left of it, however the process ends.
+            self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with the shard
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._source.close()
+        self.file.close()
+
+    def digest(self) -> Iterator[int]:
+        """Read all of it; yield how many bytes each piece had."""
+        digest = sha256()
+        while chunk := self._source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            if self.file is not self._source:
+                self.file.write(chunk)
+            self.size_bytes += len(chunk)
+            yield len(chunk)
+        self.sha256 = digest.hexdigest()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes at `offset`, fewer where it ends before."""
+        self.file.seek(offset)
+        return self.file.read(size)

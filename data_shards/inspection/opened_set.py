@@ -1,0 +1,86 @@
+"""A packed set wherever it lies, opened to be looked at."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_shards.arrays import Int64s
+from data_shards.errors import ShardError
+from data_shards.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestError,
+    SidecarEntry,
+    load_manifest,
+    manifest_file,
+    parse_manifest,
+)
+from data_shards.shards.sidecars import load_index, load_mean_image
+from data_shards.storage.folder import Folder, open_folder
+from data_shards.storage.local_folder import LocalFolder
+from data_shards.storage.location import is_url
+
+# Assumed: a hundred times what ImageNet's takes.
+_MAX_MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class OpenedSet:
+    """A manifest, and the folder that its files lie in."""
+
+    folder: Folder
+    manifest: Manifest
+
+    def index(self) -> Int64s:
+        """Return the index, int64 (num_samples, 4), checked. Raises ShardError."""
+        with self._on_disk(self.manifest.index) as path:
+            return load_index(path, self.manifest)
+
+    def mean_image(self) -> npt.NDArray[np.float32]:
+        """Return the mean image, float32 (image_size, image_size, 3). Raises ShardError."""
+        with self._on_disk(self.manifest.mean_image) as path:
+            return load_mean_image(path, self.manifest)
+
+    @contextmanager
+    def _on_disk(self, entry: SidecarEntry) -> Iterator[Path]:
+        """Yield a folder of this machine that holds a file beside the shards, if there is one."""
+        if isinstance(self.folder, LocalFolder):
+            yield self.folder.path
+            return
+        with tempfile.TemporaryDirectory(prefix="data_shards-") as name:
+            # One that is missing, or too large, is told by the check of what lies here.
+            with contextlib.suppress(FileNotFoundError):
+                content = self.folder.read_range(
+                    entry.name, 0, min(self.folder.size(entry.name), entry.size_bytes + 1)
+                )
+                (Path(name) / entry.name).write_bytes(content)
+            try:
+                yield Path(name)
+            except ShardError as error:
+                raise ShardError(self.folder.at(entry.name), error.problem) from error
+
+
+def open_set(location: str) -> OpenedSet:
+    """Open a set by the path or URL of its folder, or of the manifest.json in it.
+
+    Raises ManifestError, or StorageError.
+    """
+    if not is_url(location):
+        return OpenedSet(
+            LocalFolder(manifest_file(Path(location)).parent), load_manifest(Path(location))
+        )
+    folder = open_folder(location.rstrip("/").removesuffix(f"/{MANIFEST_NAME}"))
+    shown = folder.at(MANIFEST_NAME)
+    try:
+        text = folder.read_bytes(MANIFEST_NAME, _MAX_MANIFEST_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{shown} does not exist; name the folder of a packed set") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{shown} cannot be read: {error}") from error
+    return OpenedSet(folder, parse_manifest(text, shown))
