@@ -39,6 +39,12 @@ class ReaderPlan:
         """Places of the global batch that fall to each replica."""
         return self.global_batch_size // self.num_replicas
 
+    @property
+    def share(self) -> slice:
+        """Which places of the global batch those are: of whole streams, unless `ordered`."""
+        first = self.replica * self.replica_batch_size
+        return slice(first, first + self.replica_batch_size)
+
     def check(self, manifest: Manifest) -> None:
         """Raise PlanError if the numbers do not fit one another, or the images."""
         _divides("replicas", self.num_replicas, "global batch", self.global_batch_size)

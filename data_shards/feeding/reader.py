@@ -173,9 +173,7 @@ class Reader:
         plan = self.plan
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         samples, real = self._order_of(epoch).batch(step_of_epoch, plan.global_batch_size)
-        first = plan.replica * plan.replica_batch_size
-        share = slice(first, first + plan.replica_batch_size)
-        samples, real = samples[share], real[share]
+        samples, real = samples[plan.share], real[plan.share]
         offsets, mirrored = crops(
             plan,
             samples,
