@@ -1,10 +1,11 @@
-"""`python -m data_shards fetch|pack|inspect|verify`."""
+"""`python -m data_shards fetch|pack|inspect|verify|shuffle-quality`."""
 
 import typer
 
 from data_shards.commands.fetch import fetch_command
 from data_shards.commands.inspect import inspect_command
 from data_shards.commands.pack import pack_command
+from data_shards.commands.shuffle_quality import shuffle_quality_command
 from data_shards.commands.verify import verify_command
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app.command("fetch")(fetch_command)
 app.command("pack")(pack_command)
 app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
+app.command("shuffle-quality")(shuffle_quality_command)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ import simplejpeg
 
 from data_shards.errors import PlanError, ShardError, WorkerDiedError
 from data_shards.feeding.corrupt import CorruptReason
+from data_shards.feeding.loader import BatchTask
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
+from data_shards.order import epoch_order
 from data_shards.shards.sidecars import load_index
 from data_shards.shards.tar_index import read_tar_index
 
@@ -282,3 +284,35 @@ def test_index_agrees_with_the_tars(packed):
     assert first[offset : offset + 2] == b"\xff\xd8"
     assert hashlib.sha256(first).hexdigest() == manifest.shards[0].sha256
     assert first[offset + size - 2 : offset + size] == b"\xff\xd9"
+
+
+def test_any_start_takes_the_work_of_the_first(packed, monkeypatch):
+    """No fast-forward: what is done before the first batch does not grow with its number."""
+    orders = []
+
+    def counted(*args, **numbers):
+        orders.append(numbers["epoch"])
+        return epoch_order(*args, **numbers)
+
+    monkeypatch.setattr("data_shards.feeding.reader.epoch_order", counted)
+    work = []
+    # In the first epoch and in the 200,000,000th, at its first step and at its last.
+    for start in (0, 4, 10**9, 10**9 + 4):
+        with Reader(plan_for(packed), num_processes=2) as reader:
+            sent: list[BatchTask] = []
+            send = reader._pool.send
+            monkeypatch.setattr(
+                reader._pool,
+                "send",
+                lambda worker, task, send=send, sent=sent: (sent.append(task), send(worker, task)),
+            )
+            orders.clear()
+            batch = next(reader.batches(start, start + 100))
+            assert (batch.step, batch.epoch) == (start, start // 5)
+            work.append((len(sent), sum(len(task.samples) for task in sent)))
+            assert [task.step for task in sent] == list(range(start, start + len(sent)))
+            # Of the start's epoch, and of the next where the loaders are ahead into it.
+            assert orders == sorted({task.step // 5 for task in sent})
+    # Two tasks a loader, and one more if a loader has answered meanwhile.
+    assert {tasks for tasks, _ in work} <= {4, 5}
+    assert all(samples == 8 * tasks for tasks, samples in work)
