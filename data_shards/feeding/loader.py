@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,7 +14,8 @@ from data_shards.feeding.keys import key_of
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.processes.shared_memory import map_shared
 from data_shards.processes.worker import Handler
-from data_shards.shards.index import OFFSET, SHARD, SIZE, TAR_BLOCK, map_index
+from data_shards.shards.index import OFFSET, SHARD, SIZE, TAR_BLOCK, map_index_file
+from data_shards.storage.set_files import SetFiles
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class BatchDone:
 class LoaderSetup:
     """What a loader must know before its first task; `open` is what its process runs."""
 
-    folder: Path
+    files: SetFiles
     shards: tuple[ShardFacts, ...]
-    index_name: str
+    index: ShardFacts
+    max_open_shards: int
     encoding: Literal["jpeg", "raw"]
     image_size: int
     squared: bool
@@ -79,8 +80,11 @@ class Loader:
         self._slots = view_slots(memory, setup.slots_shape)
         checked = np.frombuffer(memory, dtype=np.uint8, offset=self._slots.nbytes)
         self._shards = setup.shards
-        self._files = ShardFiles(setup.folder, setup.shards, checked)
-        self._index = map_index(setup.folder / setup.index_name)
+        self._files = ShardFiles(
+            setup.files, setup.shards, checked, max_open=setup.max_open_shards
+        )
+        with setup.files.open(setup.index) as file:
+            self._index = map_index_file(file)
         self._decoder = Decoder(setup.encoding, setup.image_size, squared=setup.squared)
         self._names_samples = setup.names_samples
 
@@ -90,30 +94,52 @@ class Loader:
         A place without a sample, or with a corrupt one, becomes zeros. Raises ShardError.
         """
         images = self._slots[task.slot]
+        images[~task.real] = 0
         rows = self._index[task.samples].tolist()
-        corrupt: dict[int, CorruptSample] = {}
-        for place, (row, column) in enumerate(task.offsets.tolist()):
-            if not task.real[place]:
-                images[place] = 0
-                continue
-            try:
-                data = self._read(rows[place])
-                mirror = bool(task.mirrored[place])
-                self._decoder.decode_crop(data, images[place], row, column, mirror=mirror)
-            except CorruptImageError as error:
-                images[place] = 0
-                corrupt[place] = self._corrupt(int(task.samples[place]), rows[place], error)
+        stored, failed = self._read(np.flatnonzero(task.real).tolist(), rows)
+        failed |= self._decode(stored, task, images)
+        # What a decoder left behind of an image that it gave up is not shown.
+        images[list(failed)] = 0
+        corrupt = {
+            place: self._corrupt(int(task.samples[place]), rows[place], error)
+            for place, error in sorted(failed.items())
+        }
         yield BatchDone(step=task.step, corrupt=corrupt, keys=self._keys(task, rows))
 
-    def _read(self, row: list[int]) -> memoryview:
-        """Return a sample's stored image. Raises CorruptImageError, ShardError."""
-        if row[SIZE] > self._decoder.max_bytes:
-            raise CorruptImageError(
+    def _read(
+        self, places: list[int], rows: list[list[int]]
+    ) -> tuple[dict[int, memoryview], dict[int, CorruptImageError]]:
+        """Return the stored images by place, and why some are not even read. Raises ShardError."""
+        largest = self._decoder.max_bytes
+        failed = {
+            place: CorruptImageError(
                 CorruptReason.TOO_MANY_BYTES,
-                f"has {row[SIZE]:,} bytes; no image here may have more than "
-                f"{self._decoder.max_bytes:,}",
+                f"has {rows[place][SIZE]:,} bytes; no image here may have more than {largest:,}",
             )
-        return self._files.read(row[SHARD], row[OFFSET], row[SIZE])
+            for place in places
+            if rows[place][SIZE] > largest
+        }
+        pieces = {
+            place: (rows[place][SHARD], rows[place][OFFSET], rows[place][SIZE])
+            for place in places
+            if place not in failed
+        }
+        self._files.expect(pieces.values())
+        return {place: self._files.read(*piece) for place, piece in pieces.items()}, failed
+
+    def _decode(
+        self, stored: dict[int, memoryview], task: BatchTask, images: Pixels
+    ) -> dict[int, CorruptImageError]:
+        """Fill the places of `images` that something is stored for; return what is corrupt."""
+        failed: dict[int, CorruptImageError] = {}
+        offsets, mirrored = task.offsets.tolist(), task.mirrored.tolist()
+        for place, data in stored.items():
+            row, column = offsets[place]
+            try:
+                self._decoder.decode_crop(data, images[place], row, column, mirror=mirrored[place])
+            except CorruptImageError as error:
+                failed[place] = error
+        return failed
 
     def _corrupt(self, sample: int, row: list[int], error: CorruptImageError) -> CorruptSample:
         return CorruptSample(
