@@ -6,6 +6,7 @@ What is read from the store is right after a restart too, and series of a job go
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -34,6 +35,7 @@ from service.store.statistics import (
     statistics,
 )
 from service.store.store import Store
+from trainer.contract.events import AttemptEvent, CorruptReasonName, SamplesSkipped
 from trainer.contract.status import TERMINAL, Status
 
 # An attempt is at work; in any other status the last rate is of the past.
@@ -52,6 +54,15 @@ http_request_duration = Histogram(
     ["method", "handler"],
     registry=registry,
 )
+skipped_samples = Counter(
+    "alexnet_data_skipped_samples",
+    "Samples that could not be read, each told of once an attempt.",
+    ["reason"],
+    registry=registry,
+)
+for _reason in get_args(CorruptReasonName):
+    # A series that is there from the beginning has a rate when it first grows.
+    skipped_samples.labels(_reason)
 event_streams = Gauge("alexnet_event_streams", "Event streams that are open.", registry=registry)
 
 
@@ -61,6 +72,14 @@ def exposition(store: Store) -> bytes:
     stored.register(_StoreCollector(store.read(statistics)))
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
     return generate_latest(registry) + generate_latest(stored)
+
+
+def count_events(events: Iterable[AttemptEvent]) -> None:
+    """Count what attempts tell in events that were not stored before."""
+    for event in events:
+        if isinstance(event.data, SamplesSkipped):
+            for reason, count in event.data.by_reason.items():
+                skipped_samples.labels(reason).inc(count)
 
 
 class MetricsMiddleware:

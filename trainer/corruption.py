@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
-from data_shards.feeding.corrupt import CorruptSample
+from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from data_shards.feeding.reader import Batch
-from trainer.contract.events import SamplesSkipped, in_words
+from trainer.contract.events import CountsByReason, SamplesSkipped, in_words
 from trainer.errors import BadDataError
 from trainer.replicas import Replicas
 
@@ -48,14 +49,14 @@ class CorruptionGuard:
             return
         self._known |= new
         named = list(new.values())
-        reasons = Counter(str(sample.reason) for sample in self._known.values())
+        reasons = counts_by_reason(sample.reason for sample in self._known.values())
         total = len(self._known)
         self._report(
             SamplesSkipped(
                 step=step,
                 samples=tuple(sample.name for sample in named[:_NAMED_PER_EVENT]),
                 reason=named[0].detail,
-                by_reason=Counter(str(sample.reason) for sample in named),
+                by_reason=counts_by_reason(sample.reason for sample in named),
                 total=total,
             )
         )
@@ -67,3 +68,9 @@ class CorruptionGuard:
                 f"(the last: {named[-1].name}: {named[-1].detail}); "
                 "pack the images again, or raise the limit"
             )
+
+
+def counts_by_reason(reasons: Iterable[CorruptReason]) -> CountsByReason:
+    """Count, in the contract's words."""
+    # The names are the enum's values; a test compares them.
+    return cast("CountsByReason", dict(Counter(str(reason) for reason in reasons)))

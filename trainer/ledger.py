@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import field_validator
 
-from data_shards.feeding.corrupt import CorruptSample
+from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from trainer.contract.durable import naming_a_full_disk, sync_folder
 from trainer.contract.lineage import spans
 from trainer.contract.model import Record
@@ -24,8 +24,8 @@ class Skipped(Record):
     """SHARD:KEY."""
     sample: int | None = None
     """Its number; None in ledgers of release 0.1, which have the name alone."""
-    reason: str | None = None
-    """A CorruptReason; None in the same."""
+    reason: CorruptReason | None = None
+    """None in the same."""
 
 
 class Line(Record):
@@ -115,8 +115,8 @@ class LedgerCounts:
     """Over all epochs."""
     samples_skipped: int
     """Times that a sample could not be read, over all epochs."""
-    skipped_by_reason: dict[str, int]
-    """The same by CorruptReason; without those of which the ledger has no reason."""
+    skipped_by_reason: dict[CorruptReason, int]
+    """The same; without those of which the ledger has no reason."""
     steps_redone: int
     """Steps trained whose weights were lost before a checkpoint held them."""
 
@@ -124,7 +124,7 @@ class LedgerCounts:
 def count_committed(run: Path) -> LedgerCounts:
     """Count what the ledgers of all attempts hold, an entry at a time."""
     samples_presented = samples_skipped = steps_redone = 0
-    reasons: Counter[str] = Counter()
+    reasons: Counter[CorruptReason] = Counter()
     for entry in entries(run):
         if entry.counts:
             samples_presented += len(entry.line.samples)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, UnknownTokenError
+from service.metrics import count_events
 from service.problems import Problem
 from service.starter import sha256_of_token
 from service.store.errors import StaleAttemptError
@@ -39,12 +40,14 @@ def report_events(
     if credentials is None:
         raise HTTPException(401, "an attempt's token is needed", {"WWW-Authenticate": "Bearer"})
     try:
-        known = plane.store.attempt(job_id, attempt).token_sha256
+        record = plane.store.attempt(job_id, attempt)
     except StaleAttemptError:
-        known = None
+        raise UnknownTokenError from None
+    known = record.token_sha256
     if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
         raise UnknownTokenError
     through, job = plane.store.append_events(job_id, attempt, batch.events)
+    count_events(one for one in batch.events if record.events_through < one.number <= through)
     if batch.events:
         plane.wake()
     return EventReply(stored_through=through, desired=job.told)

@@ -7,18 +7,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from trainer.contract.model import Record
 from trainer.contract.spec import Protocol
 from trainer.contract.status import Desired
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
-# As data_shards names them: few, and fit for the label of a metric.
-CorruptReasonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
-CountsByReason = Annotated[
-    dict[CorruptReasonName, Annotated[int, Field(ge=1)]], Field(max_length=20)
+# Of data_shards.feeding.corrupt.CorruptReason: few, for a metric has a series for each.
+CorruptReasonName = Literal[
+    "not_an_image",
+    "broken",
+    "wrong_size",
+    "too_many_pixels",
+    "too_many_bytes",
+    "unknown_white",
 ]
+CountsByReason = dict[CorruptReasonName, Annotated[int, Field(ge=1)]]
 
 
 class Started(Record):
@@ -136,7 +141,7 @@ class EventReply(Record):
     desired: Desired
 
 
-def in_words(counts: Mapping[str, int]) -> str:
+def in_words(counts: Mapping[CorruptReasonName, int]) -> str:
     """Return counts by reason, most first: 3 broken, 1 not an image."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered)

@@ -71,6 +71,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
     assert {name: family.type for name, family in found.items()} == {
         "http_requests": "counter",
         "http_request_duration_seconds": "histogram",
+        "alexnet_data_skipped_samples": "counter",
         "alexnet_event_streams": "gauge",
         "alexnet_build_info": "gauge",
         "alexnet_jobs": "gauge",

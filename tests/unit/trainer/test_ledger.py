@@ -128,7 +128,7 @@ def test_counts_are_of_all_replicas(run: RunDirectory) -> None:
     assert count_committed(run.path) == LedgerCounts(
         samples_presented=4 * 3 * 2,
         samples_skipped=2 * 2,
-        skipped_by_reason={"broken": 4},
+        skipped_by_reason={CorruptReason.BROKEN: 4},
         steps_redone=2,
     )
     ledger = presented(run.path)
@@ -166,8 +166,8 @@ def test_a_skipped_sample_is_entered_with_its_number_and_reason(run: RunDirector
     add_skipped(attempt, 0, rank=0)
     (entry,) = entries(run.path)
     assert entry.line.skipped == (
-        Skipped(name="t.tar:a", sample=1, reason="broken"),
-        Skipped(name="t.tar:b", sample=2, reason="broken"),
+        Skipped(name="t.tar:a", sample=1, reason=CorruptReason.BROKEN),
+        Skipped(name="t.tar:b", sample=2, reason=CorruptReason.BROKEN),
     )
 
 

@@ -1,11 +1,13 @@
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
 from service.control_plane import ControlPlane
+from service.metrics import registry
 from service.starter import sha256_of_token
 from tests.unit.service.conftest import job_in, progress
+from trainer.contract.events import CorruptReasonName, SamplesSkipped
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.status import Desired, Status
 
@@ -44,6 +46,38 @@ def test_what_is_sent_again_or_out_of_order_is_stored_once_in_order(
     reported = [one for one in plane.store.events("order", limit=100) if one.data.kind != "status"]
     assert [one.data for one in reported] == [progress(step) for step in range(1, 7)]
     assert plane.store.job("order").progress == progress(6)
+
+
+def test_skipped_samples_are_counted_once_by_reason_however_often_they_are_sent(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    def counted() -> dict[str, float]:
+        reasons = get_args(CorruptReasonName)
+        name = "alexnet_data_skipped_samples_total"
+        return {
+            reason: registry.get_sample_value(name, {"reason": reason}) or 0.0 for reason in reasons
+        }
+
+    path = begin(plane, "skips")
+    before = counted()
+    skipped = SamplesSkipped(
+        step=3,
+        samples=("a.tar:1",),
+        reason="end of JPEG",
+        by_reason={"broken": 3, "not_an_image": 1},
+        total=4,
+    )
+    sent = batch(1, 2, 4)
+    for event in sent["events"]:
+        event["data"] = skipped.model_dump(mode="json")
+    for _ in range(2):
+        # The third leaves a gap, and is not stored.
+        assert http.post(path, json=sent, headers=BEARER).json()["stored_through"] == 2
+    grown = {reason: count - before[reason] for reason, count in counted().items()}
+    assert {reason: count for reason, count in grown.items() if count} == {
+        "broken": 6,
+        "not_an_image": 2,
+    }
 
 
 @pytest.mark.parametrize("desired", [Desired.PAUSE, Desired.CANCEL])

@@ -1,8 +1,10 @@
+from typing import get_args
+
 import pytest
 from pydantic import ValidationError
 
 from data_shards.feeding.corrupt import CorruptReason
-from trainer.contract.events import SamplesSkipped, in_words
+from trainer.contract.events import CorruptReasonName, SamplesSkipped, in_words
 
 
 def skipped(**by_reason: int) -> SamplesSkipped:
@@ -10,12 +12,13 @@ def skipped(**by_reason: int) -> SamplesSkipped:
         step=7,
         samples=("a.tar:1", "a.tar:2"),
         reason="is not a JPEG",
-        by_reason=by_reason,
+        by_reason=by_reason,  # type: ignore[arg-type]  # what is refused is tested
         total=9,
     )
 
 
 def test_every_reason_can_be_told() -> None:
+    assert get_args(CorruptReasonName) == tuple(CorruptReason)
     counts = dict.fromkeys(CorruptReason, 1)
     event = skipped(**counts)
     again = SamplesSkipped.model_validate_json(event.model_dump_json())
@@ -37,15 +40,7 @@ def test_an_event_of_the_first_release_is_read() -> None:
 
 @pytest.mark.parametrize(
     "by_reason",
-    [
-        {"not an image": 1},
-        {"": 1},
-        {"x" * 41: 1},
-        {'a"}': 1},
-        {"broken": 0},
-        {"broken": -1},
-        {f"r{'a' * number}": 1 for number in range(21)},
-    ],
+    [{"not an image": 1}, {"": 1}, {'a"}': 1}, {"unforeseen": 1}, {"broken": 0}, {"broken": -1}],
 )
 def test_reasons_stay_few_and_fit_for_a_label(by_reason: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
