@@ -2,6 +2,11 @@
 
 from enum import StrEnum
 
+MAX_PIXELS = 10_000**2
+"""Of an image: assumed, more than a photograph has. Pillow decodes them into 400 MB."""
+MAX_FILE_BYTES = 1 << 30
+"""Of an image file: assumed, more than any needs that has not too many pixels."""
+
 
 class SkipReason(StrEnum):
     """Why an image was left out."""
@@ -9,7 +14,8 @@ class SkipReason(StrEnum):
     UNREADABLE = "unreadable"
     """No image, cut short, or broken."""
     TOO_MANY_PIXELS = "too_many_pixels"
-    """More than Pillow thinks safe (89 million): a pixel bomb, or near it."""
+    """More than 10,000 × 10,000, or a side of more than a JPEG can have: a pixel bomb, or near it.
+    """
     TOO_MANY_BYTES = "too_many_bytes"
     """A file of more than a gigabyte."""
     UNKNOWN_WHITE = "unknown_white"

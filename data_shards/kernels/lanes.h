@@ -50,7 +50,10 @@ struct Lanes {
   static Floats load(const bf16* from) {
     return (Floats)(__builtin_convertvector(get<Halves>(from), Words) << 16);
   }
-  static Ints load(const uint8_t* from) { return __builtin_convertvector(get<Bytes>(from), Ints); }
+  static Ints load(const uint8_t* from) {
+    // In two steps, for GCC has no vector instructions for both at once.
+    return __builtin_convertvector(__builtin_convertvector(get<Bytes>(from), Halves), Ints);
+  }
 
   static Floats floats(const uint8_t* from) { return __builtin_convertvector(load(from), Floats); }
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.arrays import Int64s, Pixels
+from data_shards.kernels.statistics import add_pixels
 from data_shards.manifest import RgbPca, Triple
 
 
@@ -27,11 +28,8 @@ class PixelSums:
 
     def add_image(self, image: Pixels) -> None:
         """Count one image, uint8 (size, size, 3)."""
-        # (size, size, 3) -> (size², 3); one image's products stay far below 2**53: exact.
-        pixels = image.reshape(-1, 3).astype(np.float64)
         self.num_images += 1
-        self.image += image
-        self.products += (pixels.T @ pixels).astype(np.int64)
+        self.products += add_pixels(image, self.image)
 
     def add(self, other: "PixelSums") -> None:
         """Count another set of images."""
