@@ -1,5 +1,7 @@
 """What can go wrong with data, in words for people. All errors of this package are DataError."""
 
+import signal
+
 
 class DataError(Exception):
     """Images, shards or a manifest are not as they must be; another try would end the same."""
@@ -47,6 +49,10 @@ class StorageDownError(StorageError):
     """An object store did not answer as it should for some time; it may well do so again later."""
 
 
+class ForeignSetError(DataError):
+    """Tars that were packed elsewhere cannot be indexed as they are."""
+
+
 class PlanError(DataError):
     """What the reader was asked for does not fit the shards."""
 
@@ -65,6 +71,16 @@ class ShardError(DataError):
 
 class WorkerDiedError(Exception):
     """A worker process ended without being asked to; says how. Trying again may well help."""
+
+    def __init__(self, pid: int, exit_code: int) -> None:
+        """Take what ended it: an exit code, or the negative number of a signal."""
+        super().__init__(pid, exit_code)
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        pid, code = self.args
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"worker process {pid} ended {how}"
 
 
 class WorkerFailedError(Exception):

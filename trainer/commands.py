@@ -42,7 +42,8 @@ def export_command(
         Path | None, typer.Option(help="Job of the checkpoint, where its run does not tell.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="Manifest of the training shards, where they were moved.")
+        str | None,
+        typer.Option(help="Manifest of the training shards, where they were moved; or its URL."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:

@@ -8,11 +8,12 @@ import torch
 
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
+from data_shards.storage.manifests import set_location
 from trainer.contract.spec import JobSpec
 from trainer.errors import BadSpecError
 from trainer.preprocess import Colour, Preprocess
 from trainer.replicas import Replicas
-from trainer.validation_set import ValidationSet, folder_of
+from trainer.validation_set import ValidationSet
 
 # `crop_chunk` of the 2012 source's `convdata.py`; section 4.1 has no such thing.
 _IMAGES_PER_CROP = {"paper": 1, "source2012": 32}
@@ -62,7 +63,7 @@ class Datasets:
 
 def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:
     return ReaderPlan(
-        folder=folder_of(spec.data.train),
+        location=set_location(spec.data.train),
         seed=spec.seed,
         global_batch_size=spec.optim.global_batch_size,
         crop_size=spec.model.input_size,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from data_shards.errors import DataError
+from data_shards.storage.location import is_url
 from trainer.attempt_folder import log_to
 from trainer.console import ProgressLine
 from trainer.contract.attempt import AttemptOrder, Outcome
@@ -147,7 +148,8 @@ def _as_done_here(spec: JobSpec) -> JobSpec:
     One process is one replica; the weights do not depend on how many there are.
     """
     train, validation = (
-        str(Path(location).absolute()) for location in (spec.data.train, spec.data.validation)
+        location if is_url(location) else str(Path(location).absolute())
+        for location in (spec.data.train, spec.data.validation)
     )
     data = spec.data.model_copy(update={"train": train, "validation": validation})
     scale = spec.scale.model_copy(update={"replicas": 1})

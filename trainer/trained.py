@@ -13,8 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from data_shards.errors import DataError
-from data_shards.manifest import Manifest, load_manifest, manifest_file
+from data_shards.manifest import Manifest
 from data_shards.shards.sidecars import load_mean_image
+from data_shards.storage.manifests import read_manifest as read_set_manifest
+from data_shards.storage.manifests import set_location
 from trainer.attempt_folder import attempt_at
 from trainer.checkpoint import load_weights
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, CheckpointManifest, Sha256
@@ -71,7 +73,7 @@ def read_trained(
     source: Path,
     *,
     spec: JobSpec | None = None,
-    manifest: Path | None = None,
+    manifest: str | Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Read a checkpoint's folder, or the latest whole checkpoint of a run directory.
@@ -91,7 +93,7 @@ def read_trained(
         model = (spec or _spec_of(folder, lacking="the network", option="--spec JOB.json")).model
     if manifest is None:
         lacking, option = "where its mean image and class names lie", "--manifest SHARDS/train"
-        manifest = Path((spec or _spec_of(folder, lacking=lacking, option=option)).data.train)
+        manifest = (spec or _spec_of(folder, lacking=lacking, option=option)).data.train
     shards, mean_image = _data_of(manifest, stored)
     network = AlexNet(model, [_CPU, _CPU])
     load_weights(folder, network.state_dict())
@@ -136,15 +138,15 @@ def _spec_of(folder: Path, *, lacking: str, option: str) -> JobSpec:
     return order.spec
 
 
-def _data_of(location: Path, stored: CheckpointManifest) -> tuple[Manifest, Tensor]:
+def _data_of(location: str | Path, stored: CheckpointManifest) -> tuple[Manifest, Tensor]:
     """Return the training set's manifest and mean image, (s, s, 3)."""
     mend = "name the shards that it was trained on by --manifest SHARDS/train"
     try:
-        file = manifest_file(location)
-        shards = load_manifest(file)
+        folder = set_location(location)
+        shards = read_set_manifest(folder)
         if shards.content_sha256() != stored.data_sha256.train:
-            raise ExportError(f"{file} is not what the network was trained on; {mend}")
-        return shards, torch.from_numpy(load_mean_image(file.parent, shards))
+            raise ExportError(f"{folder} is not what the network was trained on; {mend}")
+        return shards, torch.from_numpy(load_mean_image(folder, shards))
     except DataError as error:
         raise ExportError(f"{error}; or {mend}") from error
 

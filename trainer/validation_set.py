@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -10,8 +9,9 @@ import torch
 
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
-from data_shards.manifest import Manifest, load_manifest, manifest_file
+from data_shards.manifest import Manifest
 from data_shards.shards.sidecars import load_mean_image
+from data_shards.storage.manifests import read_manifest, set_location
 from trainer.contract.checkpoint import DataDigests
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec, Protocol
@@ -50,9 +50,9 @@ class ValidationSet:
         self, spec: JobSpec, replicas: Replicas, devices: tuple[torch.device, torch.device]
     ) -> None:
         """Open it. Raises ManifestError, ShardError, PlanError or BadSpecError."""
-        train = folder_of(spec.data.train)
+        train = set_location(spec.data.train)
         self.manifests = Manifests(
-            train=load_manifest(train), validation=load_manifest(folder_of(spec.data.validation))
+            train=read_manifest(train), validation=read_manifest(spec.data.validation)
         )
         _check_alike(self.manifests)
         self.mean_image = load_mean_image(train, self.manifests.train)
@@ -100,14 +100,9 @@ class ValidationSet:
         return Member(network, preprocess, seen)
 
 
-def folder_of(location: str) -> Path:
-    """Return the folder of the manifest that a spec's data location names; raise ManifestError."""
-    return manifest_file(Path(location)).parent
-
-
 def _plan(spec: JobSpec, replicas: Replicas, image_size: int) -> ReaderPlan:
     return ReaderPlan(
-        folder=folder_of(spec.data.validation),
+        location=set_location(spec.data.validation),
         seed=spec.seed,
         global_batch_size=spec.optim.global_batch_size,
         crop_size=image_size,

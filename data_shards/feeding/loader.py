@@ -80,9 +80,7 @@ class Loader:
         self._slots = view_slots(memory, setup.slots_shape)
         checked = np.frombuffer(memory, dtype=np.uint8, offset=self._slots.nbytes)
         self._shards = setup.shards
-        self._files = ShardFiles(
-            setup.files, setup.shards, checked, max_open=setup.max_open_shards
-        )
+        self._files = ShardFiles(setup.files, setup.shards, checked, max_open=setup.max_open_shards)
         with setup.files.open(setup.index) as file:
             self._index = map_index_file(file)
         self._decoder = Decoder(setup.encoding, setup.image_size, squared=setup.squared)

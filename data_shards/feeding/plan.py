@@ -1,7 +1,6 @@
 """What a reader is asked for, checked against the manifest; pure."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from data_shards.errors import PlanError
 from data_shards.manifest import Manifest
@@ -11,8 +10,8 @@ from data_shards.manifest import Manifest
 class ReaderPlan:
     """One replica's share of the samples, and how each is cropped."""
 
-    folder: Path
-    """Where manifest.json and the shards lie."""
+    location: str
+    """Folder or URL where manifest.json and the shards lie."""
     seed: int
     global_batch_size: int
     crop_size: int

@@ -1,7 +1,9 @@
 """The reader: batches of crops, in the order a step number decides, from worker processes."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from signal import SIGBUS
 from types import TracebackType
 from typing import Self
 
@@ -9,23 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.arrays import Bools, Int64s, Pixels
+from data_shards.errors import WorkerDiedError
 from data_shards.feeding import draws
 from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.crops import crops
+from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.loader import BatchDone, BatchTask, LoaderSetup, view_slots
 from data_shards.feeding.plan import ReaderPlan
-from data_shards.feeding.shard_files import ShardFacts
-from data_shards.manifest import load_manifest
+from data_shards.feeding.prefetch import Prefetch
+from data_shards.feeding.shard_files import MAX_OPEN, ShardFacts, cut_short
+from data_shards.feeding.shard_uses import check_cache, shards_at_once
+from data_shards.manifest import ShardEntry, SidecarEntry
 from data_shards.order import (
     EpochOrder,
-    epoch_order,
-    sequential_order,
     steps_per_epoch,
 )
 from data_shards.processes.shared_memory import SharedMemory
 from data_shards.processes.worker_pool import WorkerPool
 from data_shards.shards.index import LABEL
 from data_shards.shards.sidecars import load_index
+from data_shards.storage.manifests import read_manifest
+from data_shards.storage.set_files import CachedFiles, files_at
 
 # Batches each loader may be ahead: one being filled, one waiting for its turn.
 _TASKS_PER_PROCESS = 2
@@ -66,25 +72,31 @@ class Reader:
 
     def __init__(self, plan: ReaderPlan, *, num_processes: int) -> None:
         self.plan = plan
-        self.manifest = load_manifest(plan.folder)
+        self.manifest = read_manifest(plan.location)
         plan.check(self.manifest)
-        self._labels = np.ascontiguousarray(load_index(plan.folder, self.manifest)[:, LABEL])
+        self._files = files_at(plan.location)
+        cached = self._files if isinstance(self._files, CachedFiles) else None
+        if cached is not None:
+            check_cache(plan, self.manifest, cached.cache.max_bytes)
+        self._labels = np.ascontiguousarray(load_index(plan.location, self.manifest)[:, LABEL])
         self._order: tuple[int, EpochOrder] | None = None
         self._iteration = 0
 
         n, c = plan.replica_batch_size, plan.crop_size
         # One slot more than can be in work: the batch in the caller's hands.
         slots_shape = (_TASKS_PER_PROCESS * num_processes + 1, n, c, c, 3)
-        shards = tuple(
-            ShardFacts(shard.name, shard.size_bytes, shard.sha256) for shard in self.manifest.shards
-        )
+        self._shard_sizes = tuple(shard.num_samples for shard in self.manifest.shards)
+        shards = tuple(_facts(shard) for shard in self.manifest.shards)
+        self._mapped = (*shards, _facts(self.manifest.index))
         self._memory = SharedMemory(int(np.prod(slots_shape)) + len(shards))
         self._slots = view_slots(self._memory.buffer, slots_shape)
         self._tasks_out = [0] * num_processes
         setup = LoaderSetup(
-            folder=plan.folder,
+            files=self._files,
             shards=shards,
-            index_name=self.manifest.index.name,
+            index=_facts(self.manifest.index),
+            # A copy that made room for others takes up disk space for as long as it is open.
+            max_open_shards=min(MAX_OPEN, shards_at_once(plan)) if cached else MAX_OPEN,
             encoding=self.manifest.encoding,
             image_size=self.manifest.image_size,
             squared=self.manifest.squared,
@@ -92,13 +104,16 @@ class Reader:
             slots_shape=slots_shape,
             memory_fd=self._memory.fd,
         )
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._memory.close)
             self._pool = WorkerPool(
                 setup.open, num_processes=num_processes, inherited_fds=[self._memory.fd]
             )
-        except BaseException:
-            self._memory.close()
-            raise
+            opened.callback(self._pool.close)
+            self._prefetch = Prefetch(plan, cached, shards, self._shard_sizes) if cached else None
+            if self._prefetch is not None:
+                opened.callback(self._prefetch.close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +138,7 @@ class Reader:
 
     def close(self) -> None:
         """End the loaders; quick, and harmless when repeated."""
-        self._pool.close()
-        self._memory.close()
+        self._opened.close()
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of steps [start, stop), counted over all epochs.
@@ -144,6 +158,8 @@ class Reader:
         done: dict[int, BatchDone] = {}
         following = start
         for step in range(start, stop):
+            if self._prefetch is not None:
+                self._prefetch.advance(step, stop)
             while True:
                 while following < stop and free and min(self._tasks_out) < _TASKS_PER_PROCESS:
                     tasks[following] = self._task(following, free.pop())
@@ -160,14 +176,27 @@ class Reader:
 
     def _send(self, task: BatchTask) -> None:
         worker = min(range(len(self._tasks_out)), key=self._tasks_out.__getitem__)
-        self._pool.send(worker, task)
+        with self._naming_what_was_cut_short():
+            self._pool.send(worker, task)
         self._tasks_out[worker] += 1
 
     def _receive(self) -> BatchDone:
-        worker, answer = self._pool.receive()
+        with self._naming_what_was_cut_short():
+            worker, answer = self._pool.receive()
         assert isinstance(answer, BatchDone)
         self._tasks_out[worker] -= 1
         return answer
+
+    @contextmanager
+    def _naming_what_was_cut_short(self) -> Iterator[None]:
+        """Say which file it was where a loader's map went on beyond the end of one."""
+        try:
+            yield
+        except WorkerDiedError as error:
+            cut = cut_short(self._files, self._mapped) if error.exit_code == -SIGBUS else None
+            if cut is None:
+                raise
+            raise cut from error
 
     def _task(self, step: int, slot: int) -> BatchTask:
         plan = self.plan
@@ -205,16 +234,9 @@ class Reader:
 
     def _order_of(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._make_order(epoch)
+            self._order = epoch, order_of_epoch(self.plan, self._shard_sizes, epoch)
         return self._order[1]
 
-    def _make_order(self, epoch: int) -> EpochOrder:
-        if self.plan.ordered:
-            return sequential_order(self.manifest.num_samples)
-        return epoch_order(
-            [shard.num_samples for shard in self.manifest.shards],
-            seed=self.plan.seed,
-            epoch=epoch,
-            num_streams=self.plan.num_streams,
-            window=self.plan.window,
-        )
+
+def _facts(entry: ShardEntry | SidecarEntry) -> ShardFacts:
+    return ShardFacts(entry.name, entry.size_bytes, entry.sha256)

@@ -1,23 +1,19 @@
 """Pieces of mapped shards, each shard checked against the manifest before its first use."""
 
-import os
 import resource
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
-from io import FileIO
 from mmap import ACCESS_READ, MADV_WILLNEED, PAGESIZE, mmap
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from data_shards.errors import ShardError
-from data_shards.storage.set_files import LocalFiles, SetFiles
+from data_shards.storage.set_files import SetFiles, open_right
 
 # Streams times window is what is read at a time; below the common limit of 1,024 descriptors.
-_MAX_OPEN = 256
+MAX_OPEN = 256
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,19 @@ class ShardFiles:
     """
 
     def __init__(
-        self, files: SetFiles | Path, shards: Sequence[ShardFacts], checked: npt.NDArray[np.uint8]
+        self,
+        files: SetFiles,
+        shards: Sequence[ShardFacts],
+        checked: npt.NDArray[np.uint8],
+        *,
+        max_open: int = MAX_OPEN,
     ) -> None:
         """Take `checked`, (num_shards,), which marks shards whose digest was right.
 
         It is shared by the loaders of a reader, so that each shard is digested once.
         """
-        self._files = LocalFiles(files) if isinstance(files, Path) else files
+        self._files = files
+        self._max_open = max_open
         self._shards = shards
         self._checked = checked
         self._open: OrderedDict[int, memoryview] = OrderedDict()
@@ -89,35 +91,14 @@ class ShardFiles:
         if content is not None:
             self._open.move_to_end(shard)
             return content
-        if len(self._open) == _MAX_OPEN:
+        if len(self._open) == self._max_open:
             self._open.popitem(last=False)
-        with self._right_file(shard) as file:
+        digested = bool(self._checked[shard])
+        with open_right(self._files, self._shards[shard], digested=digested) as file:
+            self._checked[shard] = 1
             content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         self._open[shard] = content
         return content
-
-    def _right_file(self, shard: int, *, again: bool = True) -> FileIO:
-        file = self._files.open(self._shards[shard])
-        try:
-            self._check(shard, file)
-        except ShardError:
-            with file:
-                if not (again and self._files.spoiled(self._shards[shard], file)):
-                    raise
-            return self._right_file(shard, again=False)
-        return file
-
-    def _check(self, shard: int, file: FileIO) -> None:
-        facts = self._shards[shard]
-        size = os.fstat(file.fileno()).st_size
-        if size != facts.size_bytes:
-            raise ShardError(
-                self._name(shard), f"has {size} bytes where the manifest says {facts.size_bytes}"
-            )
-        if not self._checked[shard]:
-            if file_digest(file, "sha256").hexdigest() != facts.sha256:
-                raise ShardError(self._name(shard), "does not have the manifest's sha256")
-            self._checked[shard] = 1
 
     def _name(self, shard: int) -> str:
         return self._files.at(self._shards[shard].name)
@@ -126,3 +107,13 @@ class ShardFiles:
 def _blocks_read() -> int:
     """Return how much of a disk this process has had read."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+
+
+def cut_short(files: SetFiles, shards: Iterable[ShardFacts]) -> ShardError | None:
+    """Return what to say of the first shard that lost its end while it was mapped, if one did."""
+    for facts in shards:
+        size = files.size(facts)
+        if size is not None and size < facts.size_bytes:
+            problem = f"was cut short to {size} bytes of {facts.size_bytes} while it was read"
+            return ShardError(files.at(facts.name), problem)
+    return None

@@ -6,7 +6,6 @@ Plain child processes rather than multiprocessing's: those import the parent's m
 
 import itertools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -138,9 +137,7 @@ class WorkerPool:
     def _died(self, worker: int) -> WorkerDiedError:
         process = self._processes[worker]
         # The pipe is closed, so the process is ending or has ended.
-        code = process.wait()
-        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return WorkerDiedError(f"worker process {process.pid} ended {how}")
+        return WorkerDiedError(process.pid, process.wait())
 
 
 def _environment() -> dict[str, str]:

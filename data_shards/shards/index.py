@@ -1,5 +1,6 @@
 """The index beside the shards. Apart from its checks, so that loaders start without pydantic."""
 
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -14,4 +15,14 @@ TAR_BLOCK = 512
 
 def map_index(path: Path) -> Int64s:
     """Map an index whose digest was checked: int64 (num_samples, 4)."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    with FileIO(path) as file:
+        return map_index_file(file)
+
+
+def map_index_file(file: FileIO) -> Int64s:
+    """Map an open index, which may have lost its name and may be closed then."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of the format")
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    return np.asarray(np.memmap(file, dtype=kind, mode="r", offset=file.tell(), shape=shape))

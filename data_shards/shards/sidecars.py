@@ -10,7 +10,8 @@ from data_shards.arrays import Int64s
 from data_shards.durable import sync_file
 from data_shards.errors import ShardError
 from data_shards.manifest import Manifest, SidecarEntry
-from data_shards.shards.index import LABEL, OFFSET, SHARD, SIZE, TAR_BLOCK, map_index
+from data_shards.shards.index import LABEL, OFFSET, SHARD, SIZE, TAR_BLOCK, map_index_file
+from data_shards.storage.set_files import files_at, open_right
 
 INDEX_NAME = "index.npy"
 MEAN_IMAGE_NAME = "mean_image.npy"
@@ -24,37 +25,42 @@ def save_sidecar(folder: Path, name: str, array: npt.NDArray[np.generic]) -> Sid
     return SidecarEntry(name=name, size_bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
-def load_index(folder: Path, manifest: Manifest) -> Int64s:
+def load_index(location: str | Path, manifest: Manifest) -> Int64s:
     """Map the index, int64 (num_samples, 4): shard, byte offset, byte size, label.
 
-    Raises ShardError if the file is not the one the manifest describes, or speaks of samples
+    `location` is the folder or URL they lie in. Raises ShardError if the file is not the one the
+    manifest describes, or speaks of samples
     that its shards and classes cannot have.
     """
-    path = _checked(folder, manifest.index)
+    files = files_at(location)
+    shown = files.at(manifest.index.name)
     try:
-        index = map_index(path)
+        with open_right(files, manifest.index) as file:
+            index = map_index_file(file)
     except (ValueError, EOFError) as error:
-        raise ShardError(str(path), f"is no npy file ({error})") from error
+        raise ShardError(shown, f"is no npy file ({error})") from error
     if index.shape != (manifest.num_samples, 4) or index.dtype != np.int64:
-        raise ShardError(str(path), f"holds {index.dtype} {index.shape}")
+        raise ShardError(shown, f"holds {index.dtype} {index.shape}")
     if problem := _index_problem(index, manifest):
-        raise ShardError(str(path), problem)
+        raise ShardError(shown, problem)
     return index
 
 
-def load_mean_image(folder: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
+def load_mean_image(location: str | Path, manifest: Manifest) -> npt.NDArray[np.float32]:
     """Read the mean image, float32 (image_size, image_size, 3), RGB on 0-255 (paper section 2).
 
     Raises ShardError if the file is not the one the manifest describes.
     """
-    path = _checked(folder, manifest.mean_image)
+    files = files_at(location)
+    shown = files.at(manifest.mean_image.name)
     try:
-        mean = np.asarray(np.load(path, allow_pickle=False))
+        with open_right(files, manifest.mean_image) as file:
+            mean = np.asarray(np.load(file, allow_pickle=False))
     except (ValueError, EOFError) as error:
-        raise ShardError(str(path), f"is no npy file ({error})") from error
+        raise ShardError(shown, f"is no npy file ({error})") from error
     shape = (manifest.image_size, manifest.image_size, 3)
     if mean.shape != shape or mean.dtype != np.float32:
-        raise ShardError(str(path), f"holds {mean.dtype} {mean.shape}")
+        raise ShardError(shown, f"holds {mean.dtype} {mean.shape}")
     return mean
 
 
@@ -82,16 +88,3 @@ def _index_problem(index: Int64s, manifest: Manifest) -> str | None:
         name = manifest.shards[int(index[beyond.argmax(), SHARD])].name
         return f"has a sample that lies outside {name}"
     return None
-
-
-def _checked(folder: Path, entry: SidecarEntry) -> Path:
-    path = folder / entry.name
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise ShardError(str(path), "is missing") from None
-    if size != entry.size_bytes:
-        raise ShardError(str(path), f"has {size} bytes where the manifest says {entry.size_bytes}")
-    if file_sha256(path) != entry.sha256:
-        raise ShardError(str(path), "does not have the manifest's sha256")
-    return path

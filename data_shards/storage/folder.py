@@ -72,7 +72,7 @@ def open_folder(location: str | Path, policy: RetryPolicy = DEFAULT_POLICY) -> F
     Raises StorageError for a URL of an unknown kind, one with credentials or other things that
     have no place in it, or one whose driver is not installed.
     """
-    if isinstance(location, Path) or not is_url(location):
+    if not is_url(location):
         return LocalFolder(Path(location))
     # Loaders of local shards, which must start at once, shall not wait for fsspec.
     from data_shards.storage.object_folder import ObjectFolder  # noqa: PLC0415

@@ -1,7 +1,8 @@
 """Locations: paths of this machine, and URLs of object stores. Pure."""
 
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
 from data_shards.errors import StorageError
 
@@ -28,9 +29,9 @@ class ObjectLocation(NamedTuple):
         return f"{self.scheme}://{self.path}"
 
 
-def is_url(location: str) -> bool:
+def is_url(location: str | Path) -> TypeGuard[str]:
     """Tell a URL from a path."""
-    return _SCHEME.match(location) is not None
+    return isinstance(location, str) and _SCHEME.match(location) is not None
 
 
 def parse_url(location: str) -> ObjectLocation:

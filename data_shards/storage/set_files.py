@@ -1,5 +1,7 @@
 """The files a manifest speaks of, opened where they lie: on disk, or in the node's shard cache."""
 
+import os
+from hashlib import file_digest
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
@@ -102,9 +104,37 @@ def files_at(location: str | Path) -> SetFiles:
 
     Raises StorageError where the URL, or the cache's settings, are not usable.
     """
-    if isinstance(location, Path) or not is_url(location):
+    if not is_url(location):
         return LocalFiles(Path(location))
     return CachedFiles(parse_url(location).url, node_cache())
+
+
+def open_right(files: SetFiles, facts: FileFacts, *, digested: bool = False) -> FileIO:
+    """Open a file that has the manifest's size and digest; `digested` spares the second.
+
+    Raises ShardError, StorageError.
+    """
+    file = files.open(facts)
+    if (problem := _problem(file, facts, digested=digested)) is None:
+        return file
+    with file:
+        again = files.spoiled(facts, file)
+    if again:
+        file = files.open(facts)
+        if (problem := _problem(file, facts, digested=False)) is None:
+            return file
+        file.close()
+    raise ShardError(files.at(facts.name), problem)
+
+
+def _problem(file: FileIO, facts: FileFacts, *, digested: bool) -> str | None:
+    size = os.fstat(file.fileno()).st_size
+    if size != facts.size_bytes:
+        return f"has {size} bytes where the manifest says {facts.size_bytes}"
+    if not digested and file_digest(file, "sha256").hexdigest() != facts.sha256:
+        return "does not have the manifest's sha256"
+    file.seek(0)
+    return None
 
 
 def _size(path: Path) -> int | None:

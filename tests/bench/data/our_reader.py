@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ def main() -> None:
     cpu = torch.device("cpu")
     machine.settle((cpu, cpu), num_threads=len(os.sched_getaffinity(0)))
     plan = ReaderPlan(
-        folder=Path(folder),
+        location=folder,
         seed=0,
         global_batch_size=int(batch),
         crop_size=int(crop),
@@ -62,7 +61,7 @@ def preprocess(reader: Reader, output: str) -> Callable[[Batch], object]:
     manifest = reader.manifest
     colour = Colour(manifest.rgb_pca, 0.1, "paper") if output == "colour" else None
     cpu = torch.device("cpu")
-    mean_image = load_mean_image(reader.plan.folder, manifest)
+    mean_image = load_mean_image(reader.plan.location, manifest)
     return Preprocess(mean_image, colour, (cpu, cpu), torch.float32)
 
 

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -10,7 +9,7 @@ from data_shards.feeding.draws import crop_offsets, mirrored
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.order import epoch_order, steps_per_epoch
 
-PLAN = ReaderPlan(folder=Path("nowhere"), seed=3, global_batch_size=8, crop_size=24)
+PLAN = ReaderPlan(location="nowhere", seed=3, global_batch_size=8, crop_size=24)
 MARGIN = 8
 
 

@@ -17,6 +17,7 @@ from data_shards.manifest import load_manifest
 from data_shards.processes.shared_memory import SharedMemory
 from data_shards.shards.index import OFFSET, SHARD, SIZE
 from data_shards.shards.sidecars import load_index
+from data_shards.storage.set_files import LocalFiles
 
 NUM_SLOTS, BATCH, CROP = 2, 4, 24
 
@@ -32,9 +33,10 @@ class Feed:
         self.slots = view_slots(self.memory.buffer, shape)
         self.checked = np.frombuffer(self.memory.buffer, np.uint8, offset=self.slots.nbytes)
         setup = LoaderSetup(
-            folder=folder,
+            files=LocalFiles(folder),
             shards=shards,
-            index_name=manifest.index.name,
+            index=ShardFacts(manifest.index.name, manifest.index.size_bytes, manifest.index.sha256),
+            max_open_shards=2,
             encoding=manifest.encoding,
             image_size=manifest.image_size,
             squared=manifest.squared,

@@ -12,7 +12,7 @@ small = st.integers(1, 12)
 
 
 def plan_for(folder: Path, **changes) -> ReaderPlan:
-    fields = {"folder": folder, "seed": 0, "global_batch_size": 8, "crop_size": 24}
+    fields = {"location": str(folder), "seed": 0, "global_batch_size": 8, "crop_size": 24}
     return ReaderPlan(**{**fields, **changes})
 
 

@@ -25,7 +25,7 @@ from data_shards.shards.tar_index import read_tar_index
 
 def plan_for(folder: Path, **changes) -> ReaderPlan:
     fields = {
-        "folder": folder,
+        "location": str(folder),
         "seed": 5,
         "global_batch_size": 8,
         "crop_size": 24,
@@ -231,10 +231,9 @@ def test_close_leaves_no_process_and_no_descriptor(packed):
 
 PARENT = """
 import sys
-from pathlib import Path
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
-plan = ReaderPlan(folder=Path(sys.argv[1]), seed=0, global_batch_size=8, crop_size=24)
+plan = ReaderPlan(location=sys.argv[1], seed=0, global_batch_size=8, crop_size=24)
 reader = Reader(plan, num_processes=2)
 for batch in reader.batches(0, 10**9):
     print(*reader.pids, flush=True)
@@ -294,7 +293,7 @@ def test_any_start_takes_the_work_of_the_first(packed, monkeypatch):
         orders.append(numbers["epoch"])
         return epoch_order(*args, **numbers)
 
-    monkeypatch.setattr("data_shards.feeding.reader.epoch_order", counted)
+    monkeypatch.setattr("data_shards.feeding.epochs.epoch_order", counted)
     work = []
     # In the first epoch and in the 200,000,000th, at its first step and at its last.
     for start in (0, 4, 10**9, 10**9 + 4):

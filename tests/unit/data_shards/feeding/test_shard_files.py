@@ -10,14 +10,15 @@ from data_shards.feeding import shard_files
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
 from data_shards.shards.sidecars import load_index
+from data_shards.storage.set_files import LocalFiles
 
 
-def open_files(folder: Path) -> ShardFiles:
+def open_files(folder: Path, **options) -> ShardFiles:
     facts = [
         ShardFacts(shard.name, shard.size_bytes, shard.sha256)
         for shard in load_manifest(folder).shards
     ]
-    return ShardFiles(folder, facts, np.zeros(len(facts), dtype=np.uint8))
+    return ShardFiles(LocalFiles(folder), facts, np.zeros(len(facts), dtype=np.uint8), **options)
 
 
 def test_reads_what_lies_there(packed):
@@ -68,7 +69,7 @@ def test_names_a_piece_beyond_the_end(packed):
 def test_digests_each_shard_once_among_all_loaders(own_copy):
     first = open_files(own_copy)
     first.read(0, 0, 512)
-    second = ShardFiles(own_copy, first._shards, first._checked)
+    second = ShardFiles(LocalFiles(own_copy), first._shards, first._checked)
     path = own_copy / "train-000000.tar"
     path.chmod(0o600)
     path.write_bytes(bytes(path.stat().st_size))
@@ -77,9 +78,8 @@ def test_digests_each_shard_once_among_all_loaders(own_copy):
     second.close()
 
 
-def test_keeps_a_bounded_number_mapped(packed, monkeypatch):
-    monkeypatch.setattr(shard_files, "_MAX_OPEN", 2)
-    files = open_files(packed)
+def test_keeps_a_bounded_number_mapped(packed):
+    files = open_files(packed, max_open=2)
     open_before = len(list(Path("/proc/self/fd").iterdir()))
     for shard in (0, 1, 2, 3, 0, 1):
         files.read(shard, 0, 512)

@@ -1,0 +1,67 @@
+"""Which shards an epoch needs when, so that remote ones are there in time; pure."""
+
+import numpy as np
+
+from data_shards.arrays import Int64s
+from data_shards.errors import PlanError
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.manifest import Manifest
+from data_shards.order import EpochOrder
+
+# Columns of uses, int64 (num_uses, 3); steps are those of the epoch.
+SHARD, FIRST_STEP, LAST_STEP = range(3)
+
+
+def shards_at_once(plan: ReaderPlan) -> int:
+    """Return how many shards a reader holds: those of two windows of each of its streams.
+
+    Two, since one is fetched while the other is read. An ordered set is one stream.
+    """
+    per_stream = plan.global_batch_size // plan.num_streams
+    streams = 1 if plan.ordered else -(-plan.replica_batch_size // per_stream)
+    return 2 * plan.window * streams
+
+
+def check_cache(plan: ReaderPlan, manifest: Manifest, max_bytes: int) -> None:
+    """Raise PlanError if a cache of `max_bytes` cannot hold what a reader needs at once."""
+    shards = [shard.size_bytes for shard in manifest.shards]
+    number = min(shards_at_once(plan), len(shards))
+    needed = sum(sorted(shards)[-number:]) + manifest.index.size_bytes
+    needed += manifest.mean_image.size_bytes
+    if needed > max_bytes:
+        raise PlanError(
+            f"the shard cache may hold {max_bytes} bytes, and {needed} are needed at once, for "
+            f"{number} shards; raise ALEXNET_SHARD_CACHE_BYTES to that for each job of the node, "
+            "or choose a smaller window, or pack smaller shards"
+        )
+
+
+def shard_uses(order: EpochOrder, shard_of_sample: Int64s, plan: ReaderPlan) -> Int64s:
+    """Return (num_uses, 3): from which step to which a stream of this replica reads which shard.
+
+    `shard_of_sample` is (N,). A use a shard and stream, so that one cut between two streams has
+    two; in the order of their first steps.
+    """
+    per_stream = plan.global_batch_size // order.num_streams
+    uses = []
+    for stream in range(order.num_streams):
+        start, stop = order.stream_starts[stream : stream + 2].tolist()
+        step, place = np.divmod(np.arange(stop - start), per_stream)
+        place += stream * per_stream
+        mine = (place >= plan.share.start) & (place < plan.share.stop)
+        shards, steps = shard_of_sample[order.samples[start:stop][mine]], step[mine]
+        # np.unique returns where each shard comes first.
+        which, first = np.unique(shards, return_index=True)
+        _, last = np.unique(shards[::-1], return_index=True)
+        uses.append(np.stack([which, steps[first], steps[::-1][last]], axis=1))
+    table = np.concatenate(uses)
+    return table[np.lexsort((table[:, SHARD], table[:, FIRST_STEP]))]
+
+
+def wanted_shards(uses: Int64s, step: int, limit: int) -> list[int]:
+    """Return the shards to have at a step, at most `limit`, those needed first before others.
+
+    `uses` may be those of several epochs, their steps counted from the first one's beginning.
+    """
+    still = uses[uses[:, LAST_STEP] >= step, SHARD]
+    return list(dict.fromkeys(still.tolist()))[:limit]
