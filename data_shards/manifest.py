@@ -79,7 +79,8 @@ class Packing(_Record):
     source: str = Field(description="Kind of source, never a path.")
     source_sha256: Sha256 = Field(
         description="What tells one source from another of its kind: a digest of the images' "
-        "paths and sizes in a folder, of all pixels and labels in idx files."
+        "paths and sizes in a folder or tar, with their labels where paths do not tell them; of "
+        "all pixels and labels in idx files and CIFAR-10's batches."
     )
     seed: int
     samples_per_shard: int

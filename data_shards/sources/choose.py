@@ -1,17 +1,154 @@
 """Finding out what is to be packed."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
+from braceexpand import braceexpand
+
 from data_shards.errors import SourceError
+from data_shards.manifest import MANIFEST_NAME
+from data_shards.shards.tar_index import walk_tar
+from data_shards.sources import ilsvrc2012
+from data_shards.sources.archive import decompress, is_archive, is_compressed, list_tar, opened_tar
+from data_shards.sources.cifar10 import is_cifar10, open_cifar10
 from data_shards.sources.fashion_mnist import is_fashion_mnist, open_fashion_mnist
 from data_shards.sources.image_folder import folder_of_split, open_image_folder
-from data_shards.sources.source import Source
+from data_shards.sources.image_paths import names_of_split
+from data_shards.sources.image_tar import open_image_tar
+from data_shards.sources.source import Extent, OnProgress, Source
+from data_shards.sources.webdataset import (
+    holds_samples,
+    open_packed,
+    open_webdataset,
+    tars_of_split,
+)
+from data_shards.storage.folder import Folder, open_folder
+from data_shards.storage.location import is_url
+
+# Assumed: enough to see what they all are.
+_PEEKED_MEMBERS = 1000
+# Ten times the shards of the largest public sets.
+_MAX_TARS = 1_000_000
+_CIFAR10_FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 
 
-def open_source(folder: Path, split: str) -> Source:
-    """Find out what a folder holds and list it. Raises SourceError, which says what is missing."""
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder; name one that holds a folder for each class")
-    if is_fashion_mnist(folder):
-        return open_fashion_mnist(folder, split)
-    return open_image_folder(folder_of_split(folder, split))
+def _unheard(done: int, total: int) -> None:
+    pass
+
+
+def open_source(
+    location: str | Path,
+    split: str,
+    *,
+    scratch: Path | None = None,
+    on_progress: OnProgress = _unheard,
+) -> Source:
+    """Find out what a location holds and list the images of a split.
+
+    A location is a folder, an archive, or several tars as `train-{000000..000146}.tar`; on disk, or
+    at a URL. What is compressed is first decompressed into the folder `scratch`, which the caller
+    removes when all is packed; None: it is refused. Raises SourceError, which says what is
+    missing, or StorageError.
+    """
+    text = str(location)
+    if is_url(text):
+        parent, _, name = text.rstrip("/").rpartition("/")
+        is_file = is_archive(name) or name == MANIFEST_NAME
+        path = None
+    else:
+        path = Path(text)
+        parent, name, is_file = str(path.parent), path.name, path.is_file()
+    if "{" in text and (path is None or not path.exists()):
+        return _open_pattern(text, on_progress)
+    if not is_file:
+        if path is not None and not path.is_dir():
+            raise SourceError(
+                f"{text} does not exist; name a folder of images, an archive, or the URL of tars"
+            )
+        return _open_folder(open_folder(text), path, split, on_progress)
+    if is_archive(name) and name not in (ilsvrc2012.TRAIN, ilsvrc2012.VALIDATION):
+        return _open_archive(open_folder(parent), name, split, scratch, on_progress)
+    if name == MANIFEST_NAME or is_archive(name):
+        # They are of no use without what lies beside them.
+        return _open_folder(open_folder(parent), Path(parent), split, on_progress)
+    raise SourceError(
+        f"{text} is a file of a kind that cannot be packed; name a folder of images, or a tar"
+    )
+
+
+def _open_pattern(text: str, on_progress: OnProgress) -> Source:
+    """Open the tars of a pattern such as s3://bucket/train-{000000..000146}.tar."""
+    parent = text[: text.index("{")].rpartition("/")[0] or "."
+    try:
+        tars = list(islice(braceexpand(text), _MAX_TARS + 1))
+    except ValueError:
+        raise SourceError(f"{text} does not exist, and its braces do not match") from None
+    if len(tars) > _MAX_TARS:
+        raise SourceError(f"{text} stands for more than {_MAX_TARS} tars; name fewer at once")
+    folder = open_folder(parent)
+    names = [tar.removeprefix(f"{parent}/") for tar in tars]
+    return open_webdataset(folder, names, folder, on_progress)
+
+
+def _open_archive(
+    folder: Folder, name: str, split: str, scratch: Path | None, on_progress: OnProgress
+) -> Source:
+    beside = folder
+    if is_compressed(name):
+        if scratch is None:
+            raise SourceError(
+                f"{folder.at(name)} is compressed, and cannot be read from the middle; decompress "
+                "it first"
+            )
+        folder = decompress(folder, name, scratch, on_progress)
+    with opened_tar(folder, name) as file:
+        members = list(islice(walk_tar(file), _PEEKED_MEMBERS))
+    batches = {
+        member.name.rpartition("/")[2]: Extent(
+            f"{name}/{member.name}", name, member.offset, member.size_bytes
+        )
+        for member in members
+    }
+    if is_cifar10(batches):
+        return open_cifar10(folder, batches, split)
+    if holds_samples(members):
+        return open_webdataset(folder, [name], beside, on_progress)
+    return open_image_tar(folder, name, list_tar(folder, name, on_progress), split, beside)
+
+
+def _open_folder(folder: Folder, path: Path | None, split: str, on_progress: OnProgress) -> Source:
+    """Open a folder; `path` is where it lies if it is on disk."""
+    names = folder.names()
+    if ilsvrc2012.TRAIN in names or ilsvrc2012.VALIDATION in names:
+        return ilsvrc2012.open_ilsvrc2012(folder, split, on_progress)
+    if path is not None and is_fashion_mnist(path):
+        return open_fashion_mnist(path, split)
+    for part in _parts(folder, path, _CIFAR10_FOLDERS):
+        if is_cifar10(files := part.names()):
+            batches = {name: Extent(name, name, 0, part.size(name)) for name in files}
+            return open_cifar10(part, batches, split)
+    for part in _parts(folder, path, names_of_split(split)):
+        files = part.names()
+        if tars := tars_of_split(files, split, part.location):
+            if MANIFEST_NAME in files:
+                return open_packed(part, on_progress)
+            return open_webdataset(part, tars, part, on_progress)
+    if archives := [name for name in names if is_compressed(name)]:
+        raise SourceError(
+            f"{folder.location} holds archives; name the one to pack itself: "
+            f"{', '.join(folder.at(name) for name in archives[:5])}"
+        )
+    if path is None:
+        raise SourceError(
+            f"{folder.location} holds no tars; images at a URL can be packed from tars alone"
+        )
+    return open_image_folder(folder_of_split(path, split))
+
+
+def _parts(folder: Folder, path: Path | None, below: Iterable[str]) -> Iterator[Folder]:
+    """Yield a folder, and those of these names below it; at a URL they may not exist."""
+    yield folder
+    for name in below:
+        if path is None or (path / name).is_dir():
+            yield open_folder(folder.at(name))

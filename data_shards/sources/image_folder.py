@@ -1,48 +1,48 @@
 """A folder that holds a folder of images for each class."""
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from data_shards.errors import SourceError
-from data_shards.images.skip import SkippedImageError, SkipReason
-from data_shards.manifest import ClassEntry
-from data_shards.sources.source import Reference, Source, printable
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+from data_shards.images.skip import MAX_FILE_BYTES, SkippedImageError, SkipReason
+from data_shards.sources.class_names import class_entries, read_synset_words
+from data_shards.sources.image_paths import (
+    IMAGE_SUFFIXES,
+    choose_split,
+    is_image,
+    refuse_odd_classes,
 )
-# What data sets call the folders of their splits.
-_SPLIT_FOLDERS = frozenset({"train", "val", "validation", "test"})
-_SYNSET = re.compile(r"n\d{8}")
-# Assumed: more than any image needs that has not too many pixels.
-MAX_FILE_BYTES = 1 << 30
+from data_shards.sources.listing import ListedImage, Listing
+from data_shards.sources.source import Reference, Source
+from data_shards.storage.local_folder import LocalFolder
 
 
 def folder_of_split(folder: Path, split: str) -> Path:
-    """Return the folder of a split below `folder`, or `folder` itself if it has none."""
-    names = [split, "val"] if split == "validation" else [split]
-    for name in names:
-        if (folder / name).is_dir():
+    """Return the folder of a split below `folder`; if it has none, the one of the class folders.
+
+    That is `folder` itself, or the one folder in it, as archives are often unpacked.
+    """
+    while True:
+        subfolders, _ = _listed(folder)
+        name = choose_split(subfolders, split, str(folder))
+        if name is not None:
             return folder / name
-    subfolders = _subfolders(folder)
-    splits = [name for name in subfolders if name.lower() in _SPLIT_FOLDERS]
-    # One among others may be a class: there are pictures of trains.
-    if splits and (len(splits) > 1 or splits == subfolders):
-        raise SourceError(
-            f"{folder} has no folder {' or '.join(names)}, but {', '.join(splits)}, which look "
-            "like splits and not like classes; choose one of them with --split, or name the "
-            "folder of the class folders itself"
-        )
-    return folder
+        if len(subfolders) != 1:
+            return folder
+        below, images = _listed(folder / subfolders[0])
+        if images or not below:
+            return folder
+        folder /= subfolders[0]
 
 
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the images in a folder, sorted."""
+    with os.scandir(folder) as scanned:
+        entries = list(scanned)
+    folders = [each.name for each in entries if not each.name.startswith(".") and each.is_dir()]
+    return sorted(folders), sorted(each.name for each in entries if is_image(each.name))
 
 
 @dataclass(frozen=True)
@@ -67,55 +67,51 @@ class _FileReader:
 
 
 def open_image_folder(root: Path) -> Source:
-    """List a folder of class folders. Raises SourceError, which says what is missing."""
-    names = _subfolders(root)
+    """List a folder of class folders. Raises SourceError, which says what is missing.
+
+    The words of its synsets are told by a file in it, or beside it.
+    """
+    names, _ = _listed(root)
     if not names:
         raise SourceError(f"{root} has no folders; it must hold one for each class")
-    for name in names:
-        if (readable := printable(name)) != name:
-            raise SourceError(f"{root} has a class {readable}, whose name is not UTF-8; rename it")
-    samples = [
-        (os.path.relpath(path, root), label)
+    refuse_odd_classes(names, str(root))
+    # A class's images by path, so that the order does not depend on the file system.
+    images = (
+        ListedImage(path, label, _size(root / path))
         for label, name in enumerate(names)
-        for path in _images_below(root / name)
-    ]
+        for path in sorted(_images_below(root, name))
+    )
+    samples = Listing(images, None)
     if not samples:
         raise SourceError(
             f"the {len(names)} folders in {root} hold no images "
             f"({', '.join(sorted(IMAGE_SUFFIXES))}); is it one level too high or too low?"
         )
-    classes = tuple(
-        ClassEntry(name=name, synset=name if _SYNSET.fullmatch(name) else None) for name in names
+    words = read_synset_words(LocalFolder(root)) or read_synset_words(LocalFolder(root.parent))
+    return Source(
+        kind="image-folder",
+        classes=class_entries(names, words),
+        samples=samples,
+        # A path tells its label.
+        sha256=samples.sha256(with_labels=False),
+        reader=_FileReader(root),
     )
-    digest = _listing_sha256(root, samples)
-    return Source("image-folder", classes, samples, digest, _FileReader(root))
 
 
-def _listing_sha256(root: Path, samples: Sequence[tuple[str, int]]) -> str:
-    """Digest path and size of every image: quick, and the same for every copy of the folder.
-
-    An image that changed without changing its size escapes it.
-    """
-    digest = sha256()
-    for path, _ in samples:
-        try:
-            size = str((root / path).stat().st_size)
-        except OSError:
-            # A broken link; who packs it will hear.
-            size = "absent"
-        # No path holds a NUL.
-        digest.update(os.fsencode(path) + f"\0{size}\0".encode())
-    return digest.hexdigest()
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        # A broken link; who packs it will hear.
+        return 0
 
 
-def _images_below(folder: Path) -> Iterator[str]:
-    """Yield images of a class, sorted, so that the order does not depend on the file system."""
-    for where, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            if suffix in IMAGE_SUFFIXES and not name.startswith("."):
-                yield f"{where}/{name}"
+def _images_below(root: Path, name: str) -> Iterator[str]:
+    """Yield the paths, below the root, of a class's images."""
+    for where, folders, files in os.walk(root / name, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = os.path.relpath(where, root)
+        yield from (f"{below}/{file}" for file in files if is_image(file))
 
 
 def _refuse(error: OSError) -> None:

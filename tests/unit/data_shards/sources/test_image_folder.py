@@ -33,7 +33,7 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path):
         ("empty", None),
         ("n01440764", "n01440764"),
     ]
-    assert source.samples == [
+    assert list(source.samples) == [
         ("a/z.jpg", 0),
         ("b/1.png", 1),
         ("b/deep/er/2.JPEG", 1),
@@ -45,17 +45,17 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path):
 def test_a_folder_named_as_the_split_is_taken(tmp_path):
     picture(tmp_path / "train" / "cat" / "1.png")
     picture(tmp_path / "validation" / "cat" / "2.png")
-    assert open_source(tmp_path, "train").samples == [("cat/1.png", 0)]
-    assert open_source(tmp_path, "validation").samples == [("cat/2.png", 0)]
+    assert list(open_source(tmp_path, "train").samples) == [("cat/1.png", 0)]
+    assert list(open_source(tmp_path, "validation").samples) == [("cat/2.png", 0)]
 
 
 def test_val_is_the_validation_split(tmp_path):
     picture(tmp_path / "train" / "cat" / "1.png")
     picture(tmp_path / "val" / "cat" / "2.png")
-    assert open_source(tmp_path, "validation").samples == [("cat/2.png", 0)]
+    assert list(open_source(tmp_path, "validation").samples) == [("cat/2.png", 0)]
     # Its whole name goes before.
     picture(tmp_path / "validation" / "cat" / "3.png")
-    assert open_source(tmp_path, "validation").samples == [("cat/3.png", 0)]
+    assert list(open_source(tmp_path, "validation").samples) == [("cat/3.png", 0)]
 
 
 @pytest.mark.parametrize(
@@ -137,9 +137,23 @@ def test_says_what_is_missing(tmp_path, prepare, split, message):
         open_source(tmp_path, split)
 
 
-def test_a_source_must_be_a_folder(tmp_path):
-    with pytest.raises(SourceError, match="nowhere is not a folder"):
-        open_source(tmp_path / "nowhere", "train")
+def test_the_words_of_synsets_are_told_by_a_file(tmp_path):
+    for split in ("train", "val"):
+        picture(tmp_path / split / "n01440764" / "1.png")
+        picture(tmp_path / split / "n01443537" / "1.png")
+    (tmp_path / "synset_words.txt").write_text(
+        "n01440764 tench, Tinca tinca\nn01443537 goldfish, Carassius auratus\n"
+    )
+    for split in ("train", "validation"):
+        assert [(each.name, each.synset) for each in open_source(tmp_path, split).classes] == [
+            ("tench, Tinca tinca", "n01440764"),
+            ("goldfish, Carassius auratus", "n01443537"),
+        ]
+
+
+def test_one_folder_around_all_the_rest_is_no_class(tmp_path):
+    picture(tmp_path / "set" / "train" / "cat" / "1.png")
+    assert list(open_source(tmp_path, "train").samples) == [("cat/1.png", 0)]
 
 
 def read(path: Path) -> bytes | Pixels:
