@@ -1,8 +1,9 @@
-"""`python -m data_shards fetch|pack|inspect|verify|shuffle-quality`."""
+"""`python -m data_shards fetch|pack|index|inspect|verify|shuffle-quality`."""
 
 import typer
 
 from data_shards.commands.fetch import fetch_command
+from data_shards.commands.index import index_command
 from data_shards.commands.inspect import inspect_command
 from data_shards.commands.pack import pack_command
 from data_shards.commands.shuffle_quality import shuffle_quality_command
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command("fetch")(fetch_command)
 app.command("pack")(pack_command)
+app.command("index")(index_command)
 app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
 app.command("shuffle-quality")(shuffle_quality_command)

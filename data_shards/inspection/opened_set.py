@@ -12,22 +12,11 @@ import numpy.typing as npt
 
 from data_shards.arrays import Int64s
 from data_shards.errors import ShardError
-from data_shards.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    ManifestError,
-    SidecarEntry,
-    load_manifest,
-    manifest_file,
-    parse_manifest,
-)
+from data_shards.manifest import Manifest, SidecarEntry
 from data_shards.shards.sidecars import load_index, load_mean_image
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.local_folder import LocalFolder
-from data_shards.storage.location import is_url
-
-# Assumed: a hundred times what ImageNet's takes.
-_MAX_MANIFEST_BYTES = 64 << 20
+from data_shards.storage.manifests import read_manifest, set_location
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,10 @@ class OpenedSet:
 
     @contextmanager
     def _on_disk(self, entry: SidecarEntry) -> Iterator[Path]:
-        """Yield a folder of this machine that holds a file beside the shards, if there is one."""
+        """Yield a folder of this machine that holds a file beside the shards, if there is one.
+
+        Never from this machine's cache of shards: what lies in the store is looked at.
+        """
         if isinstance(self.folder, LocalFolder):
             yield self.folder.path
             return
@@ -71,16 +63,4 @@ def open_set(location: str) -> OpenedSet:
 
     Raises ManifestError, or StorageError.
     """
-    if not is_url(location):
-        return OpenedSet(
-            LocalFolder(manifest_file(Path(location)).parent), load_manifest(Path(location))
-        )
-    folder = open_folder(location.rstrip("/").removesuffix(f"/{MANIFEST_NAME}"))
-    shown = folder.at(MANIFEST_NAME)
-    try:
-        text = folder.read_bytes(MANIFEST_NAME, _MAX_MANIFEST_BYTES).decode("utf-8")
-    except FileNotFoundError:
-        raise ManifestError(f"{shown} does not exist; name the folder of a packed set") from None
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{shown} cannot be read: {error}") from error
-    return OpenedSet(folder, parse_manifest(text, shown))
+    return OpenedSet(open_folder(set_location(location)), read_manifest(location))

@@ -38,8 +38,12 @@ def pca_problem(pca: RgbPca) -> str | None:
 
 
 def stray_shards(names: Iterable[str], manifest: Manifest) -> list[str]:
-    """Return those names that look like the set's shards, but for their numbers, and are not."""
+    """Return those names that look like the set's shards, but for their numbers, and are not.
+
+    Not those of tars that an indexed set leaves out, and says so.
+    """
     known = {entry.name for entry in manifest.files}
+    known |= {image.path for image in manifest.packing.skipped_images}
     patterns = {_without_numbers(entry.name) for entry in manifest.shards}
     return [name for name in names if name not in known and _without_numbers(name) in patterns]
 

@@ -50,7 +50,7 @@ def problem_of_shard(folder: Path, number: int) -> str:
     return problem
 
 
-def test_a_sound_set_has_no_problems_and_all_of_it_is_examined(packed):
+def test_a_sound_set_has_no_problems_and_all_of_it_is_examined(packed, real_processes):
     manifest = load_manifest(packed)
     sizes: list[int] = []
     samples: list[int] = []
@@ -242,7 +242,7 @@ def upload(folder: Path, url: str) -> None:
         target.put(path, path.name)
 
 
-def test_a_set_in_an_object_store_is_verified_there(own_copy, seal, bucket):
+def test_a_set_in_an_object_store_is_verified_there(own_copy, seal, bucket, real_processes):
     spoil(own_copy, 12, b"no JPEG at all")
     seal(own_copy)
     upload(own_copy, f"{bucket}/train")
