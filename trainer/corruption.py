@@ -25,6 +25,11 @@ class CorruptionGuard:
         self._known: dict[tuple[str, int], CorruptSample] = {}
         """By shard and number: of training and validation, whose shards have other names."""
 
+    @property
+    def by_reason(self) -> CountsByReason:
+        """How many distinct samples were corrupt so far, over all replicas."""
+        return counts_by_reason(sample.reason for sample in self._known.values())
+
     def watch(self, step: int, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of a pass, and at its end take what was corrupt in them, like `add`."""
         corrupt: list[CorruptSample] = []
@@ -49,7 +54,6 @@ class CorruptionGuard:
             return
         self._known |= new
         named = list(new.values())
-        reasons = counts_by_reason(sample.reason for sample in self._known.values())
         total = len(self._known)
         self._report(
             SamplesSkipped(
@@ -64,7 +68,7 @@ class CorruptionGuard:
             [(worst, count)] = Counter(shard for shard, _ in self._known).most_common(1)
             raise BadDataError(
                 f"{total} samples could not be read, more than data.corrupt_sample_limit = "
-                f"{self._limit} ({in_words(reasons)}); most of them, {count}, in {worst} "
+                f"{self._limit} ({in_words(self.by_reason)}); most of them, {count}, in {worst} "
                 f"(the last: {named[-1].name}: {named[-1].detail}); "
                 "pack the images again, or raise the limit"
             )

@@ -8,7 +8,7 @@ from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import list_folders, read_manifest
 from trainer.contract.durable import write_whole
-from trainer.contract.events import AttemptEvent, Evaluated
+from trainer.contract.events import AttemptEvent, CountsByReason, Evaluated
 from trainer.contract.ilsvrc import has_its_classes
 from trainer.contract.lineage import spans
 from trainer.contract.published import ablations_of
@@ -23,6 +23,7 @@ from trainer.contract.report import (
     compare,
     notes_on,
     notes_on_ensemble,
+    notes_on_skipped,
 )
 from trainer.contract.report_text import network_name, to_markdown
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -94,6 +95,7 @@ def write_evaluation_report(
     networks: Sequence[tuple[Loaded, Evaluation]],
     *,
     manifests: Manifests,
+    skipped_by_reason: CountsByReason,
     images_per_second: float,
     seconds: float,
 ) -> EvaluationReport:
@@ -111,11 +113,13 @@ def write_evaluation_report(
         validation_loss=result.loss,
         validation_samples=result.num_samples,
         networks=evaluated,
+        skipped_by_reason=skipped_by_reason,
         images_per_second=images_per_second,
         seconds=seconds,
         data=data,
         comparison=compare(_ensemble_name(evaluated), len(evaluated), (result,), data),
         notes=(
+            *notes_on_skipped(skipped_by_reason),
             *notes_on_ensemble([one.weights_sha256 for one in evaluated]),
             *notes_on(data, result.num_samples, [one.model for one in evaluated]),
         ),

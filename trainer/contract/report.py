@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from trainer.contract.checkpoint import DataDigests, Sha256, StartedFrom
-from trainer.contract.events import CountsByReason, Ratio
+from trainer.contract.events import CountsByReason, Ratio, in_words
 from trainer.contract.ilsvrc import IMAGE_SIZE, NUM_TRAINING_IMAGES, NUM_VALIDATION_IMAGES
 from trainer.contract.model import Record
 from trainer.contract.model_spec import ModelSpec
@@ -127,6 +127,11 @@ class EvaluationReport(_Report):
 
     kind: Literal["evaluate"] = "evaluate"
     networks: tuple[EvaluatedNetwork, ...]
+    skipped_by_reason: CountsByReason = Field(
+        default_factory=dict,
+        description="Validation samples that were corrupt, and so were measured by no network; "
+        "empty in reports of release 0.1.",
+    )
 
 
 def _kind_of(document: Any) -> str:
@@ -187,6 +192,15 @@ def notes_on_ensemble(weights_sha256: Sequence[str]) -> tuple[str, ...]:
         f"Of the {len(weights_sha256)} networks {num_different} "
         f"{'is' if num_different == 1 else 'are'} different: one that is named again counts again.",
     )
+
+
+def notes_on_skipped(counts: CountsByReason) -> tuple[str, ...]:
+    """Say how many validation images were not measured, and why."""
+    total = sum(counts.values())
+    if not total:
+        return ()
+    were = "image could not be read and was" if total == 1 else "images could not be read and were"
+    return (f"{total:,} validation {were} not measured: {in_words(counts)}.",)
 
 
 def _notes_on_data(data: DataFacts, num_samples: int) -> Iterator[str]:

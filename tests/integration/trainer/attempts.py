@@ -1,16 +1,11 @@
-"""Attempts of the loop in a world that tells them what to do, and data that are not sound."""
+"""Attempts of the loop in a world that tells them what to do."""
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from data_shards.manifest import load_manifest
-from data_shards.shards.sidecars import load_index
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import AttemptEventData
@@ -71,19 +66,3 @@ def attempt_of(
             fence=Fence(attempt, disowned=disowned),
         )
     )
-
-
-def damage(packed: Path, folder: Path, samples: Sequence[int]) -> Path:
-    """Copy a packed set, some of its images cut in half and the rest as sound as its digests."""
-    shutil.copytree(packed.parent, folder)
-    manifest = load_manifest(folder)
-    index = load_index(folder, manifest)
-    for shard, offset, size, _ in index[list(samples)].tolist():
-        with (folder / manifest.shards[shard].name).open("r+b") as file:
-            file.seek(offset + size // 2)
-            file.write(bytes(size - size // 2))
-    document = json.loads((folder / "manifest.json").read_text())
-    for shard in document["shards"]:
-        shard["sha256"] = hashlib.sha256((folder / shard["name"]).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(document))
-    return folder / "manifest.json"

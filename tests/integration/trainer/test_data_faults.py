@@ -1,7 +1,5 @@
 """What can go wrong with loaders and shards while a job trains, and what must hold after it."""
 
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -14,8 +12,8 @@ import torch
 
 from data_shards.errors import DataError, WorkerDiedError
 from data_shards.manifest import load_manifest
-from data_shards.shards.sidecars import load_index
-from tests.integration.trainer.attempts import World, attempt_of, damage
+from tests.damaged_sets import damage, overwrite
+from tests.integration.trainer.attempts import World, attempt_of
 from tests.integration.trainer.conftest import (
     NUM_TRAINING_IMAGES,
     Shards,
@@ -110,23 +108,6 @@ def test_a_loader_that_is_killed_ends_the_attempt_and_changes_no_bit(
     assert Counter(ledger.epochs[0]) == Counter(range(NUM_TRAINING_IMAGES))
     assert ledger.steps_done == NUM_STEPS
     assert ledger.steps_redone > 0
-
-
-def overwrite(packed: Path, folder: Path, content: dict[int, bytes]) -> Path:
-    """Copy a packed set with other bytes at the beginning of some images, and sound digests."""
-    shutil.copytree(packed.parent, folder)
-    manifest = load_manifest(folder)
-    index = load_index(folder, manifest)
-    for sample, new in content.items():
-        shard, offset, size, _ = index[sample].tolist()
-        with (folder / manifest.shards[shard].name).open("r+b") as file:
-            file.seek(offset)
-            file.write(new[:size].ljust(size, b"\0"))
-    document = json.loads((folder / "manifest.json").read_text())
-    for entry in document["shards"]:
-        entry["sha256"] = hashlib.sha256((folder / entry["name"]).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(document))
-    return folder / "manifest.json"
 
 
 def test_corrupt_samples_weigh_zero_whatever_their_bytes_and_are_named_with_the_reason(

@@ -14,7 +14,7 @@ from data_shards.manifest import load_manifest
 from data_shards.order import EpochOrder, epoch_order
 from data_shards.shards.index import OFFSET, SHARD, TAR_BLOCK
 from data_shards.shards.sidecars import load_index
-from tests.integration.trainer.attempts import damage
+from tests.damaged_sets import damage
 from tests.integration.trainer.conftest import NUM_TRAINING_IMAGES, Shards, write_job
 from tests.integration.trainer.replica_loops import run_attempt
 from trainer.contract.attempt import AttemptOrder

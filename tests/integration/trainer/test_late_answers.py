@@ -12,7 +12,8 @@ from torch import Tensor
 
 from data_shards.feeding.reader import Batch
 from tests.acceptance.product import ledger_lines
-from tests.integration.trainer.attempts import World, attempt_of, damage
+from tests.damaged_sets import damage
+from tests.integration.trainer.attempts import World, attempt_of
 from tests.integration.trainer.conftest import Shards, final_weights, write_job
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, run_loops
 from tests.ledgers import presented

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.acceptance.product import ledger_lines
-from tests.integration.trainer.attempts import World, attempt_of, damage
+from tests.damaged_sets import damage
+from tests.integration.trainer.attempts import World, attempt_of
 from tests.integration.trainer.conftest import (
     NUM_VALIDATION_IMAGES,
     Shards,

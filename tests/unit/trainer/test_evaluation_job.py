@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data_shards.manifest import load_manifest
+from tests.damaged_sets import damage
 from tests.unit.trainer.packed import NUM_IMAGES, pack_pictures
 from trainer.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
@@ -18,7 +19,13 @@ from trainer.contract.checkpoint import (
     ScheduleState,
 )
 from trainer.contract.checkpoint_folder import OtherDataError, OtherSpecError, measure
-from trainer.contract.events import AttemptEventData, Evaluated, Progress, Started
+from trainer.contract.events import (
+    AttemptEventData,
+    Evaluated,
+    Progress,
+    SamplesSkipped,
+    Started,
+)
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import write_order
 from trainer.contract.report import EvaluationReport, parse_report
@@ -167,6 +174,21 @@ def test_an_ensemble_is_measured_in_one_pass_and_reported(
         alone = RunDirectory(run.path / "alone" / folder.name)
         _run(_spec(shards, folder), alone, World())
         assert (_report(alone).top1, _report(alone).validation_loss) == (network.top1, network.loss)
+
+
+def test_corrupt_samples_are_told_counted_in_the_report_and_measured_by_no_network(
+    shards: Path, save: Save, run: RunDirectory, tmp_path: Path
+) -> None:
+    damaged = damage(shards / "manifest.json", tmp_path / "damaged", (3, 7, 8)).parent
+    world = World()
+    _run(_spec(damaged, save("a"), train=shards), run, world)
+    report = _report(run)
+    assert report.validation_samples == NUM_IMAGES - 3
+    assert report.skipped_by_reason == {"broken": 3}
+    said = "3 validation images could not be read and were not measured: 3 broken."
+    assert said in report.notes
+    told = [event for event in world.events if isinstance(event, SamplesSkipped)]
+    assert [event.by_reason for event in told] == [{"broken": 3}]
 
 
 def test_weights_and_manifest_are_all_that_is_read_of_a_checkpoint(

@@ -12,6 +12,7 @@ from trainer.contract.report import (
     compare,
     notes_on,
     notes_on_ensemble,
+    notes_on_skipped,
     parse_report,
 )
 
@@ -111,6 +112,16 @@ def test_a_network_that_is_named_again_is_said_to_count_again() -> None:
     assert said.startswith("Of the 3 networks 2 are different")
     (said,) = notes_on_ensemble(["a", "a"])
     assert said.startswith("Of the 2 networks 1 is different")
+
+
+def test_what_could_not_be_measured_is_said() -> None:
+    assert notes_on_skipped({}) == ()
+    assert notes_on_skipped({"broken": 1}) == (
+        "1 validation image could not be read and was not measured: 1 broken.",
+    )
+    assert notes_on_skipped({"broken": 1, "too_many_pixels": 2}) == (
+        "3 validation images could not be read and were not measured: 2 too many pixels, 1 broken.",
+    )
 
 
 def test_a_network_that_is_not_the_papers_is_said_to_be_none() -> None:
