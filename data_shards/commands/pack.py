@@ -1,11 +1,13 @@
 """`pack`."""
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import MofNCompleteColumn
+from rich.progress import DownloadColumn, MofNCompleteColumn, Progress, TransferSpeedColumn
 
 from data_shards.commands.console import (
     AsJson,
@@ -16,15 +18,27 @@ from data_shards.commands.console import (
     print_summary,
     progress_bar,
 )
-from data_shards.packing.pack import PackRequest, pack
+from data_shards.packing.pack import PackReport, pack
+from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
+from data_shards.sources.source import OnProgress
 
 
 def pack_command(
     source: Annotated[
-        Path, typer.Argument(help="Folder of a folder for each class, or of Fashion-MNIST's files.")
+        str,
+        typer.Argument(
+            help="What holds the images: a folder, an archive, or tars as "
+            "'train-{000000..000146}.tar'; as a path or a URL."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder for the shards and their manifest.")],
+    out: Annotated[
+        str,
+        typer.Argument(
+            help="Folder for the shards and their manifest, or its URL in an object store, such as "
+            "s3://bucket/train."
+        ),
+    ],
     *,
     split: Annotated[str, typer.Option(help="Name of the split: train, validation, ...")],
     size: Annotated[int, typer.Option(min=1, max=4096, help="Edge of the square, pixels.")] = 256,
@@ -37,21 +51,41 @@ def pack_command(
     encoding: Annotated[
         Literal["jpeg", "raw"], typer.Option(help="How images are stored.")
     ] = "jpeg",
+    no_resize: Annotated[
+        bool,
+        typer.Option(
+            "--no-resize",
+            help="Store the images as they came; squares are made as they are read. The mean image "
+            "and the components of colour are of the squares.",
+        ),
+    ] = False,
     processes: Processes = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of this machine for what is not kept: the shards at hand, one for each "
+            "process, where they go to an object store; an archive that must be decompressed.",
+            show_default="the user's cache, and the system's temporary folder",
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
-            help="Replace what was packed there before; images that changed but kept their size "
-            "are not noticed without."
+            help="Start anew, and replace what was packed there before; images that changed but "
+            "kept their size are not noticed without."
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pack images into WebDataset shards, squared as the paper did (section 2)."""
-    started = time.monotonic()
-    with errors_for_people():
+    """Pack images into WebDataset shards, squared as the paper did (section 2).
+
+    What was interrupted, by whatever, goes on by the same command: finished shards are kept.
+    """
+    with errors_for_people(), _folder_in(scratch) as decompressed:
+        with _listing(split) as on_progress:
+            opened = open_source(source, split, scratch=decompressed, on_progress=on_progress)
         request = PackRequest(
-            source=open_source(source, split),
+            source=opened,
             split=split,
             size=size,
             encoding=encoding,
@@ -59,29 +93,79 @@ def pack_command(
             samples_per_shard=samples_per_shard,
             limit=limit,
             seed=seed,
+            squared=not no_resize,
         )
         with progress_bar(MofNCompleteColumn(), ImagesPerSecond()) as progress:
             bar = progress.add_task(f"Packing {split}", total=request.num_samples)
-            manifest, present = pack(
+            report = pack(
                 request,
                 out,
                 num_processes=processes or num_cores(),
                 force=force,
+                scratch=scratch,
                 on_images=lambda count: progress.advance(bar, count),
+                on_taken=lambda count: _count_taken(progress, count),
             )
-            progress.update(bar, completed=request.num_samples)
-    seconds = time.monotonic() - started
+            if report.already_packed:
+                _count_taken(progress, request.num_samples)
+    title = "Already packed" if report.already_packed else "Packed"
+    print_summary({"out": out, "split": split, **summary_of(report)}, as_json, title=title)
+
+
+@contextmanager
+def _listing(split: str) -> Iterator[OnProgress]:
+    """Show how far the listing is, of a source that takes long enough to tell."""
+    progress = progress_bar(DownloadColumn(), TransferSpeedColumn())
+
+    def update(done: int, total: int) -> None:
+        if not progress.tasks:
+            progress.add_task(f"Listing {split}")
+            progress.start()
+        progress.update(progress.task_ids[0], completed=done, total=total)
+
+    try:
+        yield update
+    finally:
+        if progress.tasks:
+            progress.stop()
+
+
+@contextmanager
+def _folder_in(scratch: Path | None) -> Iterator[Path]:
+    """Make a folder that goes with the run."""
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="alexnet-packing-", dir=scratch) as folder:
+        yield Path(folder)
+
+
+def summary_of(report: PackReport) -> dict[str, object]:
+    """Return what people and programs are told of a run."""
+    manifest = report.manifest
     summary: dict[str, object] = {
-        "out": str(out),
-        "split": split,
-        "already_packed": present,
+        "already_packed": report.already_packed,
         "num_samples": manifest.num_samples,
         "num_classes": len(manifest.classes),
         "num_shards": len(manifest.shards),
         "size_bytes": manifest.size_bytes,
         "skipped": manifest.packing.skipped,
         "skipped_images": [image.model_dump() for image in manifest.packing.skipped_images],
-        "seconds": round(seconds, 3),
-        "images_per_second": None if present else round(request.num_samples / seconds, 1),
     }
-    print_summary(summary, as_json, title="Already packed" if present else "Packed")
+    if report.already_packed:
+        return summary
+    speed = report.images_per_second
+    return summary | {
+        "shards_of_earlier_run": report.shards_taken,
+        "images_of_earlier_run": report.num_taken,
+        "seconds": round(report.seconds, 3),
+        "images_per_second": round(speed, 1),
+        "images_per_second_and_core": round(speed / min(report.num_packers, num_cores()), 1),
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "packer_peak_memory_bytes": report.packer_peak_memory_bytes,
+    }
+
+
+def _count_taken(progress: Progress, count: int) -> None:
+    """Count what was found done as done, but not as work of which the speed tells."""
+    # Progress.advance would do the latter too.
+    progress.tasks[0].completed += count

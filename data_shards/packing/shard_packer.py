@@ -1,43 +1,38 @@
-"""What a packing process does: make one shard after another."""
+"""What a packing process does: make one shard after another, or take it from an earlier run."""
 
-import importlib
+import hashlib
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, BinaryIO, Literal, cast
+from typing import Literal
 
-import numpy as np
-
-from data_shards.arrays import Int64s
 from data_shards.errors import SourceError, UnwritableError
 from data_shards.feeding.decode import Decoder
 from data_shards.images.encode import encode_jpeg
+from data_shards.images.original import original_of
 from data_shards.images.skip import SkippedImageError
 from data_shards.images.square import square_of
 from data_shards.manifest import MAX_SKIPPED_IMAGES, SkippedImage
+from data_shards.packing.record import PackedShard, read_record, record_name, write_record
+from data_shards.packing.request import ShardTask
+from data_shards.packing.shard_writer import ShardWriter
 from data_shards.packing.statistics import PixelSums
+from data_shards.packing.target import ShardPlaces
+from data_shards.processes.memory import peak_memory_bytes
 from data_shards.processes.worker import Handler
-from data_shards.shards.sidecars import file_sha256
-from data_shards.shards.tar_index import SUFFIX_OF_ENCODING, read_tar_index
+from data_shards.shards.tar_index import SUFFIX_OF_ENCODING
 from data_shards.sources.source import ImageReader, Reference, printable
+from data_shards.storage.folder import open_folder
 
 # Between two signs of life; an orphan notices no sooner that nobody listens.
 _REPORT_INTERVAL_S = 0.1
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """Make one shard of these samples."""
-
-    name: str
-    first_key: int
-    samples: list[tuple[Reference, int]]
-    """(reference, label) of each."""
+# Tars are written in pieces of 10 kB, and read again in pieces of this.
+_BUFFER_BYTES = 1 << 20
+# More than the sums of the largest squares take.
+_MAX_RECORD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -48,26 +43,15 @@ class ImagesDone:
 
 
 @dataclass(frozen=True)
-class PackedShard:
-    """A shard that is complete on disk."""
-
-    name: str
-    rows: Int64s
-    """(num_samples, 3) its part of the index: offset, size, label."""
-    size_bytes: int
-    sha256: str
-    skipped: Counter[str]
-    """Images left out, by reason."""
-    skipped_images: list[SkippedImage]
-    """The first of them."""
-
-
-@dataclass(frozen=True)
 class ShardDone:
     """A shard, which may have no samples at all, and what its pixels add to the statistics."""
 
     shard: PackedShard
     sums: PixelSums
+    taken: bool
+    """Whether an earlier run made it."""
+    peak_memory_bytes: int
+    """The most that this process has held so far."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +59,12 @@ class PackerSetup:
     """What a packer must know before its first task; `open` is what its process runs."""
 
     reader: ImageReader
-    folder: Path
+    places: ShardPlaces
+    request_sha256: str
     size: int
     encoding: Literal["jpeg", "raw"]
     quality: int
+    squared: bool
 
     def open(self) -> Handler:
         """Return the handler of a new packer's tasks."""
@@ -90,82 +76,98 @@ class _Packer:
         self._setup = setup
         self._suffix = SUFFIX_OF_ENCODING[setup.encoding]
         self._decoder = Decoder(setup.encoding, setup.size)
-        self._tar_writer = _tar_writer_class()
+        self._finished = open_folder(setup.places.finished)
+        self._records = open_folder(setup.places.records)
 
     def pack(self, task: ShardTask) -> Iterator[ImagesDone | ShardDone]:
         """Make one shard. Raises SourceError, or UnwritableError if it cannot be written."""
-        path = self._setup.folder / task.name
+        if (known := self._known(task.name)) is not None:
+            yield ShardDone(*known, taken=True, peak_memory_bytes=peak_memory_bytes())
+            return
+        path = self._setup.places.growing / task.name
         sums = PixelSums.zero(self._setup.size)
         skipped: list[SkippedImage] = []
         try:
-            with path.open("wb") as file:
-                yield from self._write(file, task, sums, skipped)
+            with path.open("wb", buffering=_BUFFER_BYTES) as file:
+                with ShardWriter(file, self._suffix) as writer:
+                    yield from self._write(writer, task, sums, skipped)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise UnwritableError(str(path), error.strerror or str(error)) from error
-        samples = read_tar_index(path, self._suffix)
         shard = PackedShard(
             name=task.name,
-            # [] -> (0, 3)
-            rows=np.array(samples, dtype=np.int64).reshape(-1, 3),
-            size_bytes=path.stat().st_size,
-            sha256=file_sha256(path),
+            rows=writer.rows,
+            size_bytes=writer.size_bytes,
+            sha256=writer.sha256,
             skipped=Counter(image.reason for image in skipped),
-            skipped_images=skipped[:MAX_SKIPPED_IMAGES],
+            skipped_images=tuple(skipped[:MAX_SKIPPED_IMAGES]),
         )
-        yield ShardDone(shard, sums)
+        self._keep(path, shard, sums)
+        yield ShardDone(shard, sums, taken=False, peak_memory_bytes=peak_memory_bytes())
+
+    def _known(self, name: str) -> tuple[PackedShard, PixelSums] | None:
+        """Return what an earlier run knew of a shard, if it is there, whole."""
+        try:
+            content = self._records.read_bytes(record_name(name), _MAX_RECORD_BYTES)
+            known = read_record(content, name, self._setup.request_sha256)
+            if known is None:
+                return None
+            shard, _ = known
+            if len(shard.rows) == 0:
+                return known
+            with self._finished.open(name) as file:
+                digest = hashlib.sha256()
+                while piece := file.read(_BUFFER_BYTES):
+                    digest.update(piece)
+        except FileNotFoundError:
+            return None
+        return known if digest.hexdigest() == shard.sha256 else None
+
+    def _keep(self, path: Path, shard: PackedShard, sums: PixelSums) -> None:
+        """Have the next run find the shard: its record is written when it is whole, itself too."""
+        if self._setup.places.finished != str(self._setup.places.growing):
+            # One without samples is no part of the set.
+            if len(shard.rows):
+                self._finished.put(path, shard.name)
+            path.unlink()
+        record = write_record(shard, sums, self._setup.request_sha256)
+        self._records.put_bytes(record, record_name(shard.name))
 
     def _write(
-        self, file: BinaryIO, task: ShardTask, sums: PixelSums, skipped: list[SkippedImage]
+        self, writer: ShardWriter, task: ShardTask, sums: PixelSums, skipped: list[SkippedImage]
     ) -> Iterator[ImagesDone]:
         unreported, reported_at = 0, time.monotonic()
-        # The same bytes whoever packs, whenever: no time, no user.
-        with self._tar_writer(
-            file, encoder=False, mtime=0, user="root", group="root", mode=0o444
-        ) as tar:
-            for place, (reference, label) in enumerate(task.samples):
-                try:
-                    data = self._encode(reference)
-                except SkippedImageError as error:
-                    path = printable(str(reference))
-                    skipped.append(SkippedImage(path=path, reason=error.reason))
-                else:
-                    # What readers will see, so JPEG's losses are in the statistics.
-                    sums.add_image(self._decoder.decode(memoryview(data)))
-                    key = f"{task.first_key + place:09d}"
-                    tar.write({"__key__": key, "cls": str(label).encode(), self._suffix: data})
-                unreported += 1
-                if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
-                    yield ImagesDone(unreported)
-                    unreported, reported_at = 0, time.monotonic()
+        for place, (reference, label) in enumerate(task.samples):
+            try:
+                data = self._stored(reference, sums)
+            except SkippedImageError as error:
+                path = printable(str(reference))
+                skipped.append(SkippedImage(path=path, reason=error.reason))
+            else:
+                writer.add(f"{task.first_key + place:09d}", label, data)
+            unreported += 1
+            if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
+                yield ImagesDone(unreported)
+                unreported, reported_at = 0, time.monotonic()
         yield ImagesDone(unreported)
 
-    def _encode(self, reference: Reference) -> bytes:
+    def _stored(self, reference: Reference, sums: PixelSums) -> bytes:
+        """Return an image as it is stored, and count it in the sums."""
+        setup = self._setup
         try:
-            image = square_of(self._setup.reader.read(reference), self._setup.size)
+            image = setup.reader.read(reference)
+            if not setup.squared:
+                stored = original_of(image, setup.quality)
+                sums.add_image(square_of(stored, setup.size))
+                return stored
+            square = square_of(image, setup.size)
         except MemoryError:
             raise SourceError(
                 f"there is not enough memory for {printable(str(reference))}; pack with fewer "
                 "--processes"
             ) from None
-        if self._setup.encoding == "raw":
-            return image.tobytes()
-        return encode_jpeg(image, self._setup.quality)
-
-
-def _tar_writer_class() -> Any:
-    """Import webdataset's writer without torch.
-
-    webdataset works without torch, which it only looks for; finding it would cost each packing
-    process seconds and hundreds of megabytes.
-    """
-    hidden = "torch" not in sys.modules
-    if hidden:
-        # None stands for a module that cannot be imported.
-        sys.modules["torch"] = cast(ModuleType, None)
-    try:
-        return importlib.import_module("webdataset.writer").TarWriter
-    finally:
-        if hidden:
-            del sys.modules["torch"]
+        stored = square.tobytes() if setup.encoding == "raw" else encode_jpeg(square, setup.quality)
+        # What readers will see, so JPEG's losses are in the statistics.
+        sums.add_image(self._decoder.decode(memoryview(stored)))
+        return stored

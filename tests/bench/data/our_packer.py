@@ -29,13 +29,12 @@ def main() -> None:
 
     def epoch() -> Iterator[int]:
         yield 0
-        manifest, _ = pack(
+        manifest = pack(
             request,
             Path(out),
             num_processes=int(processes),
             force=True,
-            on_images=lambda count: None,
-        )
+        ).manifest
         yield manifest.num_samples
 
     take_turns(epoch, about={"versions": {"python": platform.python_version()}})

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from data_shards.manifest import Manifest
-from data_shards.packing.pack import PackRequest, pack
+from data_shards.packing.pack import pack
+from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
 
 CLASS_SIZES = {"ant": 5, "bee": 9, "n00000003": 8, "n00000004": 11, "wasp": 4}
@@ -61,7 +62,7 @@ def packed(
 ) -> Path:
     """A packed set, to be read only."""
     out = tmp_path_factory.mktemp("packed") / "train"
-    pack(request_for(), out, num_processes=1, force=False, on_images=lambda count: None)
+    pack(request_for(), out, num_processes=1)
     return out
 
 

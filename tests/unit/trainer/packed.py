@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_shards.packing.pack import PackRequest, pack
+from data_shards.packing.pack import pack
+from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
 
 STORED = 72
@@ -30,5 +31,5 @@ def pack_pictures(root: Path) -> Path:
         limit=None,
         seed=1,
     )
-    pack(request, root / "packed", num_processes=1, force=False, on_images=lambda _: None)
+    pack(request, root / "packed", num_processes=1)
     return root / "packed"

@@ -82,13 +82,13 @@ def test_a_disk_that_is_full_is_told_in_one_sentence(image_folder, tmp_path):
     shard = tmp_path / "out" / ".packing" / "train-000000.tar"
     assert error.startswith(f"Error: {shard} cannot be written: File too large; make room")
     assert error.count("\n") == 1
-    assert not list((tmp_path / "out").iterdir())
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == [".packing", "begun.json"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pack", "nowhere", "out", "--split", "train"], "nowhere is not a folder"),
+        (["pack", "nowhere", "out", "--split", "train"], "nowhere does not exist; name a folder of images"),
         (["verify", "nowhere"], "nowhere/manifest.json does not exist; pack the images first"),
         (["fetch", "fashion-mnist", "out", "--from", "nowhere"], "does not hold Fashion-MNIST"),
     ],

@@ -1,24 +1,19 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import simplejpeg
 import webdataset
-from PIL import Image
 
 from data_shards.errors import PackError
 from data_shards.images.square import square_of
 from data_shards.manifest import load_manifest
-from data_shards.packing.pack import _locked, pack
+from data_shards.packing.pack import pack
 from data_shards.packing.statistics import PixelSums
 from data_shards.shards.sidecars import load_index, load_mean_image
 from data_shards.sources.choose import open_source
@@ -26,10 +21,8 @@ from data_shards.sources.choose import open_source
 
 def run(request, out: Path, *, num_processes: int = 1, force: bool = False):
     counts: list[int] = []
-    manifest, present = pack(
-        request, out, num_processes=num_processes, force=force, on_images=counts.append
-    )
-    return manifest, present, sum(counts)
+    report = pack(request, out, num_processes=num_processes, force=force, on_images=counts.append)
+    return report.manifest, report.already_packed, sum(counts)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -203,7 +196,10 @@ def test_each_file_is_on_disk_before_it_has_its_name_and_the_manifest_comes_last
     monkeypatch.setattr(os, "fsync", syncing)
     run(request_for(limit=10), tmp_path / "out")
     assert done == [
-        # Its own process has synced the shard.
+        ("sync", "begun.json.part"),
+        ("name", "begun.json"),
+        ("sync", ".packing"),
+        # Its own process has synced the shard, and then its record.
         ("sync", "index.npy"),
         ("sync", "mean_image.npy"),
         ("sync", "manifest.json"),
@@ -305,51 +301,6 @@ def test_nothing_is_left_when_nothing_could_be_read(request_for, tmp_path):
     with pytest.raises(PackError, match="none of the 1 images could be read"):
         run(request_for(source=source), tmp_path / "out")
     assert not contents(tmp_path / "out")
-
-
-@pytest.mark.parametrize("split", ["", "Train", "../up", "-x", "a" * 41])
-def test_a_split_needs_a_plain_name(request_for, split):
-    with pytest.raises(PackError, match="no name for a split"):
-        request_for(split=split)
-
-
-@pytest.fixture(scope="module")
-def slow_source(tmp_path_factory) -> Path:
-    """Three hundred pictures that take a tenth of a second each."""
-    folder = tmp_path_factory.mktemp("slow") / "class"
-    folder.mkdir()
-    Image.new("L", (4000, 4000)).save(folder / "0.png", compress_level=1)
-    for number in range(1, 300):
-        os.link(folder / "0.png", folder / f"{number}.png")
-    return folder.parent
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_no_shard_and_no_process(
-    slow_source, tmp_path, still_running, end
-):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "data_shards", "pack", str(slow_source), str(out)]
-    options = ["--split", "train", "--samples-per-shard", "150", "--processes", "2"]
-    with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
-        parent = psutil.Process(process.pid)
-        while not list(out.glob(".packing/*.tar")):
-            assert process.poll() is None
-        with pytest.raises(PackError, match="another process is packing"):
-            locked(out)
-        children = parent.children(recursive=True)
-        assert len(children) == 2
-        process.send_signal(end)
-        assert process.wait(timeout=20) != 0
-    assert not still_running(children)
-    assert not list(out.glob("[!.]*"))
-    assert (out / ".packing").exists() == (end == signal.SIGKILL)
-
-
-def locked(out: Path) -> None:
-    with _locked(out):
-        pass
 
 
 def test_work_left_by_a_killed_run_is_cleared(request_for, packed, tmp_path):

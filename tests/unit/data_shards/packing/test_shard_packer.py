@@ -10,7 +10,9 @@ from data_shards.arrays import Pixels
 from data_shards.errors import SourceError, UnwritableError
 from data_shards.images.skip import SkippedImageError, SkipReason
 from data_shards.packing import shard_packer
-from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone, ShardTask
+from data_shards.packing.request import ShardTask
+from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
+from data_shards.packing.target import ShardPlaces
 from data_shards.shards.tar_index import read_tar_index
 
 NAME = "train-000000.tar"
@@ -30,20 +32,30 @@ class Shades:
 
 
 def pack(folder: Path, shades: list[int]) -> list[ImagesDone | ShardDone]:
-    setup = PackerSetup(reader=Shades(), folder=folder, size=16, encoding="raw", quality=90)
+    setup = PackerSetup(
+        reader=Shades(),
+        places=ShardPlaces(growing=folder, finished=str(folder), records=str(folder)),
+        request_sha256="0" * 64,
+        size=16,
+        encoding="raw",
+        quality=90,
+        squared=True,
+    )
     samples = [(shade, shade % 7) for shade in shades]
     return list(setup.open()(ShardTask(name=NAME, first_key=40, samples=samples)))
 
 
 def test_a_shard_comes_with_its_index_digest_and_sums(tmp_path, monkeypatch):
-    synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+    )
     *counts, done = pack(tmp_path, [3, 10, 200])
     assert sum(each.count for each in counts) == 3
     content = (tmp_path / NAME).read_bytes()
     assert (done.shard.name, done.shard.size_bytes) == (NAME, len(content))
     assert done.shard.sha256 == hashlib.sha256(content).hexdigest()
-    assert synced == [(tmp_path / NAME).stat().st_ino]
+    assert synced == [NAME, f"{NAME}.record.part", tmp_path.name]
     assert done.shard.rows.dtype == np.int64
     assert np.array_equal(done.shard.rows, read_tar_index(tmp_path / NAME, "rgb"))
     assert done.shard.rows[:, 2].tolist() == [3, 3, 4]

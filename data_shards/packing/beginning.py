@@ -1,0 +1,106 @@
+"""Whether a set is there, finished, or its packing goes on, or begins."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from data_shards.errors import PackError
+from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError, parse_manifest
+from data_shards.packing.begun import Begun, manifest_sha256, read_begun, write_begun
+from data_shards.packing.request import PackRequest, differences
+from data_shards.packing.target import Target, ask_each
+from data_shards.storage.folder import Folder
+
+# Assumed: many times what a million shards' entries take.
+_MAX_MANIFEST_BYTES = 1 << 30
+_MEND = "choose another folder, or pack with --force to replace it"
+
+
+def begin(request: PackRequest, target: Target, *, force: bool) -> Begun | Manifest:
+    """Make the target ready to pack, or return the manifest of a set that is there, finished.
+
+    Raises PackError if something else lies there, unless `force`.
+    """
+    begun, manifest = read_begun(target.work), manifest_sha256(target.folder)
+    # Any other manifest was published by that very packing, which was killed as it cleaned up.
+    unfinished = begun is not None and manifest in (None, begun.replaced_manifest_sha256)
+    if force or not (unfinished and begun and begun.request_sha256 == request.sha256):
+        if not force and (present := _present(request, target.folder, unfinished)) is not None:
+            target.clean()
+            return present
+        replaced = _files_there(target.folder, begun)
+        target.start_anew()
+        begun = Begun(
+            request_sha256=request.sha256,
+            split=request.split,
+            replaced_manifest_sha256=manifest,
+            replaced_files=replaced,
+        )
+        write_begun(target.work, begun)
+    target.make_way()
+    return begun
+
+
+def stale_files(folder: Folder, begun: Begun, manifest: Manifest) -> list[str]:
+    """Return the files of other sets, which go when this one is published."""
+    there = {*begun.replaced_files, *_shards_in(folder, manifest.split)}
+    return sorted(there - {entry.name for entry in manifest.files})
+
+
+def _present(request: PackRequest, folder: Folder, unfinished: bool) -> Manifest | None:
+    """Return the manifest of a finished set made by the same request; None if there is no set."""
+    try:
+        manifest = _manifest(folder)
+    except ManifestError as error:
+        raise PackError(
+            f"{folder.location} holds a set that cannot be read ({error}); {_MEND}"
+        ) from error
+    if manifest is None:
+        # Those of an unfinished packing are nobody's.
+        if not unfinished and _shards_in(folder, request.split):
+            raise PackError(f"{folder.location} holds shards without a manifest; {_MEND}")
+        return None
+    if found := differences(request, manifest):
+        raise PackError(
+            f"{folder.location} holds a set packed otherwise: {', '.join(found)}; {_MEND}"
+        )
+    sizes = ask_each(partial(_size, folder), [entry.name for entry in manifest.files])
+    for entry, size in zip(manifest.files, sizes, strict=True):
+        if size != entry.size_bytes:
+            raise PackError(f"{folder.at(entry.name)} is missing or not whole; {_MEND}")
+    return manifest
+
+
+def _manifest(folder: Folder) -> Manifest | None:
+    """Return the manifest that lies there, None without one. Raises ManifestError."""
+    try:
+        content = folder.read_bytes(MANIFEST_NAME, _MAX_MANIFEST_BYTES)
+    except FileNotFoundError:
+        return None
+    # What is not UTF-8 is no JSON either.
+    return parse_manifest(content.decode("utf-8", "replace"), folder.at(MANIFEST_NAME))
+
+
+def _size(folder: Folder, name: str) -> int | None:
+    try:
+        return folder.size(name)
+    except FileNotFoundError:
+        return None
+
+
+def _files_there(folder: Folder, begun: Begun | None) -> tuple[str, ...]:
+    """Return the files of the set that lies there and of the packing begun, of whatever split."""
+    names: set[str] = set()
+    if begun is not None:
+        names |= {*begun.replaced_files, *_shards_in(folder, begun.split)}
+    # A manifest that cannot be read names no files.
+    with suppress(ManifestError):
+        manifest = _manifest(folder)
+        names |= {entry.name for entry in manifest.files} if manifest else set()
+    return tuple(sorted(names))
+
+
+def _shards_in(folder: Folder, split: str) -> Sequence[str]:
+    shard = re.compile(re.escape(split) + r"-[0-9]{6}\.tar")
+    return [name for name in folder.names() if shard.fullmatch(name)]

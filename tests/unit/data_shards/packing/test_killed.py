@@ -1,0 +1,180 @@
+"""Real processes that are killed, stopped, or left no room."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from data_shards.errors import PackError
+from data_shards.packing.folder_lock import locked
+from tests.unit.data_shards.packing.noted_packing import NUM_PROCESSES, SHARD_SIZE
+
+NUM_IMAGES = 150
+PROGRAM = [
+    *(sys.executable, "-c"),
+    "import sys; from tests.unit.data_shards.packing import noted_packing as packing;"
+    "packing.main(*sys.argv[1:])",
+]
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("many")
+    pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 30, 30, 3), dtype=np.uint8)
+    for number, each in enumerate(pixels):
+        folder = root / f"class-{number % 3}"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(each).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many_images, tmp_path_factory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run([*PROGRAM, many_images, out / "set", out / "notes"], check=True)
+    assert len(lines(out / "notes")) == NUM_IMAGES
+    return contents(out / "set")
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of its own, of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs the right to do so")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def lines(notes: Path) -> list[str]:
+    return notes.read_text().splitlines() if notes.exists() else []
+
+
+def kill_alone(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+
+
+def kill_with_its_packers(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [kill_alone, kill_with_its_packers])
+def test_killed_again_and_again_it_ends_with_the_same_bytes(
+    many_images, undisturbed, tmp_path, kill: Callable[[subprocess.Popen[bytes]], None]
+):
+    moments = random.Random(kill.__name__)
+    out, notes = tmp_path / "out", tmp_path / "notes"
+    command = [*PROGRAM, many_images, out, notes]
+    kills = 0
+    while True:
+        process = subprocess.Popen(command, start_new_session=True)
+        wanted = len(lines(notes)) + moments.randint(1, 60)
+        while len(lines(notes)) < wanted and process.poll() is None:
+            time.sleep(0.001)
+        if process.poll() is None:
+            kill(process)
+        if process.wait() == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+        # Without its manifest it is no set, and that comes last.
+        if (out / "manifest.json").exists():
+            assert contents(out).items() >= undisturbed.items()
+    assert kills >= 3
+    assert contents(out) == undisturbed
+    read = lines(notes)
+    assert len(set(read)) == NUM_IMAGES
+    assert len(read) <= NUM_IMAGES + kills * NUM_PROCESSES * SHARD_SIZE
+
+
+@pytest.fixture(scope="module")
+def slow_source(tmp_path_factory) -> Path:
+    """Three hundred pictures that take a tenth of a second each."""
+    folder = tmp_path_factory.mktemp("slow") / "class"
+    folder.mkdir()
+    Image.new("L", (4000, 4000)).save(folder / "0.png", compress_level=1)
+    for number in range(1, 300):
+        os.link(folder / "0.png", folder / f"{number}.png")
+    return folder.parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_keeps_finished_shards_and_leaves_no_process(
+    slow_source, tmp_path, still_running, end
+):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "data_shards", "pack", str(slow_source), str(out)]
+    options = ["--split", "train", "--samples-per-shard", "6", "--processes", "2"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        parent = psutil.Process(process.pid)
+        while not list(out.glob(".packing/*.record")):
+            assert process.poll() is None
+        with (
+            pytest.raises(PackError, match="another process is packing"),
+            locked(out, str(out), wait_s=0),
+        ):
+            pass
+        children = parent.children(recursive=True)
+        assert len(children) == 2
+        process.send_signal(end)
+        _, told = process.communicate(timeout=20)
+    assert not still_running(children)
+    assert not list(out.glob("[!.]*"))
+    left = {path.name for path in (out / ".packing").iterdir()}
+    shards = {name for name in left if name.endswith(".tar")}
+    finished = {name.removesuffix(".record") for name in left if name.endswith(".record")}
+    assert finished
+    assert finished <= shards
+    if end == signal.SIGKILL:
+        return
+    assert process.returncode == 130
+    assert finished == shards
+    kept = re.search(r"Stopped; ([0-9]+) of 50 shards are finished and kept for .*/out: ", told)
+    assert kept is not None
+    # One may have been finished at that very moment.
+    assert 0 <= len(finished) - int(kept[1]) <= 2
+    assert told.endswith("the same command, without --force, goes on with them\n")
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_keeps_finished_shards_and_room_lets_it_go_on(
+    small_disk, many_images, tmp_path
+):
+    command = [sys.executable, "-m", "data_shards", "pack", str(many_images), "--split", "train"]
+    options = ["--size", "24", "--samples-per-shard", "10", "--processes", "2", "--json"]
+    whole = tmp_path / "whole"
+    subprocess.run([*command, whole, *options], check=True, capture_output=True)
+    full = subprocess.run(
+        [*command, small_disk / "out", *options], capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1
+    assert not full.stdout
+    told = full.stderr[full.stderr.index("Error: ") :]
+    assert re.search(r"train-0000\d\d\.tar\S* cannot be written: No space left on device; ", told)
+    kept = re.search(r"^([0-9]+) of 15 shards are finished and kept", told, re.MULTILINE)
+    assert kept is not None
+    assert int(kept[1]) >= 3
+    assert not (small_disk / "out" / "manifest.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    done = subprocess.check_output([*command, small_disk / "out", *options])
+    assert json.loads(done)["shards_of_earlier_run"] >= int(kept[1])
+    assert contents(small_disk / "out") == contents(whole)
