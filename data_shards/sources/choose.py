@@ -1,5 +1,6 @@
 """Finding out what is to be packed."""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -28,8 +29,9 @@ from data_shards.storage.location import is_url
 
 # Assumed: enough to see what they all are.
 _PEEKED_MEMBERS = 1000
-# Ten times the shards of the largest public sets.
-_MAX_TARS = 1_000_000
+# Assumed: a hundred times what ImageNet takes in common shards.
+_MAX_TARS = 100_000
+_RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
 _CIFAR10_FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 
 
@@ -80,14 +82,16 @@ def open_source(
 def _open_pattern(text: str, on_progress: OnProgress) -> Source:
     """Open the tars of a pattern such as s3://bucket/train-{000000..000146}.tar."""
     parent = text[: text.index("{")].rpartition("/")[0] or "."
+    lengths = [abs(int(last) - int(first)) + 1 for first, last in _RANGE.findall(text)]
     try:
-        tars = list(islice(braceexpand(text), _MAX_TARS + 1))
+        # The package builds the whole of a range, however long.
+        tars = [] if max(lengths, default=1) > _MAX_TARS else braceexpand(text)
+        names = [tar.removeprefix(f"{parent}/") for tar in islice(tars, _MAX_TARS + 1)]
     except ValueError:
         raise SourceError(f"{text} does not exist, and its braces do not match") from None
-    if len(tars) > _MAX_TARS:
+    if not 0 < len(names) <= _MAX_TARS:
         raise SourceError(f"{text} stands for more than {_MAX_TARS} tars; name fewer at once")
     folder = open_folder(parent)
-    names = [tar.removeprefix(f"{parent}/") for tar in tars]
     return open_webdataset(folder, names, folder, on_progress)
 
 
