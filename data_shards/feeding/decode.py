@@ -5,19 +5,17 @@ from typing import Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from data_shards.arrays import Pixels
 from data_shards.feeding.corrupt import CorruptImageError, CorruptReason
-from data_shards.images.skip import SkippedImageError
+from data_shards.images.skip import MAX_FILE_BYTES, SkippedImageError
 from data_shards.images.square import square_of
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 # Noise at the best quality takes less than twice its pixels; a picture of a phone comes along.
 _MAX_JPEG_BYTES_PER_PIXEL = 6
 _MAX_METADATA_BYTES = 1 << 17
-# What Pillow thinks safe, uncompressed (89 million pixels, 3 bytes each).
-_MAX_BYTES_TO_SQUARE = 3 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
 class Decoder:
@@ -30,7 +28,7 @@ class Decoder:
         self._image: Pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
         if not squared:
             self._decode = self._square
-            self.max_bytes = _MAX_BYTES_TO_SQUARE
+            self.max_bytes = MAX_FILE_BYTES
         elif encoding == "raw":
             self._decode = self._copy
             self.max_bytes = self._image.size
@@ -93,7 +91,7 @@ class Decoder:
 
     def _square(self, data: memoryview, bgr: bool) -> Pixels:
         try:
-            image = square_of(bytes(data), len(self._image))
+            image = square_of(data, len(self._image))
         except SkippedImageError as error:
             raise _unsquared(error) from error
         return self._reversed(image) if bgr else image
