@@ -174,7 +174,8 @@ def load_manifest(path: Path) -> Manifest:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ManifestError(
-            f"{file} does not exist; pack the images first: python -m data_shards pack SOURCE OUT"
+            f"{file} does not exist; pack the images first: python -m data_shards pack SOURCE OUT; "
+            "or, for tars packed elsewhere: python -m data_shards index FOLDER"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file} cannot be read: {error}") from error
@@ -190,7 +191,8 @@ def parse_manifest(text: str, file: str) -> Manifest:
     version = document.get("version") if isinstance(document, dict) else None
     if version != MANIFEST_VERSION:
         raise ManifestError(
-            f"{file} has version {version!r}; this release reads version {MANIFEST_VERSION}"
+            f"{file} has version {version!r}, where this release reads version {MANIFEST_VERSION}; "
+            "pack the images again, or use the release that packed them"
         )
     try:
         return Manifest.model_validate(document)

@@ -85,10 +85,10 @@ def index_command(
     started = time.monotonic()
     with errors_for_people():
         folder = open_folder(location)
+        found = tars_to_index(folder, tars, force=force)
         request = IndexRequest(
             folder=folder,
             split=split,
-            pattern=tars,
             image_size=image_size,
             label_field=label_field,
             classes=_classes(folder, classes),
@@ -96,7 +96,6 @@ def index_command(
             seed=seed,
             leave_out_refused=leave_out_refused,
         )
-        found = tars_to_index(request, force=force)
         samples = TextColumn("{task.fields[samples]:,} samples")
         with progress_bar(TaskProgressColumn(), samples) as progress:
             bar = progress.add_task(f"Indexing {split}", total=2 * sum(found.values()), samples=0)

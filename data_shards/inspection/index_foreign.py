@@ -32,6 +32,7 @@ from data_shards.manifest import (
     Packing,
     ShardEntry,
     SkippedImage,
+    SplitName,
 )
 from data_shards.packing.statistics import PixelSums
 from data_shards.processes.worker_pool import WorkerPool
@@ -41,6 +42,7 @@ from data_shards.shards.sidecars import INDEX_NAME, MEAN_IMAGE_NAME, save_sideca
 from data_shards.storage.folder import Folder
 
 _FILE_NAME: TypeAdapter[str] = TypeAdapter(FileName)
+_SPLIT_NAME: TypeAdapter[str] = TypeAdapter(SplitName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,6 @@ class IndexRequest:
 
     folder: Folder
     split: str
-    pattern: str
-    """Of the tars' names, as of a shell."""
     image_size: int
     label_field: str | None
     """Of KEY.json; None: KEY.cls is the label."""
@@ -61,6 +61,14 @@ class IndexRequest:
     seed: int
     leave_out_refused: bool
     """Index the tars that can be, where some cannot."""
+
+    def __post_init__(self) -> None:
+        try:
+            _SPLIT_NAME.validate_python(self.split)
+        except ValidationError:
+            raise ForeignSetError(
+                f"{self.split!r} is no name for a split; use up to 40 of a-z, 0-9, - and _"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -74,21 +82,16 @@ class IndexReport:
     """Why, by tar."""
 
 
-def tars_to_index(request: IndexRequest, *, force: bool) -> dict[str, int]:
-    """Return the size of each tar to be indexed, in the order of their names.
+def tars_to_index(folder: Folder, pattern: str, *, force: bool) -> dict[str, int]:
+    """Return the size of each tar whose name is as the pattern, of a shell, in their names' order.
 
     Raises ForeignSetError if there are none, if one has a name that no manifest can tell, or if,
     without `force`, files would be replaced.
     """
-    folder = request.folder
     names = folder.names()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", request.split):
-        raise ForeignSetError(
-            f"{request.split!r} is no name for a split; use up to 40 of a-z, 0-9, - and _"
-        )
-    tars = [name for name in names if fnmatch.fnmatchcase(name, request.pattern)]
+    tars = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
     if not tars:
-        raise ForeignSetError(_none_found(request, names))
+        raise ForeignSetError(_none_found(folder.location, pattern, names))
     for name in tars:
         try:
             _FILE_NAME.validate_python(name)
@@ -231,18 +234,16 @@ def _packing(request: IndexRequest, tars: Sequence[IndexedTar], refused: dict[st
     )
 
 
-def _none_found(request: IndexRequest, names: Sequence[str]) -> str:
-    where = request.folder.location
+def _none_found(where: str, pattern: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"{where} does not exist, or holds no files; name the folder of the tars"
     packed = [name for name in names if re.search(r"\.(tar\.\w+|tgz)$", name)]
     if packed:
         return (
             f"{where} holds compressed tars such as {packed[0]}, in which no image can be found by "
             "its place; uncompress them first"
         )
-    subject = f"{where} holds no {request.pattern}"
-    if not names:
-        return f"{where} does not exist, or holds no files; name the folder of the tars"
-    return f"{subject}; name the folder of the tars, or others with --tars"
+    return f"{where} holds no {pattern}; name the folder of the tars, or others with --tars"
 
 
 def _refusal(folder: Folder, refused: dict[str, str]) -> str:

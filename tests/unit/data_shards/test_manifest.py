@@ -45,7 +45,7 @@ def without_source_sha256(document):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (change(version=2), "has version 2; this release reads version 1"),
+        (change(version=2), "has version 2, where this release reads version 1; pack"),
         (change(surprise=1), "surprise: Extra inputs are not permitted"),
         (change(num_samples=38), "the shards hold 37 samples, not 38"),
         (change(split="../x"), "split: String should match"),

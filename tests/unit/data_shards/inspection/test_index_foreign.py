@@ -26,11 +26,14 @@ from data_shards.storage.folder import open_folder
 from tests.unit.data_shards.inspection.foreign_tars import picture, sample, write_tar
 
 
-def index(location: object, *, force: bool = False, processes: int = 1, **changes) -> IndexReport:
+def index(
+    location: object, tars: str = "*.tar", *, force: bool = False, processes: int = 1, **changes
+) -> IndexReport:
+    folder = open_folder(str(location))
+    found = tars_to_index(folder, tars, force=force)
     options = {
-        "folder": open_folder(str(location)),
+        "folder": folder,
         "split": "train",
-        "pattern": "*.tar",
         "image_size": 32,
         "label_field": "label",
         "classes": None,
@@ -39,13 +42,12 @@ def index(location: object, *, force: bool = False, processes: int = 1, **change
         "leave_out_refused": False,
     }
     request = IndexRequest(**{**options, **changes})
-    tars = tars_to_index(request, force=force)
     done: list[tuple[int, int]] = []
     report = index_foreign(
-        request, tars, num_processes=processes, on_progress=lambda *more: done.append(more)
+        request, found, num_processes=processes, on_progress=lambda *more: done.append(more)
     )
     # Each byte is counted twice, as it is read and as it is looked through.
-    assert sum(size for size, _ in done) == 2 * sum(tars.values())
+    assert sum(size for size, _ in done) == 2 * sum(found.values())
     return report
 
 
@@ -292,9 +294,9 @@ def test_what_cannot_be_indexed_is_told(tmp_path):
     (tmp_path / "a b.tar").write_bytes(b"")
     with pytest.raises(ForeignSetError, match=r"a b\.tar has a name that no manifest can tell"):
         index(tmp_path)
-    index(tmp_path, pattern="0*.tar")
+    index(tmp_path, "0*.tar")
     with pytest.raises(ForeignSetError, match=r"holds manifest\.json, index\.npy, mean_image\.npy"):
-        index(tmp_path, pattern="0*.tar")
+        index(tmp_path, "0*.tar")
 
 
 def test_a_manifest_is_replaced_only_when_told_and_says_what_is_there_now(tmp_path):
