@@ -16,6 +16,8 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 # Noise at the best quality takes less than twice its pixels; a picture of a phone comes along.
 _MAX_JPEG_BYTES_PER_PIXEL = 6
 _MAX_METADATA_BYTES = 1 << 17
+# A decoder may quote what it met.
+_MAX_DETAIL_CHARACTERS = 200
 
 
 class Decoder:
@@ -129,4 +131,5 @@ def _unsquared(error: SkippedImageError) -> CorruptImageError:
         "too_many_bytes": CorruptReason.TOO_MANY_BYTES,
         "unknown_white": CorruptReason.UNKNOWN_WHITE,
     }.get(error.reason, CorruptReason.BROKEN)
-    return CorruptImageError(reason, str(error.__cause__ or reason))
+    said = str(error.__cause__ or error.reason)
+    return CorruptImageError(reason, said[:_MAX_DETAIL_CHARACTERS])

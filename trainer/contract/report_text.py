@@ -82,7 +82,7 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
         )
     if report.samples_skipped:
         why = in_words(report.skipped_by_reason) or "unreadable"
-        facts.append(("samples skipped", f"{report.samples_skipped:,}, {why}"))
+        facts.append(("samples skipped", f"{report.samples_skipped:,} ({why})"))
     if report.steps_redone:
         facts.append(("steps trained again", f"{report.steps_redone:,}"))
     return facts

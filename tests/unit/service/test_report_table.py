@@ -33,7 +33,7 @@ attempts               2
 accuracy, centre crop  top-1 57.50 %, top-5 80.00 %
 accuracy, ten views    top-1 59.30 %, top-5 81.80 %
 best epoch             88.00: top-1 57.60 %, centre crop
-samples skipped        90, unreadable
+samples skipped        90 (unreadable)
 steps trained again    7
 
 PUBLISHED OF THIS CHANGE  TOP-1 ERROR  TOP-5 ERROR  SOURCE

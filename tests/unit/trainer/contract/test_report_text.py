@@ -68,6 +68,14 @@ def test_fine_tuning_tells_where_it_began() -> None:
     assert "began with" not in to_markdown(training_report())
 
 
+def test_skipped_samples_are_told_with_their_reasons() -> None:
+    reasons = {"broken": 30, "not_an_image": 60}
+    text = to_markdown(training_report().model_copy(update={"skipped_by_reason": reasons}))
+    assert "90 (60 not an image, 30 broken)" in text
+    # Release 0.1 had no reasons.
+    assert "90 (unreadable)" in to_markdown(training_report())
+
+
 def test_an_ablation_has_what_is_published_of_it() -> None:
     section = _section(training_report(), "What is published of these changes")
     assert "| no LRN | +1.4 | +1.2 | the paper, section 3.3 |" in section
