@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from data_shards.errors import SourceError, UnwritableError
-from data_shards.feeding.decode import Decoder
 from data_shards.images.encode import encode_jpeg
 from data_shards.images.original import original_of
 from data_shards.images.skip import SkippedImageError
@@ -75,7 +74,6 @@ class _Packer:
     def __init__(self, setup: PackerSetup) -> None:
         self._setup = setup
         self._suffix = SUFFIX_OF_ENCODING[setup.encoding]
-        self._decoder = Decoder(setup.encoding, setup.size)
         self._finished = open_folder(setup.places.finished)
         self._records = open_folder(setup.places.records)
 
@@ -167,7 +165,7 @@ class _Packer:
                 f"there is not enough memory for {printable(str(reference))}; pack with fewer "
                 "--processes"
             ) from None
-        stored = square.tobytes() if setup.encoding == "raw" else encode_jpeg(square, setup.quality)
-        # What readers will see, so JPEG's losses are in the statistics.
-        sums.add_image(self._decoder.decode(memoryview(stored)))
-        return stored
+        # Not of what JPEG leaves of it, which would have to be decoded again
+        # (docs/decisions/0009).
+        sums.add_image(square)
+        return square.tobytes() if setup.encoding == "raw" else encode_jpeg(square, setup.quality)

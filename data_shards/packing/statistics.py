@@ -1,4 +1,4 @@
-"""Mean image and RGB PCA of a set of images, exact to the last bit before the final rounding."""
+"""Mean image and RGB PCA of a set of squares, exact to the last bit before the final rounding."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -281,3 +281,15 @@ def test_a_jpeg_that_lacks_a_half_is_unreadable():
 def test_a_jpeg_with_bytes_between_its_parts_is_read():
     whole = file_of(ramp(64, 48))
     assert np.array_equal(square_of(with_bytes_between(whole), 32), square_of(whole, 32))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=4))
+def test_any_bytes_give_a_square_or_a_reason(kind, changes):
+    data = bytearray(file_of(ramp(24, 20), kind))
+    for place, value in changes:
+        data[place % len(data)] = value
+    with suppress(SkippedImageError):
+        out = square_of(bytes(data), 8)
+        assert (out.shape, out.dtype) == ((8, 8, 3), np.uint8)
