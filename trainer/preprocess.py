@@ -89,6 +89,10 @@ class Preprocess:
         # The kernel reads it row by row.
         mean = np.ascontiguousarray(mean_image)
         self._mean = {device: upload(mean, device) for device in self._devices}
+        if self._kernels:
+            as_is = self._mean[self._devices[0]]
+            # (s, s, 3) -> (2, s, s, 3): as it is, and reflected
+            self._means = torch.stack((as_is, as_is.flip(1)))
         self._axes = {device: None if axes is None else upload(axes, device) for device in devices}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -110,21 +114,22 @@ class Preprocess:
         """Return (n, 3, c, c), computed in one pass on the CPU, bit for bit as one by one."""
         assert self._kernels is not None
         cpu = self._devices[0]
-        images, mean = torch.from_numpy(batch.images).contiguous(), self._mean[cpu]
+        images = torch.from_numpy(batch.images).contiguous()
         n, crop_size = images.shape[:2]
+        mean_size = self._means.shape[1]
         offsets = torch.from_numpy(batch.offsets).contiguous()
         mirrored = torch.from_numpy(batch.mirrored).contiguous()
         if self._centre_mean:
-            offsets = torch.full_like(offsets, (len(mean) - crop_size) // 2)
+            offsets = torch.full_like(offsets, (mean_size - crop_size) // 2)
             mirrored = torch.zeros_like(mirrored)
         # The kernel trusts them.
-        assert bool(((offsets >= 0) & (offsets + crop_size <= len(mean))).all())
+        assert bool(((offsets >= 0) & (offsets + crop_size <= mean_size)).all())
         axes = self._axes[cpu]
         shifts = None if axes is None else torch.from_numpy(batch.colour) @ axes
         prepared = torch.empty(images.shape, dtype=self._dtype)
         self._kernels[f"prepare_{str(self._dtype).removeprefix('torch.')}"](
-            *map(address, (images, mean, offsets, mirrored, shifts, prepared)),
-            *(ctypes.c_int64(size) for size in (n, crop_size, len(mean))),
+            *map(address, (images, self._means, offsets, mirrored, shifts, prepared)),
+            *(ctypes.c_int64(size) for size in (n, crop_size, mean_size)),
             ctypes.c_float(self._divisor or 1.0),
         )
         return _channels_last(prepared)

@@ -3,7 +3,6 @@
 //
 // Bit for bit what `trainer/preprocess.py` computes with torch: the same operations in the same order.
 
-#include <algorithm>
 #include <vector>
 
 #include "lanes.h"
@@ -16,35 +15,28 @@ struct Sizes {
   int64_t n, crop, mean;
 };
 
-// A row of the mean image under a crop, reflected as the crop is.
-void copy_row(const float* from, float* to, int64_t pixels, bool mirrored) {
-  if (!mirrored) {
-    std::copy(from, from + pixels * CHANNELS, to);
-    return;
-  }
-  for (int64_t j = 0; j < pixels; ++j)
-    std::copy(from + (pixels - 1 - j) * CHANNELS, from + (pixels - j) * CHANNELS, to + j * CHANNELS);
-}
-
 template <typename T>
-void prepare(const uint8_t* images, const float* mean, const int64_t* offsets,
+void prepare(const uint8_t* images, const float* means, const int64_t* offsets,
              const bool* mirrored, const float* shifts, T* to, const Sizes& sizes, float divisor) {
   const int64_t row_size = sizes.crop * CHANNELS;
 #pragma omp parallel
   {
-    std::vector<float> under(row_size), shift(row_size, 0.0f);
+    std::vector<float> shift(row_size, 0.0f);
 #pragma omp for schedule(static)
     for (int64_t n = 0; n < sizes.n; ++n) {
       if (shifts)
         for (int64_t i = 0; i < row_size; ++i) shift[i] = shifts[n * CHANNELS + i % CHANNELS];
+      // What lies under a reflected crop lies in the reflected mean image as far from its right edge.
+      const int64_t top = offsets[2 * n], left = offsets[2 * n + 1];
+      const int64_t column = mirrored[n] ? sizes.mean - sizes.crop - left : left;
+      const float* mean = means + mirrored[n] * sizes.mean * sizes.mean * CHANNELS;
       for (int64_t row = 0; row < sizes.crop; ++row) {
-        const int64_t corner = (offsets[2 * n] + row) * sizes.mean + offsets[2 * n + 1];
-        copy_row(mean + corner * CHANNELS, under.data(), sizes.crop, mirrored[n]);
+        const float* under = mean + ((top + row) * sizes.mean + column) * CHANNELS;
         const int64_t here = (n * sizes.crop + row) * row_size;
         for_lanes(row_size, [&](auto lanes, int64_t i) {
           const auto pixels = lanes.floats(images + here + i);
-          const auto v = (pixels - lanes.load(under.data() + i)) + lanes.load(shift.data() + i);
-          lanes.store(to + here + i, divisor == 1.0f ? v : v / divisor);
+          const auto v = (pixels - lanes.load(under + i)) + lanes.load(shift.data() + i);
+          lanes.store(to + here + i, v / divisor);
         });
       }
     }
@@ -53,12 +45,13 @@ void prepare(const uint8_t* images, const float* mean, const int64_t* offsets,
 
 }  // namespace
 
-// `shifts`, (n, 3), may be null; a divisor of 1 divides nothing.
-#define FOR(NAME, T)                                                                              \
-  extern "C" void prepare_##NAME(const uint8_t* images, const float* mean, const int64_t* offsets, \
-                                 const bool* mirrored, const float* shifts, T* to, int64_t n,     \
-                                 int64_t crop, int64_t mean_size, float divisor) {                \
-    prepare(images, mean, offsets, mirrored, shifts, to, {n, crop, mean_size}, divisor);          \
+// `means`, (2, s, s, 3), is the mean image and its reflection, so that rows are read as they lie;
+// `shifts`, (n, 3), may be null.
+#define FOR(NAME, T)                                                                               \
+  extern "C" void prepare_##NAME(const uint8_t* images, const float* means, const int64_t* offsets, \
+                                 const bool* mirrored, const float* shifts, T* to, int64_t n,      \
+                                 int64_t crop, int64_t mean_size, float divisor) {                 \
+    prepare(images, means, offsets, mirrored, shifts, to, {n, crop, mean_size}, divisor);          \
   }
 
 FOR(float32, float)
