@@ -47,11 +47,11 @@ void prepare(const uint8_t* images, const float* means, const int64_t* offsets,
 
 // `means`, (2, s, s, 3), is the mean image and its reflection, so that rows are read as they lie;
 // `shifts`, (n, 3), may be null.
-#define FOR(NAME, T)                                                                               \
+#define FOR(NAME, T)                                                                                \
   extern "C" void prepare_##NAME(const uint8_t* images, const float* means, const int64_t* offsets, \
-                                 const bool* mirrored, const float* shifts, T* to, int64_t n,      \
-                                 int64_t crop, int64_t mean_size, float divisor) {                 \
-    prepare(images, means, offsets, mirrored, shifts, to, {n, crop, mean_size}, divisor);          \
+                                 const bool* mirrored, const float* shifts, T* to, int64_t n,       \
+                                 int64_t crop, int64_t mean_size, float divisor) {                  \
+    prepare(images, means, offsets, mirrored, shifts, to, {n, crop, mean_size}, divisor);           \
   }
 
 FOR(float32, float)
