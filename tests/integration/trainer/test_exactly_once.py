@@ -4,12 +4,17 @@ With nothing but the ledgers: numbers and keys, in an order that does not depend
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from data_shards.feeding import reader
+from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.keys import key_of
+from data_shards.feeding.plan import ReaderPlan
 from data_shards.manifest import load_manifest
 from data_shards.order import EpochOrder, epoch_order
 from data_shards.shards.index import OFFSET, SHARD, TAR_BLOCK
@@ -142,16 +147,11 @@ def test_each_sample_counts_once_over_kill_pause_and_one_four_two_replicas(
 def order_by_replicas() -> None:
     """Break the order: let it depend on how many replicas there are."""
 
-    def depending(self: reader.Reader, epoch: int) -> EpochOrder:
-        return epoch_order(
-            [shard.num_samples for shard in self.manifest.shards],
-            seed=self.plan.seed + self.plan.num_replicas,
-            epoch=epoch,
-            num_streams=self.plan.num_streams,
-            window=self.plan.window,
-        )
+    def depending(plan: ReaderPlan, shard_sizes: Sequence[int], epoch: int) -> EpochOrder:
+        return order_of_epoch(replace(plan, seed=plan.seed + plan.num_replicas), shard_sizes, epoch)
 
-    reader.Reader._make_order = depending  # type: ignore[method-assign]
+    # Raises if there is no such name any more.
+    patch.object(reader, "order_of_epoch", depending).start()
 
 
 def test_an_order_that_depends_on_the_replicas_is_noticed(spec: JobSpec, tmp_path: Path) -> None:
