@@ -71,8 +71,9 @@ def pack_command(
     force: Annotated[
         bool,
         typer.Option(
+            "--force",
             help="Start anew, and replace what was packed there before; images that changed but "
-            "kept their size are not noticed without."
+            "kept their size are not noticed without.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -104,10 +105,10 @@ def pack_command(
                 force=force,
                 scratch=scratch,
                 on_images=lambda count: progress.advance(bar, count),
-                on_taken=lambda count: _count_taken(progress, count),
+                on_taken=lambda count: count_taken(progress, count),
             )
             if report.already_packed:
-                _count_taken(progress, request.num_samples)
+                count_taken(progress, request.num_samples)
     title = "Already packed" if report.already_packed else "Packed"
     print_summary({"out": out, "split": split, **summary_of(report)}, as_json, title=title)
 
@@ -165,7 +166,7 @@ def summary_of(report: PackReport) -> dict[str, object]:
     }
 
 
-def _count_taken(progress: Progress, count: int) -> None:
+def count_taken(progress: Progress, count: int) -> None:
     """Count what was found done as done, but not as work of which the speed tells."""
     # Progress.advance would do the latter too.
     progress.tasks[0].completed += count

@@ -230,8 +230,10 @@ def _describe(
 
 def _index(shards: Sequence[PackedShard]) -> Int64s:
     """Return the index, int64 (num_samples, 4): shard, offset, size, label."""
-    numbers = np.repeat(np.arange(len(shards)), [len(shard.rows) for shard in shards])
-    rows = np.concatenate([shard.rows for shard in shards])
-    index = np.empty((len(numbers), 4), dtype=np.int64)
-    index[:, SHARD], index[:, OFFSET:] = numbers, rows
+    index = np.empty((sum(len(shard.rows) for shard in shards), 4), dtype=np.int64)
+    begin = 0
+    for number, shard in enumerate(shards):
+        part = index[begin : begin + len(shard.rows)]
+        part[:, SHARD], part[:, OFFSET:] = number, shard.rows
+        begin += len(part)
     return index

@@ -88,7 +88,7 @@ def test_a_disk_that_is_full_is_told_in_one_sentence(image_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pack", "nowhere", "out", "--split", "train"], "nowhere does not exist; name a folder of images"),
+        (["pack", "nowhere", "out", "--split", "train"], "nowhere does not exist; name a folder"),
         (["verify", "nowhere"], "nowhere/manifest.json does not exist; pack the images first"),
         (["fetch", "fashion-mnist", "out", "--from", "nowhere"], "does not hold Fashion-MNIST"),
     ],

@@ -78,8 +78,11 @@ def test_statistics_are_of_the_squares(packed, image_folder):
     assert sum(manifest.rgb_pca.eigenvalues) == pytest.approx(variance)
 
 
-def test_the_same_bytes_whatever_the_number_of_processes(packed, request_for, tmp_path):
-    _, present, counted = run(request_for(), tmp_path / "out", num_processes=3)
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_the_same_bytes_whatever_the_number_of_processes(
+    packed, request_for, tmp_path, num_processes
+):
+    _, present, counted = run(request_for(), tmp_path / "out", num_processes=num_processes)
     assert not present
     assert counted == 37
     assert contents(tmp_path / "out") == contents(packed)
