@@ -46,7 +46,7 @@ class StorageError(DataError):
 
 
 class StorageDownError(StorageError):
-    """An object store did not answer as it should for some time; it may well do so again later."""
+    """An object store, or the disk of the shard cache, fails for now; trying again may well help."""
 
 
 class ForeignSetError(DataError):

@@ -29,8 +29,8 @@ class ShardFiles:
     """Mapped shards by number, least recently used ones given up.
 
     Nothing is copied, and the loaders of a node share the pages. In return a file cut short while
-    it is mapped is no error that could be caught here: it ends the process by SIGBUS, and the
-    reader says which shard it was.
+    a piece of it is in use is no error that could be caught here: it ends the process by SIGBUS,
+    and the reader says which shard it was.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ShardFiles:
         self._max_open = max_open
         self._shards = shards
         self._checked = checked
-        self._open: OrderedDict[int, memoryview] = OrderedDict()
+        self._open: OrderedDict[int, mmap] = OrderedDict()
         self._blocks_read = 0
 
     def read(self, shard: int, offset: int, size: int) -> memoryview:
@@ -57,10 +57,11 @@ class ShardFiles:
 
         Raises ShardError, StorageError.
         """
-        content = self._opened(shard)
-        if offset < 0 or offset + size > len(content):
+        whole = self._opened(shard)
+        # Its size now: pages of which the file has lost the end read as zeros, or end the process.
+        if offset < 0 or offset + size > min(len(whole), whole.size()):
             raise ShardError(self._name(shard), f"ends before byte {offset + size}")
-        return content[offset : offset + size]
+        return memoryview(whole)[offset : offset + size]
 
     def expect(self, pieces: Iterable[tuple[int, int, int]]) -> None:
         """Hear which pieces, (shard, offset, size), are read next: the disk is asked for them all.
@@ -76,8 +77,7 @@ class ShardFiles:
         if blocks_read == before:
             return
         for shard, offset, size in pieces:
-            whole = self._opened(shard).obj
-            assert isinstance(whole, mmap)
+            whole = self._opened(shard)
             begin = offset - offset % PAGESIZE
             if 0 <= begin < len(whole):
                 whole.madvise(MADV_WILLNEED, begin, offset + size - begin)
@@ -86,19 +86,19 @@ class ShardFiles:
         """Give up every map; each goes when nobody holds a piece of it any more."""
         self._open.clear()
 
-    def _opened(self, shard: int) -> memoryview:
-        content = self._open.get(shard)
-        if content is not None:
+    def _opened(self, shard: int) -> mmap:
+        whole = self._open.get(shard)
+        if whole is not None:
             self._open.move_to_end(shard)
-            return content
+            return whole
         if len(self._open) == self._max_open:
             self._open.popitem(last=False)
         digested = bool(self._checked[shard])
         with open_right(self._files, self._shards[shard], digested=digested) as file:
             self._checked[shard] = 1
-            content = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-        self._open[shard] = content
-        return content
+            whole = mmap(file.fileno(), 0, access=ACCESS_READ)
+        self._open[shard] = whole
+        return whole
 
     def _name(self, shard: int) -> str:
         return self._files.at(self._shards[shard].name)

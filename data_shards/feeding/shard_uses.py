@@ -15,7 +15,8 @@ SHARD, FIRST_STEP, LAST_STEP = range(3)
 def shards_at_once(plan: ReaderPlan) -> int:
     """Return how many shards a reader holds: those of two windows of each of its streams.
 
-    Two, since one is fetched while the other is read. An ordered set is one stream.
+    Two, since one is fetched while the other is read; enough as long as the batches that are in
+    work are fewer than a window has. An ordered set is one stream.
     """
     per_stream = plan.global_batch_size // plan.num_streams
     streams = 1 if plan.ordered else -(-plan.replica_batch_size // per_stream)

@@ -63,20 +63,18 @@ def failure_of(error: Exception) -> Failure:
     if names & _NO_CREDENTIALS:
         mend = "give this machine credentials in the way of the store's own tools"
         return Failure("no usable credentials were found", mend)
-    if status in {401, 403} or isinstance(error, PermissionError):
-        return Failure(
-            f"access was denied ({reason})", "ask for the right, or mend the credentials"
-        )
-    if status is not None and status < 500 and status not in _PASSING_STATUS:
-        return Failure(reason, "check the location")
-    may_pass = (
-        status in _PASSING_STATUS
-        or bool(names & _PASSING_CLASSES)
+    passing = (
+        names & _PASSING_CLASSES
+        or status in _PASSING_STATUS
         or any(isinstance(each, ShortReadError | TimeoutError) for each in chain)
         or (isinstance(error, OSError) and error.errno in _PASSING_ERRNO)
     )
-    if may_pass:
+    # First, since aiohttp gives its own errors a status too, that of a bad request.
+    if passing:
         return Failure(reason, "see whether the store is up, and try again", may_pass=True)
+    if status in {401, 403} or isinstance(error, PermissionError):
+        mend = "ask for the right, or mend the credentials"
+        return Failure(f"access was denied ({reason})", mend)
     return Failure(reason, "check the location, and the store's own tools against it")
 
 

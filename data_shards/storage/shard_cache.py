@@ -25,7 +25,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from data_shards.errors import ShardError, StorageError
+from data_shards.errors import ShardError, StorageDownError, StorageError
 from data_shards.storage.file_facts import FileFacts
 from data_shards.storage.folder import Folder
 
@@ -265,7 +265,7 @@ class ShardCache:
         except OSError as error:
             reason = error.strerror or str(error)
             problem = f"cannot be written: {reason}"
-            raise StorageError(str(self.folder), problem, _MEND_ROOM) from error
+            raise StorageDownError(str(self.folder), problem, _MEND_ROOM) from error
 
     def path(self, facts: FileFacts, suffix: str = "") -> Path:
         """Return where a file lies once it is there."""

@@ -38,7 +38,8 @@ class Reason(StrEnum):
     NO_DEVICE = "no_device"
     """The devices the attempt was promised are not there."""
     NO_STORAGE = "no_storage"
-    """The run directory cannot be used: its disk is full, read-only or away, or it is no folder."""
+    """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
+    the object store that the data are in does not answer, or the shard cache has no disk space."""
     CRASHED = "crashed"
     """A process died or an unforeseen error was raised."""
     LOST = "lost"

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -227,6 +228,32 @@ def test_close_leaves_no_process_and_no_descriptor(packed):
     reader.close()
     del reader
     assert me.num_fds() <= before
+
+
+def test_names_a_shard_cut_short_under_it(own_copy):
+    with Reader(plan_for(own_copy), num_processes=2) as reader:
+        batches = reader.batches(0, 10**9)
+        next(batches)
+        os.truncate(own_copy / "train-000001.tar", 700)
+        with pytest.raises(ShardError, match=r"1\.tar: (ends before|was cut short to 700|has 700)"):
+            list(batches)
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_loader_ended_by_a_bus_error_is_told_from_one_without_a_reason(own_copy, is_cut):
+    with Reader(plan_for(own_copy), num_processes=1) as reader:
+        batches = reader.batches(0, 10**9)
+        next(batches)
+        if is_cut:
+            os.truncate(own_copy / "train-000001.tar", 700)
+        os.kill(reader.pids[0], signal.SIGBUS)
+        error, words = (
+            (ShardError, "train-000001.tar: was cut short to 700 bytes")
+            if is_cut
+            else (WorkerDiedError, "ended by signal SIGBUS")
+        )
+        with pytest.raises(error, match=words):
+            list(itertools.islice(batches, 100))
 
 
 PARENT = """

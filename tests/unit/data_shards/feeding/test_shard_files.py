@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -64,6 +67,33 @@ def test_names_a_piece_beyond_the_end(packed):
         with pytest.raises(ShardError, match=f"train-000002.tar: ends before byte {offset + 512}"):
             files.read(2, offset, 512)
     files.close()
+
+
+def test_names_a_shard_cut_short_while_mapped(own_copy):
+    files = open_files(own_copy)
+    piece = files.read(2, 4096, 512)
+    os.truncate(own_copy / "train-000002.tar", 8200)
+    assert bytes(files.read(2, 4096, 512)) == bytes(piece)
+    with pytest.raises(ShardError, match="ends before byte 8704"):
+        files.read(2, 8192, 512)
+    manifest = load_manifest(own_copy)
+    error = shard_files.cut_short(LocalFiles(own_copy), manifest.shards)
+    assert error.shard == f"{own_copy}/train-000002.tar"
+    size = manifest.shards[2].size_bytes
+    assert error.problem == f"was cut short to 8200 bytes of {size} while it was read"
+    (own_copy / "train-000002.tar").unlink()
+    assert shard_files.cut_short(LocalFiles(own_copy), manifest.shards) is None
+
+
+def test_a_piece_in_use_that_is_cut_off_ends_the_process(own_copy):
+    """Why the reader has to look for what was cut short."""
+    program = (
+        "import mmap, os, sys; file = open(sys.argv[1], 'r+b');"
+        "piece = memoryview(mmap.mmap(file.fileno(), 0))[8192:]; os.truncate(file.fileno(), 8192);"
+        "bytes(piece)"
+    )
+    arguments = [sys.executable, "-c", program, own_copy / "train-000002.tar"]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGBUS
 
 
 def test_digests_each_shard_once_among_all_loaders(own_copy):

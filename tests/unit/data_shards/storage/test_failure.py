@@ -4,6 +4,7 @@ import errno
 
 import aiohttp
 import pytest
+from aiohttp.http_exceptions import ContentLengthError
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
@@ -26,6 +27,14 @@ def _answer(status: int, code: str) -> Exception:
     return error
 
 
+def _cut_short() -> Exception:
+    """As aiohttp raises an answer that breaks off."""
+    error = aiohttp.ClientPayloadError("Response payload is not completed")
+    error.__cause__ = ContentLengthError("Not enough data")
+    assert error.__cause__.code == 400
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -38,7 +47,7 @@ def _answer(status: int, code: str) -> Exception:
         ConnectTimeoutError(endpoint_url="x"),
         ReadTimeoutError(endpoint_url="x"),
         EndpointConnectionError(endpoint_url="x"),
-        aiohttp.ClientPayloadError("cut short"),
+        _cut_short(),
         aiohttp.ServerDisconnectedError(),
         ConnectionResetError(errno.ECONNRESET, "reset"),
         TimeoutError(),

@@ -1,0 +1,169 @@
+"""Reading a set in an object store through the node's cache."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from data_shards.errors import PlanError, ShardError
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Reader
+from data_shards.manifest import load_manifest
+from data_shards.packing.pack import pack
+from data_shards.packing.request import PackRequest
+from data_shards.shards.sidecars import load_index, load_mean_image
+from data_shards.storage.folder import open_folder
+from data_shards.storage.manifests import read_manifest
+from data_shards.storage.node_cache import node_cache
+
+STEPS = 20
+
+
+def upload(folder: Path, url: str) -> str:
+    for file in folder.iterdir():
+        open_folder(url).put(file, file.name)
+    return url
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def remote(packed: Path, bucket: str, cache: Path) -> str:
+    return upload(packed, f"{bucket}/sets/train")
+
+
+def plan_for(location: Path | str, **changes) -> ReaderPlan:
+    fields = {"seed": 5, "global_batch_size": 4, "crop_size": 24, "num_streams": 2, "window": 1}
+    return ReaderPlan(location=str(location), **{**fields, **changes})
+
+
+def batches(plan: ReaderPlan, num_processes: int = 2) -> list[tuple[np.ndarray, ...]]:
+    with Reader(plan, num_processes=num_processes) as reader:
+        return [
+            (batch.images.copy(), batch.labels, batch.samples, batch.real)
+            for batch in reader.batches(0, STEPS)
+        ]
+
+
+def test_gives_the_batches_of_the_local_set_and_fetches_each_file_once(
+    packed: Path, remote: str
+) -> None:
+    plan = plan_for(packed)
+    for local, far in zip(batches(plan), batches(replace(plan, location=remote)), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(local, far, strict=True))
+    manifest = load_manifest(packed)
+    counted = node_cache().counters()
+    read = (*manifest.shards, manifest.index)
+    assert counted.fetches == len(read)
+    assert counted.bytes_fetched == sum(file.size_bytes for file in read)
+    # Another reader of the node, a validation pass for one, finds all of it there.
+    batches(plan_for(remote, ordered=True, num_streams=1))
+    assert node_cache().counters().fetches == len(read)
+
+
+def test_sidecars_and_manifest_are_those_of_the_local_set(packed: Path, remote: str) -> None:
+    manifest = read_manifest(f"{remote}/manifest.json")
+    assert manifest == read_manifest(packed)
+    assert np.array_equal(load_index(remote, manifest), load_index(packed, manifest))
+    assert np.array_equal(load_mean_image(remote, manifest), load_mean_image(packed, manifest))
+
+
+@pytest.fixture
+def many_shards(request_for: Callable[..., PackRequest], tmp_path: Path) -> Path:
+    """The set in shards of two samples."""
+    out = tmp_path / "many"
+    pack(request_for(samples_per_shard=2), out, num_processes=1)
+    return out
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_cache_that_holds_what_is_needed_at_once_fetches_a_shard_once_an_epoch(
+    many_shards: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = upload(many_shards, f"{bucket}/many")
+    manifest = load_manifest(many_shards)
+    # A shard lasts two steps, and a window longer than the three batches that are in work.
+    plan = plan_for(remote, global_batch_size=2, window=2)
+    sizes = sorted(shard.size_bytes for shard in manifest.shards)
+    bound = sum(sizes[-8:]) + manifest.index.size_bytes + manifest.mean_image.size_bytes
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound))
+    with Reader(plan, num_processes=1) as reader:
+        before = node_cache().counters().fetches
+        for _ in reader.batches(0, 3 * reader.steps_per_epoch):
+            pass
+        fetches = node_cache().counters().fetches - before
+    # The one cut between the two streams is read at both ends of an epoch.
+    assert 3 * (len(manifest.shards) - 8) < fetches <= 3 * (len(manifest.shards) + 1)
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound - 1))
+    with pytest.raises(PlanError, match=f"and {bound} are needed at once, for 8 shards"):
+        Reader(plan, num_processes=1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda folder: folder.delete("train-000002.tar"), "is missing"),
+        (lambda folder: folder.put_bytes(b"x", "train-000002.tar"), "has 1 bytes where"),
+    ],
+)
+def test_names_a_shard_that_the_store_has_not(
+    remote: str, damage: Callable[..., None], problem: str
+) -> None:
+    damage(open_folder(remote))
+    with (
+        pytest.raises(ShardError, match=f"^{remote}/train-000002.tar: {problem}"),
+        Reader(plan_for(remote), num_processes=1) as reader,
+    ):
+        list(reader.batches(0, STEPS))
+
+
+def test_a_copy_that_was_damaged_on_this_disk_is_fetched_again(
+    packed: Path, remote: str, cache: Path
+) -> None:
+    plan = plan_for(remote)
+    first = batches(plan)
+    damaged = load_manifest(packed).shards[1]
+    (cache / damaged.sha256).write_bytes(bytes(damaged.size_bytes))
+    before = node_cache().counters().fetches
+    for right, again in zip(first, batches(plan), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(right, again, strict=True))
+    assert node_cache().counters().fetches == before + 1
+
+
+PARENT = """
+import sys
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.reader import Reader
+plan = ReaderPlan(location=sys.argv[1], seed=0, global_batch_size=8, crop_size=24)
+reader = Reader(plan, num_processes=1)
+for batch in reader.batches(0, 10**9):
+    print(flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_fetches_ahead_goes_when_the_reader_is_killed(
+    remote: str, still_running: Callable[[list[psutil.Process]], list[psutil.Process]]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, remote],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 2
+        parent.kill()
+    assert not still_running(children)

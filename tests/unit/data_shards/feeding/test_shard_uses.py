@@ -1,0 +1,106 @@
+"""Which shards are needed when, against going through every place of every step."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from data_shards.errors import PlanError
+from data_shards.feeding.epochs import order_of_epoch
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.shard_uses import (
+    check_cache,
+    shard_uses,
+    shards_at_once,
+    wanted_shards,
+)
+from data_shards.manifest import load_manifest
+from data_shards.order import steps_per_epoch
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> ReaderPlan:
+    replicas, ordered = draw(st.integers(1, 3)), draw(st.booleans())
+    streams = 1 if ordered else replicas * draw(st.integers(1, 3))
+    per_stream = draw(st.integers(1, 3)) * (replicas if ordered else 1)
+    return ReaderPlan(
+        location="nowhere",
+        seed=draw(st.integers(0, 9)),
+        global_batch_size=streams * per_stream,
+        crop_size=1,
+        num_streams=streams,
+        window=draw(st.integers(1, 3)),
+        replica=draw(st.integers(0, replicas - 1)),
+        num_replicas=replicas,
+        ordered=ordered,
+    )
+
+
+sizes = st.lists(st.integers(1, 7), min_size=1, max_size=12)
+
+
+def needed(plan: ReaderPlan, shard_sizes: list[int], epoch: int) -> list[list[set[int]]]:
+    """Which shards each step needs for each place of a replica, by stream."""
+    order = order_of_epoch(plan, shard_sizes, epoch)
+    shard_of_sample = np.repeat(np.arange(len(shard_sizes)), shard_sizes)
+    per_stream = plan.global_batch_size // order.num_streams
+    steps = []
+    for step in range(steps_per_epoch(sum(shard_sizes), plan.global_batch_size)):
+        samples, real = order.batch(step, plan.global_batch_size)
+        streams: list[set[int]] = [set() for _ in range(order.num_streams)]
+        for place in range(*plan.share.indices(plan.global_batch_size)):
+            if real[place]:
+                streams[place // per_stream].add(int(shard_of_sample[samples[place]]))
+        steps.append(streams)
+    return steps
+
+
+@given(plans(), sizes, st.integers(0, 2))
+def test_uses_go_from_the_first_step_to_the_last(
+    plan: ReaderPlan, shard_sizes: list[int], epoch: int
+) -> None:
+    expected: dict[tuple[int, int], list[int]] = {}
+    for step, streams in enumerate(needed(plan, shard_sizes, epoch)):
+        for stream, shards in enumerate(streams):
+            for shard in shards:
+                expected.setdefault((stream, shard), []).append(step)
+    rows = sorted((shard, steps[0], steps[-1]) for (_, shard), steps in expected.items())
+    order = order_of_epoch(plan, shard_sizes, epoch)
+    found = shard_uses(order, np.repeat(np.arange(len(shard_sizes)), shard_sizes), plan)
+    assert sorted(map(tuple, found.tolist())) == rows
+    assert np.all(np.diff(found[:, 1]) >= 0)
+
+
+@given(plans(), sizes, st.data())
+def test_what_a_step_needs_is_wanted_within_the_limit(
+    plan: ReaderPlan, shard_sizes: list[int], data: st.DataObject
+) -> None:
+    """Streams of whole windows never read more at once than two of them each."""
+    steps = needed(plan, shard_sizes, 0)
+    step = data.draw(st.integers(0, len(steps) - 1))
+    order = order_of_epoch(plan, shard_sizes, 0)
+    uses = shard_uses(order, np.repeat(np.arange(len(shard_sizes)), shard_sizes), plan)
+    limit = shards_at_once(plan)
+    wanted = wanted_shards(uses, step, limit)
+    assert len(wanted) == len(set(wanted)) <= limit
+    everything = wanted_shards(uses, step, 10**9)
+    assert wanted == everything[:limit]
+    assert {shard for later in steps[step:] for one in later for shard in one} <= set(everything)
+    # Windows of one sample a shard can be smaller than a batch; such a step reads several.
+    per_stream = plan.global_batch_size // order.num_streams
+    assume(min(shard_sizes) >= per_stream)
+    assert set().union(*steps[step]) <= set(wanted)
+
+
+def test_a_cache_too_small_for_the_plan_is_named(packed) -> None:
+    manifest = load_manifest(packed)
+    plan = ReaderPlan(
+        location="x", seed=0, global_batch_size=8, crop_size=24, num_streams=1, window=1
+    )
+    largest = sorted(shard.size_bytes for shard in manifest.shards)[-2:]
+    needed_bytes = sum(largest) + manifest.index.size_bytes + manifest.mean_image.size_bytes
+    check_cache(plan, manifest, needed_bytes)
+    with pytest.raises(
+        PlanError, match=rf"may hold {needed_bytes - 1} bytes, and {needed_bytes} are needed"
+    ):
+        check_cache(plan, manifest, needed_bytes - 1)
