@@ -2,7 +2,6 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,7 +202,7 @@ def check_promises(shape: Shape) -> None:
         assert samples[real].tolist() == flat(expected)
         seen += samples[real].tolist()
         plan = ReaderPlan(
-            folder=Path(),
+            location="nowhere",
             seed=seed,
             global_batch_size=batch_size,
             crop_size=1,
