@@ -17,6 +17,8 @@ from data_shards.storage.folder import Folder
 from data_shards.storage.local_folder import LocalFolder
 
 _CHUNK_BYTES = 1 << 20
+# Members between two words of how far a listing is.
+_TOLD_EACH = 1000
 # Assumed: what images can be compressed by at most. Zeros, of which bombs are made, by 1,000.
 _MAX_RATIO = 100
 # So small that any ratio will do.
@@ -47,10 +49,20 @@ def is_compressed(name: str) -> bool:
 @contextmanager
 def opened_tar(folder: Folder, name: str) -> Iterator[BinaryIO]:
     """Open a file of a folder as a tar; what is wrong with it is a SourceError that names it."""
-    where = folder.at(name)
+    with _named(folder.at(name)), folder.open(name) as file:
+        yield file
+
+
+def tar_size(folder: Folder, name: str) -> int:
+    """Return the size of a tar in bytes. Raises SourceError."""
+    with _named(folder.at(name)):
+        return folder.size(name)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
     try:
-        with folder.open(name) as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise SourceError(f"{where} does not exist; check its name") from None
     except TarLayoutError as error:
@@ -70,7 +82,8 @@ def list_tar(folder: Folder, name: str, on_progress: OnProgress) -> list[TarMemb
         size = folder.size(name)
         for member in walk_tar(file):
             members.append(member)
-            on_progress(member.offset, size)
+            if len(members) % _TOLD_EACH == 0:
+                on_progress(member.offset, size)
     return members
 
 

@@ -9,7 +9,7 @@ from data_shards.arrays import Pixels
 from data_shards.manifest import ClassEntry
 
 OnProgress = Callable[[int, int], None]
-"""Hears how far a long listing or decompression has come: (done, of how much)."""
+"""Hears how far a long listing or decompression has come: (done, of how much), in bytes."""
 
 
 class Extent(NamedTuple):

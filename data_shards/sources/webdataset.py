@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from data_shards.images.skip import SkippedImageError, SkipReason
 from data_shards.manifest import MANIFEST_NAME, ClassEntry, Manifest, parse_manifest
 from data_shards.shards.grouping import group_by_key
 from data_shards.shards.tar_index import TarLayoutError, TarMember, walk_tar
-from data_shards.sources.archive import opened_tar
+from data_shards.sources.archive import opened_tar, tar_size
 from data_shards.sources.class_names import CLASSES_FILE, read_classes
 from data_shards.sources.extent_reader import ExtentReader
 from data_shards.sources.image_paths import SPLIT_NAMES, names_of_split
@@ -149,12 +150,13 @@ def _images(
 ) -> Iterator[ListedImage]:
     """Yield the images of all tars in order, while several are listed."""
     with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
-        listings = pool.map(partial(_list_samples, folder, suffixes), tars)
         try:
+            ends = list(accumulate(pool.map(partial(tar_size, folder), tars)))
+            listings = pool.map(partial(_list_samples, folder, suffixes), tars)
             for number, (tar, samples) in enumerate(zip(tars, listings, strict=True)):
                 for (name, offset, size_bytes), label in samples:
                     yield ListedImage(f"{tar}/{name}", label, size_bytes, number, offset)
-                on_progress(number + 1, len(tars))
+                on_progress(ends[number], ends[-1])
         finally:
             # Else an error in the first tar would be told only when all were listed.
             pool.shutdown(cancel_futures=True)
@@ -179,6 +181,11 @@ def _image(key: str, members: Mapping[str, TarMember], suffixes: Sequence[str]) 
     """Return a sample's image; None for what is neither image nor label, such as a read-me."""
     image = next((members[suffix] for suffix in suffixes if suffix in members), None)
     if image is None and "cls" in members:
+        if _RAW_SUFFIX in members:
+            raise _SampleError(
+                f"{key}.{_RAW_SUFFIX} holds pixels whose size its {MANIFEST_NAME} tells; name the "
+                "folder of that"
+            )
         raise _SampleError(f"{key} has a label and no image ({', '.join(suffixes)})")
     return image
 

@@ -133,6 +133,10 @@ def test_samples_are_those_that_webdataset_reads(tmp_path_factory, samples, rand
         ({"1.jpg": b""}, "a.tar: 1 has an image and no label, 1.cls or 1.json; mend that sample"),
         ({"1.jpg": b"", "2.jpg": b"", "1.cls": b"1"}, "1 has an image and no label"),
         ({"1.cls": b"1"}, r"1 has a label and no image \(jpg, jpeg, png"),
+        (
+            {"1.rgb": b"", "1.cls": b"1"},
+            "1.rgb holds pixels whose size its manifest.json",
+        ),
         ({"1.jpg": b"", "1.cls": b"cat"}, "1.cls holds no label, a number from 0 on; mend"),
         ({"1.jpg": b"", "1.cls": b"-1"}, "1.cls holds no label"),
         ({"1.jpg": b"", "1.cls": b"1_0"}, "1.cls holds no label"),
@@ -161,7 +165,8 @@ def test_the_first_error_ends_the_listing(tmp_path):
     heard = []
     with pytest.raises(SourceError, match=r"01.tar: is no tar; fetch it again"):
         open_source(tmp_path, "train", on_progress=lambda *done: heard.append(done))
-    assert heard == [(1, 40)]
+    size = len(LABELLED["train-000001.tar"])
+    assert heard == [(size, 39 * size + 600)]
     assert not any("ThreadPool" in thread.name for thread in threading.enumerate())
 
 
