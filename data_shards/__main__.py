@@ -10,7 +10,7 @@ from data_shards.commands.shuffle_quality import shuffle_quality_command
 from data_shards.commands.verify import verify_command
 
 app = typer.Typer(
-    help="Pack, verify and stream WebDataset shards.",
+    help="Pack, index, inspect and verify WebDataset shards to train on.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

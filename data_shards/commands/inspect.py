@@ -62,7 +62,8 @@ def inspect_command(
         for each in _tables(opened, description, all_classes=all_classes, shards=shards):
             Console().print(each)
         if contact_sheet is not None:
-            Console().print(f"Contact sheet: {contact_sheet}", soft_wrap=True, highlight=False)
+            told = Text(for_terminal(f"Contact sheet: {contact_sheet}"))
+            Console().print(told, soft_wrap=True)
     if description.problems:
         # What could be read was shown; whoever asks by exit code hears that it is not all.
         for problem in description.problems:

@@ -69,7 +69,8 @@ def verify_command(
         "size_bytes": manifest.size_bytes,
         "problems": [{"file": each.file, "problem": each.problem} for each in problems],
     }
-    if decode:
+    if as_json and decode:
+        # For people they are among the problems.
         summary["corrupt"] = [asdict(each) for each in findings.corrupt]
     print_summary(summary, as_json, title="Not as packed" if problems else "All as packed")
     if problems:

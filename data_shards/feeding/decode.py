@@ -95,7 +95,7 @@ class Decoder:
         try:
             image = square_of(data, len(self._image))
         except SkippedImageError as error:
-            raise _unsquared(error) from error
+            raise corrupt_of(error) from error
         return self._reversed(image) if bgr else image
 
     def _reversed(self, image: Pixels) -> Pixels:
@@ -122,7 +122,7 @@ class Decoder:
         )
 
 
-def _unsquared(error: SkippedImageError) -> CorruptImageError:
+def corrupt_of(error: SkippedImageError) -> CorruptImageError:
     """Return the same reason as one of a stored sample."""
     if isinstance(error.__cause__, UnidentifiedImageError):
         return CorruptImageError(CorruptReason.NOT_AN_IMAGE, "is no image of a known kind")

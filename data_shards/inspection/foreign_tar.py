@@ -10,7 +10,7 @@ from typing import NamedTuple
 import simplejpeg
 
 from data_shards.feeding.corrupt import CorruptImageError
-from data_shards.feeding.decode import Decoder
+from data_shards.feeding.decode import Decoder, corrupt_of
 from data_shards.images.image_file import open_image
 from data_shards.images.skip import SkippedImageError
 from data_shards.inspection.digested_shard import DigestedShard
@@ -182,7 +182,7 @@ class _Indexer:
                 if place in counted:
                     sums.add_image(decode_stored(self._decoder, image.size_bytes, read))
                 is_squared = self._is_squared(read())
-            except (CorruptImageError, SkippedImageError) as error:
+            except CorruptImageError as error:
                 tar.skip(key, error.reason)
             else:
                 tar.rows.append((image.offset, image.size_bytes))
@@ -205,13 +205,16 @@ class _Indexer:
     def _is_squared(self, data: bytes) -> bool:
         """Tell, by its header, whether a loader can decode an image as one that we squared.
 
-        Raises SkippedImageError.
+        Raises CorruptImageError.
         """
         size = self._setup.image_size
-        with open_image(data) as image:
-            if image.size != (size, size) or image.orientation() != 1:
-                return False
-            if len(data) > self._max_squared_bytes or not data.startswith(_JPEG_MAGIC):
-                return False
-            _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
-            return colours in _PLAIN_COLOURS
+        try:
+            with open_image(data) as image:
+                if image.size != (size, size) or image.orientation() != 1:
+                    return False
+                if len(data) > self._max_squared_bytes or not data.startswith(_JPEG_MAGIC):
+                    return False
+                _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+                return colours in _PLAIN_COLOURS
+        except SkippedImageError as error:
+            raise corrupt_of(error) from error

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from data_shards.arrays import Int64s
 from data_shards.errors import ShardError
-from data_shards.manifest import Manifest, SidecarEntry
+from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError, SidecarEntry
+from data_shards.packing.begun import BEGUN_NAME, WORK_NAME
 from data_shards.shards.sidecars import load_index, load_mean_image
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.local_folder import LocalFolder
@@ -63,4 +64,19 @@ def open_set(location: str) -> OpenedSet:
 
     Raises ManifestError, or StorageError.
     """
-    return OpenedSet(open_folder(set_location(location)), read_manifest(location))
+    try:
+        manifest = read_manifest(location)
+    except ManifestError:
+        if _is_being_packed(location):
+            raise ManifestError(
+                f"{location} is not packed to its end; wait for it, or pack by the same command, "
+                "which goes on where it stopped"
+            ) from None
+        raise
+    return OpenedSet(open_folder(set_location(location)), manifest)
+
+
+def _is_being_packed(location: str) -> bool:
+    """Tell whether a folder has no manifest yet, but what a packing writes down as it begins."""
+    folder = open_folder(set_location(location))
+    return not folder.exists(MANIFEST_NAME) and folder.exists(f"{WORK_NAME}/{BEGUN_NAME}")
