@@ -1,13 +1,14 @@
-"""One stored image to one crop of pixels."""
+"""Stored images to crops of pixels."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import simplejpeg
 from PIL import UnidentifiedImageError
 
-from data_shards.arrays import Pixels
+from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.feeding.corrupt import CorruptImageError, CorruptReason
 from data_shards.images.skip import MAX_FILE_BYTES, SkippedImageError
 from data_shards.images.square import square_of
@@ -46,6 +47,24 @@ class Decoder:
         if it is larger. And MemoryError.
         """
         return self._decode(data, bgr)
+
+    def decode_crops(
+        self, stored: Mapping[int, memoryview], offsets: Int64s, mirrored: Bools, out: Pixels
+    ) -> dict[int, CorruptImageError]:
+        """Fill places of `out`, uint8 (n, c, c, 3), with crops of the images stored for them.
+
+        The crop of a place is at `offsets`, (n, 2) rows and columns, and `mirrored`, (n,), or not.
+        Returns what is corrupt, by place; its pixels may be anything.
+        """
+        corrupt: dict[int, CorruptImageError] = {}
+        corners, mirrors = offsets.tolist(), mirrored.tolist()
+        for place, data in stored.items():
+            row, column = corners[place]
+            try:
+                self.decode_crop(data, out[place], row, column, mirror=mirrors[place])
+            except CorruptImageError as error:
+                corrupt[place] = error
+        return corrupt
 
     def decode_crop(
         self, data: memoryview, out: Pixels, row: int, column: int, *, mirror: bool

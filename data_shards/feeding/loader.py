@@ -95,7 +95,7 @@ class Loader:
         images[~task.real] = 0
         rows = self._index[task.samples].tolist()
         stored, failed = self._read(np.flatnonzero(task.real).tolist(), rows)
-        failed |= self._decode(stored, task, images)
+        failed |= self._decoder.decode_crops(stored, task.offsets, task.mirrored, images)
         # What a decoder left behind of an image that it gave up is not shown.
         images[list(failed)] = 0
         corrupt = {
@@ -124,20 +124,6 @@ class Loader:
         }
         self._files.expect(pieces.values())
         return {place: self._files.read(*piece) for place, piece in pieces.items()}, failed
-
-    def _decode(
-        self, stored: dict[int, memoryview], task: BatchTask, images: Pixels
-    ) -> dict[int, CorruptImageError]:
-        """Fill the places of `images` that something is stored for; return what is corrupt."""
-        failed: dict[int, CorruptImageError] = {}
-        offsets, mirrored = task.offsets.tolist(), task.mirrored.tolist()
-        for place, data in stored.items():
-            row, column = offsets[place]
-            try:
-                self._decoder.decode_crop(data, images[place], row, column, mirror=mirrored[place])
-            except CorruptImageError as error:
-                failed[place] = error
-        return failed
 
     def _corrupt(self, sample: int, row: list[int], error: CorruptImageError) -> CorruptSample:
         return CorruptSample(

@@ -239,3 +239,24 @@ def test_no_image_of_the_size_promised_has_too_many_bytes(quality):
     noise = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     largest = as_file(noise, "JPEG", quality=quality, subsampling=0)
     assert len(largest) <= Decoder("jpeg", 64).max_bytes
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg", "squared"])
+def test_crops_of_a_batch_are_those_of_each_and_what_is_corrupt_is_told(encoding):
+    if encoding == "squared":
+        decoder, image = Decoder("jpeg", 16, squared=False), JPEG
+    else:
+        decoder, image = Decoder(encoding, 16), JPEG if encoding == "jpeg" else IMAGE.tobytes()
+    stored = {0: image, 2: image[:-30], 3: image, 5: b"", 7: image}
+    offsets, mirrored = random.integers(0, 9, (8, 2)), random.integers(0, 2, 8).astype(bool)
+    out = np.full((8, 8, 8, 3), 7, dtype=np.uint8)
+    views = {place: memoryview(data) for place, data in stored.items()}
+    corrupt = decoder.decode_crops(views, offsets, mirrored, out)
+    assert sorted(corrupt) == [2, 5]
+    assert all(isinstance(error, CorruptImageError) for error in corrupt.values())
+    for place in (0, 3, 7):
+        one = np.empty((8, 8, 3), dtype=np.uint8)
+        row, column = offsets[place].tolist()
+        decoder.decode_crop(views[place], one, row, column, mirror=bool(mirrored[place]))
+        assert np.array_equal(out[place], one)
+    assert (out[[1, 4, 6]] == 7).all()
