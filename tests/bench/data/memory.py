@@ -56,7 +56,9 @@ def memory_of(pids: Sequence[int]) -> Memory:
 
 def mapped_bytes_of(pids: Sequence[int], folder: Path) -> int:
     """Return the PSS of what processes map of the files in `folder`: the shared page cache."""
-    return sum(mapped_bytes(Path(f"/proc/{pid}/smaps").read_text(), folder) for pid in pids)
+    # The kernel tells where files are, whatever links lead there.
+    where = folder.resolve()
+    return sum(mapped_bytes(Path(f"/proc/{pid}/smaps").read_text(), where) for pid in pids)
 
 
 def parse_rollup(text: str) -> Memory:

@@ -3,7 +3,6 @@
 python -m tests.bench.data.our_reader BATCH CROP PROCESSES {uint8,float32,colour} FOLDER
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ def main() -> None:
     """Read as a training job does: shuffled, every epoch otherwise."""
     batch, crop, processes, output, folder = sys.argv[1:]
     cpu = torch.device("cpu")
-    machine.settle((cpu, cpu), num_threads=len(os.sched_getaffinity(0)))
+    # More threads would wait, spinning, on cores that the loaders need.
+    machine.settle((cpu, cpu), num_threads=1)
     plan = ReaderPlan(
         location=folder,
         seed=0,

@@ -11,8 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-# An epoch of some contenders is over in half a second: too short a time to measure.
-_TURN_S = 2.0
+# An epoch of some contenders is over in a tenth of a second: too short a time to measure.
+_TURN_S = 1.0
 
 
 def take_turns(
