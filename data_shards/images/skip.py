@@ -3,7 +3,8 @@
 from enum import StrEnum
 
 MAX_PIXELS = 10_000**2
-"""Of an image: assumed, more than a photograph has. Pillow decodes them into 400 MB."""
+"""Of an image: assumed, more than a photograph has. Pillow decodes them into 400 MB, and into as
+much again if they are of other colours than RGB."""
 MAX_FILE_BYTES = 1 << 30
 """Of an image file: assumed, more than any needs that has not too many pixels."""
 

@@ -1,5 +1,5 @@
-// Lanczos' filter on RGB bytes, to the bits of Pillow's Image.resize with a box: weights of 22
-// bits, rows first, rounded to bytes, then columns.
+// Lanczos' filter on RGB bytes, to the bits of Pillow's Image.resize with a box: weights in fixed
+// point, rows first, rounded to bytes, then columns.
 //
 // Compiled with -ffp-contract=off, for the weights are doubles before they are rounded.
 
@@ -56,18 +56,13 @@ Words weigh(const Taps& taps, int64_t at, F input) {
   return result;
 }
 
-// Columns [left, right) of a block of rows, the last of which may be less than whole -> a vector a
-// column.
-void stand_up(const uint8_t* rows, int64_t num_rows, int64_t width, int64_t left, int64_t right,
-              uint8_t* columns) {
-  for (int64_t r = 0; r < num_rows; ++r) {
-    const uint8_t* from = rows + CHANNELS * (r * width + left);
-    uint8_t* to = columns + PIXEL * r;
-    // A pixel with the byte behind it, as long as there is one.
-    for (int64_t x = left; x + 1 < right; ++x, from += CHANNELS, to += VECTOR)
-      memcpy(to, from, PIXEL);
-    memcpy(to, from, CHANNELS);
-  }
+// Columns [left, right) of a block of rows -> a vector a column.
+void stand_up(const uint8_t* const* rows, int64_t left, int64_t right, uint8_t* columns) {
+  // A pixel with the byte behind it, as long as there is one.
+  for (int64_t x = left; x + 1 < right; ++x, columns += VECTOR)
+    for (int64_t r = 0; r < ROWS; ++r) memcpy(columns + PIXEL * r, rows[r] + CHANNELS * x, PIXEL);
+  for (int64_t r = 0; r < ROWS; ++r)
+    memcpy(columns + PIXEL * r, rows[r] + CHANNELS * (right - 1), CHANNELS);
 }
 
 }  // namespace
@@ -80,17 +75,17 @@ extern "C" void lanczos_taps(int64_t length, float start, float end, Taps* taps)
   for (int64_t i = 0; i < taps->size; ++i) {
     const double centre = start + (i + 0.5) * scale;
     // Towards zero, also below it, where nothing lies.
-    const int64_t begin = std::max<int64_t>(int64_t(centre - radius + 0.5), 0);
-    const int64_t end = std::min(int64_t(centre + radius + 0.5), length);
+    const int64_t first = std::max<int64_t>(int64_t(centre - radius + 0.5), 0);
+    const int64_t count = std::min(int64_t(centre + radius + 0.5), length) - first;
     double sum = 0.0;
-    for (int64_t j = begin; j < end; ++j)
-      sum += exact[j - begin] = lanczos((j - centre + 0.5) * (1.0 / stretch));
-    for (int64_t j = begin; j < end; ++j) {
-      const double weight = exact[j - begin] / sum * (1 << FRACTION);
-      taps->weights[i * taps->width + j - begin] = int32_t(weight + (weight < 0 ? -0.5 : 0.5));
+    for (int64_t j = 0; j < count; ++j)
+      sum += exact[j] = lanczos((j + first - centre + 0.5) * (1.0 / stretch));
+    for (int64_t j = 0; j < count; ++j) {
+      const double weight = exact[j] / sum * (1 << FRACTION);
+      taps->weights[i * taps->width + j] = int32_t(weight + (weight < 0 ? -0.5 : 0.5));
     }
-    taps->first[i] = int32_t(begin);
-    taps->count[i] = int32_t(end - begin);
+    taps->first[i] = int32_t(first);
+    taps->count[i] = int32_t(count);
   }
 }
 
@@ -102,15 +97,19 @@ extern "C" void resample_rgb(const uint8_t* image, int64_t width, const Taps* ac
   const int64_t row_bytes = CHANNELS * across->size;
   // Behind each row is room for a pixel's fourth byte, and for the end of a vector.
   const int64_t stride = row_bytes / VECTOR * VECTOR + VECTOR;
-  std::vector<uint8_t> columns(VECTOR * (right - left)), narrowed(stride * (bottom - top));
+  std::vector<uint8_t> columns(VECTOR * (right - left));
+  // Whole blocks of rows; the last rows of the last one are never read.
+  std::vector<uint8_t> narrowed(stride * (bottom - top + ROWS - 1));
   for (int64_t y = top; y < bottom; y += ROWS) {
-    const int64_t num_rows = std::min(ROWS, bottom - y);
-    stand_up(image + CHANNELS * y * width, num_rows, width, left, right, columns.data());
+    const uint8_t* rows[ROWS];
+    for (int64_t r = 0; r < ROWS; ++r)
+      rows[r] = image + CHANNELS * width * std::min(y + r, bottom - 1);
+    stand_up(rows, left, right, columns.data());
     for (int64_t x = 0; x < across->size; ++x) {
       const Words pixels = weigh<CHANNELS>(
           *across, x, [&](int64_t column) { return &columns[VECTOR * (column - left)]; });
       uint8_t* out = &narrowed[(y - top) * stride + CHANNELS * x];
-      for (int64_t r = 0; r < num_rows; ++r)
+      for (int64_t r = 0; r < ROWS; ++r)
         memcpy(out + r * stride, (const uint8_t*)&pixels + PIXEL * r, PIXEL);
     }
   }
