@@ -14,7 +14,7 @@ from data_shards.errors import DataError, PackError, UnwritableError
 from data_shards.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from data_shards.packing.beginning import begin, stale_files
 from data_shards.packing.begun import Begun
-from data_shards.packing.record import PackedShard
+from data_shards.packing.record import RECORD_SUFFIX, PackedShard
 from data_shards.packing.request import PackRequest
 from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
 from data_shards.packing.statistics import PixelSums
@@ -112,10 +112,15 @@ def _pack(
         manifest = _describe(request, target.places.growing, making.shards, making.sums)
         target.publish(manifest, stale_files(target.folder, begun, manifest), begun)
     except BaseException as error:
+        # The store may be what went wrong.
         with suppress(OSError, DataError):
             target.sweep()
-        if making.shards and not making.is_empty:
-            error.add_note(_how_to_go_on(making, target))
+            if kept := sum(name.endswith(RECORD_SUFFIX) for name in target.work.names()):
+                error.add_note(
+                    f"{kept} of {request.num_shards} shards are finished and kept for "
+                    f"{target.folder.location}: the same command, without --force, goes on with "
+                    "them"
+                )
         raise
     num_tried = sum(shard.num_tried for shard in making.shards)
     return PackReport(
@@ -183,13 +188,6 @@ class _Making:
         if done.taken:
             self.shards_taken += 1
             self.num_taken += done.shard.num_tried
-
-
-def _how_to_go_on(making: _Making, target: Target) -> str:
-    return (
-        f"{len(making.shards)} of {making.request.num_shards} shards are finished and kept for "
-        f"{target.folder.location}: the same command, without --force, goes on with them"
-    )
 
 
 def _describe(

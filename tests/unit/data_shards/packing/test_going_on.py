@@ -17,7 +17,7 @@ from data_shards.packing.pack import PackReport, pack
 from data_shards.packing.request import PackRequest
 from data_shards.sources.source import ImageReader, Reference
 from data_shards.storage.folder import Folder, open_folder
-from tests.unit.data_shards.packing.inline_pool import Killed, Steps
+from tests.unit.data_shards.packing.rehearsal import Killed, Steps, contents
 
 SHARD_SIZE = 10
 
@@ -65,10 +65,6 @@ def run_or_replace(request: PackRequest, place: str, tmp_path: Path) -> PackRepo
         with pytest.raises(PackError, match="packed otherwise"):
             run(request, place, tmp_path)
         return run(request, place, tmp_path, force=True)
-
-
-def contents(folder: Folder) -> dict[str, bytes]:
-    return {name: folder.read_bytes(name, 1 << 20) for name in folder.names()}
 
 
 def assert_no_manifest_of_what_is_not_whole(folder: Folder) -> None:

@@ -12,8 +12,7 @@ from data_shards.packing.pack import pack
 from data_shards.packing.target import open_target
 from data_shards.storage.folder import open_folder
 from data_shards.storage.object_folder import ObjectFolder
-from tests.unit.data_shards.packing.inline_pool import InlinePool
-from tests.unit.data_shards.packing.test_going_on import contents
+from tests.unit.data_shards.packing.rehearsal import InlinePool, contents
 
 
 @pytest.fixture

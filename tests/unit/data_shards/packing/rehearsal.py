@@ -1,4 +1,4 @@
-"""A pool whose one worker is this process, and deaths at any of its steps."""
+"""A pool whose one worker is this process, deaths at any of its steps, and what came of it."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +7,13 @@ from typing import Any, Self
 import pytest
 
 from data_shards.packing import pack as packing
+from data_shards.storage.folder import Folder
 from data_shards.storage.object_folder import ObjectFolder
+
+
+def contents(folder: Folder) -> dict[str, bytes]:
+    """Return all files of a folder."""
+    return {name: folder.read_bytes(name, 1 << 20) for name in folder.names()}
 
 
 class InlinePool:
