@@ -10,11 +10,11 @@ import numpy as np
 from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.feeding.corrupt import CorruptImageError, CorruptReason, CorruptSample
 from data_shards.feeding.decode import Decoder
-from data_shards.feeding.keys import key_of
+from data_shards.feeding.keys import KEY_BYTES, key_of
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.processes.shared_memory import map_shared
 from data_shards.processes.worker import Handler
-from data_shards.shards.index import OFFSET, SHARD, SIZE, TAR_BLOCK, map_index_file
+from data_shards.shards.index import OFFSET, SHARD, SIZE, map_index_file
 from data_shards.storage.set_files import SetFiles
 
 
@@ -146,5 +146,6 @@ class Loader:
 
     def _key(self, sample: int, row: list[int]) -> str:
         """Return a sample's key; its number where the index points at no tar's member."""
-        header = self._files.read(row[SHARD], row[OFFSET] - TAR_BLOCK, TAR_BLOCK)
-        return key_of(bytes(header)) or f"#{sample}"
+        size = min(KEY_BYTES, row[OFFSET])
+        before = self._files.read(row[SHARD], row[OFFSET] - size, size)
+        return key_of(bytes(before)) or f"#{sample}"
