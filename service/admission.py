@@ -1,28 +1,29 @@
 """Whether a request can be accepted: the spec alone, then the spec against what it names."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
+from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError
 from service.checkpoint_finder import CheckpointFinder, NoSuchCheckpointError
-from service.confinement import ConfinementError, confined
+from service.manifests import read_manifest
 from service.problems import FieldError, SpecRefusedError, field_errors
 from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError
 from trainer.contract.checkpoint_reference import named_checkpoints, with_checkpoints
+from trainer.contract.confinement import ConfinementError, confined_location
 from trainer.contract.ensemble import MeasuredData, check_member
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.spec import DataSpec, JobSpec
 
 
 def admit_request(
-    request: Mapping[str, Any], roots: Sequence[Path], finder: CheckpointFinder
+    request: Mapping[str, Any], roots: Sequence[str], finder: CheckpointFinder
 ) -> JobSpec:
-    """Return the whole spec of a request, with the true paths of its manifests and checkpoints.
+    """Return the whole spec of a request, with true paths, or URLs, of what it names.
 
-    Raises SpecRefusedError, which names every field at fault and its mend.
+    Blocks while it reads the manifests. Raises SpecRefusedError, which names every field at fault
+    and its mend.
     """
     try:
         document = expand_preset(request)
@@ -32,14 +33,14 @@ def admit_request(
         spec = JobSpec.model_validate(document)
     except ValidationError as error:
         raise SpecRefusedError(field_errors(error, document)) from error
-    paths: dict[str, Path] = {}
+    files: dict[str, str] = {}
     manifests: dict[str, Manifest] = {}
     checkpoints: dict[str, Checkpoint] = {}
     errors: list[FieldError] = []
     for split in ("train", "validation"):
         try:
-            paths[split] = confine(getattr(spec.data, split), roots)
-            manifests[split] = load_manifest(paths[split])
+            files[split] = confine(getattr(spec.data, split), roots)
+            manifests[split] = read_manifest(files[split])
         except ManifestError as error:
             errors.append(FieldError(field=f"data.{split}", message=str(error)))
     for field, location in named_checkpoints(spec):
@@ -55,16 +56,16 @@ def admit_request(
             errors += check_classifier(spec, checkpoints["init_from.checkpoint"])
     if errors:
         raise SpecRefusedError(errors)
-    data = spec.data.model_dump() | {split: str(path) for split, path in paths.items()}
+    data = spec.data.model_dump() | files
     spec = spec.model_copy(update={"data": DataSpec.model_validate(data)})
     return with_checkpoints(spec, {field: str(one.folder) for field, one in checkpoints.items()})
 
 
-def confine(location: str, roots: Sequence[Path]) -> Path:
-    """Return the true path of a manifest, links resolved; raise ManifestError outside the roots."""
+def confine(location: str, roots: Sequence[str]) -> str:
+    """Return a manifest's URL, or true path; raise ManifestError outside the roots."""
     mend = "move the shards there, or have the operator add their folder to ALEXNET_DATA_ROOTS"
     try:
-        return confined(location, roots, MANIFEST_NAME, mend=mend)
+        return confined_location(location, roots, MANIFEST_NAME, mend=mend)
     except ConfinementError as error:
         raise ManifestError(str(error)) from error
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.confinement import ConfinementError, confined
 from service.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.store import Store
@@ -15,6 +14,7 @@ from trainer.contract.checkpoint_folder import (
     read_manifest,
 )
 from trainer.contract.checkpoint_reference import BadReferenceError, JobReference, job_reference
+from trainer.contract.confinement import ConfinementError, confined
 from trainer.contract.lineage import step_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import TERMINAL

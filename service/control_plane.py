@@ -60,6 +60,7 @@ class ControlPlane:
         self._reconciler = Reconciler(
             self.store,
             run_root=settings.run_root,
+            data_roots=settings.data_roots,
             control_plane_url=settings.advertised_url,
             python=settings.attempt_python,
         )

@@ -67,6 +67,7 @@ class Reconciler:
         store: Store,
         *,
         run_root: Path,
+        data_roots: tuple[str, ...],
         control_plane_url: str,
         python: str,
         clock: Callable[[], datetime] = now_utc,
@@ -80,6 +81,7 @@ class Reconciler:
         self._starter = Starter(
             store,
             run_root=run_root,
+            data_roots=data_roots,
             control_plane_url=control_plane_url,
             troubles=self._troubles,
             clock=clock,

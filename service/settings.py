@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import UserError
 from service.loopback import is_loopback
+from trainer.contract.confinement import is_url, plain_url
 
 
 class SettingsError(UserError, ValueError):
@@ -35,7 +36,12 @@ class Settings(BaseSettings):
     """Settings of one control plane."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ALEXNET_", frozen=True, extra="forbid", validate_default=True
+        env_prefix="ALEXNET_",
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        # One may hold a password.
+        hide_input_in_errors=True,
     )
 
     state_dir: Path = Field(
@@ -64,10 +70,11 @@ class Settings(BaseSettings):
         default_factory=lambda data: data["state_dir"] / "runs",
         description="Run directories; a path that every worker shares.",
     )
-    data_roots: tuple[Path, ...] = Field(
-        default_factory=lambda data: (Path.cwd(), data["state_dir"]),
+    data_roots: tuple[str, ...] = Field(
+        default_factory=lambda data: (str(Path.cwd()), str(data["state_dir"])),
         min_length=1,
-        description="Folders that manifests and shards may lie in.",
+        description="What manifests and shards may lie below: folders, and URLs of object stores "
+        "such as s3://bucket/prefix.",
     )
     ray_address: str | None = Field(
         default_factory=lambda: os.environ.get("RAY_ADDRESS"),
@@ -88,10 +95,18 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _as_text(cls, roots: object) -> object:
+        return tuple(map(str, roots)) if isinstance(roots, list | tuple) else roots
+
     @field_validator("data_roots")
     @classmethod
-    def _all_absolute(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(path.expanduser().absolute() for path in paths)
+    def _all_plain(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(
+            plain_url(root) if is_url(root) else str(Path(root).expanduser().absolute())
+            for root in roots
+        )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -46,12 +46,14 @@ class Starter:
         store: Store,
         *,
         run_root: Path,
+        data_roots: tuple[str, ...],
         control_plane_url: str,
         troubles: Troubles,
         clock: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._run_root = run_root
+        self._data_roots = data_roots
         self._url = control_plane_url
         self._troubles = troubles
         self._clock = clock
@@ -155,6 +157,7 @@ class Starter:
             spec=job.spec,
             accelerator="gpu" if accelerator == "gpu" else "cpu",
             resume_from=resume_from,
+            data_roots=self._data_roots,
             control_plane_url=self._url,
             token=token,
         )

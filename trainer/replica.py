@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import torch
 
+from data_shards.manifest import MANIFEST_NAME
 from trainer import machine
 from trainer.attempt_folder import write_outcome
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.confinement import ConfinementError, confined_location
 from trainer.contract.durable import write_whole
 from trainer.contract.events import AttemptEventData, Finished
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
-from trainer.errors import reason_of
+from trainer.errors import BadSpecError, reason_of
 from trainer.evaluation_job import evaluate_checkpoints
 from trainer.fence import Fence
 from trainer.loop import train
@@ -39,6 +41,7 @@ def run_replica(
     watch: Watch = lambda _: None,
 ) -> Outcome:
     """Run this process's replica to the end and return the outcome; raises what ended it."""
+    refuse_outside_roots(order)
     machine.settle(devices, num_threads=order.spec.scale.cpus_per_replica)
     replicas = Replicas(*devices)
     with ExitStack() as stack:
@@ -58,6 +61,22 @@ def run_replica(
         ended = _WORK[order.spec.kind](setting)
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
+
+
+def refuse_outside_roots(order: AttemptOrder) -> None:
+    """Look again at where the data lie: since the job was accepted, links may have been laid.
+
+    Raises BadSpecError.
+    """
+    if order.data_roots is None:
+        return
+    mend = "lay the data below one of them again"
+    for split in ("train", "validation"):
+        try:
+            location = getattr(order.spec.data, split)
+            confined_location(location, order.data_roots, MANIFEST_NAME, mend=mend)
+        except ConfinementError as error:
+            raise BadSpecError(f"data.{split}: {error}") from error
 
 
 def failure(error: BaseException) -> Outcome:

@@ -15,6 +15,7 @@ from service.problems import Problem
 from service.reconciler import now_utc
 from service.records import JobRecord, UnreadableJob
 from service.views import CheckpointList, Job, JobDetail, JobPage
+from trainer.contract.confinement import path_roots
 from trainer.contract.presets import PRESETS
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Desired, Status
@@ -112,7 +113,7 @@ def submit_job(
 ) -> Job:
     """Accept a job. It is stored when this answers, and will reach a final status."""
     settings = plane.settings
-    finder = CheckpointFinder(plane.store, settings.run_root, settings.data_roots)
+    finder = CheckpointFinder(plane.store, settings.run_root, path_roots(settings.data_roots))
     spec = admit_request(request, settings.data_roots, finder)
     job_id = secrets.token_hex(6)
     with holding(spec, RunDirectory(settings.run_root.resolve() / job_id)) as held:

@@ -19,6 +19,9 @@ class AttemptOrder(Record):
     resume_from: str | None = Field(
         description="Checkpoint folder relative to the run directory; None: from the start."
     )
+    data_roots: tuple[str, ...] | None = Field(
+        default=None, description="What the data must lie below; None: anywhere."
+    )
     control_plane_url: str | None = Field(
         default=None, description="Where events go; None: only to the run directory."
     )

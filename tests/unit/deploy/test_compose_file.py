@@ -29,7 +29,7 @@ def test_environment_of_the_control_plane_is_made_of_settings(
     for key, value in given.items():
         monkeypatch.setenv(key, value)
     settings = Settings()
-    assert settings.data_roots == (Path("/data"),)
+    assert settings.data_roots == ("/data",)
     assert settings.advertised_url == f"http://control-plane:{settings.port}"
 
 

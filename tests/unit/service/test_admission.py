@@ -28,13 +28,13 @@ def test_what_is_admitted_is_whole_and_what_is_not_names_every_manifest_at_fault
 ) -> None:
     spec = admit_request(
         request_body | {"data": {"train": "train", "validation": "validation"}},
-        [data_root],
+        [str(data_root)],
         finder,
     )
     assert spec.data.train == str(data_root / "train" / "manifest.json")
     assert spec.model.width == 0.25
     with pytest.raises(SpecRefusedError) as refused:
-        admit_request(request_body, [tmp_path], finder)
+        admit_request(request_body, [str(tmp_path)], finder)
     assert [error.field for error in refused.value.errors] == ["data.train", "data.validation"]
 
 
@@ -74,7 +74,7 @@ def _evaluation(request_body: dict[str, Any], *checkpoints: object) -> dict[str,
 
 def _refused(request: dict[str, Any], data_root: Path, finder: CheckpointFinder) -> dict[str, str]:
     with pytest.raises(SpecRefusedError) as refused:
-        admit_request(request, [data_root], finder)
+        admit_request(request, [str(data_root)], finder)
     return {error.field: error.message for error in refused.value.errors}
 
 
@@ -83,12 +83,12 @@ def test_checkpoints_become_their_folders(
 ) -> None:
     request = _evaluation(request_body, "job:a", "job:a@10", trained.folders[20])
     # What the preset says of the network is of no meaning: it is the checkpoints'.
-    spec = admit_request(request | {"model": {"num_classes": 2}}, [data_root], finder)
+    spec = admit_request(request | {"model": {"num_classes": 2}}, [str(data_root)], finder)
     ten, twenty = (str(trained.folders[step].resolve()) for step in (10, 20))
     assert spec.evaluation.checkpoints == (twenty, ten, twenty)
 
     init_from = {"checkpoint": "job:a@10", "new_layers": ["fc8"]}
-    spec = admit_request(request_body | {"init_from": init_from}, [data_root], finder)
+    spec = admit_request(request_body | {"init_from": init_from}, [str(data_root)], finder)
     assert spec.init_from is not None
     assert spec.init_from.checkpoint == ten
     assert spec.init_from.new_layers == ("fc8",)
@@ -128,7 +128,7 @@ def test_of_a_checkpoint_of_the_first_release_the_network_is_the_specs(
 ) -> None:
     trained.change(trained.folders[20], model=None)
     request = _evaluation(request_body, "job:a")
-    admit_request(request, [data_root], finder)
+    admit_request(request, [str(data_root)], finder)
     errors = _refused(request | {"model": {"num_classes": 9}}, data_root, finder)
     assert "has 9 outputs (release 0.1 wrote no network" in errors["evaluation.checkpoints.0"]
 
@@ -137,15 +137,15 @@ def test_fine_tuning_for_other_classes_needs_a_new_classifier(
     data_root: Path, request_body: dict[str, Any], finder: CheckpointFinder, trained: Trained
 ) -> None:
     init_from: dict[str, Any] = {"checkpoint": "job:a"}
-    admit_request(request_body | {"init_from": init_from}, [data_root], finder)
+    admit_request(request_body | {"init_from": init_from}, [str(data_root)], finder)
     request = request_body | {"model": {"num_classes": 12}}
     errors = _refused(request | {"init_from": init_from}, data_root, finder)
     assert "has 10 outputs, and the network of model 12" in errors["init_from.new_layers"]
     init_from["new_layers"] = ["fc8"]
-    admit_request(request | {"init_from": init_from}, [data_root], finder)
+    admit_request(request | {"init_from": init_from}, [str(data_root)], finder)
     # Of release 0.1, which does not tell its network; the attempt will.
     trained.change(trained.folders[20], model=None)
-    admit_request(request | {"init_from": {"checkpoint": "job:a"}}, [data_root], finder)
+    admit_request(request | {"init_from": {"checkpoint": "job:a"}}, [str(data_root)], finder)
 
 
 def test_classes_of_one_name_and_two_synsets_are_refused_as_the_attempt_would(
@@ -157,4 +157,4 @@ def test_classes_of_one_name_and_two_synsets_are_refused_as_the_attempt_would(
     file.write_text(json.dumps(document))
     data = {"train": "train", "validation": str(file)}
     with pytest.raises(SpecRefusedError, match=r"data\.validation: its classes are not those"):
-        admit_request(request_body | {"data": data}, [data_root, tmp_path], finder)
+        admit_request(request_body | {"data": data}, [str(data_root), str(tmp_path)], finder)

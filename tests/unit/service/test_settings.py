@@ -15,7 +15,7 @@ def test_everything_lies_below_the_state_directory(
     settings = Settings()
     assert settings.store_path == tmp_path / "state" / "store.db"
     assert settings.run_root == tmp_path / "state" / "runs"
-    assert settings.data_roots == (Path.cwd(), tmp_path / "state")
+    assert settings.data_roots == (str(Path.cwd()), str(tmp_path / "state"))
     assert settings.advertised_url == "http://127.0.0.1:8123"
     assert settings.ray_address is None
 
@@ -44,6 +44,8 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"ray_address": "head:6379"}, "http://HOST:8265"),
         ({"port": 0}, "greater than"),
         ({"data_roots": ()}, "at least 1 item"),
+        ({"data_roots": ("http://bucket/a",)}, "'http' is not read; name a folder, or a URL of s3"),
+        ({"data_roots": ("s3://bucket/../a",)}, "a part that is empty"),
         ({"max_event_streams": 0}, "greater than"),
     ],
 )
@@ -65,3 +67,14 @@ def test_an_ipv6_address_is_in_brackets_in_the_url() -> None:
 
 def test_a_trusted_network_is_listened_to() -> None:
     assert Settings(host="0.0.0.0", trusted_network=True).host == "0.0.0.0"
+
+
+def test_data_may_lie_below_folders_and_urls() -> None:
+    settings = Settings(data_roots=("s3://bucket/sets/", "/data"))
+    assert settings.data_roots == ("s3://bucket/sets", "/data")
+
+
+def test_a_password_in_a_root_is_refused_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="holds credentials") as refused:
+        Settings(data_roots=("s3://key:secret@bucket/a",))
+    assert "secret" not in str(refused.value)

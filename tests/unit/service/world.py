@@ -84,6 +84,7 @@ class World:
         self.reconciler = Reconciler(
             self.store,
             run_root=self.run_root,
+            data_roots=("/d",),
             control_plane_url=self.url,
             python="/usr/bin/python3",
             clock=lambda: self.now,

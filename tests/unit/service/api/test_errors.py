@@ -75,7 +75,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         ({"data": {"train": "escape"}}, "data.train", "ALEXNET_DATA_ROOTS"),
         ({"data": {"train": "loop"}}, "data.train", "is not a usable path"),
         ({"data": {"train": "a\0b"}}, "data.train", "is not a usable path"),
-        ({"data": {"train": "http://169.254.169.254/m"}}, "data.train", "local paths only"),
+        ({"data": {"train": "http://169.254.169.254/m"}}, "data.train", "a URL of s3, gs or az"),
         ({"data": {"validation": "other-classes"}}, "data.validation", "the same classes"),
         ({"data": {"validation": "other-size"}}, "data.validation", "pack them alike"),
     ],

@@ -14,6 +14,7 @@ from service.control_plane import ControlPlane
 from tests.unit.service.conftest import job_in, make_spec, report
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
+from trainer.contract.confinement import path_roots
 from trainer.contract.events import CheckpointSaved
 from trainer.contract.order_file import write_order
 from trainer.contract.spec import JobSpec
@@ -40,7 +41,7 @@ def test_an_accepted_job_is_stored_and_located(
 def test_links_and_relative_paths_are_stored_as_true_paths(
     http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
 ) -> None:
-    (root,) = plane.settings.data_roots
+    (root,) = path_roots(plane.settings.data_roots)
     (root / "link").symlink_to(root / "train")
     data = {"train": "link", "validation": "validation/manifest.json"}
     answer = http.post("/jobs", json=request_body | {"data": data})

@@ -1,0 +1,171 @@
+"""Jobs whose data lie in an object store, and locations that would lead elsewhere."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service import manifests
+from service.control_plane import ControlPlane
+from service.settings import Settings
+from tests.object_store import ObjectStore, forget_clients
+from tests.unit.service.conftest import free_port
+
+ROOT = "s3://served/sets"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Settings:
+    return Settings(
+        state_dir=tmp_path_factory.mktemp("service") / "state",
+        data_roots=(ROOT, str(data_root)),
+        ray_address="http://127.0.0.1:9",
+        port=free_port(),
+    )
+
+
+@pytest.fixture(scope="module")
+def filled(object_store: ObjectStore, data_root: Path) -> ObjectStore:
+    """The store with the manifests of `data_root`, and what is none."""
+    object_store.make_bucket("served")
+    object_store.make_bucket("others")
+    for split in ("train", "validation"):
+        content = (data_root / split / "manifest.json").read_bytes()
+        for bucket in ("served", "others"):
+            put(object_store, f"{bucket}/sets/{split}", content)
+    put(object_store, "served/sets/broken", b"\xff")
+    put(object_store, "served/sets/empty", b"")
+    return object_store
+
+
+def put(store: ObjectStore, folder: str, content: bytes) -> None:
+    httpx.put(f"{store.endpoint}/{folder}/manifest.json", content=content).raise_for_status()
+
+
+@pytest.fixture(autouse=True)
+def credentials(filled: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in filled.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    yield
+    forget_clients()
+
+
+def submit(http: httpx.Client, body: dict[str, Any], train: str) -> httpx.Response:
+    data = {"train": train, "validation": f"{ROOT}/validation"}
+    return http.post("/jobs", json=body | {"data": data}, timeout=60)
+
+
+def refusal(answer: httpx.Response) -> str:
+    assert answer.status_code == 422, answer.text
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "data.train"
+    return str(error["message"])
+
+
+def test_a_job_on_urls_below_a_root_is_stored_with_its_manifests(
+    http: httpx.Client, request_body: dict[str, Any]
+) -> None:
+    answer = submit(http, request_body, f"{ROOT}/train/")
+    assert answer.status_code == 201, answer.text
+    data = answer.json()["spec"]["data"]
+    assert data["train"] == f"{ROOT}/train/manifest.json"
+    assert data["validation"] == f"{ROOT}/validation/manifest.json"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs that are fetched."""
+    urls: list[str] = []
+    right = manifests._fetch
+
+    def fetch(url: str) -> object:
+        urls.append(url)
+        return right(url)
+
+    monkeypatch.setattr(manifests, "_fetch", fetch)
+    return urls
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data/iam",
+        "https://127.0.0.1:8000/jobs",
+        "file:///etc/passwd",
+        "file:/etc/passwd",
+        "s3://others/sets/train",
+        "s3://served/sets-of-others",
+        "s3://served/sets/../../others/sets/train",
+        "s3://served/sets/%2e%2e/train",
+        "s3://served/sets//train",
+        "s3://served/sets/train\0",
+        "s3://served/sets/train?versionId=1",
+        "s3://served/sets/train#a",
+        "simplecache::s3://served/sets/train",
+        "/etc/passwd",
+        "train/../../../etc/passwd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "train\0",
+    ],
+)
+def test_a_location_that_leads_elsewhere_is_refused_by_field_and_never_asked_for(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    location: str,
+    asked: list[str],
+) -> None:
+    before = len(plane.store.live_jobs())
+    answer = submit(http, request_body, location)
+    message = refusal(answer)
+    assert ";" in message or "not a usable path" in message
+    assert asked == [f"{ROOT}/validation/manifest.json"]
+    assert len(plane.store.live_jobs()) == before
+
+
+def test_a_password_is_neither_answered_nor_logged(
+    http: httpx.Client, request_body: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = submit(http, request_body, "s3://key:made-up-password@served/sets/train")
+    assert "holds credentials" in refusal(answer)
+    assert "made-up-password" not in answer.text + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing", "does not exist; pack the images first"),
+        ("broken", "it is no text; pack the images again"),
+        ("empty", "is not JSON"),
+    ],
+)
+def test_what_is_no_manifest_is_said(
+    http: httpx.Client, request_body: dict[str, Any], name: str, words: str
+) -> None:
+    message = refusal(submit(http, request_body, f"{ROOT}/{name}"))
+    assert message.startswith(f"{ROOT}/{name}/manifest.json ")
+    assert words in message
+
+
+def test_a_manifest_that_is_too_large_is_not_fetched(
+    http: httpx.Client, request_body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 100)
+    data = {"train": f"{ROOT}/train", "validation": "validation"}
+    answer = http.post("/jobs", json=request_body | {"data": data})
+    assert "bytes, too many for a manifest" in refusal(answer)
+
+
+def test_a_store_that_is_down_is_told_from_bad_data(
+    http: httpx.Client, request_body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    forget_clients()
+    data = {"train": f"{ROOT}/train", "validation": "validation"}
+    answer = http.post("/jobs", json=request_body | {"data": data}, timeout=60)
+    assert "the object store does not answer as it should" in refusal(answer)
