@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal
@@ -29,14 +30,16 @@ class Photographs:
 
 def repeated(images: Path, num_images: int, work: Path) -> Photographs:
     """Give the photographs of a folder or tar so many names that they are `num_images`."""
-    out = work / f"photographs-{num_images}"
+    # Other images of the same name lie elsewhere.
+    name = f"{images.stem}-{sha256(str(images.resolve()).encode()).hexdigest()[:8]}"
+    out = work / f"{name}-{num_images}"
     if out.exists():
         return Photographs(out, num_images)
-    originals = images if images.is_dir() else _extracted(images, work / "originals")
+    originals = images if images.is_dir() else _extracted(images, work / name)
     paths = sorted(path for path in originals.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         sys.exit(f"{images} holds no photographs ({', '.join(_SUFFIXES)})")
-    growing = out.with_suffix(".growing")
+    growing = out.with_name(f"{out.name}.growing")
     each_round = ((number, path) for number in count() for path in paths)
     for number, path in islice(each_round, num_images):
         link = growing / path.parent.name / f"{path.stem}-{number}{path.suffix}"
@@ -48,21 +51,16 @@ def repeated(images: Path, num_images: int, work: Path) -> Photographs:
 
 
 def shards(photographs: Photographs, encoding: Encoding, work: Path) -> Path:
-    """Return the folder of packed shards; each time at a name of its own request."""
-    out = work / f"{encoding}-{photographs.num_images}"
-    command = pack_command(photographs.folder, out, encoding=encoding)
+    """Return the folder of these photographs' shards, packed if they are not."""
+    out = work / f"{photographs.folder.name}-{encoding}"
+    command = [sys.executable, "-m", "data_shards", "pack", str(photographs.folder), str(out)]
+    command += ["--split", "train", "--encoding", encoding, "--json"]
+    command += ["--size", str(SIZE), "--quality", str(QUALITY)]
     command += ["--samples-per-shard", str(-(-photographs.num_images // NUM_SHARDS))]
     if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
-        # Packed by a version of the packer that asked otherwise.
+        # What lies there was asked for otherwise, by an older version of the packer.
         subprocess.run([*command, "--force"], check=True, stdout=subprocess.DEVNULL)
     return out
-
-
-def pack_command(folder: Path, out: Path, *, encoding: Encoding) -> list[str]:
-    """Return the command line of our packer."""
-    command = [sys.executable, "-m", "data_shards", "pack", str(folder), str(out)]
-    command += ["--split", "train", "--encoding", encoding, "--json"]
-    return [*command, "--size", str(SIZE), "--quality", str(QUALITY)]
 
 
 def shard_paths(folder: Path) -> list[str]:
@@ -72,7 +70,7 @@ def shard_paths(folder: Path) -> list[str]:
 
 def beton(python: Path, raw: Path, encoding: Encoding) -> Path:
     """Return FFCV's file of the pixels in raw shards. Raises CalledProcessError."""
-    out = raw.parent / f"{raw.name}-{_FFCV_MODES[encoding]}.beton"
+    out = raw.with_name(f"{raw.name}-{_FFCV_MODES[encoding]}.beton")
     if not out.exists():
         command = [str(python), "-m", "tests.bench.data.ffcv_write", _FFCV_MODES[encoding]]
         command += [str(SIZE), str(QUALITY), str(out), *shard_paths(raw)]
@@ -82,7 +80,7 @@ def beton(python: Path, raw: Path, encoding: Encoding) -> Path:
 
 def _extracted(tar_path: Path, out: Path) -> Path:
     if not out.exists():
-        growing = out.with_suffix(".growing")
+        growing = out.with_name(f"{out.name}.growing")
         with tarfile.open(tar_path) as tar:
             tar.extractall(growing, filter="data")
         growing.rename(out)
