@@ -63,7 +63,9 @@ def index_command(
     ] = None,
     statistics_limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Images that mean and PCA are made of.", show_default="all"),
+        typer.Option(
+            min=1, help="Images that are decoded, and mean and PCA made of.", show_default="all"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Draws those images.")] = 0,
     leave_out_refused: Annotated[

@@ -16,7 +16,7 @@ _MARGIN = 28
 _MIN_WIDTH = 560
 _TITLE, _TEXT, _SMALL = 26, 15, 12
 _LEADING = 1.35
-_MAX_REASON_LINES = 6
+_MAX_CAPTION_LINES, _MAX_REASON_LINES = 2, 6
 
 _PAPER, _INK, _GREY = "#ffffff", "#1a1a1a", "#6b6b6b"
 _PLACEHOLDER, _ALARM = "#f7ecea", "#a3271c"
@@ -42,26 +42,30 @@ class Tile:
 def draw_sheet(title: str, facts: Sequence[str], rows: Sequence[Sequence[Tile]]) -> Image.Image:
     """Return the sheet: title, facts in as many lines as they need, then the rows of tiles.
 
-    Every text is shortened with an ellipsis where it is wider than its place.
+    Captions have two lines if any needs them; what is wider than its place ends in an ellipsis.
     """
     columns = max((len(row) for row in rows), default=0)
     width = max(columns * (_EDGE + _GAP) - _GAP, _MIN_WIDTH)
     lines = _lines([printed(fact) for fact in facts], " · ", _TEXT, width)
+    captions = [
+        [_words(tile.caption, _TEXT, _EDGE, _MAX_CAPTION_LINES) for tile in row] for row in rows
+    ]
+    caption_lines = max((len(caption) for row in captions for caption in row), default=1)
     header = _height(_TITLE) + len(lines) * _height(_TEXT) + _GAP
-    tile_height = _EDGE + 6 + _height(_TEXT) + _height(_SMALL)
+    tile_height = _EDGE + 6 + caption_lines * _height(_TEXT) + _height(_SMALL)
     height = header + len(rows) * (tile_height + _GAP) - _GAP
     sheet = Image.new("RGB", (width + 2 * _MARGIN, height + 2 * _MARGIN), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    top = _MARGIN
-    _write(draw, (_MARGIN, top), title, _TITLE, width=width, colour=_INK)
-    top += _height(_TITLE)
-    for line in lines:
-        _write(draw, (_MARGIN, top), line, _TEXT, width=width, colour=_GREY)
-        top += _height(_TEXT)
+    top = _write(draw, (_MARGIN, _MARGIN), [shortened(printed(title), _TITLE, width)], _TITLE, _INK)
+    _write(draw, (_MARGIN, top), [shortened(line, _TEXT, width) for line in lines], _TEXT, _GREY)
     for row, tiles in enumerate(rows):
         for column, tile in enumerate(tiles):
             left = _MARGIN + column * (_EDGE + _GAP)
-            _draw_tile(sheet, draw, tile, left, _MARGIN + header + row * (tile_height + _GAP))
+            top = _MARGIN + header + row * (tile_height + _GAP)
+            _draw_image(sheet, draw, tile, (left, top))
+            below = _write(draw, (left, top + _EDGE + 6), captions[row][column], _TEXT, _INK)
+            note = shortened(printed(tile.note), _SMALL, _EDGE)
+            _write(draw, (left, below), [note], _SMALL, _GREY)
     return sheet
 
 
@@ -100,32 +104,22 @@ def _printed_character(character: str) -> str:
     return "" if unicodedata.combining(character) else "?"
 
 
-def _draw_tile(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int
+def _draw_image(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, place: tuple[int, int]
 ) -> None:
-    if tile.image is None:
-        box = (left, top, left + _EDGE - 1, top + _EDGE - 1)
-        draw.rectangle(box, fill=_PLACEHOLDER, outline=_ALARM)
-        _draw_reason(draw, tile.problem, left, top)
-    else:
-        sheet.paste(_scaled(Image.fromarray(tile.image)), (left, top))
-    below = top + _EDGE + 6
-    _write(draw, (left, below), tile.caption, _TEXT, width=_EDGE, colour=_INK)
-    _write(draw, (left, below + _height(_TEXT)), tile.note, _SMALL, width=_EDGE, colour=_GREY)
-
-
-def _draw_reason(draw: ImageDraw.ImageDraw, reason: str, left: int, top: int) -> None:
-    """Centre a reason inside a tile, in as many lines as it needs and has."""
-    inside = _EDGE - 16
-    lines = _lines(printed(reason).split(), " ", _SMALL, inside)
-    if len(lines) > _MAX_REASON_LINES:
-        lines = [*lines[: _MAX_REASON_LINES - 1], " ".join(lines[_MAX_REASON_LINES - 1 :])]
+    """Draw a tile's image, or a box with the reason why there is none in the middle of it."""
+    if tile.image is not None:
+        sheet.paste(_scaled(Image.fromarray(tile.image)), place)
+        return
+    left, top = place
+    draw.rectangle(
+        (left, top, left + _EDGE - 1, top + _EDGE - 1), fill=_PLACEHOLDER, outline=_ALARM
+    )
+    lines = _words(tile.problem, _SMALL, _EDGE - 16, _MAX_REASON_LINES)
     line_top = top + (_EDGE - len(lines) * _height(_SMALL)) // 2
     for line in lines:
-        shown = shortened(line, _SMALL, inside)
-        start = left + (_EDGE - round(_width(shown, _SMALL))) // 2
-        draw.text((start, line_top), shown, font=_font(_SMALL), fill=_ALARM)
-        line_top += _height(_SMALL)
+        start = left + (_EDGE - round(_width(line, _SMALL))) // 2
+        line_top = _write(draw, (start, line_top), [line], _SMALL, _ALARM)
 
 
 def _scaled(image: Image.Image) -> Image.Image:
@@ -148,16 +142,22 @@ def _lines(parts: Sequence[str], between: str, size: int, width: int) -> list[st
     return lines
 
 
+def _words(text: str, size: int, width: int, max_lines: int) -> list[str]:
+    """Return a text as lines of whole words; the last takes what is left, shortened."""
+    lines = _lines(printed(text).split(), " ", size, width)
+    kept, rest = lines[: max_lines - 1], lines[max_lines - 1 :]
+    return [shortened(line, size, width) for line in [*kept, *([" ".join(rest)] if rest else [])]]
+
+
 def _write(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    text: str,
-    size: int,
-    *,
-    width: int,
-    colour: str,
-) -> None:
-    draw.text(place, shortened(printed(text), size, width), font=_font(size), fill=colour)
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], lines: Sequence[str], size: int, colour: str
+) -> int:
+    """Write lines below one another; return where the next one would be."""
+    left, top = place
+    for line in lines:
+        draw.text((left, top), line, font=_font(size), fill=colour)
+        top += _height(size)
+    return top
 
 
 def _height(size: int) -> int:

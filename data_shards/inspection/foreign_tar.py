@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import simplejpeg
 
+from data_shards.arrays import Int64s
 from data_shards.feeding.corrupt import CorruptImageError
 from data_shards.feeding.decode import Decoder, corrupt_of
 from data_shards.images.image_file import open_image
@@ -61,10 +63,10 @@ class IndexedTar:
     name: str
     size_bytes: int = 0
     sha256: str = ""
-    rows: list[tuple[int, int]] = field(default_factory=list)
-    """(offset, size) of each sample's image."""
-    labels: list[Label] = field(default_factory=list)
-    """Of each sample."""
+    rows: Int64s = field(default_factory=lambda: np.empty((0, 3), dtype=np.int64))
+    """(num_samples, 3) offset and size of each image, and which of `labels` is the sample's."""
+    labels: tuple[Label, ...] = ()
+    """Those there are, each once."""
     all_squared: bool = True
     """Whether every image is a plain JPEG of the size asked for."""
     skipped: Counter[str] = field(default_factory=Counter)
@@ -174,6 +176,8 @@ class _Indexer:
     ) -> Generator[Progressed, None, None]:
         """Look at every image; take up those that can be read."""
         counted = self._counted(task, len(candidates))
+        rows: list[tuple[int, int, int]] = []
+        labels: dict[Label, int] = {}
         seen_to = unreported = 0
         reported_at = time.monotonic()
         for place, (key, image, label) in enumerate(candidates):
@@ -185,14 +189,17 @@ class _Indexer:
             except CorruptImageError as error:
                 tar.skip(key, error.reason)
             else:
-                tar.rows.append((image.offset, image.size_bytes))
-                tar.labels.append(label)
+                number = labels.setdefault(label, len(labels))
+                rows.append((image.offset, image.size_bytes, number))
                 tar.all_squared &= is_squared
             unreported += 1
             if time.monotonic() - reported_at > _REPORT_INTERVAL_S:
                 seen_to, seen_before = image.offset, seen_to
                 yield Progressed(seen_to - seen_before, unreported)
                 unreported, reported_at = 0, time.monotonic()
+        # [] -> (0, 3)
+        tar.rows = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        tar.labels = tuple(labels)
         yield Progressed(tar.size_bytes - seen_to, unreported)
 
     def _counted(self, task: TarTask, num_samples: int) -> set[int] | range:

@@ -37,7 +37,7 @@ from data_shards.manifest import (
 from data_shards.packing.statistics import PixelSums
 from data_shards.processes.worker_pool import WorkerPool
 from data_shards.shards.grouping import INDEXED_KIND
-from data_shards.shards.index import LABEL, OFFSET, SHARD, SIZE
+from data_shards.shards.index import LABEL, OFFSET, SHARD
 from data_shards.shards.sidecars import INDEX_NAME, MEAN_IMAGE_NAME, save_sidecar
 from data_shards.storage.folder import Folder
 
@@ -128,7 +128,7 @@ def index_foreign(
     if refused and not request.leave_out_refused:
         raise ForeignSetError(_refusal(request.folder, refused))
     taken = [each.tar for each in done if each.refused is None]
-    full = [tar for tar in taken if tar.rows]
+    full = [tar for tar in taken if len(tar.rows)]
     sums = PixelSums.zero(request.image_size)
     for each in done:
         sums.add(each.sums)
@@ -206,8 +206,11 @@ def _index(tars: Sequence[IndexedTar], number_of: dict[Label, int]) -> Int64s:
     counts = [len(tar.rows) for tar in tars]
     index = np.empty((sum(counts), 4), dtype=np.int64)
     index[:, SHARD] = np.repeat(np.arange(len(tars)), counts)
-    index[:, OFFSET : SIZE + 1] = np.concatenate([tar.rows for tar in tars])
-    index[:, LABEL] = [number_of[label] for tar in tars for label in tar.labels]
+    index[:, OFFSET:] = np.concatenate([tar.rows for tar in tars])
+    # Each tar's own numbers of its labels -> those of the classes
+    index[:, LABEL] = np.concatenate(
+        [np.array([number_of[label] for label in tar.labels])[tar.rows[:, 2]] for tar in tars]
+    )
     return index
 
 
@@ -219,7 +222,7 @@ def _packing(request: IndexRequest, tars: Sequence[IndexedTar], refused: dict[st
     images = [
         # First, since verify knows by them which tars are left out on purpose.
         *(SkippedImage(path=name, reason=f"refused: {why}") for name, why in refused.items()),
-        *(SkippedImage(path=tar.name, reason="no_samples") for tar in tars if not tar.rows),
+        *(SkippedImage(path=tar.name, reason="no_samples") for tar in tars if not len(tar.rows)),
         *(image for tar in tars for image in tar.skipped_images),
     ]
     return Packing(

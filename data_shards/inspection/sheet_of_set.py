@@ -24,19 +24,19 @@ def sheet_of_set(
     """
     index = opened.index()
     manifest = opened.manifest
+    num_classes = len(manifest.classes)
     if by_class:
         chosen = spread_by_class(index[:, LABEL], rows=rows, columns=columns, seed=seed)
-        how = f"{len(chosen)} of {len(manifest.classes)} classes, one a row"
+        how = f"{len(chosen):,} of {num_classes:,} classes, one a row"
     else:
         spread = spread_samples(len(index), rows * columns, seed=seed)
         # (n,) -> rows of (columns,), the last perhaps shorter
         chosen = np.split(spread, range(columns, len(spread), columns))
-        how = f"{len(spread):,} of {manifest.num_samples:,} samples"
+        how = f"{len(spread):,} of {manifest.num_samples:,} samples of {num_classes:,} classes"
     tiles = _Tiles(opened, index)
     size = f"{manifest.image_size}×{manifest.image_size}"
     facts = [
         how,
-        f"{len(manifest.classes):,} classes",
         f"{manifest.encoding}, {size}" if manifest.squared else f"as they came, squared to {size}",
         f"seed {seed}",
     ]

@@ -3,7 +3,7 @@
 import pytest
 
 from data_shards.inspection import index_foreign, verify
-from tests.unit.data_shards.packing.inline_pool import InlinePool
+from tests.unit.data_shards.packing.rehearsal import InlinePool
 
 
 @pytest.fixture

@@ -93,6 +93,17 @@ def test_tiles_stand_in_rows_and_columns():
     assert bottom - top > 160
 
 
+def test_captions_have_two_lines_if_any_needs_them():
+    short, long = (
+        draw_sheet("title", [], [[coloured((255, 0, 0)), Tile(None, name, "note")]] * 2)
+        for name in ("cat", "great grey owl, " * 40)
+    )
+    (first, _), (second, _) = (pixels_of(sheet, (255, 0, 0)).min(axis=0) for sheet in (short, long))
+    assert first == second
+    # One line more under each of two rows.
+    assert long.height - short.height == 2 * round(15 * 1.35)
+
+
 def test_an_image_that_cannot_be_read_is_a_placeholder_with_its_reason():
     whole = draw_sheet("title", [], [[Tile(None, "cat", "label 0", problem="")]])
     told = draw_sheet("title", [], [[Tile(None, "cat", "label 0", problem="truncated file")]])
