@@ -26,7 +26,7 @@ _REFUSED_TYPES = {
 _MAX_LABEL_BYTES = 20
 _END_MARK = bytes(TAR_BLOCK)
 # Control characters, and those that turn the writing round: a name is shown to people.
-_ODD_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ODD_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class TarLayoutError(Exception):

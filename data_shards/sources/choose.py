@@ -73,7 +73,8 @@ def open_source(
         return _open_archive(open_folder(parent), name, split, scratch, on_progress)
     if name == MANIFEST_NAME or is_archive(name):
         # They are of no use without what lies beside them.
-        return _open_folder(open_folder(parent), Path(parent), split, on_progress)
+        beside = None if path is None else path.parent
+        return _open_folder(open_folder(parent), beside, split, on_progress)
     raise SourceError(
         f"{text} is a file of a kind that cannot be packed; name a folder of images, or a tar"
     )

@@ -14,7 +14,7 @@ from data_shards.sources import devkit
 from data_shards.sources.archive import list_tar, opened_tar
 from data_shards.sources.class_names import SYNSET_FILES, class_entry, read_synset_words
 from data_shards.sources.extent_reader import ExtentReader
-from data_shards.sources.image_paths import is_image
+from data_shards.sources.image_paths import is_image, names_of_split
 from data_shards.sources.listing import ListedImage, Listing
 from data_shards.sources.source import OnProgress, Source
 from data_shards.storage.folder import Folder
@@ -27,16 +27,16 @@ _VALIDATION_IMAGE = re.compile(r"(?:.*/)?ILSVRC2012_val_(\d{8})\.JPEG")
 
 def open_ilsvrc2012(folder: Folder, split: str, on_progress: OnProgress) -> Source:
     """List a split of the archives in a folder. Raises SourceError, which says what is missing."""
-    if split not in ("train", "validation"):
+    if split not in ("train", *names_of_split("validation")):
         raise SourceError(
-            f"of ILSVRC2012 the splits train and validation have labels, {split!r} has none; "
+            f"ILSVRC2012 tells the labels of its train and validation images, not of {split!r}; "
             "choose one of them with --split"
         )
     tar = TRAIN if split == "train" else VALIDATION
     if not folder.exists(tar):
         raise SourceError(f"{folder.location} lacks {tar}; put it there to pack {split}")
     kit = devkit.read_devkit(folder)
-    if kit is None and split == "validation":
+    if kit is None and tar == VALIDATION:
         raise SourceError(
             f"{folder.location} lacks {devkit.ARCHIVE}, without which nobody knows the labels of "
             "the validation images; put it there"
@@ -51,7 +51,7 @@ def open_ilsvrc2012(folder: Folder, split: str, on_progress: OnProgress) -> Sour
     labels = {synset: label for label, synset in enumerate(synsets)}
     images = (
         _train_images(folder, labels, on_progress)
-        if kit is None or split == "train"
+        if kit is None or tar == TRAIN
         else _validation_images(
             folder, [labels[synset] for synset in kit.validation_synsets], on_progress
         )

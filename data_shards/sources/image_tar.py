@@ -1,6 +1,6 @@
 """A folder of class folders in a tar: the same samples as if it had been unpacked."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from data_shards.errors import SourceError
 from data_shards.shards.tar_index import TarMember
@@ -21,25 +21,35 @@ def open_image_tar(
     there tells the words of synsets.
     """
     where = beside.at(tar)
-    images = [each for each in members if _is_image(each.name)]
-    root = root_of_split([each.name for each in images], split, where)
-    below = [each._replace(name=each.name.removeprefix(root)) for each in images]
-    below = [new for new, old in zip(below, images, strict=True) if old.name.startswith(root)]
+    # Of two files of one path the later counts, as it would unpacked.
+    images = {each.name: each for each in members if _is_image(each.name)}
+    root = root_of_split(images, split, where)
+
+    def class_and_rest(path: str) -> tuple[str, str, str]:
+        return path.removeprefix(root).partition("/")
+
     # As of a folder: what lies loose beside the class folders is of no class.
-    below = [each for each in below if "/" in each.name]
-    if not below:
+    paths = [path for path in images if path.startswith(root) and class_and_rest(path)[2]]
+    if not paths:
         raise SourceError(
             f"{where} holds no folders of images, one for each class, nor samples of KEY.cls and "
             "KEY.jpg; is it the right archive?"
         )
-    names = sorted({each.name.partition("/")[0] for each in below})
+    names = sorted({class_and_rest(path)[0] for path in paths})
     refuse_odd_classes(names, where)
     labels = {name: label for label, name in enumerate(names)}
-    listed = (
-        ListedImage(each.name, labels[each.name.partition("/")[0]], each.size_bytes, 0, each.offset)
-        for each in below
+    samples = Listing(
+        (
+            ListedImage(
+                name=path.removeprefix(root),
+                label=labels[class_and_rest(path)[0]],
+                size_bytes=images[path].size_bytes,
+                offset=images[path].offset,
+            )
+            for path in sorted(paths, key=class_and_rest)
+        ),
+        [tar],
     )
-    samples = Listing(sorted(listed, key=lambda image: (image.label, image.name)), [tar])
     return Source(
         kind="image-folder",
         classes=class_entries(names, read_synset_words(beside)),
@@ -49,22 +59,26 @@ def open_image_tar(
     )
 
 
-def root_of_split(paths: Sequence[str], split: str, where: str) -> str:
+def root_of_split(paths: Collection[str], split: str, where: str) -> str:
     """Return what the paths of a split's images begin with: "", or folders, each with a `/`.
 
     Archives often hold one folder that holds all the rest.
     """
     root = ""
     while True:
-        below = [path.removeprefix(root).split("/", 2) for path in paths if path.startswith(root)]
-        folders = sorted({parts[0] for parts in below if len(parts) > 1})
-        name = choose_split(folders, split, f"{where}/{root}".rstrip("/"))
+        folders, is_class = set(), False
+        for path in paths:
+            if path.startswith(root):
+                parts = path.removeprefix(root).split("/", 2)
+                folders.update(parts[:-1][:1])
+                # [folder, image] is of a class; [folder, folder, ...] may be, if not alone.
+                is_class = is_class or len(parts) == 2
+        name = choose_split(sorted(folders), split, f"{where}/{root}".rstrip("/"))
         if name is not None:
             return f"{root}{name}/"
-        # [folder, image] is a class; [folder, folder, ...] may be one, if not alone.
-        if len(folders) != 1 or any(len(parts) == 2 for parts in below):
+        if len(folders) != 1 or is_class:
             return root
-        root = f"{root}{folders[0]}/"
+        root = f"{root}{folders.pop()}/"
 
 
 def _is_image(path: str) -> bool:

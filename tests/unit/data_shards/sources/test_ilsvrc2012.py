@@ -158,7 +158,7 @@ def test_an_archive_that_is_not_there_is_told(folder):
     assert len(open_source(folder, "train").samples) == 6
     with pytest.raises(SourceError, match=f"ilsvrc lacks {VALIDATION}; put it there to pack valid"):
         open_source(folder, "validation")
-    with pytest.raises(SourceError, match="the splits train and validation have labels, 'test' h"):
+    with pytest.raises(SourceError, match="train and validation images, not of 'test'"):
         open_source(folder, "test")
 
 

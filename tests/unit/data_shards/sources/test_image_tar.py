@@ -52,6 +52,17 @@ def test_what_is_hidden_or_no_image_is_passed_over(tmp_path):
         assert opened(tmp_path / location, "train")[2] == [("a/1.jpg", 0, b"1")]
 
 
+def test_of_two_files_of_one_path_the_later_counts(tmp_path):
+    (tmp_path / "set.tar").write_bytes(tar_of({"a/1.jpg": b"one", "./a/1.jpg": b"two"}))
+    assert opened(tmp_path / "set.tar", "train")[2] == [("a/1.jpg", 0, b"two")]
+
+
+def test_classes_are_in_the_order_of_their_names(tmp_path):
+    # Whose paths sort otherwise: - comes before /.
+    (tmp_path / "set.tar").write_bytes(tar_of({"a-b/1.jpg": b"", "a/1.jpg": b""}))
+    assert [label for _, label, _ in opened(tmp_path / "set.tar", "train")[2]] == [0, 1]
+
+
 def test_imagenette_is_known_by_its_synsets(tmp_path):
     synsets = [f"n{n:08d}" for n in (1440764, 2102040, 2979186, 3000684, 3028079, 3394916)]
     synsets += [f"n{n:08d}" for n in (3417042, 3425413, 3445777, 3888257)]

@@ -201,6 +201,16 @@ def test_a_set_that_was_packed_can_be_packed_again(request_for, tmp_path, encodi
         assert square_of(image, 32).shape == (32, 32, 3)
 
 
+def test_a_packed_set_may_lie_in_a_store(packed, store):
+    for path in packed.iterdir():
+        if path.is_file():
+            store.pipe_file(f"sources/train/{path.name}", path.read_bytes())
+    for location in (f"{STORE}/train", f"{STORE}/train/manifest.json"):
+        source = open_source(location, "train")
+        assert [each.name for each in source.classes][:2] == ["ant", "bee"]
+        assert square_of(source.reader.read(source.samples[0][0]), 32).shape == (32, 32, 3)
+
+
 def test_pixels_of_another_size_are_left_out(request_for, tmp_path):
     pack(request_for(encoding="raw"), str(tmp_path), num_processes=1, force=False)
     source = open_source(tmp_path, "train")
