@@ -16,6 +16,7 @@ from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.images.square import square_of
 from data_shards.manifest import load_manifest
+from data_shards.packing.pack import pack
 from data_shards.shards.index import LABEL
 
 EDGE, BATCH = 32, 8
@@ -116,3 +117,13 @@ def test_what_is_no_image_is_skipped_with_its_reason_once_an_epoch(sets):
         assert sorted(real.tolist()) == sorted(set(range(19)) - set(CORRUPT))
         for batch in epoch:
             assert np.array_equal(batch.labels[batch.real], labels[batch.samples[batch.real]])
+
+
+def test_what_is_packed_as_it_came_is_read_as_what_is_packed_squared(request_for, tmp_path):
+    for name, changes in (("came", {"squared": False}), ("raw", {"encoding": "raw"})):
+        pack(request_for(**changes), tmp_path / name, num_processes=1)
+    came, raw = (read(tmp_path / name) for name in ("came", "raw"))
+    assert not any(batch.corrupt for batch in came)
+    for one, other in zip(came, raw, strict=True):
+        for name in ("samples", "real", "labels", "images", "offsets", "mirrored", "colour"):
+            assert np.array_equal(vars(one)[name], vars(other)[name])
