@@ -18,6 +18,7 @@ from data_shards.images.square import square_of
 from data_shards.manifest import load_manifest
 from data_shards.packing.pack import pack
 from data_shards.shards.index import LABEL
+from data_shards.sources.choose import open_source
 
 EDGE, BATCH = 32, 8
 # What the index points at that is no image: by its place in the set.
@@ -119,11 +120,22 @@ def test_what_is_no_image_is_skipped_with_its_reason_once_an_epoch(sets):
             assert np.array_equal(batch.labels[batch.real], labels[batch.samples[batch.real]])
 
 
-def test_what_is_packed_as_it_came_is_read_as_what_is_packed_squared(request_for, tmp_path):
+def test_jpegs_packed_as_they_came_are_read_as_those_packed_squared(request_for, tmp_path):
+    files = [content for content in stored_images() if content.startswith(b"\xff\xd8")]
+    for number, content in enumerate(files):
+        folder = tmp_path / "images" / f"class {number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.jpg").write_bytes(content)
+    source = open_source(tmp_path / "images", "train")
     for name, changes in (("came", {"squared": False}), ("raw", {"encoding": "raw"})):
-        pack(request_for(**changes), tmp_path / name, num_processes=1)
+        pack(request_for(source=source, **changes), tmp_path / name, num_processes=1)
     came, raw = (read(tmp_path / name) for name in ("came", "raw"))
     assert not any(batch.corrupt for batch in came)
+    grey_or_rgb = 0
     for one, other in zip(came, raw, strict=True):
-        for name in ("samples", "real", "labels", "images", "offsets", "mirrored", "colour"):
+        for name in ("samples", "real", "labels", "offsets", "mirrored", "colour"):
             assert np.array_equal(vars(one)[name], vars(other)[name])
+        # What is no plain JPEG, as CMYK, was encoded again.
+        same = (one.images == other.images).all(axis=(1, 2, 3)) & one.real
+        grey_or_rgb += int(same.sum())
+    assert grey_or_rgb == 2 * sum(Image.open(io.BytesIO(file)).mode != "CMYK" for file in files)
