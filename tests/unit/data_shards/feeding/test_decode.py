@@ -260,3 +260,34 @@ def test_crops_of_a_batch_are_those_of_each_and_what_is_corrupt_is_told(encoding
         decoder.decode_crop(views[place], one, row, column, mirror=bool(mirrored[place]))
         assert np.array_equal(out[place], one)
     assert (out[[1, 4, 6]] == 7).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_tells_of_each_damaged_image_what_it_tells_of_it_alone(kind):
+    data, decoder = KINDS[kind], Decoder("jpeg", 16)
+    damaged = [data, *(data[:size] for size in range(0, len(data), 3))]
+    damaged += [data[:size] + bytes(len(data) - size) for size in range(2, len(data), 7)]
+    for place in random.integers(0, 8 * len(data), 300).tolist():
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        damaged.append(bytes(flipped))
+    count = len(damaged)
+    offsets = random.integers(0, 5, (count, 2))
+    mirrored = random.integers(0, 2, count).astype(bool)
+    out = np.zeros((count, 12, 12, 3), dtype=np.uint8)
+    stored = {place: memoryview(content) for place, content in enumerate(damaged)}
+    corrupt = decoder.decode_crops(stored, offsets, mirrored, out)
+    assert set(range(1, 1 + -(-len(data) // 3))) <= set(corrupt)
+    told = {}
+    for place, content in stored.items():
+        alone = np.empty((12, 12, 3), dtype=np.uint8)
+        row, column = offsets[place].tolist()
+        try:
+            decoder.decode_crop(content, alone, row, column, mirror=bool(mirrored[place]))
+        except CorruptImageError as error:
+            told[place] = error
+            continue
+        assert np.array_equal(out[place], alone)
+    assert {place: (error.reason, error.detail) for place, error in corrupt.items()} == {
+        place: (error.reason, error.detail) for place, error in told.items()
+    }
