@@ -17,6 +17,7 @@ from data_shards.sources.fashion_mnist import is_fashion_mnist, open_fashion_mni
 from data_shards.sources.image_folder import folder_of_split, open_image_folder
 from data_shards.sources.image_paths import names_of_split
 from data_shards.sources.image_tar import open_image_tar
+from data_shards.sources.kaggle import is_kaggle, open_kaggle
 from data_shards.sources.source import Extent, OnProgress, Source
 from data_shards.sources.webdataset import (
     holds_samples,
@@ -32,6 +33,8 @@ _PEEKED_MEMBERS = 1000
 # Assumed: a hundred times what ImageNet takes in common shards.
 _MAX_TARS = 100_000
 _RANGE = re.compile(r"\{(-?\d{1,18})\.\.(-?\d{1,18})")
+# Layouts of folders on disk, and what opens each.
+_LOCAL_KINDS = ((is_kaggle, open_kaggle), (is_fashion_mnist, open_fashion_mnist))
 _CIFAR10_FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 
 
@@ -127,8 +130,9 @@ def _open_folder(folder: Folder, path: Path | None, split: str, on_progress: OnP
     names = folder.names()
     if ilsvrc2012.TRAIN in names or ilsvrc2012.VALIDATION in names:
         return ilsvrc2012.open_ilsvrc2012(folder, split, on_progress)
-    if path is not None and is_fashion_mnist(path):
-        return open_fashion_mnist(path, split)
+    for is_kind, open_kind in _LOCAL_KINDS:
+        if path is not None and is_kind(path):
+            return open_kind(path, split)
     for part in _parts(folder, path, _CIFAR10_FOLDERS):
         if is_cifar10(files := part.names()):
             batches = {name: Extent(name, name, 0, part.size(name)) for name in files}

@@ -1,7 +1,7 @@
 """A folder that holds a folder of images for each class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,9 @@ def _listed(folder: Path) -> tuple[list[str], list[str]]:
 
 
 @dataclass(frozen=True)
-class _FileReader:
+class FileReader:
+    """Reads whole files below a folder."""
+
     root: Path
 
     def read(self, reference: Reference) -> bytes:
@@ -66,10 +68,10 @@ class _FileReader:
             ) from error
 
 
-def open_image_folder(root: Path) -> Source:
+def open_image_folder(root: Path, words: Mapping[str, str] | None = None) -> Source:
     """List a folder of class folders. Raises SourceError, which says what is missing.
 
-    The words of its synsets are told by a file in it, or beside it.
+    The words of synsets are told by a file in it, or beside it, if they are not given.
     """
     names, _ = _listed(root)
     if not names:
@@ -77,7 +79,7 @@ def open_image_folder(root: Path) -> Source:
     refuse_odd_classes(names, str(root))
     # A class's images by path, so that the order does not depend on the file system.
     images = (
-        ListedImage(path, label, _size(root / path))
+        ListedImage(path, label, file_size(root / path))
         for label, name in enumerate(names)
         for path in sorted(_images_below(root, name))
     )
@@ -87,18 +89,20 @@ def open_image_folder(root: Path) -> Source:
             f"the {len(names)} folders in {root} hold no images "
             f"({', '.join(sorted(IMAGE_SUFFIXES))}); is it one level too high or too low?"
         )
-    words = read_synset_words(LocalFolder(root)) or read_synset_words(LocalFolder(root.parent))
+    if words is None:
+        words = read_synset_words(LocalFolder(root)) or read_synset_words(LocalFolder(root.parent))
     return Source(
         kind="image-folder",
         classes=class_entries(names, words),
         samples=samples,
         # A path tells its label.
         sha256=samples.sha256(with_labels=False),
-        reader=_FileReader(root),
+        reader=FileReader(root),
     )
 
 
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Return the size of an image in bytes, as it is listed."""
     try:
         return path.stat().st_size
     except OSError:
