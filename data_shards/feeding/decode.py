@@ -12,6 +12,7 @@ from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.feeding.corrupt import CorruptImageError, CorruptReason
 from data_shards.images.skip import MAX_FILE_BYTES, SkippedImageError
 from data_shards.images.square import square_of
+from data_shards.kernels import jpeg
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 # Noise at the best quality takes less than twice its pixels; a picture of a phone comes along.
@@ -29,6 +30,7 @@ class Decoder:
     ) -> None:
         """Take what the manifest says; `squared` False: stored images are of any size and kind."""
         self._image: Pixels = np.empty((image_size, image_size, 3), dtype=np.uint8)
+        self._has_kernel = squared and encoding == "jpeg"
         if not squared:
             self._decode = self._square
             self.max_bytes = MAX_FILE_BYTES
@@ -56,12 +58,15 @@ class Decoder:
         The crop of a place is at `offsets`, (n, 2) rows and columns, and `mirrored`, (n,), or not.
         Returns what is corrupt, by place; its pixels may be anything.
         """
+        filled: frozenset[int] = frozenset()
+        if self._has_kernel:
+            filled = jpeg.decode_crops(stored, len(self._image), offsets, mirrored, out)
         corrupt: dict[int, CorruptImageError] = {}
         corners, mirrors = offsets.tolist(), mirrored.tolist()
-        for place, data in stored.items():
+        for place in stored.keys() - filled:
             row, column = corners[place]
             try:
-                self.decode_crop(data, out[place], row, column, mirror=mirrors[place])
+                self.decode_crop(stored[place], out[place], row, column, mirror=mirrors[place])
             except CorruptImageError as error:
                 corrupt[place] = error
         return corrupt
