@@ -12,7 +12,8 @@ ours shuffle.
     webdataset PIL       webdataset, PIL, torchvision's transforms, DataLoader; float32
     webdataset uint8     the same without ToTensor and Normalize
     DALI                 NVIDIA's CPU pipeline: decode, crop, mirror, less a mean; float32
-    FFCV jpeg, raw       uint8, random crop and mirror; centre: its centre crop, not mirrored
+    FFCV jpeg, raw       uint8, random crop and mirror
+    ... centre           the centre crop of all, none mirrored
     decode alone         libjpeg-turbo on every core, from memory to 256 pixels: the limit
     ours jpeg, raw       uint8
     ours float32         `ours jpeg` and the trainer's kernel: less the mean image, channels last
@@ -169,8 +170,8 @@ def measure_loaders(everyone: Field, measured: Measured) -> None:
             pids = descendants(process.pid)
             assert len(pids) == number
             measured.loaders |= {
-                f"{number}_mapped_of_set_mib": mapped_bytes_of(pids, packed) / 2**20,
-                f"{number}_whole_mib": memory_of(pids).whole / 2**20,
+                f"{number}_mapped_of_set_mib": round(mapped_bytes_of(pids, packed) / 2**20, 1),
+                f"{number}_whole_mib": round(memory_of(pids).whole / 2**20, 1),
             }
 
 
@@ -178,7 +179,7 @@ def figures_of(measured: Measured) -> list[Figure]:
     """Return what has a target."""
     loaders, first = measured.loaders, measured.first_batch_s.get("ours jpeg")
     one = loaders.get("1_mapped_of_set_mib")
-    ratio = loaders[f"{MANY_LOADERS}_mapped_of_set_mib"] / one if one else None
+    ratio = round(loaders[f"{MANY_LOADERS}_mapped_of_set_mib"] / one, 3) if one else None
     return [
         *(figure_of(each, measured.results) for each in RATIOS),
         Figure("first_batch_warm_s", first, FIRST_BATCH_S, at_most=True),

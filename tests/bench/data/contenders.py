@@ -52,6 +52,7 @@ class Field:
         packed = sets.shards(self.photographs, "raw", self.work)
         yield from self._ffcv("raw", {"FFCV raw": "random", "FFCV raw centre": "centre"})
         yield self.reader("ours raw", packed, self.processes, "uint8")
+        yield self.reader("ours raw centre", packed, self.processes, "centre")
 
     def packing(self) -> Iterator[Contender | Absent]:
         """Yield those that pack photographs."""

@@ -44,7 +44,7 @@ def main() -> None:
             assert images.dtype == torch.uint8
             yield len(images)
 
-    versions = {"ffcv": importlib.metadata.version("ffcv"), "torch": torch.__version__}
+    versions = {"ffcv": importlib.metadata.version("ffcv"), "torch beside ffcv": torch.__version__}
     take_turns(epoch, about={"versions": versions})
 
 

@@ -1,6 +1,6 @@
 """Our reader; as float32 with what the trainer does to a batch, on the CPU.
 
-python -m tests.bench.data.our_reader BATCH CROP PROCESSES {uint8,float32,colour} FOLDER
+python -m tests.bench.data.our_reader BATCH CROP PROCESSES {uint8,centre,float32,colour} FOLDER
 """
 
 import sys
@@ -31,6 +31,8 @@ def main() -> None:
         crop_size=int(crop),
         num_streams=8,
         window=4,
+        random_crop=output != "centre",
+        mirror=output != "centre",
     )
     with Reader(plan, num_processes=int(processes)) as reader:
         prepare = preprocess(reader, output)
@@ -56,7 +58,7 @@ def main() -> None:
 
 def preprocess(reader: Reader, output: str) -> Callable[[Batch], object]:
     """Return what becomes of a batch: nothing, or float32 (n, 3, c, c) less the mean image."""
-    if output == "uint8":
+    if output in ("uint8", "centre"):
         return lambda batch: batch.images
     manifest = reader.manifest
     colour = Colour(manifest.rgb_pca, 0.1, "paper") if output == "colour" else None
