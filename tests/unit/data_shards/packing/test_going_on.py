@@ -19,7 +19,8 @@ from data_shards.sources.source import ImageReader, Reference
 from data_shards.storage.folder import Folder, open_folder
 from tests.unit.data_shards.packing.rehearsal import Killed, Steps, contents
 
-SHARD_SIZE = 10
+# Few, for each of these tests packs them a hundred times: shards of 3, 3 and 1.
+SMALL = {"limit": 7, "samples_per_shard": 3}
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,26 @@ def empty(place: str) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def test_killed_at_any_step_a_run_is_gone_on_with(request_for, packed, place, tmp_path, steps):
-    undisturbed = contents(open_folder(packed))
-    request, read = counted(request_for())
+@pytest.fixture
+def undisturbed(request_for, steps, tmp_path) -> dict[str, bytes]:
+    """What packing the small request gives."""
+    pack(request_for(**SMALL), tmp_path / "undisturbed", num_processes=1)
+    return contents(open_folder(tmp_path / "undisturbed"))
+
+
+def test_killed_at_any_step_a_run_is_gone_on_with(request_for, undisturbed, place, tmp_path, steps):
+    request, read = counted(request_for(**SMALL))
 
     def go_on() -> None:
         assert_no_manifest_of_what_is_not_whole(open_folder(place))
         report = run(request, place, tmp_path)
         assert contents(open_folder(place)) == undisturbed
-        assert len(set(read)) == 37
+        assert len(set(read)) == 7
         # At most the shard that was open was made again.
-        assert len(read) <= 37 + SHARD_SIZE
+        assert len(read) <= 7 + 3
         if not report.already_packed:
-            assert report.num_tried + report.num_taken == 37
-            assert report.num_taken == min(report.shards_taken * SHARD_SIZE, 37)
+            assert report.num_tried + report.num_taken == 7
+            assert report.num_taken == min(report.shards_taken * 3, 7)
         assert_nothing_is_left(place, tmp_path)
         empty(place)
         read.clear()
@@ -127,10 +134,10 @@ def test_killed_at_any_step_a_run_is_gone_on_with(request_for, packed, place, tm
 
 
 def test_killed_as_it_replaces_another_set_a_run_goes_on_without_force(
-    request_for, packed, place, tmp_path, steps
+    request_for, undisturbed, place, tmp_path, steps
 ):
-    undisturbed = contents(open_folder(packed))
-    other = request_for(split="validation", samples_per_shard=6, limit=20)
+    request = request_for(**SMALL)
+    other = request_for(split="validation", samples_per_shard=2, limit=5)
 
     def begin() -> None:
         if not open_folder(place).names():
@@ -138,11 +145,11 @@ def test_killed_as_it_replaces_another_set_a_run_goes_on_without_force(
             steps.allow(None)
             run(other, place, tmp_path)
             steps.allow(allowed)
-        run(request_for(), place, tmp_path, force=True)
+        run(request, place, tmp_path, force=True)
 
     def go_on() -> None:
         assert_no_manifest_of_what_is_not_whole(open_folder(place))
-        run_or_replace(request_for(), place, tmp_path)
+        run_or_replace(request, place, tmp_path)
         assert contents(open_folder(place)) == undisturbed
         assert_nothing_is_left(place, tmp_path)
         empty(place)
@@ -151,14 +158,14 @@ def test_killed_as_it_replaces_another_set_a_run_goes_on_without_force(
 
 
 def test_another_request_begins_anew_whenever_the_first_was_killed(
-    request_for, packed, place, tmp_path, steps
+    request_for, undisturbed, place, tmp_path, steps
 ):
-    undisturbed = contents(open_folder(packed))
+    request = request_for(**SMALL)
     # More shards, and of the same names.
-    other = request_for(samples_per_shard=6, quality=50)
+    other = request_for(samples_per_shard=2, limit=7, quality=50)
 
     def go_on() -> None:
-        assert run_or_replace(request_for(), place, tmp_path).shards_taken == 0
+        assert run_or_replace(request, place, tmp_path).shards_taken == 0
         assert contents(open_folder(place)) == undisturbed
         assert_nothing_is_left(place, tmp_path)
         empty(place)

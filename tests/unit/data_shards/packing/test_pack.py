@@ -13,15 +13,23 @@ import webdataset
 from data_shards.errors import PackError
 from data_shards.images.square import square_of
 from data_shards.manifest import load_manifest
+from data_shards.packing import pack as packing
 from data_shards.packing.pack import pack
 from data_shards.packing.statistics import PixelSums
 from data_shards.shards.sidecars import load_index, load_mean_image
 from data_shards.sources.choose import open_source
+from tests.unit.data_shards.packing.rehearsal import InlinePool
 
 
 def run(request, out: Path, *, num_processes: int = 1, force: bool = False):
     counts: list[int] = []
-    report = pack(request, out, num_processes=num_processes, force=force, on_images=counts.append)
+    with pytest.MonkeyPatch.context() as patch:
+        if num_processes == 1:
+            # Quicker to start.
+            patch.setattr(packing, "WorkerPool", InlinePool)
+        report = pack(
+            request, out, num_processes=num_processes, force=force, on_images=counts.append
+        )
     return report.manifest, report.already_packed, sum(counts)
 
 
@@ -197,7 +205,7 @@ def test_each_file_is_on_disk_before_it_has_its_name_and_the_manifest_comes_last
 
     monkeypatch.setattr(Path, "replace", renaming)
     monkeypatch.setattr(os, "fsync", syncing)
-    run(request_for(limit=10), tmp_path / "out")
+    run(request_for(limit=10), tmp_path / "out", num_processes=2)
     assert done == [
         ("sync", "begun.json.part"),
         ("name", "begun.json"),
@@ -226,7 +234,7 @@ def test_the_sums_of_finished_shards_are_not_held(request_for, tmp_path, monkeyp
         add(total, other)
 
     monkeypatch.setattr(PixelSums, "add", counting)
-    run(request_for(samples_per_shard=1), tmp_path / "out")
+    run(request_for(samples_per_shard=1), tmp_path / "out", num_processes=2)
     assert len(held) == 37
     # The one added, and the one before in a variable.
     assert max(most) <= 2
