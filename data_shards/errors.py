@@ -46,7 +46,21 @@ class StorageError(DataError):
 
 
 class StorageDownError(StorageError):
-    """An object store, or the disk of the shard cache, fails for now; trying again may well help."""
+    """An object store, or the disk of the shard cache, fails for now; it may well answer later."""
+
+
+class ScratchError(DataError):
+    """What must be kept on this machine for a while cannot be."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder, reason)
+
+    def __str__(self) -> str:
+        folder, reason = self.args
+        return (
+            f"{folder} cannot hold what is read meanwhile: {reason}; make room, name another "
+            "folder as TMPDIR, or use fewer --processes"
+        )
 
 
 class ForeignSetError(DataError):

@@ -6,6 +6,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
+from data_shards.errors import ScratchError
 from data_shards.storage.folder import Folder
 from data_shards.storage.local_folder import LocalFolder
 
@@ -15,7 +16,8 @@ _CHUNK_BYTES = 1 << 22
 class DigestedShard:
     """A shard that is digested first; a remote one is kept on local disk meanwhile.
 
-    Raises FileNotFoundError or StorageError when opened, OSError or StorageError while it is read.
+    Raises FileNotFoundError or StorageError when opened, OSError or StorageError while it is read,
+    ScratchError where there is no room for a remote one.
     """
 
     def __init__(self, folder: Folder, name: str) -> None:
@@ -46,10 +48,16 @@ class DigestedShard:
         while chunk := self._source.read(_CHUNK_BYTES):
             digest.update(chunk)
             if self.file is not self._source:
-                self.file.write(chunk)
+                self._keep(chunk)
             self.size_bytes += len(chunk)
             yield len(chunk)
         self.sha256 = digest.hexdigest()
+
+    def _keep(self, chunk: bytes) -> None:
+        try:
+            self.file.write(chunk)
+        except OSError as error:
+            raise ScratchError(tempfile.gettempdir(), error.strerror or str(error)) from error
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset`, fewer where it ends before."""

@@ -134,7 +134,7 @@ class _Verifier:
                 return _problem_by_key(task, shard)
             return _problem_in_turn(task, samples_of_tar(shard.file, self._suffix))
         except TarLayoutError as error:
-            return f"is no tar of ours: {error}"
+            return f"is no tar {'to be trusted' if self._indexed else 'of ours'}: {error}"
 
     def _decode(
         self, task: ShardCheck, shard: DigestedShard

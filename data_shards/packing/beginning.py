@@ -10,6 +10,7 @@ from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError, parse_m
 from data_shards.packing.begun import Begun, manifest_sha256, read_begun, write_begun
 from data_shards.packing.request import PackRequest, differences
 from data_shards.packing.target import Target, ask_each
+from data_shards.shards.grouping import INDEXED_KIND
 from data_shards.storage.folder import Folder
 
 # Assumed: many times what a million shards' entries take.
@@ -20,8 +21,10 @@ _MEND = "choose another folder, or pack with --force to replace it"
 def begin(request: PackRequest, target: Target, *, force: bool) -> Begun | Manifest:
     """Make the target ready to pack, or return the manifest of a set that is there, finished.
 
-    Raises PackError if something else lies there, unless `force`.
+    Raises PackError if something else lies there, unless `force`; whatever is told, if it is what
+    somebody else packed.
     """
+    _refuse_indexed(target.folder)
     begun, manifest = read_begun(target.work), manifest_sha256(target.folder)
     # Any other manifest was published by that very packing, which was killed as it cleaned up.
     unfinished = begun is not None and manifest in (None, begun.replaced_manifest_sha256)
@@ -70,6 +73,17 @@ def _present(request: PackRequest, folder: Folder, unfinished: bool) -> Manifest
         if size != entry.size_bytes:
             raise PackError(f"{folder.at(entry.name)} is missing or not whole; {_MEND}")
     return manifest
+
+
+def _refuse_indexed(folder: Folder) -> None:
+    """Raise PackError if tars lie there that were only indexed here: replaced, they were gone."""
+    with suppress(ManifestError):
+        manifest = _manifest(folder)
+        if manifest is not None and manifest.packing.source == INDEXED_KIND:
+            raise PackError(
+                f"{folder.location} holds tars that were packed elsewhere and are only indexed; "
+                "choose another folder"
+            )
 
 
 def _manifest(folder: Folder) -> Manifest | None:
