@@ -55,8 +55,8 @@ def pack_command(
         bool,
         typer.Option(
             "--no-resize",
-            help="Store the images as they came; squares are made as they are read. The mean image "
-            "and the components of colour are of the squares.",
+            help="Store images of any size, JPEGs as they came and others as JPEGs; squares are "
+            "made as they are read. Mean image and RGB PCA are of the squares.",
         ),
     ] = False,
     processes: Processes = None,
@@ -143,7 +143,17 @@ def _folder_in(scratch: Path | None) -> Iterator[Path]:
 def summary_of(report: PackReport) -> dict[str, object]:
     """Return what people and programs are told of a run."""
     manifest = report.manifest
-    summary: dict[str, object] = {
+    speed = report.images_per_second
+    of_this_run: dict[str, object] = {
+        "shards_of_earlier_run": report.shards_taken,
+        "images_of_earlier_run": report.num_taken,
+        "seconds": round(report.seconds, 3),
+        "images_per_second": round(speed, 1),
+        "images_per_second_and_core": round(speed / min(report.num_packers or 1, num_cores()), 1),
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "packer_peak_memory_bytes": report.packer_peak_memory_bytes,
+    }
+    return {
         "already_packed": report.already_packed,
         "num_samples": manifest.num_samples,
         "num_classes": len(manifest.classes),
@@ -151,18 +161,8 @@ def summary_of(report: PackReport) -> dict[str, object]:
         "size_bytes": manifest.size_bytes,
         "skipped": manifest.packing.skipped,
         "skipped_images": [image.model_dump() for image in manifest.packing.skipped_images],
-    }
-    if report.already_packed:
-        return summary
-    speed = report.images_per_second
-    return summary | {
-        "shards_of_earlier_run": report.shards_taken,
-        "images_of_earlier_run": report.num_taken,
-        "seconds": round(report.seconds, 3),
-        "images_per_second": round(speed, 1),
-        "images_per_second_and_core": round(speed / min(report.num_packers, num_cores()), 1),
-        "peak_memory_bytes": report.peak_memory_bytes,
-        "packer_peak_memory_bytes": report.packer_peak_memory_bytes,
+        # The same names always, for programs.
+        **(dict.fromkeys(of_this_run) if report.already_packed else of_this_run),
     }
 
 

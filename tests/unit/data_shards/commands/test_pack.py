@@ -81,6 +81,9 @@ def test_the_report_tells_of_this_run_and_of_the_earlier_one(packed):
     assert summary["images_per_second"] == summary["images_per_second_and_core"] == 3.5
     assert (summary["peak_memory_bytes"], summary["packer_peak_memory_bytes"]) == (2, 3)
     json.dumps(summary)
+    present = summary_of(PackReport(manifest=report.manifest, already_packed=True))
+    assert present.keys() == summary.keys()
+    assert present["images_per_second"] is None
 
 
 def test_what_was_found_done_is_no_speed():
