@@ -42,8 +42,12 @@ def submit(
     *,
     preset: Annotated[str | None, typer.Option(help="Start from this preset.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
-    train: Annotated[Path | None, typer.Option(help="Manifest of the training shards.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Manifest to validate on.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Manifest of the training shards, or its URL.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Manifest to validate on, or its URL.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field: optim.epochs=3."),

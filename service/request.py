@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import UserError
+from trainer.contract.confinement import is_url
 
 
 class RequestError(UserError):
@@ -17,8 +18,8 @@ def build_request(
     *,
     preset: str | None,
     name: str | None,
-    train: Path | None,
-    validation: Path | None,
+    train: str | None,
+    validation: str | None,
     settings: Sequence[str],
 ) -> dict[str, Any]:
     """Read the file, if any, and lay the options over it. The service judges the whole."""
@@ -27,10 +28,11 @@ def build_request(
         request["preset"] = preset
     if name is not None:
         request["name"] = name
-    for split, path in (("train", train), ("validation", validation)):
-        if path is not None:
+    for split, location in (("train", train), ("validation", validation)):
+        if location is not None:
             # Paths mean what they mean here, wherever the service was started.
-            _set(request, f"data.{split}", str(path.absolute()))
+            here = location if is_url(location) else str(Path(location).absolute())
+            _set(request, f"data.{split}", here)
     for setting in settings:
         field, equals, value = setting.partition("=")
         if not equals or not field:

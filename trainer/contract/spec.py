@@ -29,7 +29,10 @@ Protocol = Literal["centre_crop", "ten_view"]
 class DataSpec(Record):
     """Where the images are, and how their order is cut into streams."""
 
-    train: Location = Field(description="Manifest of the training shards (path of manifest.json).")
+    train: Location = Field(
+        description="Manifest of the training shards: path of manifest.json, or its URL, such as "
+        "s3://bucket/train/manifest.json."
+    )
     validation: Location = Field(description="Manifest of the validation shards.")
     num_streams: int = Field(
         default=8,

@@ -34,7 +34,7 @@ def test_paths_are_taken_from_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    request = build(train=Path("train/manifest.json"), validation=Path("/v/manifest.json"))
+    request = build(train="train/manifest.json", validation="/v/manifest.json")
     assert request["data"] == {
         "train": str(tmp_path / "train" / "manifest.json"),
         "validation": "/v/manifest.json",
@@ -56,3 +56,8 @@ def test_a_file_that_is_no_object_is_named(tmp_path: Path) -> None:
             build(file)
     with pytest.raises(RequestError, match="missing"):
         build(tmp_path / "missing.json")
+
+
+def test_a_url_stays_what_it_is() -> None:
+    request = build(train="s3://bucket/train", validation="s3://bucket/validation")
+    assert request["data"] == {"train": "s3://bucket/train", "validation": "s3://bucket/validation"}
