@@ -3,7 +3,7 @@
 import numpy as np
 
 from data_shards.arrays import Pixels
-from data_shards.images.image_file import open_image
+from data_shards.images.image_file import ImageFile, open_image
 from data_shards.images.upright import upright
 from data_shards.kernels.resample import Box, resample
 
@@ -30,14 +30,18 @@ def square_of(image: bytes | memoryview | Pixels, size: int) -> Pixels:
         height, width = image.shape[:2]
         return resample(with_colours(image), _centre((width, height)), size)
     with open_image(image) as file:
-        divisor = divisor_for(min(file.size), size)
-        pixels = file.plain_jpeg(divisor)
-        if pixels is not None:
-            square = resample(pixels, _centre(file.size, divisor), size)
-        else:
+        square = square_of_plain_jpeg(file, size)
+        if square is None:
             decoded = file.decoded()
             square = resample(decoded, _centre(decoded.size), size)
         return upright(square, file.orientation())
+
+
+def square_of_plain_jpeg(file: ImageFile, size: int) -> Pixels | None:
+    """Return the square of a plain JPEG as its pixels lie; None for other files."""
+    divisor = divisor_for(min(file.size), size)
+    pixels = file.plain_jpeg(divisor)
+    return None if pixels is None else resample(pixels, _centre(file.size, divisor), size)
 
 
 def with_colours(pixels: Pixels) -> Pixels:

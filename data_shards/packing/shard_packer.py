@@ -156,9 +156,9 @@ class _Packer:
         try:
             image = setup.reader.read(reference)
             if not setup.squared:
-                stored = original_of(image, setup.quality)
-                sums.add_image(square_of(stored, setup.size))
-                return stored
+                original = original_of(image, setup.size, setup.quality)
+                sums.add_image(original.square)
+                return original.file
             square = square_of(image, setup.size)
         except MemoryError:
             raise SourceError(
