@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from data_shards.sources.choose import open_source
 from data_shards.sources.image_tar import root_of_split
 from tests.unit.data_shards.sources.archives import jpeg, tar_of, write_tree
 
+PHOTOGRAPHS = Path(__file__).parents[4].parent / "shared" / "data" / "imagenet-125.tar"
 PARTS = st.sampled_from(["a", "b", "train", "val", "n01440764", "é"])
 FILES = st.sampled_from(["1.jpg", "2.JPEG", "3.png"])
 PATHS = st.builds(
@@ -111,3 +114,17 @@ def test_an_archive_without_class_folders_is_told(tmp_path, files):
     (tmp_path / "a.tar").write_bytes(tar_of(files))
     with pytest.raises(SourceError, match=r"a.tar holds no folders of images.*the right archive"):
         open_source(tmp_path / "a.tar", "train")
+
+
+@pytest.mark.skipif(
+    not PHOTOGRAPHS.is_file(), reason=f"{PHOTOGRAPHS} is absent"
+)
+def test_photographs_are_read_within_their_archive():
+    source = open_source(PHOTOGRAPHS, "train")
+    assert len(source.samples) == len(source.classes) == 125
+    assert source.classes[0].synset == "n01440764"
+    assert str(source.samples[0][0]) == "n01440764/tench.JPEG"
+    for reference, _ in source.samples:
+        # How a JPEG begins and ends.
+        content = source.reader.read(reference)
+        assert (content[:2], content[-2:]) == (b"\xff\xd8", b"\xff\xd9")
