@@ -1,0 +1,90 @@
+"""What fetches ahead, alone: no loader asks for anything."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data_shards.feeding.epochs import order_of_epoch
+from data_shards.feeding.plan import ReaderPlan
+from data_shards.feeding.prefetch import Prefetch
+from data_shards.feeding.shard_files import ShardFacts
+from data_shards.manifest import Manifest, load_manifest
+from data_shards.order import EpochOrder
+from data_shards.storage.folder import open_folder
+from data_shards.storage.set_files import CachedFiles
+from data_shards.storage.shard_cache import ShardCache
+
+PLAN = ReaderPlan(
+    location="there", seed=1, global_batch_size=4, crop_size=24, num_streams=1, window=1
+)
+
+
+@pytest.fixture
+def files(packed: Path, bucket: str, tmp_path: Path) -> CachedFiles:
+    for file in packed.iterdir():
+        open_folder(bucket).put(file, file.name)
+    return CachedFiles(bucket, ShardCache(tmp_path / "cache", 10**6))
+
+
+def shards_in_order(manifest: Manifest, order: EpochOrder) -> list[str]:
+    """Digests of an epoch's shards as one stream needs them."""
+    ends = [sum(shard.num_samples for shard in manifest.shards[: k + 1]) for k in range(4)]
+    numbers = [sum(end <= sample for end in ends) for sample in order.samples.tolist()]
+    return [manifest.shards[number].sha256 for number in dict.fromkeys(numbers)]
+
+
+def wait_for(there: Callable[[], set[str]], expected: set[str]) -> None:
+    deadline = time.monotonic() + 60
+    while there() != expected:
+        assert there() < expected, "more was fetched than is wanted"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
+    packed: Path, files: CachedFiles
+) -> None:
+    manifest = load_manifest(packed)
+    sizes = tuple(shard.num_samples for shard in manifest.shards)
+    facts = tuple(ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards)
+    in_order = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))
+
+    def there() -> set[str]:
+        return {path.name for path in files.cache.folder.glob(64 * "?")}
+
+    prefetch = Prefetch(PLAN, files, facts, sizes)
+    try:
+        assert there() == set()
+        prefetch.advance(0, 100)
+        wait_for(there, set(in_order[:2]))
+        # Its first shard, of ten samples at most, is done with.
+        prefetch.advance(3, 100)
+        wait_for(there, set(in_order[:3]))
+        # Nothing of it is needed beyond the end.
+        prefetch.advance(3, 4)
+        time.sleep(0.2)
+        assert there() == set(in_order[:3])
+        process = psutil.Process(prefetch.pid)
+    finally:
+        prefetch.close()
+    assert not process.is_running()
+    assert files.cache.counters().fetches == 3
+
+
+def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFiles) -> None:
+    manifest = load_manifest(packed)
+    sizes = tuple(shard.num_samples for shard in manifest.shards)
+    facts = tuple(ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards)
+    first, second = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))[:2]
+    name = {one.sha256: one.name for one in facts}
+    open_folder(files.at("x").rpartition("/")[0]).delete(name[first])
+    prefetch = Prefetch(PLAN, files, facts, sizes)
+    try:
+        prefetch.advance(0, 100)
+        wait_for(lambda: {path.name for path in files.cache.folder.glob(64 * "?")}, {second})
+        assert psutil.Process(prefetch.pid).is_running()
+    finally:
+        prefetch.close()
