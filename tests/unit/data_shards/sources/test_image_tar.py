@@ -116,9 +116,7 @@ def test_an_archive_without_class_folders_is_told(tmp_path, files):
         open_source(tmp_path / "a.tar", "train")
 
 
-@pytest.mark.skipif(
-    not PHOTOGRAPHS.is_file(), reason=f"{PHOTOGRAPHS} is absent"
-)
+@pytest.mark.skipif(not PHOTOGRAPHS.is_file(), reason=f"{PHOTOGRAPHS} is absent")
 def test_photographs_are_read_within_their_archive():
     source = open_source(PHOTOGRAPHS, "train")
     assert len(source.samples) == len(source.classes) == 125
