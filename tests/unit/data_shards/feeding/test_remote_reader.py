@@ -86,6 +86,7 @@ def many_shards(request_for: Callable[..., PackRequest], tmp_path: Path) -> Path
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_a_cache_that_holds_what_is_needed_at_once_fetches_a_shard_once_an_epoch(
     many_shards: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -127,6 +128,7 @@ def test_names_a_shard_that_the_store_has_not(
         list(reader.batches(0, STEPS))
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_damaged_on_this_disk_is_fetched_again(
     packed: Path, remote: str, cache: Path
 ) -> None:
@@ -152,6 +154,7 @@ for batch in reader.batches(0, 10**9):
 """
 
 
+@pytest.mark.slow
 def test_what_fetches_ahead_goes_when_the_reader_is_killed(
     remote: str, still_running: Callable[[list[psutil.Process]], list[psutil.Process]]
 ) -> None:
