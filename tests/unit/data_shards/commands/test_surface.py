@@ -140,16 +140,23 @@ def test_a_folder_without_the_right_to_read_it_is_told(command, own_copy):
     assert done.stderr.count("Error: ") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_verification_ends_with_its_workers(number, own_copy, still_running):
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        (["verify"], signal.SIGINT),
+        (["verify"], signal.SIGTERM),
+        (["index", "--split", "train", "--force"], signal.SIGINT),
+    ],
+)
+def test_what_is_stopped_ends_with_its_workers(command, number, own_copy, still_running):
     # So large, and all of it a hole, that its digest takes longer than anybody waits.
     size = 1 << 40
     os.truncate(own_copy / "train-000002.tar", size)
     document = json.loads((own_copy / "manifest.json").read_text())
     document["shards"][2]["size_bytes"] = size
     (own_copy / "manifest.json").write_text(json.dumps(document))
-    command = [sys.executable, "-m", "data_shards", "verify", str(own_copy), "--processes", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-m", "data_shards", *command, str(own_copy), "--processes", "2"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(workers := psutil.Process(process.pid).children()) < 2:
         time.sleep(0.01)
     process.send_signal(number)
@@ -159,3 +166,4 @@ def test_a_stopped_verification_ends_with_its_workers(number, own_copy, still_ru
     assert "Traceback" not in stderr
     assert not stdout
     assert not still_running(workers)
+    assert json.loads((own_copy / "manifest.json").read_text()) == document
