@@ -153,6 +153,33 @@ def replaced(at: int, new: bytes) -> bytes:
     return JPEG[:at] + new + JPEG[at + len(new) :]
 
 
+def with_a_code_of_ones() -> bytes:
+    """A table whose last code, of 9 bits, is followed by another."""
+    at = JPEG.index(b"\xff\xc4")
+    length = int.from_bytes(JPEG[at + 2 : at + 4], "big")
+    table = bytearray(JPEG[at + 4 : at + 2 + length])
+    assert table[9] == 1
+    assert not any(table[10:17])
+    table[9] = 2
+    table.append(11)
+    longer = (length + 1).to_bytes(2, "big")
+    return JPEG[: at + 2] + longer + bytes(table) + JPEG[at + 2 + length :]
+
+
+def with_a_code_that_is_none(place: int) -> bytes:
+    """Flat units, coded by annex K; unit `place` begins with a bit that makes nine ones."""
+    block, chroma = "00" + "1010", "00" + "00"
+    unit = 4 * block + 2 * chroma
+    # One more symbol, then the largest difference of DC behind what is none.
+    first = "00" + "001" + "1010" + 3 * block + 2 * chroma
+    largest = "1" + "111111110" + "10000000000" + "1010" + 3 * block + 2 * chroma
+    bits = first + (place - 1) * unit + largest + (15 - place) * unit
+    bits += "1" * (-len(bits) % 8)
+    scan = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\x00")
+    flat_one = encode_jpeg(picture(2, 64), 100)
+    return flat_one[: flat_one.index(b"\xff\xda") + 14] + scan + b"\xff\xd9"
+
+
 BROKEN = {
     "nothing": b"",
     "one byte": b"\xff",
@@ -171,6 +198,7 @@ BROKEN = {
     "a table that is not there": replaced(SOS + 6, b"\x11\x02\x33"),
     "a spectral scan": replaced(SOS + 11, b"\x01"),
     "codes that are none": replaced(JPEG.index(b"\xff\xc4") + 5, b"\xff\xff\xff"),
+    "a code of ones": with_a_code_of_ones(),
     "all ones": JPEG[: SOS + 14] + b"\xff\x00" * 3000 + b"\xff\xd9",
     "all zeros": JPEG[: SOS + 14] + b"\x00" * 3000 + b"\xff\xd9",
 }
@@ -180,6 +208,12 @@ BROKEN = {
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_the_broken_and_the_odd_are_left(data):
     assert check([JPEG, data, JPEG], 32, 1) == [True, False, True]
+
+
+@needs_compiler
+@pytest.mark.parametrize("place", range(1, 16))
+def test_a_code_that_is_none_is_noticed_wherever_it_is(place):
+    assert check([with_a_code_that_is_none(place)], 64, 0) == [False]
 
 
 @needs_compiler
