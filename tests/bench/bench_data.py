@@ -40,7 +40,7 @@ from pathlib import Path
 
 from tests.bench.data import sets
 from tests.bench.data.contender import Contender, ContenderDiedError, Results, Running
-from tests.bench.data.contenders import OURS, Absent, Field
+from tests.bench.data.contenders import BATCH, OURS, Absent, Field
 from tests.bench.data.memory import descendants, mapped_bytes_of, memory_of
 from tests.bench.data.report import Figure, Ratio, figure_of, show, to_json
 
@@ -54,6 +54,8 @@ RATIOS = (
     Ratio("float_ratio_to_dali", "ours float32", "DALI", 1.5),
     Ratio("packing_ratio_to_pil_loop_per_core", "ours packing", "PIL packing", 2),
 )
+# Fewer batches flatter whoever has some ready when the first is handed over.
+MIN_IMAGES = 16 * BATCH
 FIRST_BATCH_S, LOADERS_RATIO = 1.5, 1.3
 MANY_LOADERS = 4
 
@@ -74,6 +76,8 @@ def main() -> None:
     arguments = parse()
     if not arguments.images.exists():
         sys.exit(f"{arguments.images} does not exist; name a folder or a tar with --images")
+    if arguments.num_images < MIN_IMAGES:
+        sys.exit(f"{arguments.num_images} images are too few; take {MIN_IMAGES} or more")
     work = ROOT / "build" / "bench"
     work.mkdir(parents=True, exist_ok=True)
     photographs = sets.repeated(arguments.images.resolve(), arguments.num_images, work)

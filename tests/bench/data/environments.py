@@ -82,4 +82,5 @@ def _run(command: list[str]) -> None:
         raise UnavailableError(f"{command[0]}: {error.strerror}") from error
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines() or ["nothing"]
-        raise UnavailableError(f"{' '.join(command[:3])} said: {said[-1].strip()}") from error
+        name = Path(command[0]).name
+        raise UnavailableError(f"{name} {command[1]} said: {said[-1].strip()}") from error
