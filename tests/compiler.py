@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+
+def has_compiler() -> bool:
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
 # Not whether a kernel can be loaded: one that does not compile must fail its tests.
-needs_compiler = pytest.mark.skipif(
-    shutil.which(os.environ.get("CXX", "g++")) is None, reason="the kernels need g++"
-)
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="the kernels need g++")

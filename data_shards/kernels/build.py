@@ -100,13 +100,13 @@ def _digest(source: Path, compiler: str, options: tuple[str, ...]) -> str:
         version,
         *options,
         platform.machine(),
-        _features(),
+        processor_features(),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _features() -> str:
-    """Return the processor's instruction sets, which -march=native turns into code."""
+def processor_features() -> str:
+    """Return the names of the processor's instruction sets, which -march=native turns into code."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith(("flags", "Features")):
             return line

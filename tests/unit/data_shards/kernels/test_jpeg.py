@@ -19,8 +19,14 @@ from PIL import Image
 from data_shards.images.encode import encode_jpeg
 from data_shards.images.square import square_of
 from data_shards.kernels import jpeg
+from data_shards.kernels.build import processor_features
 from data_shards.kernels.jpeg import decode_crops
-from tests.compiler import needs_compiler
+from tests.compiler import has_compiler
+
+needs_kernel = pytest.mark.skipif(
+    not has_compiler() or "avx2" not in processor_features().split(),
+    reason="the kernel needs g++ and a processor with AVX2",
+)
 
 HERE = Path(__file__).parent
 PHOTOGRAPHS = Path(__file__).parents[5] / "shared" / "data" / "imagenet-125.tar"
@@ -98,7 +104,7 @@ def check(images: Sequence[bytes], size: int, seed: int) -> list[bool]:
 seeds = st.integers(0, 2**32 - 1)
 
 
-@needs_compiler
+@needs_kernel
 @settings(max_examples=150, deadline=None)
 @given(st.integers(6, 70), st.lists(st.integers(1, 100), max_size=5), seeds)
 def test_whatever_we_encode_is_decoded_to_the_bits_of_simplejpeg(size, qualities, seed):
@@ -106,14 +112,14 @@ def test_whatever_we_encode_is_decoded_to_the_bits_of_simplejpeg(size, qualities
     assert all(check(images, size, seed))
 
 
-@needs_compiler
+@needs_kernel
 def test_every_quality_of_every_motif():
     for seed in range(len(MOTIFS)):
         images = [encode_jpeg(picture(seed, 40), quality) for quality in range(1, 101)]
         assert all(check(images, 40, seed))
 
 
-@needs_compiler
+@needs_kernel
 @settings(max_examples=60, deadline=None)
 @given(st.integers(6, 50), st.integers(1, 95), seeds, st.booleans(), st.booleans())
 def test_tables_made_for_an_image_are_read(size, quality, seed, optimised, commented):
@@ -139,7 +145,7 @@ OTHERS = {
 }
 
 
-@needs_compiler
+@needs_kernel
 @pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
 def test_other_kinds_are_left(options):
     assert check([written(picture(3, 32), **options)], 32, 0) == [False]
@@ -204,24 +210,24 @@ BROKEN = {
 }
 
 
-@needs_compiler
+@needs_kernel
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_the_broken_and_the_odd_are_left(data):
     assert check([JPEG, data, JPEG], 32, 1) == [True, False, True]
 
 
-@needs_compiler
+@needs_kernel
 @pytest.mark.parametrize("place", range(1, 16))
 def test_a_code_that_is_none_is_noticed_wherever_it_is(place):
     assert check([with_a_code_that_is_none(place)], 64, 0) == [False]
 
 
-@needs_compiler
+@needs_kernel
 def test_what_follows_the_end_is_ignored():
     assert check([JPEG + b"\xff\xd8 and more"], 32, 0) == [True]
 
 
-@needs_compiler
+@needs_kernel
 def test_numbers_of_no_picture_are_left():
     """How libjpeg-turbo overflows depends on the processor."""
     coarse = bytearray(encode_jpeg(picture(1, 32), 100))
@@ -265,7 +271,7 @@ def mutated(random: np.random.Generator, size: int) -> bytes:
     return bytes(data)
 
 
-@needs_compiler
+@needs_kernel
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([16, 17, 32, 40]), seeds)
 def test_what_is_done_to_a_file_never_gives_other_pixels(size, seed):
@@ -278,7 +284,7 @@ def test_without_a_compiler_all_is_left(monkeypatch):
     assert check([JPEG, JPEG], 32, 0) == [False, False]
 
 
-@needs_compiler
+@needs_kernel
 @pytest.mark.skipif(not PHOTOGRAPHS.is_file(), reason=f"no photographs: {PHOTOGRAPHS} is absent")
 def test_photographs():
     with tarfile.open(PHOTOGRAPHS) as archive:
@@ -322,3 +328,8 @@ def test_memory_is_never_misused(sanitised, tmp_path, size):
     assert done.returncode == 0, done.stderr[-3000:]
     # Some are whole all the same, most are not: both ends were seen.
     assert 0.02 < int(done.stdout) / len(images) < 0.9
+
+
+def test_a_processor_without_avx2_leaves_all_to_the_other_decoder(monkeypatch):
+    monkeypatch.setattr(jpeg, "processor_features", lambda: "sse2 avx avx2ish")
+    assert jpeg._library.__wrapped__() is None
