@@ -23,9 +23,9 @@ NO_STEP = 1e-30
 
 @pytest.fixture(scope="module")
 def origin(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of a run that learned ten classes for two epochs."""
+    """The checkpoint of a run that learned ten classes well."""
     folder = tmp_path_factory.mktemp("origin")
-    optim = {"global_batch_size": 16, "epochs": 2}
+    optim = {"global_batch_size": 16, "epochs": 8}
     done = train(write_job(folder, shards, optim=optim), folder / "run")
     assert done.returncode == 0, done.stderr
     return _latest(folder / "run")
