@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from data_shards.kernels.cache import cache_folder
@@ -25,6 +26,7 @@ _OPTIONS = (
     *("-fno-math-errno", "-fno-trapping-math"),
 )
 _BUILD_TIMEOUT_S = 120.0
+_PROCESSORS = Path("/proc/cpuinfo")
 
 
 class KernelError(Exception):
@@ -107,7 +109,9 @@ def _digest(source: Path, compiler: str, options: tuple[str, ...]) -> str:
 
 def processor_features() -> str:
     """Return the names of the processor's instruction sets, which -march=native turns into code."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("flags", "Features")):
-            return line
+    # Another system than Linux, or a container that hides it, has no such file.
+    with suppress(OSError):
+        for line in _PROCESSORS.read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
     return platform.processor()

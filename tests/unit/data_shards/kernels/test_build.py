@@ -1,4 +1,5 @@
 import ctypes
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,21 @@ def test_compilers_of_one_version_do_not_share_what_they_build(source, tmp_path)
         digests.append(build._digest(source, str(compiler), ()))
     assert len(set(digests)) == 2
     assert build._digest(source, str(tmp_path / "compiler"), ()) == digests[0]
+
+
+def test_a_machine_that_hides_its_processors_has_no_features_that_are_known(
+    monkeypatch, source, tmp_path
+):
+    monkeypatch.setattr(build, "_PROCESSORS", tmp_path / "cpuinfo")
+    assert build.processor_features() == platform.processor()
+    (tmp_path / "cpuinfo").write_text("processor: 0\nflags: fpu avx2\nflags: fpu avx2\n")
+    assert build.processor_features() == "flags: fpu avx2"
+
+
+@needs_compiler
+def test_a_kernel_is_built_where_processors_are_hidden(monkeypatch, source, tmp_path):
+    monkeypatch.setattr(build, "_PROCESSORS", tmp_path / "cpuinfo")
+    assert load(source) is not None
 
 
 def test_what_a_failing_compiler_says_is_told_and_leaves_nothing(monkeypatch, source, tmp_path):
