@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from data_shards.feeding.reader import Batch
@@ -10,7 +10,17 @@ from trainer.contract.events import CountsByReason, SamplesSkipped, in_words
 from trainer.errors import BadDataError
 from trainer.replicas import Replicas
 
+Split = Literal["training", "validation"]
+
 _NAMED_PER_EVENT = 20
+
+
+class _Place(NamedTuple):
+    """Where a sample lies. Two sets that were packed elsewhere may name their shards alike."""
+
+    split: Split
+    shard: str
+    number: int
 
 
 class CorruptionGuard:
@@ -22,37 +32,39 @@ class CorruptionGuard:
         self._limit = limit
         self._replicas = replicas
         self._report = report
-        self._known: dict[tuple[str, int], CorruptSample] = {}
-        """By shard and number: of training and validation, whose shards have other names."""
+        self._known: dict[_Place, CorruptReason] = {}
 
-    @property
-    def by_reason(self) -> CountsByReason:
-        """How many distinct samples were corrupt so far, over all replicas."""
-        return counts_by_reason(sample.reason for sample in self._known.values())
+    def by_reason(self, split: Split) -> CountsByReason:
+        """Return how many distinct samples of a set were corrupt so far, over all replicas."""
+        return counts_by_reason(
+            reason for place, reason in self._known.items() if place.split == split
+        )
 
     def watch(self, step: int, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of a pass, and at its end take what was corrupt in them, like `add`."""
-        corrupt: list[CorruptSample] = []
-        for batch in batches:
-            corrupt += batch.corrupt
-            yield batch
-        self.add(step, corrupt)
+        """Yield the batches of a pass over the validation set; at its end, do as `add` does.
 
-    def add(self, step: int, corrupt: Iterable[CorruptSample]) -> None:
+        Of a pass that meets more than the limit no more are kept, so that the totals then told are
+        the least that there are: replicas sum after each batch, and so none may stop by itself.
+        """
+        met: dict[_Place, CorruptSample] = {}
+        for batch in batches:
+            for place, sample in self._new("validation", batch.corrupt).items():
+                if len(met) <= self._limit:
+                    met[place] = sample
+            yield batch
+        self.add(step, "validation", met.values())
+
+    def add(self, step: int, split: Split, corrupt: Iterable[CorruptSample]) -> None:
         """Take the corrupt samples that this replica met; every replica must call it alike.
 
         Tells of those not met before. Raises BadDataError, in every replica, when they have become
         more than the limit.
         """
-        samples = [sample for share in self._replicas.gather(tuple(corrupt)) for sample in share]
-        new = {
-            (sample.shard, sample.sample): sample
-            for sample in samples
-            if (sample.shard, sample.sample) not in self._known
-        }
+        shares = self._replicas.gather(tuple(corrupt))
+        new = self._new(split, (sample for share in shares for sample in share))
         if not new:
             return
-        self._known |= new
+        self._known |= {place: sample.reason for place, sample in new.items()}
         named = list(new.values())
         total = len(self._known)
         self._report(
@@ -65,13 +77,19 @@ class CorruptionGuard:
             )
         )
         if total > self._limit:
-            [(worst, count)] = Counter(shard for shard, _ in self._known).most_common(1)
+            shards = Counter((place.split, place.shard) for place in self._known)
+            [((worst_split, worst), count)] = shards.most_common(1)
             raise BadDataError(
                 f"{total} samples could not be read, more than data.corrupt_sample_limit = "
-                f"{self._limit} ({in_words(self.by_reason)}); most of them, {count}, in {worst} "
+                f"{self._limit} ({in_words(counts_by_reason(self._known.values()))}); "
+                f"most of them, {count}, in {worst} of the {worst_split} set "
                 f"(the last: {named[-1].name}: {named[-1].detail}); "
                 "pack the images again, or raise the limit"
             )
+
+    def _new(self, split: Split, corrupt: Iterable[CorruptSample]) -> dict[_Place, CorruptSample]:
+        places = ((_Place(split, sample.shard, sample.sample), sample) for sample in corrupt)
+        return {place: sample for place, sample in places if place not in self._known}
 
 
 def counts_by_reason(reasons: Iterable[CorruptReason]) -> CountsByReason:

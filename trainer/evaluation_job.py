@@ -118,7 +118,7 @@ class EvaluationJob:
                 together,
                 list(zip(self._networks, alone, strict=True)),
                 manifests=self._data.manifests,
-                skipped_by_reason=self._corruption.by_reason,
+                skipped_by_reason=self._corruption.by_reason("validation"),
                 images_per_second=self._meter.mean_images_per_second,
                 seconds=seconds,
             )

@@ -123,6 +123,7 @@ class Loop:
                 manifests=self._validation.manifests,
                 steps=self._state.step,
                 steps_per_epoch=self._times.steps_per_epoch,
+                validation_skipped=self._corruption.by_reason("validation"),
                 images_per_second=self._meter.mean_images_per_second,
                 seconds=time.monotonic() - begun,
             )
@@ -162,7 +163,7 @@ class Loop:
             corrupt=batch.corrupt,
         )
         if result.num_corrupt:
-            self._corruption.add(batch.step, batch.corrupt)
+            self._corruption.add(batch.step, "training", batch.corrupt)
         if result.votes.disowned:
             raise StaleAttemptError("the control plane refused this attempt's events")
         self._meter.add(

@@ -44,12 +44,14 @@ def write_training_report(
     manifests: Manifests,
     steps: int,
     steps_per_epoch: int,
+    validation_skipped: CountsByReason,
     images_per_second: float,
     seconds: float,
 ) -> TrainingReport:
     """Gather the result from the run directory, write it there, and return it.
 
-    `evaluations` are of the final weights; the last is by the protocol of the spec.
+    `evaluations` are of the final weights; the last is by the protocol of the spec. What they left
+    out of the validation set, `validation_skipped`, is noted; the other counts are of training.
     """
     folders = list_folders(run)
     last = read_manifest(folders[0])
@@ -82,7 +84,10 @@ def write_training_report(
         data=data,
         comparison=compare(f"1 {network_name(order.spec.model)}", 1, results, data),
         ablations=ablations_of(order.spec),
-        notes=notes_on(data, final.num_samples, [order.spec.model]),
+        notes=(
+            *notes_on_skipped(validation_skipped),
+            *notes_on(data, final.num_samples, [order.spec.model]),
+        ),
     )
     _write(run, report)
     return report

@@ -31,8 +31,8 @@ def _guard(limit: int) -> tuple[CorruptionGuard, list[SamplesSkipped]]:
 
 def test_skipped_samples_are_named_and_counted() -> None:
     guard, told = _guard(limit=5)
-    guard.add(3, _corrupt("a", "b"))
-    guard.add(9, _corrupt("c"))
+    guard.add(3, "training", _corrupt("a", "b"))
+    guard.add(9, "training", _corrupt("c"))
     assert [(event.step, event.samples, event.total) for event in told] == [
         (3, ("train-000001.tar:a", "train-000001.tar:b"), 2),
         (9, ("train-000001.tar:c",), 3),
@@ -43,7 +43,7 @@ def test_skipped_samples_are_named_and_counted() -> None:
 
 def test_no_event_names_more_than_twenty() -> None:
     guard, told = _guard(limit=100)
-    guard.add(0, _corrupt(*(chr(number) for number in range(0x4E00, 0x4E00 + 30))))
+    guard.add(0, "training", _corrupt(*(chr(number) for number in range(0x4E00, 0x4E00 + 30))))
     assert len(told[0].samples) == 20
     assert told[0].total == 30
     assert sum(told[0].by_reason.values()) == 30
@@ -52,10 +52,10 @@ def test_no_event_names_more_than_twenty() -> None:
 
 def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
     guard, told = _guard(limit=3)
-    guard.add(0, _corrupt("a", "b", shard="train-000000.tar"))
-    guard.add(1, _corrupt("c"))
+    guard.add(0, "training", _corrupt("a", "b", shard="train-000000.tar"))
+    guard.add(1, "training", _corrupt("c"))
     with pytest.raises(BadDataError) as error:
-        guard.add(2, _corrupt("d", shard="train-000000.tar"))
+        guard.add(2, "training", _corrupt("d", shard="train-000000.tar"))
     message = str(error.value)
     assert "4 samples could not be read, more than data.corrupt_sample_limit = 3" in message
     assert "3, in train-000000.tar" in message
@@ -68,15 +68,40 @@ def test_too_many_fail_by_the_name_of_the_worst_shard() -> None:
 def test_a_sample_met_in_every_epoch_is_one_sample() -> None:
     guard, told = _guard(limit=2)
     for epoch in range(90):
-        guard.add(100 * epoch + 3, _corrupt("a"))
-        guard.add(100 * epoch + 7, _corrupt("b", "a"))
+        guard.add(100 * epoch + 3, "training", _corrupt("a"))
+        guard.add(100 * epoch + 7, "training", _corrupt("b", "a"))
     assert [(event.step, event.samples, event.total) for event in told] == [
         (3, ("train-000001.tar:a",), 1),
         (7, ("train-000001.tar:b",), 2),
     ]
-    # The same key in another shard is another sample.
+    # The same number in another shard is another sample.
     with pytest.raises(BadDataError, match="3 samples could not be read"):
-        guard.add(9000, _corrupt("a", shard="validation-000000.tar"))
+        guard.add(9000, "training", _corrupt("a", shard="train-000000.tar"))
+
+
+def test_sets_whose_shards_have_the_same_names_are_told_apart() -> None:
+    guard, told = _guard(limit=3)
+    guard.add(0, "training", _corrupt("a", "b", shard="00000.tar"))
+    batch = replace(make_batch(), corrupt=tuple(_corrupt("b", shard="00000.tar")))
+    list(guard.watch(0, [batch]))
+    assert [event.total for event in told] == [2, 3]
+    assert guard.by_reason("training") == {"not_an_image": 1, "broken": 1}
+    assert guard.by_reason("validation") == {"broken": 1}
+    with pytest.raises(BadDataError, match=r"most of them, 2, in 00000\.tar of the training set"):
+        guard.add(1, "validation", _corrupt("d", shard="00001.tar"))
+
+
+def test_of_a_pass_over_the_limit_no_more_are_kept() -> None:
+    guard, told = _guard(limit=3)
+    batches = [
+        replace(make_batch(step=step), corrupt=tuple(_corrupt(chr(0x4E00 + step))))
+        for step in range(100)
+    ]
+    passed = guard.watch(0, batches)
+    assert [next(passed) for _ in batches] == batches
+    with pytest.raises(BadDataError, match="4 samples could not be read, more than"):
+        next(passed)
+    assert told[0].total == 4
 
 
 def test_a_pass_is_passed_on_and_told_of_at_its_end() -> None:
