@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from data_shards.arrays import Bools, Int64s, Pixels
+from data_shards.feeding.checked_shards import CheckedShards
 from data_shards.feeding.corrupt import CorruptImageError, CorruptReason, CorruptSample
 from data_shards.feeding.decode import Decoder
 from data_shards.feeding.keys import KEY_BYTES, key_of
@@ -47,6 +48,7 @@ class LoaderSetup:
     files: SetFiles
     shards: tuple[ShardFacts, ...]
     index: ShardFacts
+    remembered: CheckedShards
     max_open_shards: int
     encoding: Literal["jpeg", "raw"]
     image_size: int
@@ -80,7 +82,13 @@ class Loader:
         self._slots = view_slots(memory, setup.slots_shape)
         checked = np.frombuffer(memory, dtype=np.uint8, offset=self._slots.nbytes)
         self._shards = setup.shards
-        self._files = ShardFiles(setup.files, setup.shards, checked, max_open=setup.max_open_shards)
+        self._files = ShardFiles(
+            setup.files,
+            setup.shards,
+            checked,
+            remembered=setup.remembered,
+            max_open=setup.max_open_shards,
+        )
         with setup.files.open(setup.index) as file:
             self._index = map_index_file(file)
         self._decoder = Decoder(setup.encoding, setup.image_size, squared=setup.squared)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.errors import WorkerDiedError
 from data_shards.feeding import draws
+from data_shards.feeding.checked_shards import CheckedShards, users_checked_shards
 from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.crops import crops
 from data_shards.feeding.epochs import order_of_epoch
@@ -95,6 +96,8 @@ class Reader:
             files=self._files,
             shards=shards,
             index=_facts(self.manifest.index),
+            # Of a node's copies each use is a change: it is when they were used last.
+            remembered=CheckedShards() if cached else users_checked_shards(),
             # A copy that made room for others takes up disk space for as long as it is open.
             max_open_shards=min(MAX_OPEN, shards_at_once(plan)) if cached else MAX_OPEN,
             encoding=self.manifest.encoding,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.errors import ShardError
+from data_shards.feeding.checked_shards import CheckedShards
 from data_shards.storage.set_files import SetFiles, open_right
 
 # Streams times window is what is read at a time; below the common limit of 1,024 descriptors.
@@ -39,16 +40,19 @@ class ShardFiles:
         shards: Sequence[ShardFacts],
         checked: npt.NDArray[np.uint8],
         *,
+        remembered: CheckedShards | None = None,
         max_open: int = MAX_OPEN,
     ) -> None:
         """Take `checked`, (num_shards,), which marks shards whose digest was right.
 
-        It is shared by the loaders of a reader, so that each shard is digested once.
+        It is shared by the loaders of a reader, so that each shard is digested once; and not even
+        once where an earlier reader is `remembered` to have done so.
         """
         self._files = files
         self._max_open = max_open
         self._shards = shards
         self._checked = checked
+        self._remembered = remembered or CheckedShards()
         self._open: OrderedDict[int, mmap] = OrderedDict()
         self._blocks_read = 0
 
@@ -94,7 +98,12 @@ class ShardFiles:
         if len(self._open) == self._max_open:
             self._open.popitem(last=False)
         digested = bool(self._checked[shard])
-        with open_right(self._files, self._shards[shard], digested=digested) as file:
+        with open_right(
+            self._files,
+            self._shards[shard],
+            digested=digested,
+            has_digest=self._remembered.has_digest,
+        ) as file:
             self._checked[shard] = 1
             whole = mmap(file.fileno(), 0, access=ACCESS_READ)
         self._open[shard] = whole

@@ -1,4 +1,4 @@
-"""Where kernels that were compiled on a machine are kept."""
+"""Where what a machine made for itself, such as compiled kernels, is kept."""
 
 import atexit
 import os
@@ -9,6 +9,16 @@ from pathlib import Path
 
 def cache_folder(name: str) -> Path:
     """Return a folder of that name: in the user's cache, or one that ends with the process."""
+    folder = kept_folder(name)
+    if folder is None:
+        # Never a known name in a shared folder: what lies there is executed.
+        folder = Path(tempfile.mkdtemp(prefix=f"alexnet-{name}-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def kept_folder(name: str) -> Path | None:
+    """Return a folder of that name in the user's cache; None where that cannot be written to."""
     configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         # The XDG specification: a path that is not absolute is to be ignored.
@@ -20,7 +30,4 @@ def cache_folder(name: str) -> Path:
     except (OSError, RuntimeError):
         # RuntimeError: the user has no home.
         pass
-    # Never a known name in a shared folder: what lies there is executed.
-    folder = Path(tempfile.mkdtemp(prefix=f"alexnet-{name}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return None

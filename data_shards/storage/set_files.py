@@ -1,6 +1,7 @@
 """The files a manifest speaks of, opened where they lie: on disk, or in the node's shard cache."""
 
 import os
+from collections.abc import Callable
 from hashlib import file_digest
 from io import FileIO
 from pathlib import Path
@@ -109,29 +110,45 @@ def files_at(location: str | Path) -> SetFiles:
     return CachedFiles(parse_url(location).url, node_cache())
 
 
-def open_right(files: SetFiles, facts: FileFacts, *, digested: bool = False) -> FileIO:
+DigestCheck = Callable[[FileIO, FileFacts], bool]
+
+
+def has_digest(file: FileIO, facts: FileFacts) -> bool:
+    """Read an open file whole, and tell whether it has the manifest's digest."""
+    return file_digest(file, "sha256").hexdigest() == facts.sha256
+
+
+def open_right(
+    files: SetFiles,
+    facts: FileFacts,
+    *,
+    digested: bool = False,
+    has_digest: DigestCheck = has_digest,
+) -> FileIO:
     """Open a file that has the manifest's size and digest; `digested` spares the second.
+
+    `has_digest` tells of the second, by default from all of the file.
 
     Raises ShardError, StorageError.
     """
     file = files.open(facts)
-    if (problem := _problem(file, facts, digested=digested)) is None:
+    if (problem := _problem(file, facts, None if digested else has_digest)) is None:
         return file
     with file:
         again = files.spoiled(facts, file)
     if again:
         file = files.open(facts)
-        if (problem := _problem(file, facts, digested=False)) is None:
+        if (problem := _problem(file, facts, has_digest)) is None:
             return file
         file.close()
     raise ShardError(files.at(facts.name), problem)
 
 
-def _problem(file: FileIO, facts: FileFacts, *, digested: bool) -> str | None:
+def _problem(file: FileIO, facts: FileFacts, has_digest: DigestCheck | None) -> str | None:
     size = os.fstat(file.fileno()).st_size
     if size != facts.size_bytes:
         return f"has {size} bytes where the manifest says {facts.size_bytes}"
-    if not digested and file_digest(file, "sha256").hexdigest() != facts.sha256:
+    if has_digest is not None and not has_digest(file, facts):
         return "does not have the manifest's sha256"
     file.seek(0)
     return None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_shards.errors import ShardError
+from data_shards.feeding.checked_shards import CheckedShards
 from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from data_shards.feeding.decode import Decoder
 from data_shards.feeding.loader import BatchDone, BatchTask, Loader, LoaderSetup, view_slots
@@ -36,6 +37,7 @@ class Feed:
             files=LocalFiles(folder),
             shards=shards,
             index=ShardFacts(manifest.index.name, manifest.index.size_bytes, manifest.index.sha256),
+            remembered=CheckedShards(),
             max_open_shards=2,
             encoding=manifest.encoding,
             image_size=manifest.image_size,
