@@ -10,6 +10,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from data_shards.arrays import Pixels
+from data_shards.images.jpeg_file import MAX_SCANS, has_too_many_scans, loss_in
 from data_shards.images.skip import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -19,6 +20,8 @@ from data_shards.images.skip import (
 
 # Pillow's own decoders alone. It knows others that start programs: EPS runs Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+# MPO: several JPEGs in a row, of which the first is the image.
+_JPEGS = ("JPEG", "MPO")
 
 
 class ImageFile:
@@ -40,8 +43,7 @@ class ImageFile:
         on. Returns uint8 (h, w, 3), RGB; None for other files, and where libjpeg-turbo has
         anything to warn of: it fills with grey what is missing.
         """
-        # MPO: several JPEGs in a row, of which the first is the image.
-        if self._image.format not in ("JPEG", "MPO") or self._image.mode not in ("L", "RGB"):
+        if self._image.format not in _JPEGS or self._image.mode not in ("L", "RGB"):
             return None
         width, height = self.size
         least = {"min_height": -(-height // divisor), "min_width": -(-width // divisor)}
@@ -58,8 +60,14 @@ class ImageFile:
     def decoded(self) -> Image.Image:
         """Decode a file of any kind by Pillow, to RGB. TIFFs come out upright.
 
-        Raises SkippedImageError where nothing tells what is white; anything if the file is broken.
+        Raises SkippedImageError where nothing tells what is white, and where a part of a JPEG is
+        lost; anything if the file is broken otherwise.
         """
+        if self._image.format in _JPEGS:
+            # Pillow hears of no warnings of libjpeg's, and would hand over what that made up.
+            loss = loss_in(self._data, len(self._image.getbands()))
+            if loss is not None:
+                raise SkippedImageError(SkipReason.UNREADABLE) from ValueError(loss)
         image = _with_bytes(self._image)
         return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -87,7 +95,7 @@ def open_image(data: bytes | memoryview) -> Iterator[ImageFile]:
             # Pillow warns of odd metadata, which is not ours to mend, and below our limit of size.
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data), formats=_FORMATS) as image:
-                _refuse_bomb(image)
+                _refuse_bomb(data, image)
                 yield ImageFile(data, image)
     except (SkippedImageError, MemoryError):
         raise
@@ -98,9 +106,13 @@ def open_image(data: bytes | memoryview) -> Iterator[ImageFile]:
         raise SkippedImageError(SkipReason.UNREADABLE) from error
 
 
-def _refuse_bomb(image: Image.Image) -> None:
+def _refuse_bomb(data: bytes | memoryview, image: Image.Image) -> None:
+    """Raise SkippedImageError for what would take memory or time without measure."""
     if image.width * image.height > MAX_PIXELS:
         raise SkippedImageError(SkipReason.TOO_MANY_PIXELS)
+    if image.format in _JPEGS and has_too_many_scans(data):
+        why = ValueError(f"has more than {MAX_SCANS} scans")
+        raise SkippedImageError(SkipReason.UNREADABLE) from why
 
 
 def _with_bytes(image: Image.Image) -> Image.Image:

@@ -13,7 +13,8 @@ class SkipReason(StrEnum):
     """Why an image was left out."""
 
     UNREADABLE = "unreadable"
-    """No image, cut short, or broken."""
+    """No image, cut short, broken, or a JPEG that goes over the image more often than any camera's.
+    """
     TOO_MANY_PIXELS = "too_many_pixels"
     """More than 10,000 × 10,000, or a side of more than a JPEG can have: a pixel bomb, or near it.
     """

@@ -11,6 +11,8 @@ from PIL import Image
 from data_shards.arrays import Pixels
 from data_shards.images.encode import encode_jpeg
 from data_shards.images.image_file import open_image
+from data_shards.images.jpeg_file import has_too_many_scans, loss_in
+from data_shards.images.skip import SkippedImageError
 from data_shards.images.square import divisor_for, square_of
 from data_shards.kernels.resample import resample
 from data_shards.packing.statistics import PixelSums
@@ -53,6 +55,16 @@ def test_the_kernel_gives_the_bits_of_pillow(photographs):
     assert len(whole) > 100
     for photograph in whole:
         assert np.array_equal(square_of(photograph, 256), from_all_pixels(photograph, 256))
+
+
+def test_whole_ones_pass_and_halves_are_skipped(photographs):
+    for photograph in photographs:
+        with Image.open(BytesIO(photograph)) as image:
+            num_colours = len(image.getbands())
+        assert loss_in(photograph, num_colours) is None
+        assert not has_too_many_scans(photograph)
+        with pytest.raises(SkippedImageError):
+            square_of(photograph[: len(photograph) // 2] + b"\xff\xd9", 256)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
