@@ -5,7 +5,9 @@
 Every contender reads the same photographs at 256 pixels, quality 92, from the page cache, and gives
 batches of 128 crops of 224 pixels, half of them mirrored, with as many workers as there are cores.
 Each is a process that waits for its turn; a turn is whole epochs, each timed from the first batch
-handed over to the last. After a turn to warm up they alternate; the best rounds make the ratios.
+handed over to the last: whoever works ahead has begun the second then, decoding alone as well.
+Packers are timed as a whole. After a turn to warm up they alternate; the best rounds make the
+ratios.
 Who shuffles in a buffer (webdataset, DALI) reads in order here, which costs them less; FFCV and
 ours shuffle.
 
@@ -19,12 +21,19 @@ ours shuffle.
     ours float32         `ours jpeg` and the trainer's kernel: less the mean image, channels last
     ours colour          the same with PCA colour
     PIL packing          a loop of open, resize (Lanczos), crop, save; a process a core
-    ours packing         `pack` as a whole
+    ours packing         `pack` of the same photographs, as a whole
+
+`first_batch_warm_s` is from opening another reader (8 streams, window 4: its first batch is of 32
+of the 64 shards) to its first batch, after an earlier one; `ever`: after the shards were touched,
+so that they are digested first. All lies in the page cache both times.
 
 `loaders_memory_ratio` is of the pages that loaders map of the set's files: those of four loaders,
-each page counted once (PSS), over those of one, after whole epochs. What loaders hold besides is
-told beside it. DALI and FFCV are installed in build/bench, each in an environment of its own; one
-that cannot be is told of, and its ratio is null.
+each page counted once (PSS), over those of one, after whole epochs; null unless nearly the whole
+set is mapped. `loaders_memory_ratio_with_private` counts heaps and batches too, beyond what idle
+interpreters have.
+
+DALI and FFCV are installed in build/bench, each in an environment of its own; one that cannot be is
+told of, and its ratio is null.
 """
 
 import argparse
@@ -33,6 +42,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -40,8 +50,9 @@ from pathlib import Path
 
 from tests.bench.data import sets
 from tests.bench.data.contender import Contender, ContenderDiedError, Results, Running
-from tests.bench.data.contenders import BATCH, OURS, Absent, Field
-from tests.bench.data.memory import descendants, mapped_bytes_of, memory_of
+from tests.bench.data.contenders import BATCH, OURS, Absent, Field, field_of
+from tests.bench.data.loaders import LoadersMemory, loaders_memory, shared_ratio, whole_ratio
+from tests.bench.data.memory import descendants
 from tests.bench.data.report import Figure, Ratio, figure_of, show, to_json
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +69,7 @@ RATIOS = (
 MIN_IMAGES = 16 * BATCH
 FIRST_BATCH_S, LOADERS_RATIO = 1.5, 1.3
 MANY_LOADERS = 4
+OURS_JPEG, OURS_RAW = "ours jpeg", "ours raw"
 
 
 @dataclass
@@ -66,9 +78,12 @@ class Measured:
 
     results: dict[str, Results] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    first_batch_s: dict[str, float] = field(default_factory=dict)
-    """Median over rounds, by contender."""
-    loaders: dict[str, float] = field(default_factory=dict)
+    first_batch_s: dict[str, list[float]] = field(default_factory=dict)
+    """By contender: first the one ever, then one a round."""
+    loaders: dict[int, LoadersMemory] = field(default_factory=dict)
+    """By their number."""
+    set_bytes: int = 0
+    """What loaders were looked at with."""
 
 
 def main() -> None:
@@ -80,8 +95,9 @@ def main() -> None:
         sys.exit(f"{arguments.num_images} images are too few; take {MIN_IMAGES} or more")
     work = ROOT / "build" / "bench"
     work.mkdir(parents=True, exist_ok=True)
-    photographs = sets.repeated(arguments.images.resolve(), arguments.num_images, work)
-    everyone = Field(photographs, work, arguments.processes)
+    started = time.monotonic()
+    images = arguments.images.resolve()
+    everyone = field_of(images, arguments.num_images, work, arguments.processes)
     contenders = list(contenders_of(everyone, arguments.only))
     if arguments.prepare:
         return
@@ -91,17 +107,25 @@ def main() -> None:
         measure_loaders(everyone, measured)
     figures = figures_of(measured)
     settings = {
-        "images": photographs.num_images,
+        "images": everyone.photographs.num_images,
+        "images packed": everyone.packed.num_images,
         "processes": arguments.processes,
         "cores": len(os.sched_getaffinity(0)),
         "rounds": arguments.rounds,
     }
     title = f"{platform.machine()}, " + ", ".join(f"{n} {name}" for name, n in settings.items())
     show(measured.results, figures, title)
+    if isinstance(why := loaders_ratio(measured), str):
+        print("loaders_memory_ratio:", why)
     print("Versions:", ", ".join(f"{name} {each}" for name, each in measured.versions.items()))
     others = {
-        "first_batch_warm_s_by_contender": measured.first_batch_s,
-        "loaders": measured.loaders,
+        "first_batches_s": measured.first_batch_s,
+        "loaders_mib": {
+            number: {"mapped_of_set": each.mapped >> 20, "private": each.private >> 20}
+            for number, each in measured.loaders.items()
+        },
+        "set_mib": measured.set_bytes >> 20,
+        "run_s": round(time.monotonic() - started),
         "settings": settings,
         "versions": measured.versions,
     }
@@ -147,25 +171,25 @@ def take_turns(
             try:
                 measured.versions |= running[each.name].wait_ready()
                 results[each.name].peak = running[each.name].warm_up()
+                if each.name in (OURS_JPEG, OURS_RAW):
+                    seconds = running[each.name].ask("first_ever")["seconds"]
+                    measured.first_batch_s[each.name] = [seconds]
             except ContenderDiedError as error:
                 if each.python == OURS:
                     raise
                 results[each.name].absent = str(error)
                 del running[each.name]
-        first_batches: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, process in running.items():
                 results[name].rates.append(process.turn())
-                if name in ("ours jpeg", "ours raw"):
-                    first_batches.setdefault(name, []).append(process.ask("first")["seconds"])
-    measured.first_batch_s = {
-        name: round(statistics.median(seconds), 3) for name, seconds in first_batches.items()
-    }
+                if name in measured.first_batch_s:
+                    measured.first_batch_s[name].append(process.ask("first")["seconds"])
 
 
 def measure_loaders(everyone: Field, measured: Measured) -> None:
     """Compare what one loader and what several take, after whole epochs of the JPEGs."""
     packed = sets.shards(everyone.photographs, "jpeg", everyone.work)
+    measured.set_bytes = sum(Path(shard).stat().st_size for shard in sets.shard_paths(packed))
     for number in (1, MANY_LOADERS):
         contender = everyone.reader(f"ours {number} loaders", packed, number, "uint8")
         with Running(contender, everyone.work) as process:
@@ -173,21 +197,32 @@ def measure_loaders(everyone: Field, measured: Measured) -> None:
             process.turn()
             pids = descendants(process.pid)
             assert len(pids) == number
-            measured.loaders |= {
-                f"{number}_mapped_of_set_mib": round(mapped_bytes_of(pids, packed) / 2**20, 1),
-                f"{number}_whole_mib": round(memory_of(pids).whole / 2**20, 1),
-            }
+            measured.loaders[number] = loaders_memory(pids, packed)
+
+
+def loaders_ratio(measured: Measured) -> float | str | None:
+    """Return the ratio, or why there is none; None where nobody looked."""
+    if not measured.loaders:
+        return None
+    one, many = measured.loaders[1], measured.loaders[MANY_LOADERS]
+    return shared_ratio(one, many, measured.set_bytes)
 
 
 def figures_of(measured: Measured) -> list[Figure]:
     """Return what has a target."""
-    loaders, first = measured.loaders, measured.first_batch_s.get("ours jpeg")
-    one = loaders.get("1_mapped_of_set_mib")
-    ratio = round(loaders[f"{MANY_LOADERS}_mapped_of_set_mib"] / one, 3) if one else None
+    ratio, loaders = loaders_ratio(measured), measured.loaders
+    shared = None if isinstance(ratio, str) else ratio
+    whole = whole_ratio(loaders[1], loaders[MANY_LOADERS]) if loaders else None
+    figures = [figure_of(each, measured.results) for each in RATIOS]
+    for name, suffix in ((OURS_JPEG, ""), (OURS_RAW, "_raw")):
+        ever, *warm = measured.first_batch_s.get(name, [None])
+        median = statistics.median(warm) if warm else None
+        figures.append(Figure(f"first_batch_warm_s{suffix}", median, FIRST_BATCH_S, at_most=True))
+        figures.append(Figure(f"first_batch_ever_s{suffix}", ever, None))
     return [
-        *(figure_of(each, measured.results) for each in RATIOS),
-        Figure("first_batch_warm_s", first, FIRST_BATCH_S, at_most=True),
-        Figure("loaders_memory_ratio", ratio, LOADERS_RATIO, at_most=True),
+        *figures,
+        Figure("loaders_memory_ratio", shared, LOADERS_RATIO, at_most=True),
+        Figure("loaders_memory_ratio_with_private", whole, None),
     ]
 
 

@@ -11,8 +11,8 @@ from tests.bench.data.contender import Contender
 from tests.bench.data.environments import DALI, FFCV, UnavailableError, python_of
 
 BATCH, CROP = 128, 224
-# A turn of a few seconds each.
-_NUM_PACKED, _NUM_PACKED_BY_PIL = 4096, 1024
+# A turn of a few seconds.
+_MOST_PACKED = 2048
 
 OURS = Path(sys.executable)
 
@@ -25,11 +25,23 @@ class Absent:
     reason: str
 
 
+def field_of(images: Path, num_images: int, work: Path, processes: int) -> "Field":
+    """Repeat the photographs of a folder or tar for all contenders."""
+    return Field(
+        photographs=sets.repeated(images, num_images, work),
+        packed=sets.repeated(images, min(num_images, _MOST_PACKED), work),
+        work=work,
+        processes=processes,
+    )
+
+
 @dataclass(frozen=True)
 class Field:
     """What all contenders are given."""
 
     photographs: sets.Photographs
+    packed: sets.Photographs
+    """What is packed: fewer, as evenly of all the photographs."""
     work: Path
     """Where sets and environments lie."""
     processes: int
@@ -42,7 +54,7 @@ class Field:
             yield self._ours(name, "webdataset_loader", BATCH, CROP, self.processes, dtype, *shards)
         yield self._dali(shards)
         yield from self._ffcv("jpeg", {"FFCV jpeg": "random", "FFCV jpeg centre": "centre"})
-        yield self._ours("decode alone", "decode_alone", sets.SIZE, self.processes, *shards)
+        yield self._ours("decode alone", "decode_alone", BATCH, sets.SIZE, self.processes, *shards)
         outputs = {"ours jpeg": "uint8", "ours float32": "float32", "ours colour": "colour"}
         for name, output in outputs.items():
             yield self.reader(name, packed, self.processes, output)
@@ -56,13 +68,9 @@ class Field:
 
     def packing(self) -> Iterator[Contender | Absent]:
         """Yield those that pack photographs."""
-        folder, num_images = self.photographs.folder, self.photographs.num_images
-        for name, module, most in (
-            ("PIL packing", "pil_packer", _NUM_PACKED_BY_PIL),
-            ("ours packing", "our_packer", _NUM_PACKED),
-        ):
-            how = sets.SIZE, sets.QUALITY, self.processes, min(most, num_images)
-            yield self._ours(name, module, *how, folder, self.work / module)
+        how = sets.SIZE, sets.QUALITY, self.processes, self.packed.folder
+        for name, module in (("PIL packing", "pil_packer"), ("ours packing", "our_packer")):
+            yield self._ours(name, module, *how, self.work / module)
 
     def reader(self, name: str, packed: Path, processes: int, output: str) -> Contender:
         """Return our reader of packed shards with so many loaders."""

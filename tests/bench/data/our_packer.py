@@ -1,6 +1,6 @@
 """Our packer: the whole of `pack`, from a listed source to a manifest.
 
-python -m tests.bench.data.our_packer SIZE QUALITY PROCESSES IMAGES FOLDER OUT
+python -m tests.bench.data.our_packer SIZE QUALITY PROCESSES FOLDER OUT
 """
 
 import platform
@@ -15,7 +15,7 @@ from tests.bench.data.turns import take_turns
 
 def main() -> None:
     """Pack anew each time; mean image, PCA, digests and all."""
-    size, quality, processes, num_images, folder, out = sys.argv[1:]
+    size, quality, processes, folder, out = sys.argv[1:]
     request = PackRequest(
         source=open_source(Path(folder), "train"),
         split="train",
@@ -23,7 +23,7 @@ def main() -> None:
         encoding="jpeg",
         quality=int(quality),
         samples_per_shard=512,
-        limit=int(num_images),
+        limit=None,
         seed=0,
     )
 

@@ -1,6 +1,6 @@
 """A plain loop that packs with PIL, a process a core.
 
-python -m tests.bench.data.pil_packer SIZE QUALITY PROCESSES IMAGES FOLDER OUT
+python -m tests.bench.data.pil_packer SIZE QUALITY PROCESSES FOLDER OUT
 """
 
 import io
@@ -18,8 +18,8 @@ from tests.bench.data.turns import take_turns
 
 def main() -> None:
     """Pack equal shares at the same time; no mean image, no PCA, no digests, no shuffle."""
-    size, quality, processes, num_images, folder, out = sys.argv[1:]
-    paths = sorted(Path(folder).rglob("*.*"))[: int(num_images)]
+    size, quality, processes, folder, out = sys.argv[1:]
+    paths = sorted(Path(folder).rglob("*.*"))
     shares = [
         (paths[start :: int(processes)], int(size), int(quality), Path(f"{out}-{start}.tar"))
         for start in range(int(processes))

@@ -26,13 +26,14 @@ class Figure:
     name: str
     value: float | None
     """None: not measured in this run."""
-    target: float
+    target: float | None
+    """None: told, and held to nothing."""
     at_most: bool = False
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is met; None where nothing was measured."""
-        if self.value is None:
+        """Whether the target is met; None where nothing was measured, or there is none."""
+        if self.value is None or self.target is None:
             return None
         return self.value <= self.target if self.at_most else self.value >= self.target
 
@@ -95,10 +96,15 @@ def show(results: Mapping[str, Results], figures: list[Figure], settings: str) -
         table.add_row(
             figure.name,
             "not measured" if figure.value is None else f"{figure.value:.2f}",
-            f"{'≤' if figure.at_most else '≥'} {figure.target:g}",
+            _target(figure),
             {True: "met", False: "missed", None: ""}[figure.is_met],
         )
     console.print(table)
+
+
+def _target(figure: Figure) -> str:
+    sign = "≤" if figure.at_most else "≥"
+    return "" if figure.target is None else f"{sign} {figure.target:g}"
 
 
 def _rounded(rate: float | None) -> int | None:
