@@ -5,6 +5,7 @@ import hashlib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_shards.manifest import MANIFEST_NAME, FileName, Sha256, SplitName
+from data_shards.packing.request import Fact
 from data_shards.storage.folder import Folder
 
 # Of a set that is packed, the folder of what is not part of it.
@@ -19,6 +20,7 @@ class Begun(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_sha256: Sha256 = Field(description="PackRequest.sha256: what is being packed.")
+    request: dict[str, Fact] = Field(description="PackRequest.facts, of which that is the digest.")
     split: SplitName
     replaced_manifest_sha256: Sha256 | None = Field(
         description="Of the manifest that lay there; another one is of a set that was finished."

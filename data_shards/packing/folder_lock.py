@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_shards.errors import PackError
+from data_shards.packing.shortage import writing
 
 # Assumed: packers whose parent was killed notice after the image at hand, and hold on until then.
 ORPHANS_END_S = 10.0
@@ -21,7 +22,8 @@ def locked(folder: Path, what: str, *, wait_s: float = ORPHANS_END_S) -> Iterato
     The lock goes with the last process that has the descriptor. Raises PackError if another
     process holds it for longer than the packers of a killed run may.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    with writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
     try:
         _lock(descriptor, what, time.monotonic() + wait_s)
         yield descriptor

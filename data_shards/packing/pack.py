@@ -10,13 +10,15 @@ import numpy as np
 
 from data_shards.arrays import Int64s
 from data_shards.durable import sync_file
-from data_shards.errors import DataError, PackError, UnwritableError
+from data_shards.errors import DataError, PackError
 from data_shards.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from data_shards.packing.beginning import begin, stale_files
 from data_shards.packing.begun import Begun
+from data_shards.packing.overlap import refuse_overlap
 from data_shards.packing.record import RECORD_SUFFIX, PackedShard
 from data_shards.packing.request import PackRequest
 from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
+from data_shards.packing.shortage import sharing_the_machine, writing
 from data_shards.packing.statistics import PixelSums
 from data_shards.packing.target import Target, open_target
 from data_shards.processes.memory import peak_memory_bytes
@@ -68,28 +70,23 @@ def pack(
     finished; the manifest comes last. What goes to an object store grows in `scratch`, by default
     a folder of the user's cache.
 
-    Raises PackError if `out` holds something else (unless `force`) or cannot be written, or no
-    image could be read; SourceError if an image could not be read for want of disk or memory;
-    StorageError of an object store.
+    Raises PackError if `out` holds something else (unless `force`), holds the source or lies in
+    it, or cannot be written, if memory is short, or no image could be read; SourceError if an image
+    could not be read for want of disk or memory; StorageError of an object store.
     """
-    try:
-        with open_target(out, scratch) as target:
-            begun = begin(request, target, force=force)
-            if isinstance(begun, Manifest):
-                return PackReport(manifest=begun, already_packed=True)
-            return _pack(
-                request,
-                target,
-                begun,
-                num_processes=num_processes,
-                on_images=on_images,
-                on_taken=on_taken,
-            )
-    except OSError as error:
-        path, reason = str(error.filename or out), error.strerror or str(error)
-        named = UnwritableError(path, reason)
-        named.__notes__ = getattr(error, "__notes__", [])
-        raise named from error
+    refuse_overlap(request.source, out)
+    with open_target(out, scratch) as target:
+        begun = begin(request, target, force=force)
+        if isinstance(begun, Manifest):
+            return PackReport(manifest=begun, already_packed=True)
+        return _pack(
+            request,
+            target,
+            begun,
+            num_processes=num_processes,
+            on_images=on_images,
+            on_taken=on_taken,
+        )
 
 
 def _pack(
@@ -105,11 +102,12 @@ def _pack(
     num_packers = min(num_processes, request.num_shards)
     making = _Making(request)
     try:
-        making.run(target, num_packers, on_images, on_taken)
-        if making.is_empty:
-            # Another try would end the same.
-            target.clean()
-        manifest = _describe(request, target.places.growing, making.shards, making.sums)
+        with sharing_the_machine():
+            making.run(target, num_packers, on_images, on_taken)
+            if making.is_empty:
+                # Another try would end the same.
+                target.clean()
+            manifest = _describe(request, target.places.growing, making.shards, making.sums)
         target.publish(manifest, stale_files(target.folder, begun, manifest), begun)
     except BaseException as error:
         # The store may be what went wrong.
@@ -199,30 +197,31 @@ def _describe(
     # A shard all of whose images were skipped is no shard.
     full = [shard for shard in shards if len(shard.rows)]
     index = _index(full)
-    manifest = Manifest(
-        split=request.split,
-        encoding=request.encoding,
-        image_size=request.size,
-        squared=request.squared,
-        num_samples=len(index),
-        classes=request.source.classes,
-        shards=tuple(
-            ShardEntry(
-                name=shard.name,
-                num_samples=len(shard.rows),
-                size_bytes=shard.size_bytes,
-                sha256=shard.sha256,
-            )
-            for shard in full
-        ),
-        index=save_sidecar(folder, INDEX_NAME, index),
-        mean_image=save_sidecar(folder, MEAN_IMAGE_NAME, sums.mean_image()),
-        rgb_pca=sums.rgb_pca(),
-        packing=request.packing(shards),
-    )
-    path = folder / MANIFEST_NAME
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    sync_file(path)
+    with writing(folder):
+        manifest = Manifest(
+            split=request.split,
+            encoding=request.encoding,
+            image_size=request.size,
+            squared=request.squared,
+            num_samples=len(index),
+            classes=request.source.classes,
+            shards=tuple(
+                ShardEntry(
+                    name=shard.name,
+                    num_samples=len(shard.rows),
+                    size_bytes=shard.size_bytes,
+                    sha256=shard.sha256,
+                )
+                for shard in full
+            ),
+            index=save_sidecar(folder, INDEX_NAME, index),
+            mean_image=save_sidecar(folder, MEAN_IMAGE_NAME, sums.mean_image()),
+            rgb_pca=sums.rgb_pca(),
+            packing=request.packing(shards),
+        )
+        path = folder / MANIFEST_NAME
+        path.write_text(manifest.to_json(), encoding="utf-8")
+        sync_file(path)
     return manifest
 
 

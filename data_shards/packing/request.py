@@ -3,14 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import Literal
 
 from data_shards.errors import PackError
-from data_shards.manifest import MAX_SKIPPED_IMAGES, Manifest, Packing
+from data_shards.manifest import MAX_SKIPPED_IMAGES, ClassEntry, Manifest, Packing
 from data_shards.order import packing_order
 from data_shards.packing.record import PackedShard
 from data_shards.sources.source import Reference, Source
@@ -19,6 +19,11 @@ from data_shards.sources.source import Reference, Source
 _PACKING_VERSION = 1
 # A pixel or a byte of a tar may be another in another release of these.
 _DECIDING_PACKAGES = ("pillow", "simplejpeg", "webdataset")
+# Facts that are digests, and what to say where one differs.
+_DIGESTS = {"classes_sha256": "other classes", "source_sha256": "other images"}
+
+Fact = str | bool | int | None
+"""Of a request: one of the things that decide what it packs."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +78,37 @@ class PackRequest:
         return -(-self.num_samples // self.samples_per_shard)
 
     @cached_property
-    def sha256(self) -> str:
-        """Digest of all that decides what is packed: a later run takes the shards of its like."""
-        document = {
-            "version": _PACKING_VERSION,
-            "packages": [f"{name}=={version(name)}" for name in _DECIDING_PACKAGES],
-            "classes": [(each.name, each.synset) for each in self.source.classes],
-            "images": self.num_samples,
-            **_asked(self),
+    def facts(self) -> dict[str, Fact]:
+        """All that decides what is packed, by name: what was asked, of what, and by what."""
+        return {
+            # What was skipped is a result.
+            **self.packing().model_dump(exclude={"skipped", "skipped_images"}),
+            "split": self.split,
+            "encoding": self.encoding,
+            "size": self.size,
+            "squared": self.squared,
+            "classes": len(self.source.classes),
+            "classes_sha256": _classes_sha256(self.source.classes),
+            "images": self.num_samples + sum(self.source.skipped.values()),
+            **{name: version(name) for name in _DECIDING_PACKAGES},
+            "packing_version": _PACKING_VERSION,
         }
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the facts: a later run takes the shards of its like."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
 
     def packing(self, shards: Sequence[PackedShard] = ()) -> Packing:
         """Return the manifest's record of this request and what was skipped in it."""
-        skipped: dict[str, int] = {}
+        skipped = dict(self.source.skipped)
         for shard in shards:
             for reason, count in shard.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
-        images = [image for shard in shards for image in shard.skipped_images]
+        images = [
+            *self.source.skipped_images,
+            *(image for shard in shards for image in shard.skipped_images),
+        ]
         return Packing(
             source=self.source.kind,
             source_sha256=self.source.sha256,
@@ -115,40 +133,32 @@ class PackRequest:
             )
 
 
-def differences(request: PackRequest, manifest: Manifest) -> list[str]:
-    """Return in words what a finished set has otherwise than asked; nothing if it is the same."""
-    wanted = _asked(request) | {
-        "classes": len(request.source.classes),
-        "images": request.num_samples,
-    }
-    found = manifest.packing.model_dump() | {
+def facts_of(manifest: Manifest) -> dict[str, Fact]:
+    """Return the facts of the request that made a finished set, as far as its manifest tells."""
+    return {
+        **manifest.packing.model_dump(exclude={"skipped", "skipped_images"}),
         "split": manifest.split,
         "encoding": manifest.encoding,
         "size": manifest.image_size,
         "squared": manifest.squared,
         "classes": len(manifest.classes),
+        "classes_sha256": _classes_sha256(manifest.classes),
         "images": manifest.num_samples + sum(manifest.packing.skipped.values()),
     }
-    # Digests are not for people.
-    found_otherwise = [
-        f"{name} {found[name]} (asked: {wanted[name]})"
-        for name in wanted
-        if name != "source_sha256" and found[name] != wanted[name]
+
+
+def differences(found: Mapping[str, Fact], asked: Mapping[str, Fact]) -> list[str]:
+    """Return in words which of the facts found are otherwise than asked; none if all are equal."""
+    otherwise = [name for name in found if found[name] != asked.get(name)]
+    told = [
+        f"{name} {found[name]} (asked: {asked.get(name)})"
+        for name in otherwise
+        if name not in _DIGESTS
     ]
-    if not found_otherwise and manifest.classes != request.source.classes:
-        found_otherwise.append("other classes")
-    if not found_otherwise and manifest.packing.source_sha256 != request.source.sha256:
-        found_otherwise.append("other images")
-    return found_otherwise
+    # Digests are not for people.
+    return told or [words for name, words in _DIGESTS.items() if name in otherwise][:1]
 
 
-def _asked(request: PackRequest) -> dict[str, object]:
-    """Return what was asked for by name, without what comes of it."""
-    return {
-        # What was skipped is a result.
-        **request.packing().model_dump(exclude={"skipped", "skipped_images"}),
-        "split": request.split,
-        "encoding": request.encoding,
-        "size": request.size,
-        "squared": request.squared,
-    }
+def _classes_sha256(classes: Sequence[ClassEntry]) -> str:
+    document = [(each.name, each.synset) for each in classes]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()

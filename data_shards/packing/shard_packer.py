@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_shards.errors import SourceError, UnwritableError
+from data_shards.errors import SourceError
 from data_shards.images.encode import encode_jpeg
 from data_shards.images.original import original_of
 from data_shards.images.skip import SkippedImageError
@@ -18,6 +18,7 @@ from data_shards.manifest import MAX_SKIPPED_IMAGES, SkippedImage
 from data_shards.packing.record import PackedShard, read_record, record_name, write_record
 from data_shards.packing.request import ShardTask
 from data_shards.packing.shard_writer import ShardWriter
+from data_shards.packing.shortage import sharing_the_machine, writing
 from data_shards.packing.statistics import PixelSums
 from data_shards.packing.target import ShardPlaces
 from data_shards.processes.memory import peak_memory_bytes
@@ -78,21 +79,22 @@ class _Packer:
         self._records = open_folder(setup.places.records)
 
     def pack(self, task: ShardTask) -> Iterator[ImagesDone | ShardDone]:
-        """Make one shard. Raises SourceError, or UnwritableError if it cannot be written."""
+        """Make one shard. Raises SourceError, or PackError if it cannot be written."""
+        with sharing_the_machine():
+            yield from self._pack(task)
+
+    def _pack(self, task: ShardTask) -> Iterator[ImagesDone | ShardDone]:
         if (known := self._known(task.name)) is not None:
             yield ShardDone(*known, taken=True, peak_memory_bytes=peak_memory_bytes())
             return
         path = self._setup.places.growing / task.name
         sums = PixelSums.zero(self._setup.size)
         skipped: list[SkippedImage] = []
-        try:
-            with path.open("wb", buffering=_BUFFER_BYTES) as file:
-                with ShardWriter(file, self._suffix) as writer:
-                    yield from self._write(writer, task, sums, skipped)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UnwritableError(str(path), error.strerror or str(error)) from error
+        with writing(path), path.open("wb", buffering=_BUFFER_BYTES) as file:
+            with ShardWriter(file, self._suffix) as writer:
+                yield from self._write(writer, task, sums, skipped)
+            file.flush()
+            os.fsync(file.fileno())
         shard = PackedShard(
             name=task.name,
             rows=writer.rows,
@@ -128,7 +130,8 @@ class _Packer:
             # One without samples is no part of the set.
             if len(shard.rows):
                 self._finished.put(path, shard.name)
-            path.unlink()
+            with writing(path):
+                path.unlink()
         record = write_record(shard, sums, self._setup.request_sha256)
         self._records.put_bytes(record, record_name(shard.name))
 
@@ -165,6 +168,12 @@ class _Packer:
                 f"there is not enough memory for {printable(str(reference))}; pack with fewer "
                 "--processes"
             ) from None
+        except OSError as error:
+            # What readers did not foresee; no fault of the shard that is being written.
+            raise SourceError(
+                f"{printable(str(reference))} cannot be read: {error.strerror or error}; mend "
+                "that, or take it away"
+            ) from error
         # Not of what JPEG leaves of it, which would have to be decoded again
         # (docs/decisions/0009).
         sums.add_image(square)

@@ -4,18 +4,19 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from data_shards.durable import sync_folder
-from data_shards.errors import PackError
+from data_shards.errors import PackError, StorageError
 from data_shards.kernels.cache import cache_folder
 from data_shards.manifest import MANIFEST_NAME, Manifest
 from data_shards.packing.begun import BEGUN_NAME, WORK_NAME, Begun, read_begun
 from data_shards.packing.folder_lock import ORPHANS_END_S, locked
 from data_shards.packing.record import RECORD_SUFFIX, record_name
+from data_shards.packing.shortage import writing
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.location import is_url
 
@@ -89,7 +90,8 @@ def open_target(
     """
     if isinstance(location, Path) or not is_url(location):
         out = Path(location)
-        out.mkdir(parents=True, exist_ok=True)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
         with locked(out, str(out), wait_s=wait_s) as lock:
             yield _LocalTarget(out, lock)
         return
@@ -97,7 +99,8 @@ def open_target(
     # Known by the location, so that the next run finds what a killed one left.
     name = hashlib.sha256(folder.location.encode()).hexdigest()[:16]
     growing = (scratch or cache_folder("packing")) / name
-    growing.mkdir(parents=True, exist_ok=True)
+    with writing(growing):
+        growing.mkdir(parents=True, exist_ok=True)
     with locked(growing, folder.location, wait_s=wait_s) as lock:
         yield _StoreTarget(folder, growing, lock)
 
@@ -121,23 +124,28 @@ class _LocalTarget:
                 self.work.delete(name)
 
     def make_way(self) -> None:
-        self._work.mkdir(exist_ok=True)
-        if not (self._out / MANIFEST_NAME).exists():
-            self._take_back()
+        with writing(self._work):
+            self._work.mkdir(exist_ok=True)
+            if not (self._out / MANIFEST_NAME).exists():
+                self._take_back()
         self.sweep()
 
     def publish(self, manifest: Manifest, stale: Iterable[str], begun: Begun) -> None:
-        for name in [MANIFEST_NAME, *stale]:
-            (self._out / name).unlink(missing_ok=True)
-        for entry in manifest.files:
-            (self._work / entry.name).replace(self._out / entry.name)
-        # The files first, so that no loss of power leaves a manifest without them.
-        sync_folder(self._out)
-        (self._work / MANIFEST_NAME).replace(self._out / MANIFEST_NAME)
-        sync_folder(self._out)
+        with writing(self._out):
+            for name in [MANIFEST_NAME, *stale]:
+                (self._out / name).unlink(missing_ok=True)
+            for entry in manifest.files:
+                (self._work / entry.name).replace(self._out / entry.name)
+            # The files first, so that no loss of power leaves a manifest without them.
+            sync_folder(self._out)
+            (self._work / MANIFEST_NAME).replace(self._out / MANIFEST_NAME)
+            sync_folder(self._out)
         self.clean()
 
     def clean(self) -> None:
+        with suppress(StorageError):
+            # Before that by which the next run knows what they are.
+            self.start_anew()
         shutil.rmtree(self._work, ignore_errors=True)
 
     def sweep(self) -> None:
@@ -192,8 +200,9 @@ class _StoreTarget:
         self.sweep()
 
     def sweep(self) -> None:
-        for path in self.places.growing.iterdir():
-            path.unlink()
+        with writing(self.places.growing):
+            for path in self.places.growing.iterdir():
+                path.unlink()
 
     def _forget(self) -> None:
         ask_each(self.work.delete, [name for name in self.work.names() if name != BEGUN_NAME])

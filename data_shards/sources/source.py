@@ -1,12 +1,12 @@
 """What a source of labelled images is to whoever packs it."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from data_shards.arrays import Pixels
-from data_shards.manifest import ClassEntry
+from data_shards.manifest import ClassEntry, SkippedImage
 
 OnProgress = Callable[[int, int], None]
 """Hears how far a long listing or decompression has come: (done, of how much), in bytes."""
@@ -54,6 +54,14 @@ class Source:
     sha256: str
     """Tells it from other sources of its kind; the manifest's Packing says what is digested."""
     reader: ImageReader
+    lies_in: tuple[str, ...] = ()
+    """Folders, as paths or URLs, that files of it lie in: nothing may be packed into them."""
+    lies_below: tuple[str, ...] = ()
+    """Folders in which it is told by the folders that they hold: nothing may be packed below."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Samples left out as they were listed, by reason."""
+    skipped_images: tuple[SkippedImage, ...] = ()
+    """The first of them."""
 
 
 def printable(name: str) -> str:

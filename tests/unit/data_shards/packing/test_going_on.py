@@ -13,6 +13,7 @@ import pytest
 from data_shards.arrays import Pixels
 from data_shards.errors import PackError
 from data_shards.manifest import parse_manifest
+from data_shards.packing import request as packing_request
 from data_shards.packing.begun import read_begun
 from data_shards.packing.pack import PackReport, pack
 from data_shards.packing.request import PackRequest
@@ -60,11 +61,11 @@ def run(request: PackRequest, place: str, tmp_path: Path, *, force: bool = False
 
 
 def run_or_replace(request: PackRequest, place: str, tmp_path: Path) -> PackReport:
-    """Run, with force if another set lies there, finished."""
+    """Run, with force if another set lies there, finished or not."""
     try:
         return run(request, place, tmp_path)
     except PackError:
-        with pytest.raises(PackError, match="packed otherwise"):
+        with pytest.raises(PackError, match=r"packed otherwise|not finished, and is another"):
             run(request, place, tmp_path)
         return run(request, place, tmp_path, force=True)
 
@@ -162,7 +163,7 @@ def test_killed_as_it_replaces_another_set_a_run_goes_on_without_force(
     assert killed_at_each_step(begin, go_on, steps) > 25
 
 
-def test_another_request_begins_anew_whenever_the_first_was_killed(
+def test_another_request_ends_with_its_own_bytes_whenever_the_first_was_killed(
     request_for, undisturbed, place, tmp_path, steps
 ):
     request = request_for(**SMALL)
@@ -247,9 +248,43 @@ def test_what_is_not_as_it_was_finished_is_made_again(
     assert contents(open_folder(place)) == contents(open_folder(packed))
 
 
-def test_a_change_of_a_package_that_decides_bytes_begins_anew(
-    after_three_shards, place, tmp_path, monkeypatch
+def changed(change: str, request: PackRequest, work: Folder) -> PackRequest:
+    if change == "option":
+        return replace(request, quality=91, seed=3)
+    if change == "image":
+        return replace(request, source=replace(request.source, sha256="1" * 64))
+    if change == "note":
+        work.put_bytes(b"{}", "begun.json")
+    if change == "no note":
+        work.delete("begun.json")
+    # Without what is remembered of it.
+    return replace(request)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("option", r"another: seed 1 \(asked: 3\), quality 90 \(asked: 91\); go on with that"),
+        ("image", "another: other images; go on with that"),
+        ("package", r"another: pillow \S+ \(asked: 0.1\); go on with that"),
+        ("note", "another: begun by another release; go on with that"),
+        ("no note", "another: begun by another release; go on with that"),
+    ],
+)
+def test_another_request_throws_away_what_was_finished_with_force_alone(
+    after_three_shards, place, tmp_path, monkeypatch, case
 ):
-    request, _ = after_three_shards
-    monkeypatch.setattr("data_shards.packing.request.version", lambda name: "another")
-    assert run(replace(request), place, tmp_path).shards_taken == 0
+    change, told = case
+    version = packing_request.version
+    if change == "package":
+        monkeypatch.setattr(
+            packing_request, "version", lambda name: "0.1" if name == "pillow" else version(name)
+        )
+    work = open_folder(place + "/.packing")
+    request = changed(change, after_three_shards[0], work)
+    before = contents(work), contents(open_folder(place))
+    with pytest.raises(PackError, match=f"holds 3 finished shards .*{told}.* with --force to sta"):
+        run(request, place, tmp_path)
+    assert (contents(work), contents(open_folder(place))) == before
+    assert run(request, place, tmp_path, force=True).shards_taken == 0
+    assert_nothing_is_left(place, tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from data_shards.errors import PackError, StorageDownError, StorageError, UnwritableError
+from data_shards.errors import PackError, StorageDownError, StorageError
 from data_shards.packing import pack as packing
 from data_shards.packing.begun import read_begun, write_begun
 from data_shards.packing.pack import pack
@@ -52,8 +52,9 @@ def test_a_store_that_lacks_a_shard_is_not_taken_for_finished(request_for, place
 
 def test_shards_that_nobody_began_are_not_overwritten(request_for, place, tmp_path):
     open_folder(place).put_bytes(b"somebody's", "train-000001.tar")
-    with pytest.raises(PackError, match="holds shards without a manifest"):
-        pack(request_for(), place, num_processes=1, scratch=tmp_path)
+    for force in (False, True):
+        with pytest.raises(PackError, match=r"without a manifest, .*; choose another folder$"):
+            pack(request_for(), place, num_processes=1, scratch=tmp_path, force=force)
     assert contents(open_folder(place)) == {"train-000001.tar": b"somebody's"}
 
 
@@ -116,9 +117,9 @@ def test_what_a_killed_run_left_in_the_scratch_folder_goes(request_for, place, t
 
 def test_scratch_and_places_that_cannot_be_are_named(request_for, place, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UnwritableError, match=r"file\S* cannot be written"):
+    with pytest.raises(PackError, match=r"/file\S* is a file, where a folder must be; choose"):
         pack(request_for(), place, num_processes=1, scratch=tmp_path / "file")
-    with pytest.raises(UnwritableError, match=r"file\S* cannot be written"):
+    with pytest.raises(PackError, match=r"/file is a file, where a folder must be; choose"):
         pack(request_for(), tmp_path / "file", num_processes=1)
     with pytest.raises(StorageError, match="ftp"):
         pack(request_for(), "ftp://host/train", num_processes=1)
