@@ -97,5 +97,9 @@ class WorkerDiedError(Exception):
         return f"worker process {pid} ended {how}"
 
 
+class EndedError(Exception):
+    """Something was asked of what its owner has ended: workers, a reader or its older batches."""
+
+
 class WorkerFailedError(Exception):
     """A worker process met an error nobody foresaw; carries its traceback."""

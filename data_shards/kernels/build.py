@@ -5,6 +5,7 @@ compiler, its options and the processor's features, so that machines may share a
 """
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -12,11 +13,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_shards.kernels.cache import cache_folder
+from data_shards.kernels.cache import kernels_folder
 
 # Headers for every kernel lie here.
 _HEADERS = Path(__file__).parent
@@ -26,6 +29,7 @@ _OPTIONS = (
     *("-fno-math-errno", "-fno-trapping-math"),
 )
 _BUILD_TIMEOUT_S = 120.0
+_LOOK_EVERY_S = 0.05
 _PROCESSORS = Path("/proc/cpuinfo")
 
 
@@ -70,10 +74,12 @@ def _build(source: Path, options: tuple[str, ...], linked: tuple[Path, ...]) -> 
         )
     libraries = tuple(map(str, linked))
     digest = _digest(source, compiler, (*options, *libraries))
-    library = cache_folder("kernels") / f"{source.stem}-{digest}.so"
+    library = kernels_folder() / f"{source.stem}-{digest}.so"
     if library.exists():
         return library
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+    with _alone(library.parent), tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        if library.exists():
+            return library
         made = Path(folder) / library.name
         command = [compiler, *options, f"-I{_HEADERS}", "-shared", str(source), "-o", str(made)]
         done = subprocess.run(
@@ -88,6 +94,33 @@ def _build(source: Path, options: tuple[str, ...], linked: tuple[Path, ...]) -> 
         # Whole or not at all, whoever else builds it.
         made.replace(library)
     return library
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait while others build, as the loaders of a new machine would at once, but not for ever.
+
+    Where that fails all build, and the last one's library stays: as good as the first.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        patience = time.monotonic() + _BUILD_TIMEOUT_S
+        while not _lock(descriptor) and time.monotonic() < patience:
+            time.sleep(_LOOK_EVERY_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock it until it is closed; return whether that is settled: a network's disk may not lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _digest(source: Path, compiler: str, options: tuple[str, ...]) -> str:

@@ -15,8 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from data_shards.errors import WorkerDiedError
+from data_shards.errors import EndedError, WorkerDiedError
+from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
 from data_shards.processes.worker import Handler
+
+_ENDED = "the worker processes were ended: ask nothing more of what owned them"
 
 
 class WorkerPool:
@@ -58,7 +61,12 @@ class WorkerPool:
         return tuple(process.pid for process in self._processes)
 
     def send(self, worker: int, message: object) -> None:
-        """Give a worker a message; it handles them in the order sent."""
+        """Give a worker a message; it handles them in the order sent.
+
+        Raises what `receive` does where the worker cannot take it.
+        """
+        if not self._connections:
+            raise EndedError(_ENDED)
         try:
             self._connections[worker].send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -70,8 +78,10 @@ class WorkerPool:
         """Wait for the next answer of any worker; return (worker, answer).
 
         Raises the worker's own DataError, WorkerFailedError with its traceback, or
-        WorkerDiedError.
+        WorkerDiedError; EndedError once the pool is closed.
         """
+        if not self._connections:
+            raise EndedError(_ENDED)
         ready = wait(self._connections)[0]
         worker = next(i for i, connection in enumerate(self._connections) if connection is ready)
         return worker, self._receive_from(worker)
@@ -144,4 +154,10 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     # One worker a core already: threads inside would only contend.
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        KERNELS_VARIABLE: str(kernels_folder()),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

@@ -1,6 +1,10 @@
 import ctypes
+import fcntl
+import os
 import platform
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,32 @@ def test_a_kernel_that_is_cut_short_is_built_again(source, tmp_path):
     assert isinstance(load(source), ctypes.CDLL)
     assert built_in(tmp_path) == [built]
     assert built.stat().st_size > 100
+
+
+@needs_compiler
+def test_of_many_that_want_a_kernel_at_once_one_builds_it(monkeypatch, source, tmp_path):
+    calls = tmp_path / "calls"
+    compiler = tmp_path / "compiler"
+    real = shutil.which(os.environ.get("CXX", "g++"))
+    # It tells its version too.
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] || echo >> {calls}\nexec {real} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with ThreadPoolExecutor(4) as threads:
+        options = (*build._OPTIONS, *OPTIONS)
+        built = set(threads.map(lambda _: build._build(source, options, ()), range(4)))
+    assert built == set(built_in(tmp_path))
+    assert calls.read_text() == "\n"
+
+
+@needs_compiler
+def test_who_builds_for_ever_is_not_waited_for(monkeypatch, source, tmp_path):
+    monkeypatch.setattr(build, "_BUILD_TIMEOUT_S", 0.1)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with build._alone(tmp_path):
+        pass
+    os.close(descriptor)
 
 
 def test_without_a_compiler_a_warning_names_the_mend(monkeypatch, source, tmp_path):

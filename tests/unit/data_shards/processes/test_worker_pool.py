@@ -5,7 +5,8 @@ from functools import partial
 import psutil
 import pytest
 
-from data_shards.errors import ShardError, WorkerDiedError, WorkerFailedError
+from data_shards.errors import EndedError, ShardError, WorkerDiedError, WorkerFailedError
+from data_shards.kernels.cache import kernels_folder
 from data_shards.processes.worker_pool import WorkerPool
 
 # Handlers are pickled by name, so they come from modules that a worker can import.
@@ -52,6 +53,27 @@ def test_a_death_is_told(end, how):
         pool.send(1, [f"exec('import os; {end}')"])
         with pytest.raises(WorkerDiedError, match=f"{pool.pids[1]} ended {how}"):
             pool.receive()
+
+
+def test_nothing_is_waited_for_once_the_workers_were_ended():
+    with WorkerPool(echo, num_processes=2) as pool:
+        pool.send(0, [1])
+    with pytest.raises(EndedError, match="were ended"):
+        pool.receive()
+    with pytest.raises(EndedError, match="were ended"):
+        pool.send(0, [1])
+
+
+def test_workers_keep_kernels_where_their_parent_does(monkeypatch, tmp_path):
+    # Nobody may make a folder below a file.
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    ours = kernels_folder()
+    found = "str(__import__('data_shards.kernels.cache').kernels.cache.kernels_folder())"
+    with WorkerPool(evaluate, num_processes=2) as pool:
+        for worker in range(2):
+            pool.send(worker, [found])
+        assert [pool.receive()[1] for _ in range(2)] == [str(ours)] * 2
 
 
 def test_sending_to_the_dead_is_told():
