@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,8 @@ from data_shards.errors import DataError
 
 MANIFEST_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
+# Assumed: a hundred times what ImageNet's takes.
+MAX_MANIFEST_BYTES = 64 << 20
 # Enough to see what they have in common.
 MAX_SKIPPED_IMAGES = 20
 
@@ -171,7 +174,7 @@ def load_manifest(path: Path) -> Manifest:
     file = path
     try:
         file = manifest_file(path)
-        text = file.read_text(encoding="utf-8")
+        text = _read_bytes(file).decode("utf-8")
     except FileNotFoundError:
         raise ManifestError(
             f"{file} does not exist; pack the images first: python -m data_shards pack SOURCE OUT; "
@@ -182,11 +185,25 @@ def load_manifest(path: Path) -> Manifest:
     return parse_manifest(text, str(file))
 
 
+def _read_bytes(file: Path) -> bytes:
+    # Asked before it is opened: a pipe would wait for somebody to write.
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ManifestError(f"{file} is no regular file; name the folder of a packed set")
+    with file.open("rb") as opened:
+        content = opened.read(MAX_MANIFEST_BYTES + 1)
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ManifestError(
+            f"{file} holds more than {MAX_MANIFEST_BYTES} bytes, too many for a manifest; name the "
+            "folder of a packed set"
+        )
+    return content
+
+
 def parse_manifest(text: str, file: str) -> Manifest:
     """Read a manifest's text; `file` is what messages call it. Raises ManifestError."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{file} is not JSON ({error}); pack the images again") from error
     version = document.get("version") if isinstance(document, dict) else None
     if version != MANIFEST_VERSION:

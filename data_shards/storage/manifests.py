@@ -4,6 +4,7 @@ from pathlib import Path
 
 from data_shards.manifest import (
     MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
     Manifest,
     ManifestError,
     load_manifest,
@@ -12,9 +13,6 @@ from data_shards.manifest import (
 )
 from data_shards.storage.folder import open_folder
 from data_shards.storage.location import is_url, parse_url
-
-# Assumed: a hundred times what ImageNet's takes.
-MAX_MANIFEST_BYTES = 64 << 20
 
 
 def set_location(location: str | Path) -> str:

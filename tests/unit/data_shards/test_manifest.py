@@ -1,8 +1,10 @@
 import json
+import os
 import shutil
 
 import pytest
 
+from data_shards import manifest as manifests
 from data_shards.errors import DataError
 from data_shards.manifest import ManifestError, load_manifest, manifest_file
 
@@ -68,11 +70,27 @@ def test_says_what_is_wrong_where(own_copy, edit, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "is not JSON"), (b"\xff\xfe{", "cannot be read")]
+    ("content", "message"),
+    [(b"{", "is not JSON"), (b"[" * 100_000, "is not JSON"), (b"\xff\xfe{", "cannot be read")],
 )
 def test_unreadable_manifests_are_named(tmp_path, content, message):
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(ManifestError, match=message):
+        load_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_too_large_is_not_read(packed, monkeypatch):
+    size = (packed / "manifest.json").stat().st_size
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", size)
+    load_manifest(packed)
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", size - 1)
+    with pytest.raises(ManifestError, match=f"more than {size - 1} bytes, too many for a manifest"):
+        load_manifest(packed)
+
+
+def test_a_pipe_is_no_manifest_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(ManifestError, match="is no regular file; name the folder of a packed set"):
         load_manifest(tmp_path)
 
 
