@@ -86,8 +86,12 @@ def read_classes(folder: Folder, name: str = CLASSES_FILE) -> tuple[ClassEntry, 
 
 def _read_lines(folder: Folder, name: str) -> list[str] | None:
     try:
-        return folder.read_bytes(name, _MAX_FILE_BYTES).decode("utf-8").splitlines()
+        # Some editors begin a file with a mark of UTF-8.
+        text = folder.read_bytes(name, _MAX_FILE_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
         raise SourceError(f"{folder.at(name)} is no UTF-8; save it as such") from None
+    # str.splitlines would cut names in two at odd characters, which shifts all labels after them.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]

@@ -44,6 +44,19 @@ def test_classes_are_named_a_line_each(tmp_path):
     )
 
 
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_as_editors_end_them_and_nowhere_else(tmp_path, odd, mark, end):
+    content = f"{mark}n01440764 ten{odd}ch{end}n02012849 crane{end}"
+    for name in ("classes.txt", "LOC_synset_mapping.txt"):
+        (tmp_path / name).write_bytes(content.encode())
+    words = {"n01440764": f"ten{odd}ch", "n02012849": "crane"}
+    assert read_synset_words(LocalFolder(tmp_path)) == words
+    classes = read_classes(LocalFolder(tmp_path))
+    assert {entry.synset: entry.name for entry in classes} == words
+
+
 def test_a_class_without_a_name_is_told(tmp_path):
     (tmp_path / "classes.txt").write_text("cat\n \ndog\n")
     with pytest.raises(SourceError, match=r"classes.txt: line 2 is empty, where it must name"):
