@@ -96,7 +96,7 @@ def _decompressed(data: memoryview) -> _Element:
 def _structures(data: memoryview, name: str, fields: Sequence[str]) -> list[tuple[Value, ...]]:
     """Return an array's structures; none if the matrix is another."""
     elements = _elements(data)
-    matrix_class = _first(elements).data[0]
+    matrix_class = _matrix_class(elements)
     shape = np.frombuffer(_first(elements).data, dtype="<i4")
     found_name = bytes(_first(elements).data).decode("ascii")
     if matrix_class != _STRUCTURE or found_name != name:
@@ -121,7 +121,7 @@ def _structures(data: memoryview, name: str, fields: Sequence[str]) -> list[tupl
 
 def _value(data: memoryview, field: str) -> Value:
     elements = _elements(data)
-    matrix_class = _first(elements).data[0]
+    matrix_class = _matrix_class(elements)
     shape = np.frombuffer(_first(elements).data, dtype="<i4")
     # A matrix within a structure has an empty name.
     _first(elements)
@@ -132,9 +132,17 @@ def _value(data: memoryview, field: str) -> Value:
     elif _FIRST_NUMBER <= matrix_class <= _LAST_NUMBER and shape.tolist() == [1, 1]:
         # Stored as the smallest type that holds them.
         kind, numbers = _first(elements)
-        if kind in _NUMBERS:
+        if kind in _NUMBERS and numbers:
             return float(np.frombuffer(numbers, dtype=f"<{_NUMBERS[kind]}")[0])
     raise _BrokenError(f"{field} is neither a text nor a number")
+
+
+def _matrix_class(elements: Iterator[_Element]) -> int:
+    """Return the class of the matrix whose elements these are; flags come first."""
+    flags = _first(elements).data
+    if not flags:
+        raise _BrokenError("a matrix without flags")
+    return flags[0]
 
 
 def _first(elements: Iterator[_Element]) -> _Element:

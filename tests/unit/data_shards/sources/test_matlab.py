@@ -1,10 +1,11 @@
 import io
 import struct
+import zlib
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
@@ -89,6 +90,42 @@ def test_a_broken_file_is_told(place, noise, cut):
         for number, synset in read_structures(content, "synsets", ("ID", "WNID")):
             assert isinstance(number, float)
             assert isinstance(synset, str)
+
+
+# So few that noise falls on tags and sizes more often than on texts.
+SMALL = saved([(7, "n00000007", "a")], compressed=False)[128:]
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), max_size=4),
+    st.booleans(),
+)
+def test_no_bytes_are_another_error(noise, compressed):
+    plain = bytearray(SMALL)
+    for place, value in noise:
+        plain[place] = value
+    packed = zlib.compress(plain)
+    content = struct.pack("<II", 15, len(packed)) + packed if compressed else bytes(plain)
+    with suppress(SourceError):
+        read_structures(b" " * 124 + b"\x00\x01IM" + content, "synsets", ("ID", "WNID"))
+
+
+@pytest.mark.parametrize("empty", [b"", element(5, b"")])
+def test_a_matrix_without_flags_or_values_is_told(empty):
+    header = b" " * 124 + b"\x00\x01IM"
+    with pytest.raises(SourceError, match="cannot be read as a MATLAB file"):
+        read_structures(header + element(14, element(6, b"")), "synsets", ("ID",))
+    structures = matrix(
+        2,
+        (1, 1),
+        b"synsets",
+        element(5, struct.pack("<i", 8)),
+        element(1, b"ID".ljust(8, b"\0")),
+        matrix(6, (1, 1), b"", empty),
+    )
+    with pytest.raises(SourceError, match="cannot be read as a MATLAB file"):
+        read_structures(header + structures, "synsets", ("ID",))
 
 
 @pytest.mark.parametrize(
