@@ -1,6 +1,5 @@
 """Where a set is packed into: a folder of this machine, or an object store."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,9 @@ from typing import Protocol, TypeVar
 
 from data_shards.durable import sync_folder
 from data_shards.errors import PackError, StorageError
-from data_shards.kernels.cache import cache_folder
 from data_shards.manifest import MANIFEST_NAME, Manifest
 from data_shards.packing.begun import BEGUN_NAME, WORK_NAME, Begun, read_begun
-from data_shards.packing.folder_lock import ORPHANS_END_S, locked
+from data_shards.packing.folder_lock import ORPHANS_END_S, held_folder, locked
 from data_shards.packing.record import RECORD_SUFFIX, record_name
 from data_shards.packing.shortage import writing
 from data_shards.storage.folder import Folder, open_folder
@@ -96,9 +94,7 @@ def open_target(
             yield _LocalTarget(out, lock)
         return
     folder = open_folder(location)
-    # Known by the location, so that the next run finds what a killed one left.
-    name = hashlib.sha256(folder.location.encode()).hexdigest()[:16]
-    growing = (scratch or cache_folder("packing")) / name
+    growing = held_folder(folder.location, scratch)
     with writing(growing):
         growing.mkdir(parents=True, exist_ok=True)
     with locked(growing, folder.location, wait_s=wait_s) as lock:

@@ -1,6 +1,7 @@
-"""Packing with two processes that note each image as they read it."""
+"""Packing with two processes that note each image as they read it, and kill at one of them."""
 
-import time
+import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +19,27 @@ NUM_PROCESSES = 2
 class NotingReader:
     reader: ImageReader
     notes: Path
+    parent: int
+    kill: str
+    kill_at: int
+    """At which of the notes; 0: at none."""
 
     def read(self, reference: Reference) -> bytes | Pixels:
         with self.notes.open("a") as notes:
             notes.write(f"{reference}\n")
-        # So that there is a moment for a kill.
-        time.sleep(0.002)
+        if self.kill_at and len(self.notes.read_text().splitlines()) >= self.kill_at:
+            if self.kill == "with packers":
+                os.killpg(os.getpgrp(), signal.SIGKILL)
+            elif os.getppid() == self.parent:
+                os.kill(self.parent, signal.SIGKILL)
         return self.reader.read(reference)
 
 
-def main(images: str, out: str, notes: str) -> None:
+def main(images: str, out: str, notes: str, kill: str = "", kill_at: str = "0") -> None:
     source = open_source(Path(images), "train")
+    reader = NotingReader(source.reader, Path(notes), os.getpid(), kill, int(kill_at))
     request = PackRequest(
-        source=replace(source, reader=NotingReader(source.reader, Path(notes))),
+        source=replace(source, reader=reader),
         split="train",
         size=24,
         encoding="jpeg",

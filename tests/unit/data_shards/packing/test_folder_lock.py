@@ -12,7 +12,7 @@ from data_shards.packing.folder_lock import locked
 def test_a_folder_is_held_by_one(tmp_path):
     with (
         locked(tmp_path, "out"),
-        pytest.raises(PackError, match="another process is packing into out; wait for it"),
+        pytest.raises(PackError, match="another process is packing into out, or indexing it; wait"),
         locked(tmp_path, "out", wait_s=0),
     ):
         pass

@@ -13,7 +13,7 @@ from data_shards.packing import shard_packer
 from data_shards.packing.request import ShardTask
 from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
 from data_shards.packing.target import ShardPlaces
-from data_shards.shards.tar_index import read_tar_index
+from tests.packed_tars import samples_in
 
 NAME = "train-000000.tar"
 
@@ -57,7 +57,7 @@ def test_a_shard_comes_with_its_index_digest_and_sums(tmp_path, monkeypatch):
     assert done.shard.sha256 == hashlib.sha256(content).hexdigest()
     assert synced == [NAME, f"{NAME}.record.part", tmp_path.name]
     assert done.shard.rows.dtype == np.int64
-    assert np.array_equal(done.shard.rows, read_tar_index(tmp_path / NAME, "rgb"))
+    assert np.array_equal(done.shard.rows, samples_in(tmp_path / NAME, "rgb"))
     assert done.shard.rows[:, 2].tolist() == [3, 3, 4]
     assert [content[offset] for offset in done.shard.rows[:, 0]] == [3, 10, 200]
     assert done.sums.num_images == 3

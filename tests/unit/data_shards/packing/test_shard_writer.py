@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_shards.packing.shard_writer import ShardWriter
-from data_shards.shards.tar_index import read_tar_index
+from tests.packed_tars import samples_in
 
 
 # Around the sizes of a tar's block and record.
@@ -34,7 +34,7 @@ def test_rows_and_digest_are_what_reading_the_tar_gives(samples):
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.tar"
         path.write_bytes(content)
-        assert writer.rows.tolist() == [list(row) for row in read_tar_index(path, "jpg")]
+        assert writer.rows.tolist() == [list(row) for row in samples_in(path)]
     for key, (offset, size, _) in enumerate(writer.rows.tolist()):
         assert content[offset : offset + size] == bytes([key + 1]) * size
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
