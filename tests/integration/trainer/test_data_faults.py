@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from data_shards.errors import DataError, WorkerDiedError
+from data_shards.errors import DataError, ShardError, WorkerDiedError
 from data_shards.manifest import load_manifest
 from tests.damaged_sets import damage, overwrite
 from tests.integration.trainer.attempts import World, attempt_of
@@ -184,5 +185,32 @@ def test_a_shard_that_is_cut_short_or_missing_fails_the_job_by_its_name(
     spec = spec_of(tmp_path, shards, train=folder / "manifest.json")
     with pytest.raises(DataError, match=shard.name) as error:
         attempt_of(spec, tmp_path / "run", World())
+    assert reason_of(error.value) is Reason.BAD_DATA
+    assert reason_of(error.value) not in RETRYABLE
+
+
+@pytest.mark.parametrize("is_in_the_map", [False, True])
+def test_a_shard_that_is_cut_short_while_it_is_read_fails_the_job_by_its_name(
+    shards: Shards, tmp_path: Path, is_in_the_map: bool
+) -> None:
+    folder = tmp_path / "train"
+    shutil.copytree(shards.train.parent, folder)
+    shard = folder / load_manifest(folder).shards[0].name
+    spec = spec_of(tmp_path, shards, train=folder / "manifest.json")
+    world = World()
+
+    def cut() -> Desired:
+        if is_in_the_map:
+            # As a page beyond the end does; first, for a loader may look at the size in time.
+            loaders()[0].send_signal(signal.SIGBUS)
+        shard.chmod(0o600)
+        os.truncate(shard, 700)
+        return Desired.RUN
+
+    world.at = {8: cut}
+    said = "was cut short to 700 bytes" if is_in_the_map else "ends before byte|was cut short"
+    with pytest.raises(ShardError, match=rf"{shard.name}: ({said})") as error:
+        attempt_of(spec, tmp_path / "run", world)
+    assert not loaders()
     assert reason_of(error.value) is Reason.BAD_DATA
     assert reason_of(error.value) not in RETRYABLE
