@@ -31,6 +31,7 @@ _TEST = ("test_batch.bin",)
 _BATCHES = {
     "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
     "validation": _TEST,
+    "val": _TEST,
     "test": _TEST,
 }
 # A record is a label, then a plane for each of red, green and blue.

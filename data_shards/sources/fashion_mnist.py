@@ -26,7 +26,7 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
-_PREFIXES = {"train": "train", "validation": "t10k"}
+_PREFIXES = {"train": "train", "validation": "t10k", "val": "t10k"}
 
 
 @dataclass(frozen=True)

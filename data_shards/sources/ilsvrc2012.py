@@ -25,14 +25,19 @@ _CLASS_TAR = re.compile(r"(n\d{8})\.tar")
 _VALIDATION_IMAGE = re.compile(r"(?:.*/)?ILSVRC2012_val_(\d{8})\.JPEG")
 
 
-def open_ilsvrc2012(folder: Folder, split: str, on_progress: OnProgress) -> Source:
-    """List a split of the archives in a folder. Raises SourceError, which says what is missing."""
+def archive_of_split(split: str) -> str:
+    """Return the archive that holds a split. Raises SourceError if none does."""
     if split not in ("train", *names_of_split("validation")):
         raise SourceError(
             f"ILSVRC2012 tells the labels of its train and validation images, not of {split!r}; "
             "choose one of them with --split"
         )
-    tar = TRAIN if split == "train" else VALIDATION
+    return TRAIN if split == "train" else VALIDATION
+
+
+def open_ilsvrc2012(folder: Folder, split: str, on_progress: OnProgress) -> Source:
+    """List a split of the archives in a folder. Raises SourceError, which says what is missing."""
+    tar = archive_of_split(split)
     if not folder.exists(tar):
         raise SourceError(f"{folder.location} lacks {tar}; put it there to pack {split}")
     kit = devkit.read_devkit(folder)

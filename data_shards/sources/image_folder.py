@@ -11,6 +11,7 @@ from data_shards.sources.class_names import class_entries, read_synset_words
 from data_shards.sources.image_paths import (
     IMAGE_SUFFIXES,
     choose_split,
+    is_ignored,
     is_image,
     refuse_odd_classes,
 )
@@ -25,24 +26,28 @@ def folder_of_split(folder: Path, split: str) -> Path:
     That is `folder` itself, or the one folder in it, as archives are often unpacked.
     """
     while True:
-        subfolders, _ = _listed(folder)
+        subfolders = folders_of_images(folder)
         name = choose_split(subfolders, split, str(folder))
         if name is not None:
             return folder / name
         if len(subfolders) != 1:
             return folder
-        below, images = _listed(folder / subfolders[0])
-        if images or not below:
+        if any(is_image(each.name) for each in (folder / subfolders[0]).iterdir()):
             return folder
         folder /= subfolders[0]
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of the images in a folder, sorted."""
+def folders_of_images(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder below which images lie, sorted.
+
+    Others are no classes, as they are none in a tar, which may not even hold them.
+    """
+    return [name for name in _folders(folder) if any(True for _ in _images_below(folder, name))]
+
+
+def _folders(folder: Path) -> list[str]:
     with os.scandir(folder) as scanned:
-        entries = list(scanned)
-    folders = [each.name for each in entries if not each.name.startswith(".") and each.is_dir()]
-    return sorted(folders), sorted(each.name for each in entries if is_image(each.name))
+        return sorted(each.name for each in scanned if not is_ignored(each.name) and each.is_dir())
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,13 @@ def open_image_folder(root: Path, words: Mapping[str, str] | None = None) -> Sou
 
     The words of synsets are told by a file in it, or beside it, if they are not given.
     """
-    names, _ = _listed(root)
+    names = folders_of_images(root)
     if not names:
-        raise SourceError(f"{root} has no folders; it must hold one for each class")
+        raise SourceError(
+            f"the {len(_folders(root))} folders in {root} hold no images "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}); it must hold one for each class: is it one "
+            "level too high or too low?"
+        )
     refuse_odd_classes(names, str(root))
     # A class's images by path, so that the order does not depend on the file system.
     images = (
@@ -84,11 +93,6 @@ def open_image_folder(root: Path, words: Mapping[str, str] | None = None) -> Sou
         for path in sorted(_images_below(root, name))
     )
     samples = Listing(images, None)
-    if not samples:
-        raise SourceError(
-            f"the {len(names)} folders in {root} hold no images "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}); is it one level too high or too low?"
-        )
     if words is None:
         words = read_synset_words(LocalFolder(root)) or read_synset_words(LocalFolder(root.parent))
     return Source(
@@ -113,7 +117,7 @@ def file_size(path: Path) -> int:
 def _images_below(root: Path, name: str) -> Iterator[str]:
     """Yield the paths, below the root, of a class's images."""
     for where, folders, files in os.walk(root / name, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_ignored(name)]
         below = os.path.relpath(where, root)
         yield from (f"{below}/{file}" for file in files if is_image(file))
 

@@ -18,6 +18,11 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def is_ignored(folder: str) -> bool:
+    """Tell by a folder's name whether it is none of a source: hidden, or what macOS adds to it."""
+    return folder.startswith(".") or folder == "__MACOSX"
+
+
 def names_of_split(split: str) -> tuple[str, ...]:
     """Return what a split may be called, the likeliest first."""
     return (split, "val") if split == "validation" else (split,)

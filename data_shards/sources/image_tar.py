@@ -6,7 +6,12 @@ from data_shards.errors import SourceError
 from data_shards.shards.tar_index import TarMember
 from data_shards.sources.class_names import class_entries, read_synset_words
 from data_shards.sources.extent_reader import ExtentReader
-from data_shards.sources.image_paths import choose_split, is_image, refuse_odd_classes
+from data_shards.sources.image_paths import (
+    choose_split,
+    is_ignored,
+    is_image,
+    refuse_odd_classes,
+)
 from data_shards.sources.listing import ListedImage, Listing
 from data_shards.sources.source import Source
 from data_shards.storage.folder import Folder
@@ -83,4 +88,4 @@ def root_of_split(paths: Collection[str], split: str, where: str) -> str:
 
 def _is_image(path: str) -> bool:
     *folders, name = path.split("/")
-    return is_image(name) and not any(folder.startswith(".") for folder in folders)
+    return is_image(name) and not any(map(is_ignored, folders))

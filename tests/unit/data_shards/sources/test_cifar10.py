@@ -54,7 +54,7 @@ def test_binary_batches_give_their_images(location, tmp_path):
     assert image[2, 5].tolist() == [record[1 + plane * 1024 + 2 * 32 + 5] for plane in range(3)]
     assert np.array_equal(square_of(image, 32), image)
     digests = {train.sha256}
-    for name in ("test", "validation"):
+    for name in ("test", "validation", "val"):
         test = open_source(location, name, scratch=tmp_path / "scratch")
         assert [str(each) for each, _ in test.samples] == [f"test_batch.bin/{n}" for n in range(3)]
         digests.add(test.sha256)
@@ -87,7 +87,7 @@ def test_a_folder_of_its_images_is_an_image_folder(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "split", "problem"),
     [
-        ({}, "dev", "CIFAR-10 has no split 'dev'; choose train or validation or test"),
+        ({}, "dev", "CIFAR-10 has no split 'dev'; choose train or validation or val or test"),
         ({"data_batch_3.bin": None}, "train", "lacks data_batch_3.bin; fetch"),
         ({"data_batch_3.bin": bytes(3072)}, "train", "data_batch_3.bin has 3072 bytes, which are"),
         ({"data_batch_3.bin": b""}, "train", "data_batch_3.bin has 0 bytes, which are"),

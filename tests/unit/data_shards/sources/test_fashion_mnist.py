@@ -35,6 +35,7 @@ def test_fashion_mnist_is_known_by_its_files(tmp_path):
     assert label == 3
     assert (train.reader.read(reference) == 13).all()
     assert train.sha256 != validation.sha256
+    assert open_source(tmp_path, "val").sha256 == validation.sha256
     for path in tmp_path.glob("train-*.gz"):
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
         path.unlink()

@@ -122,8 +122,8 @@ def test_the_order_in_the_archives_is_of_no_account(folder, tmp_path):
             **devkit(),
         },
     )
-    for split in ("train", "validation"):
-        ours, theirs = open_source(folder, split), open_source(other / TRAIN, split)
+    for split, archive in (("train", TRAIN), ("validation", VALIDATION)):
+        ours, theirs = open_source(folder, split), open_source(other / archive, split)
         assert [(str(each), label) for each, label in ours.samples] == [
             (str(each), label) for each, label in theirs.samples
         ]

@@ -10,8 +10,8 @@ from data_shards.sources.image_tar import root_of_split
 from tests.unit.data_shards.sources.archives import jpeg, tar_of, write_tree
 
 PHOTOGRAPHS = Path(__file__).parents[4].parent / "shared" / "data" / "imagenet-125.tar"
-PARTS = st.sampled_from(["a", "b", "train", "val", "n01440764", "é"])
-FILES = st.sampled_from(["1.jpg", "2.JPEG", "3.png"])
+PARTS = st.sampled_from(["a", "b", "train", "val", "n01440764", "é", "__MACOSX", ".h"])
+FILES = st.sampled_from(["1.jpg", "2.JPEG", "3.png", "4.txt"])
 PATHS = st.builds(
     lambda folders, name: "/".join([*folders, name]), st.lists(PARTS, max_size=4), FILES
 )
