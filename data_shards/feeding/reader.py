@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.arrays import Bools, Int64s, Pixels
-from data_shards.errors import WorkerDiedError
+from data_shards.errors import EndedError, WorkerDiedError
 from data_shards.feeding import draws
 from data_shards.feeding.checked_shards import CheckedShards, users_checked_shards
 from data_shards.feeding.corrupt import CorruptSample
@@ -82,6 +82,7 @@ class Reader:
         self._labels = np.ascontiguousarray(load_index(plan.location, self.manifest)[:, LABEL])
         self._order: tuple[int, EpochOrder] | None = None
         self._iteration = 0
+        self._is_closed = False
 
         n, c = plan.replica_batch_size, plan.crop_size
         # One slot more than can be in work: the batch in the caller's hands.
@@ -140,19 +141,25 @@ class Reader:
         return self._pool.pids
 
     def close(self) -> None:
-        """End the loaders; quick, and harmless when repeated."""
+        """End the loaders and all iterations; quick, and harmless when repeated."""
+        self._is_closed = True
         self._opened.close()
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of steps [start, stop), counted over all epochs.
 
         Any start is as quick as any other. A batch's images are valid until the next one is
-        asked for. One iteration at a time: a new one ends the one before.
+        asked for. One iteration at a time: this one ends the one before, whose next batch raises
+        EndedError, as everything does of a reader that was closed.
 
         Raises ShardError by the shard's name, WorkerDiedError, WorkerFailedError.
         """
         self._iteration += 1
-        iteration = self._iteration
+        self._check_newest(self._iteration)
+        return self._iterate(self._iteration, start, stop)
+
+    def _iterate(self, iteration: int, start: int, stop: int) -> Iterator[Batch]:
+        self._check_newest(iteration)
         # An iteration given up half-way leaves tasks that still write to slots.
         while any(self._tasks_out):
             self._receive()
@@ -174,8 +181,15 @@ class Reader:
                 done[answer.step] = answer
             task = tasks.pop(step)
             yield self._batch(task, done.pop(step))
-            assert iteration == self._iteration, "a newer iteration has begun"
+            self._check_newest(iteration)
             free.append(task.slot)
+
+    def _check_newest(self, iteration: int) -> None:
+        """Raise EndedError in place of batches whose slots others write to, or nobody."""
+        if self._is_closed:
+            raise EndedError("the reader was closed: open another")
+        if iteration != self._iteration:
+            raise EndedError("batches of this reader were asked for anew, which ended these")
 
     def _send(self, task: BatchTask) -> None:
         worker = min(range(len(self._tasks_out)), key=self._tasks_out.__getitem__)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import simplejpeg
 
-from data_shards.errors import PlanError, ShardError, WorkerDiedError
+from data_shards.errors import EndedError, PlanError, ShardError, WorkerDiedError
 from data_shards.feeding.corrupt import CorruptReason
 from data_shards.feeding.loader import BatchTask
 from data_shards.feeding.plan import ReaderPlan
@@ -160,6 +160,31 @@ def test_an_iteration_given_up_leaves_nothing_behind(packed, whole):
             next(reader.batches(0, 5))
         again = [keep(batch) for batch in reader.batches(0, 5)]
     assert all(same(*pair) for pair in zip(whole[:5], again, strict=True))
+
+
+@pytest.mark.parametrize("is_advanced", [True, False])
+def test_a_newer_iteration_ends_the_one_before(packed, whole, is_advanced):
+    with Reader(plan_for(packed), num_processes=2) as reader:
+        older = reader.batches(0, 5)
+        if is_advanced:
+            next(older)
+        newer = reader.batches(0, 5)
+        with pytest.raises(EndedError, match="asked for anew"):
+            next(older)
+        kept = [keep(batch) for batch in newer]
+        # It has ended for good.
+        assert list(older) == []
+    assert all(same(*pair) for pair in zip(whole[:5], kept, strict=True))
+
+
+def test_a_closed_reader_says_so_at_once(packed):
+    with Reader(plan_for(packed), num_processes=2) as reader:
+        batches = reader.batches(0, 5)
+        next(batches)
+    with pytest.raises(EndedError, match="was closed"):
+        next(batches)
+    with pytest.raises(EndedError, match="was closed"):
+        reader.batches(0, 5)
 
 
 def test_a_corrupt_sample_weighs_zero_and_is_named(own_copy, seal):
