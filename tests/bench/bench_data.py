@@ -23,9 +23,10 @@ ours shuffle.
     PIL packing          a loop of open, resize (Lanczos), crop, save; a process a core
     ours packing         `pack` of the same photographs, as a whole
 
-`first_batch_warm_s` is from opening another reader (8 streams, window 4: its first batch is of 32
-of the 64 shards) to its first batch, after an earlier one; `ever`: after the shards were touched,
-so that they are digested first. All lies in the page cache both times.
+`first_batch_warm_s` and `first_batch_raw_warm_s` are from opening another reader (8 streams, window
+4: its first batch is of 32 of the 64 shards) to its first batch, after an earlier one; `ever`:
+after the shards were touched, so that they are digested first. All lies in the page cache both
+times.
 
 `loaders_memory_ratio` is of the pages that loaders map of the set's files: those of four loaders,
 each page counted once (PSS), over those of one, after whole epochs; null unless nearly the whole
@@ -65,6 +66,7 @@ RATIOS = (
     Ratio("float_ratio_to_dali", "ours float32", "DALI", 1.5),
     Ratio("packing_ratio_to_pil_loop_per_core", "ours packing", "PIL packing", 2),
 )
+MAKE = 'make bench-data BENCH_ARGS="--images FOLDER_OR_TAR"'
 # Fewer batches flatter whoever has some ready when the first is handed over.
 MIN_IMAGES = 16 * BATCH
 FIRST_BATCH_S, LOADERS_RATIO = 1.5, 1.3
@@ -90,7 +92,7 @@ def main() -> None:
     """Measure, print two tables and one JSON line."""
     arguments = parse()
     if not arguments.images.exists():
-        sys.exit(f"{arguments.images} does not exist; name a folder or a tar with --images")
+        sys.exit(f"{arguments.images} does not exist; name photographs: {MAKE}")
     if arguments.num_images < MIN_IMAGES:
         sys.exit(f"{arguments.num_images} images are too few; take {MIN_IMAGES} or more")
     work = ROOT / "build" / "bench"
@@ -214,11 +216,11 @@ def figures_of(measured: Measured) -> list[Figure]:
     shared = None if isinstance(ratio, str) else ratio
     whole = whole_ratio(loaders[1], loaders[MANY_LOADERS]) if loaders else None
     figures = [figure_of(each, measured.results) for each in RATIOS]
-    for name, suffix in ((OURS_JPEG, ""), (OURS_RAW, "_raw")):
+    for name, figure in ((OURS_JPEG, "first_batch"), (OURS_RAW, "first_batch_raw")):
         ever, *warm = measured.first_batch_s.get(name, [None])
         median = statistics.median(warm) if warm else None
-        figures.append(Figure(f"first_batch_warm_s{suffix}", median, FIRST_BATCH_S, at_most=True))
-        figures.append(Figure(f"first_batch_ever_s{suffix}", ever, None))
+        figures.append(Figure(f"{figure}_warm_s", median, FIRST_BATCH_S, at_most=True))
+        figures.append(Figure(f"{figure}_ever_s", ever, None))
     return [
         *figures,
         Figure("loaders_memory_ratio", shared, LOADERS_RATIO, at_most=True),

@@ -100,8 +100,12 @@ class Field:
             python = python_of(FFCV, self.work)
             raw = sets.shards(self.photographs, "raw", self.work)
             beton = sets.beton(python, raw, encoding)
-        except (UnavailableError, subprocess.CalledProcessError) as error:
+        except UnavailableError as error:
             yield from (Absent(name, str(error)) for name in crops)
+            return
+        except subprocess.CalledProcessError as error:
+            reason = f"writing its file ended with {error.returncode}; the reason is above"
+            yield from (Absent(name, reason) for name in crops)
             return
         for name, crop in crops.items():
             arguments = (BATCH, CROP, sets.SIZE, self.processes, crop, beton)

@@ -61,7 +61,7 @@ def main() -> None:
             started = time.perf_counter()
             with Reader(plan, num_processes=int(processes)) as another:
                 next(another.batches(0, steps))
-                return {"seconds": time.perf_counter() - started}
+                return {"seconds": round(time.perf_counter() - started, 3)}
 
         versions = {"numpy": np.__version__, "torch": torch.__version__}
         commands = {"first": first_batch, "first_ever": first_batch_ever}

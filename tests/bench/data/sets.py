@@ -60,7 +60,9 @@ def shards(photographs: Photographs, encoding: Encoding, work: Path) -> Path:
     command += ["--samples-per-shard", str(-(-photographs.num_images // NUM_SHARDS))]
     if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
         # What lies there was asked for otherwise, by an older version of the packer.
-        subprocess.run([*command, "--force"], check=True, stdout=subprocess.DEVNULL)
+        command.append("--force")
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            sys.exit(f"{photographs.folder} cannot be packed into {out}; the reason is above")
     return out
 
 
