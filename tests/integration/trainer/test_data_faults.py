@@ -148,6 +148,27 @@ def test_corrupt_samples_weigh_zero_whatever_their_bytes_and_are_named_with_the_
     assert len(weights) == 1
 
 
+def test_validation_images_that_were_left_out_are_noted_in_the_report(
+    shards: Shards, tmp_path: Path
+) -> None:
+    validation = damage(shards.validation, tmp_path / "validation", (1, 4))
+    train = damage(shards.train, tmp_path / "train", (5,))
+    spec = spec_of(tmp_path, shards, train=train)
+    spec = spec.model_copy(
+        update={"data": spec.data.model_copy(update={"validation": str(validation)})}
+    )
+    run_dir, world = tmp_path / "run", World()
+    assert attempt_of(spec, run_dir, world) == Ended("succeeded", NUM_STEPS)
+    report = TrainingReport.model_validate_json(RunDirectory(run_dir).report.read_bytes())
+    assert report.notes[0] == (
+        "2 validation images could not be read and were not measured: 2 broken."
+    )
+    assert report.notes[0] in RunDirectory(run_dir).report_markdown.read_text()
+    # What training skipped is counted by itself.
+    assert report.skipped_by_reason == {"broken": 1}
+    assert [event.total for event in world.of(SamplesSkipped)] == [1, 3]
+
+
 def test_more_than_the_limit_fail_by_the_name_of_the_worst_shard(
     shards: Shards, tmp_path: Path
 ) -> None:
