@@ -1,8 +1,8 @@
 """ILSVRC2012, the paper's data set, in the archives it is distributed as; none is unpacked.
 
 Names and layout are as torchvision.datasets.ImageNet documents them: a tar of a tar for each
-synset; a tar of the validation images; the development kit. Labels are everybody's: the place of
-the synset among the thousand sorted, not the number that the kit gives it.
+synset; a tar of the validation images; the development kit. As there, a label is the place
+of the synset among the thousand, sorted, not the number that the kit gives it.
 """
 
 import re

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 
 from data_shards.arrays import Pixels
-from data_shards.errors import SourceError, UnwritableError
+from data_shards.errors import PackError, SourceError, UnwritableError
 from data_shards.images.skip import SkippedImageError, SkipReason
 from data_shards.packing import shard_packer
 from data_shards.packing.request import ShardTask
 from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
+from data_shards.packing.statistics import PixelSums
 from data_shards.packing.target import ShardPlaces
+from data_shards.storage.local_folder import LocalFolder
 from tests.packed_tars import samples_in
 
 NAME = "train-000000.tar"
@@ -99,4 +102,33 @@ def test_want_of_memory_is_not_taken_for_a_broken_image(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shard_packer, "square_of", failing)
     with pytest.raises(SourceError, match="not enough memory for 3; pack with fewer --processes"):
+        pack(tmp_path, [3])
+
+
+def test_want_of_memory_wherever_it_shows_is_told(tmp_path, monkeypatch):
+    def failing(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PixelSums, "add_image", failing)
+    with pytest.raises(PackError, match="not enough memory; use fewer --processes or a smaller"):
+        pack(tmp_path, [3])
+
+
+def test_a_fault_of_reading_is_not_laid_to_the_shard(tmp_path, monkeypatch):
+    def failing(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "labels.gz")
+
+    monkeypatch.setattr(Shades, "read", failing)
+    with pytest.raises(SourceError, match="3 cannot be read: Input/output error; mend that"):
+        pack(tmp_path, [3])
+
+
+def test_too_many_open_files_are_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    def failing(path: Path, *arguments: object, **options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(Path, "open", failing)
+    # Which looks for what an earlier run had.
+    monkeypatch.setattr(LocalFolder, "read_bytes", lambda *arguments: b"")
+    with pytest.raises(PackError, match="open at once; use fewer --processes"):
         pack(tmp_path, [3])
