@@ -23,7 +23,7 @@ def admit_request(
     """Return the whole spec of a request, with true paths, or URLs, of what it names.
 
     Blocks while it reads the manifests. Raises SpecRefusedError, which names every field at fault
-    and its mend.
+    and its mend; StoreBusyError where too many wait for object stores.
     """
     try:
         document = expand_preset(request)

@@ -1,29 +1,54 @@
 """Manifests of the data that requests name, on disk or in an object store."""
 
 import errno
+import threading
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from fsspec.asyn import sync
 
-from data_shards.manifest import Manifest, ManifestError, load_manifest, parse_manifest
-from trainer.contract.confinement import is_url
+from data_shards.manifest import (
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    ManifestError,
+    load_manifest,
+    parse_manifest,
+)
+from data_shards.storage.file_system import open_file_system
+from data_shards.storage.location import is_url
 
-# Assumed: a hundred times what ImageNet's takes.
-MAX_MANIFEST_BYTES = 64 << 20
-# A request waits for this: seconds to connect, and between two packets.
+# A request waits for this: seconds to connect, between two packets, and for the whole manifest.
 _CONNECT_TIMEOUT_S = 3
 _READ_TIMEOUT_S = 5
+_DEADLINE_S = 10.0
+# Requests share a pool of 40 threads, most of which a store that hangs must leave to others.
+_AT_ONCE = 4
+_WAIT_S = 1.0
+_slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
-def read_manifest(file: str) -> Manifest:
-    """Read a manifest by the true path, or the URL, of its file; blocks. Raises ManifestError."""
-    return _fetch(file) if is_url(file) else load_manifest(Path(file))
+class StoreBusyError(RuntimeError):
+    """As many manifests are being read from object stores as may be at once."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{_AT_ONCE} manifests are being read from object stores, and none is done; try again"
+        )
 
 
-def _fetch(url: str) -> Manifest:
+def read_manifest(file: str, *, deadline_s: float = _DEADLINE_S) -> Manifest:
+    """Read a manifest by the true path, or the URL, of its file; blocks.
+
+    Raises ManifestError; StoreBusyError where others wait for object stores already.
+    """
+    return _fetch(file, deadline_s) if is_url(file) else load_manifest(Path(file))
+
+
+def _fetch(url: str, deadline_s: float) -> Manifest:
+    if not _slots.acquire(timeout=_WAIT_S):
+        raise StoreBusyError
     try:
-        text = _read(url).decode("utf-8")
+        text = _read(url, deadline_s).decode("utf-8")
     except ManifestError:
         raise
     except FileNotFoundError:
@@ -33,18 +58,27 @@ def _fetch(url: str) -> Manifest:
     # Drivers' own errors have no base in common, and what they say of a password is not shown.
     except Exception as error:
         raise ManifestError(f"{url} cannot be read: {_reason(error)}") from error
+    finally:
+        _slots.release()
     return parse_manifest(text, url)
 
 
-def _read(url: str) -> bytes:
-    system = _file_system(url.partition("://")[0])
-    size = int(system.info(url)["size"])
+def _read(url: str, deadline_s: float) -> bytes:
+    system = open_file_system(
+        url.partition("://")[0], connect_s=_CONNECT_TIMEOUT_S, read_s=_READ_TIMEOUT_S
+    )
+    content: bytes = sync(system.loop, _read_whole, system, url, timeout=deadline_s)
+    return content
+
+
+async def _read_whole(system: Any, url: str) -> bytes:
+    size = int((await system._info(url))["size"])
     if size > MAX_MANIFEST_BYTES:
         raise ManifestError(
             f"{url} holds {size} bytes, too many for a manifest; name the manifest.json of a "
             "packed set"
         )
-    content: bytes = system.cat_file(url, start=0, end=size) if size else b""
+    content: bytes = await system._cat_file(url, start=0, end=size) if size else b""
     return content
 
 
@@ -55,22 +89,7 @@ def _reason(error: Exception) -> str:
         return "access is denied; give the control plane credentials that may read it"
     if isinstance(error, UnicodeDecodeError):
         return "it is no text; pack the images again"
-    name = type(error).__name__
+    name = "too slow" if isinstance(error, TimeoutError) else type(error).__name__
     if isinstance(error, OSError) and error.errno is not None:
         name = errno.errorcode.get(error.errno, name)
     return f"the object store does not answer as it should ({name}); submit again when it does"
-
-
-# A file system of fsspec, which has no types.
-def _file_system(scheme: str) -> Any:
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if scheme == "s3":
-        options["config_kwargs"] = {
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "read_timeout": _READ_TIMEOUT_S,
-            "retries": {"total_max_attempts": 1},
-        }
-    system = fsspec.filesystem(scheme, **options)
-    if scheme == "s3":
-        system.retries = 2
-    return system

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_shards.storage.location import is_url
 from service.errors import UserError
-from trainer.contract.confinement import is_url
 
 
 class RequestError(UserError):

@@ -9,9 +9,10 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from data_shards.storage.location import is_url
 from service.errors import UserError
 from service.loopback import is_loopback
-from trainer.contract.confinement import is_url, plain_url
+from trainer.contract.confinement import plain_url
 
 
 class SettingsError(UserError, ValueError):

@@ -25,15 +25,27 @@ class Faults:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.is_down = False
+        self.drips = False
+        """Answers come byte by byte, and never end while anybody waits."""
+        self.redirect_to: str | None = None
+        """An address that every request is sent to instead."""
+        self.asked: list[str] = []
+        """What was asked for: METHOD PATH RANGE."""
         self.counted: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
         self._in_a_row: Counter[str] = Counter()
 
     def next(self, request: str) -> str:
-        """Return what to do: answer, late, refuse or cut."""
+        """Return what to do: answer, late, refuse, cut, drip or redirect."""
         with self._lock:
-            fault = "refuse" if self.is_down else self._drawn(request)
+            self.asked.append(request)
+            if self.is_down:
+                fault = "refuse"
+            elif self.redirect_to is not None:
+                fault = "redirect"
+            else:
+                fault = "drip" if self.drips else self._drawn(request)
             self.counted[fault] += 1
             return fault
 
@@ -54,6 +66,7 @@ class Faults:
 def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]:
     """Start a proxy before a store; both ends on loopback. It ends with the context."""
     faults = Faults(seed)
+    stopped = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -65,6 +78,9 @@ def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]
             if fault == "refuse":
                 self._answer(503, {"Content-Type": "application/xml"}, _SLOW_DOWN)
                 return
+            if fault == "redirect":
+                self._answer(307, {"Location": f"{faults.redirect_to}{self.path}"}, b"")
+                return
             if fault == "late":
                 time.sleep(0.2)
             upstream = http.client.HTTPConnection(store.host, store.port, timeout=10)
@@ -72,12 +88,12 @@ def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]
             answer = upstream.getresponse()
             content = answer.read()
             upstream.close()
-            self._answer(answer.status, dict(answer.getheaders()), content, cut=fault == "cut")
+            self._answer(answer.status, dict(answer.getheaders()), content, fault)
 
         do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
         def _answer(
-            self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False
+            self, status: int, headers: dict[str, str], content: bytes, fault: str = "answer"
         ) -> None:
             self.send_response_only(status)
             for name, value in headers.items():
@@ -88,10 +104,19 @@ def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]
             length = known.get("content-length") if is_head else None
             self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
-            if not is_head:
-                self.wfile.write(content[: len(content) // 2] if cut else content)
+            if fault == "drip":
+                self._drip(b"" if is_head else content)
+            elif not is_head:
+                self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
             # Half an answer, and the connection goes.
-            self.close_connection = self.close_connection or cut
+            self.close_connection = self.close_connection or fault in {"cut", "drip"}
+
+        def _drip(self, content: bytes) -> None:
+            # Each byte is a packet: no timeout between two of them ever ends this.
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if stopped.wait(0.05):
+                    return
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -108,5 +133,6 @@ def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]
         try:
             yield ObjectStore("127.0.0.1", server.server_address[1]), faults
         finally:
+            stopped.set()
             server.shutdown()
             thread.join()

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import fsspec
+from fsspec.asyn import sync
+from fsspec.exceptions import FSTimeoutError
 
 from data_shards.errors import StorageDownError, StorageError
 from data_shards.storage.failure import ShortReadError, failure_of, too_large
+from data_shards.storage.file_system import open_file_system
 from data_shards.storage.location import DRIVERS, ObjectLocation, parse_url
 from data_shards.storage.range_file import RangeFile
 from data_shards.storage.retries import RetryPolicy
@@ -20,6 +22,8 @@ _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
 # A request costs tens of milliseconds whatever it reads: streams read this much at a time.
 _STREAM_BYTES = 8 << 20
+# What a listing is given time for: it is many requests, a thousand names each.
+_LISTING_BYTES = 64 << 20
 
 _Answer = TypeVar("_Answer")
 
@@ -57,14 +61,14 @@ class ObjectFolder:
             return b""
 
         def read() -> bytes:
-            content: bytes = self._system.cat_file(
-                self._path(name), start=offset, end=offset + size
+            content: bytes = self._ask(
+                "cat_file", self._path(name), start=offset, end=offset + size, size=size
             )
             if len(content) != size:
                 raise ShortReadError(f"{len(content)} bytes came of {size} at {offset}")
             return content
 
-        return self._tried(name, "read", read)
+        return self._tried(name, "read", read, size)
 
     def open(self, name: str) -> BinaryIO:
         """Open an object to read it as a stream, 8 MiB at a time."""
@@ -75,7 +79,7 @@ class ObjectFolder:
         """Return an object's size in bytes."""
 
         def ask() -> int:
-            facts = self._system.info(self._path(name))
+            facts = self._ask("info", self._path(name))
             if facts["type"] != "file":
                 raise FileNotFoundError(self.at(name))
             return int(facts["size"])
@@ -95,7 +99,7 @@ class ObjectFolder:
 
         def ask() -> list[str]:
             try:
-                entries = self._system.ls(self._path(""), detail=True)
+                entries = self._ask("ls", self._path(""), detail=True, size=_LISTING_BYTES)
             except FileNotFoundError:
                 return []
             # A folder made in a store's console is an object whose name ends with a slash.
@@ -106,26 +110,27 @@ class ObjectFolder:
 
     def put(self, path: Path, name: str) -> None:
         """Copy a local file here; an object shows only when it is whole."""
+        size = path.stat().st_size
 
         def write() -> None:
-            self._system.put_file(str(path), self._path(name))
+            self._ask("put_file", str(path), self._path(name), size=size)
 
-        self._tried(name, "written", write)
+        self._tried(name, "written", write, size)
 
     def put_bytes(self, content: bytes, name: str) -> None:
         """Write a small object."""
 
         def write() -> None:
-            self._system.pipe_file(self._path(name), content)
+            self._ask("pipe_file", self._path(name), content, size=len(content))
 
-        self._tried(name, "written", write)
+        self._tried(name, "written", write, len(content))
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing happens where there is none."""
 
         def remove() -> None:
             try:
-                self._system.rm_file(self._path(name))
+                self._ask("rm_file", self._path(name))
             except FileNotFoundError:
                 return
 
@@ -134,10 +139,28 @@ class ObjectFolder:
     def _path(self, name: str) -> str:
         return f"{self._location.path}/{name}".rstrip("/")
 
-    def _tried(self, name: str, done: str, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask until there is an answer, an error that will not pass, or no try left."""
+    def _ask(self, method: str, *arguments: object, size: int = 0, **options: object) -> Any:
+        """Call the driver; TimeoutError where a whole answer of `size` bytes takes too long."""
+        if not self._system.async_impl:
+            return getattr(self._system, method)(*arguments, **options)
+        deadline_s = self._policy.deadline_s(size)
+        try:
+            return sync(
+                self._system.loop,
+                getattr(self._system, f"_{method}"),
+                *arguments,
+                timeout=deadline_s,
+                **options,
+            )
+        except FSTimeoutError:
+            raise TimeoutError(f"no whole answer within {deadline_s:.0f} s") from None
+
+    def _tried(self, name: str, done: str, ask: Callable[[], _Answer], size: int = 0) -> _Answer:
+        """Ask until there is an answer, an error that will not pass, or no try or time left."""
         location = self.at(name).rstrip("/")
         began = time.monotonic()
+        no_more = began + self._policy.total_s + self._policy.transfer_s(size)
+        tries = 1
         delays = iter(self._policy.delays())
         while True:
             try:
@@ -151,32 +174,24 @@ class ObjectFolder:
                     problem = f"cannot be {done}: {failure.reason}"
                     raise StorageError(location, problem, failure.mend) from error
                 delay = next(delays, None)
-                if delay is None:
+                if delay is None or time.monotonic() + delay > no_more:
                     problem = (
-                        f"could not be {done} after {self._policy.tries} tries in "
+                        f"could not be {done} after {tries} {'try' if tries == 1 else 'tries'} in "
                         f"{time.monotonic() - began:.0f} s: {failure.reason}"
                     )
                     raise StorageDownError(location, problem, failure.mend) from error
             self._sleep(delay)
+            tries += 1
 
 
 # A file system of fsspec, which has no types.
 def _file_system(location: ObjectLocation) -> Any:
-    driver, package = DRIVERS[location.scheme]
-    options: dict[str, Any] = {"use_listings_cache": False}
-    if driver == "s3":
-        options["config_kwargs"] = {
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "read_timeout": _READ_TIMEOUT_S,
-            # Tries are counted here, for every store alike.
-            "retries": {"total_max_attempts": 1},
-        }
     try:
-        system = fsspec.filesystem(driver, **options)
+        return open_file_system(
+            location.scheme, connect_s=_CONNECT_TIMEOUT_S, read_s=_READ_TIMEOUT_S
+        )
     except ImportError:
+        _, package = DRIVERS[location.scheme]
         raise StorageError(
             location.url, f"needs the package {package}", f"install it: pip install {package}"
         ) from None
-    if driver == "s3":
-        system.retries = 1
-    return system

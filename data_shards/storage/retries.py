@@ -1,4 +1,4 @@
-"""How often an object store is asked again, and after how long."""
+"""How long an object store is waited for, how often asked again, and after how long."""
 
 import random
 from collections.abc import Callable
@@ -9,13 +9,31 @@ from dataclasses import dataclass
 class RetryPolicy:
     """A schedule: delays double from the first to the longest, each shortened at random.
 
-    The defaults (assumed) wait 22 s at most, which most throttling outlasts by little.
+    The defaults are assumed. The delays come to 22 s at most, which most throttling outlasts by
+    little; a store that is slow besides is given two minutes.
     """
 
     tries: int = 8
     """Requests made at most, the first among them."""
     first_s: float = 0.2
     longest_s: float = 10.0
+    total_s: float = 120.0
+    """After this no further try begins; what is read or written then adds its own time."""
+    answer_s: float = 30.0
+    """How long a whole answer may take, whatever it holds."""
+    slowest_bytes_s: float = 256 << 10
+    """What a store that is well gives or takes at least, in bytes a second."""
+
+    def transfer_s(self, size: int) -> float:
+        """Return how long `size` bytes may take besides."""
+        return size / self.slowest_bytes_s
+
+    def deadline_s(self, size: int) -> float:
+        """Return how long one request may take that reads or writes `size` bytes.
+
+        Else a store that drips, and so is never silent, would be waited for for ever.
+        """
+        return self.answer_s + self.transfer_s(size)
 
     def delays(self, draw: Callable[[], float] = random.random) -> tuple[float, ...]:
         """Return (tries - 1,) seconds to wait before each further try.

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.dependencies import StandbyError, UnknownTokenError
 from service.held_checkpoints import NotHeldError
 from service.lifecycle import RefusedError
+from service.manifests import StoreBusyError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
 from trainer.contract.problem import ATTEMPT_DISOWNED
@@ -90,6 +91,10 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StandbyError)
     def standby(_request: Request, error: StandbyError) -> Response:
+        return answer(503, str(error), headers=RETRY)
+
+    @app.exception_handler(StoreBusyError)
+    def busy_store(_request: Request, error: StoreBusyError) -> Response:
         return answer(503, str(error), headers=RETRY)
 
     @app.exception_handler(NotHeldError)

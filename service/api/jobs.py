@@ -98,7 +98,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         503: {
             "model": Problem,
             "description": "This control plane stands by; names the leader. Or the disk of the "
-            "run root cannot be used.",
+            "run root cannot be used, or too many requests wait for object stores.",
         },
     },
     openapi_extra={

@@ -7,21 +7,13 @@ looked at, and where an attempt opens them again: a link may have been laid sinc
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_shards.errors import StorageError
+from data_shards.storage.location import is_url, parse_url
 from trainer.contract.spec import MAX_LOCATION_CHARACTERS
-
-# Object stores that readers know; http is none, whatever it leads to.
-_SCHEMES = {"s3", "gs", "az"}
-# What a URL carries besides a name, or escapes, or stands for other names.
-_MARKS = frozenset("?#%\\*[]")
 
 
 class ConfinementError(ValueError):
     """A location names nothing that may be used; the message says why and what to do."""
-
-
-def is_url(location: str) -> bool:
-    """Tell a URL from a path."""
-    return "://" in location
 
 
 def path_roots(roots: Sequence[str]) -> tuple[Path, ...]:
@@ -53,24 +45,10 @@ def plain_url(location: str) -> str:
 
     Raises ConfinementError for any other, which never shows a password.
     """
-    scheme, _, path = location.partition("://")
-    if scheme not in _SCHEMES:
-        raise ConfinementError(
-            f"a URL of kind {scheme[:20]!r} is not read; name a folder, or a URL of s3, gs or az"
-        )
-    path = path.rstrip("/")
-    parts = path.split("/")
-    if "@" in parts[0]:
-        raise ConfinementError(
-            f"the {scheme} URL holds credentials; leave them out, and give them to the machines "
-            "that read it"
-        )
-    if {"", ".", ".."} & set(parts):
-        raise ConfinementError(f"{location!r} has a part that is empty, . or ..; leave it out")
-    mark = next((mark for mark in path if mark in _MARKS or not mark.isprintable()), None)
-    if mark is not None:
-        raise ConfinementError(f"{location!r} holds {mark!r}; name it as {scheme}://BUCKET/A/B")
-    return f"{scheme}://{path}"
+    try:
+        return parse_url(location).url
+    except StorageError as error:
+        raise ConfinementError(str(error)) from error
 
 
 def confined(location: str, roots: Sequence[Path], file_name: str, *, mend: str) -> Path:
@@ -80,7 +58,7 @@ def confined(location: str, roots: Sequence[Path], file_name: str, *, mend: str)
     one that lies outside the roots. Raises ConfinementError.
     """
     if is_url(location):
-        raise ConfinementError(f"{location!r} is a URL; only a path will do here")
+        raise ConfinementError("this is a URL; only a path will do here")
     if not roots:
         raise ConfinementError(f"{location!r} is a path, and no folder is allowed; {mend}")
     try:

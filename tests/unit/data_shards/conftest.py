@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,16 @@ from data_shards.manifest import Manifest
 from data_shards.packing.pack import pack
 from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
+from data_shards.storage.location import DRIVERS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def store_in_memory() -> Iterator[None]:
+    """Have memory:// read as an object store, of this process alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DRIVERS, "memory", ("memory", "fsspec"))
+        yield
+
 
 CLASS_SIZES = {"ant": 5, "bee": 9, "n00000003": 8, "n00000004": 11, "wasp": 4}
 NUM_SAMPLES = sum(CLASS_SIZES.values())

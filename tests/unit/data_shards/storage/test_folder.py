@@ -11,7 +11,8 @@ import pytest
 from data_shards.errors import StorageDownError, StorageError
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.retries import RetryPolicy
-from tests.object_store import forget_clients
+from tests.flaky_store import flaky
+from tests.object_store import ObjectStore, forget_clients
 
 CONTENT = bytes(range(256)) * 5
 
@@ -112,6 +113,32 @@ def test_a_store_that_is_down_is_named_after_every_try(
         folder.size("a")
 
 
+def test_a_store_that_drips_is_given_up(
+    object_store: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_folder(bucket).put_bytes(CONTENT * 10, "a")
+    with flaky(object_store, seed=0) as (proxy, faults):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        faults.drips = True
+        policy = RetryPolicy(tries=2, first_s=0, longest_s=0, answer_s=0.3)
+        with pytest.raises(
+            StorageDownError, match=r"/a could not be read after 2 tries .*no whole answer within 0"
+        ):
+            open_folder(bucket, policy).read_range("a", 0, len(CONTENT) * 10)
+        assert faults.counted["drip"] == 2
+    forget_clients()
+
+
+def test_no_try_begins_when_the_time_is_up(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    forget_clients()
+    policy = RetryPolicy(tries=9, first_s=0.2, longest_s=10, total_s=0.05)
+    with pytest.raises(StorageDownError, match=r"after 1 try in \d+ s"):
+        open_folder(bucket, policy).size("a")
+    forget_clients()
+
+
 def test_a_store_without_credentials_is_not_asked_again(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,3 +167,23 @@ def test_local_folders_do_not_wait_for_fsspec() -> None:
         "assert not {'fsspec', 's3fs', 'asyncio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_store_that_sends_elsewhere_is_not_followed(
+    object_store: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_folder(bucket).put_bytes(CONTENT, "a")
+    with (
+        flaky(object_store, seed=0) as (proxy, faults),
+        flaky(object_store, seed=0) as (elsewhere, others),
+    ):
+        faults.redirect_to = elsewhere.endpoint
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        folder = open_folder(bucket)
+        for read in (lambda: folder.size("a"), lambda: folder.read_range("a", 0, 9), folder.names):
+            with pytest.raises(StorageError, match="cannot be"):
+                read()
+        assert faults.counted["redirect"] > 0
+        assert others.asked == []
+    forget_clients()

@@ -1,16 +1,22 @@
 """Jobs whose data lie in an object store, and locations that would lead elsewhere."""
 
+import itertools
 import logging
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from data_shards.manifest import ManifestError
 from service import manifests
 from service.control_plane import ControlPlane
 from service.settings import Settings
+from tests.flaky_store import flaky
 from tests.object_store import ObjectStore, forget_clients
 from tests.unit.service.conftest import free_port
 
@@ -82,9 +88,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     urls: list[str] = []
     right = manifests._fetch
 
-    def fetch(url: str) -> object:
+    def fetch(url: str, deadline_s: float) -> object:
         urls.append(url)
-        return right(url)
+        return right(url, deadline_s)
 
     monkeypatch.setattr(manifests, "_fetch", fetch)
     return urls
@@ -130,10 +136,11 @@ def test_a_location_that_leads_elsewhere_is_refused_by_field_and_never_asked_for
 def test_a_password_is_neither_answered_nor_logged(
     http: httpx.Client, request_body: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
-        answer = submit(http, request_body, "s3://key:made-up-password@served/sets/train")
-    assert "holds credentials" in refusal(answer)
-    assert "made-up-password" not in answer.text + caplog.text
+    for password in ("quite-secret", "quite/secret"):
+        with caplog.at_level(logging.DEBUG):
+            answer = submit(http, request_body, f"s3://key:{password}@served/sets/train")
+        assert "holds credentials" in refusal(answer)
+        assert "quite" not in answer.text + caplog.text
 
 
 @pytest.mark.parametrize(
@@ -169,3 +176,65 @@ def test_a_store_that_is_down_is_told_from_bad_data(
     data = {"train": f"{ROOT}/train", "validation": "validation"}
     answer = http.post("/jobs", json=request_body | {"data": data}, timeout=60)
     assert "the object store does not answer as it should" in refusal(answer)
+
+
+def test_a_store_that_drips_is_given_up(
+    filled: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with flaky(filled, seed=0) as (proxy, faults):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        faults.drips = True
+        with pytest.raises(ManifestError, match=r"does not answer as it should .too slow.; submit"):
+            manifests.read_manifest(f"{ROOT}/train/manifest.json", deadline_s=0.5)
+        assert faults.counted["drip"] == 2
+
+
+@contextmanager
+def hung_store() -> Iterator[str]:
+    """An address that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_store_that_hangs_leaves_threads_to_other_routes(
+    http: httpx.Client, request_body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"train": f"{ROOT}/train", "validation": "validation"}
+    submits = 45
+    with ThreadPoolExecutor(submits) as threads, hung_store() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        forget_clients()
+
+        def post(_: int) -> httpx.Response:
+            body = request_body | {"data": data}
+            return httpx.post(f"{http.base_url}/jobs", json=body, timeout=60)
+
+        waiting = [threads.submit(post, number) for number in range(submits)]
+        # Only those with a slot wait for the store; the rest are sent away, and others answered.
+        sent_away = list(itertools.islice(as_completed(waiting), submits - 4))
+        assert http.get("/jobs", timeout=60).status_code == 200
+        assert sum(not answer.done() for answer in waiting) == 4
+    for answer in (done.result() for done in sent_away):
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["Retry-After"] == "2"
+        assert "try again" in answer.json()["detail"]
+    for answer in (one.result() for one in waiting if one not in sent_away):
+        assert "does not answer as it should" in refusal(answer)
+
+
+def test_a_store_that_sends_elsewhere_is_not_followed(
+    filled: ObjectStore,
+    http: httpx.Client,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with flaky(filled, seed=0) as (proxy, faults), flaky(filled, seed=0) as (elsewhere, others):
+        faults.redirect_to = elsewhere.endpoint
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        data = {"train": f"{ROOT}/train", "validation": "validation"}
+        answer = http.post("/jobs", json=request_body | {"data": data}, timeout=60)
+        assert "cannot be read: " in refusal(answer)
+        assert faults.counted["redirect"] > 0
+        assert others.asked == []

@@ -83,7 +83,7 @@ ROOTS = ("s3://bucket/sets", "gs://other", "/data")
         ("s3://bucket/sets/train/", "s3://bucket/sets/train/manifest.json"),
         ("s3://bucket/sets/train/manifest.json", "s3://bucket/sets/train/manifest.json"),
         ("s3://bucket/sets", "s3://bucket/sets/manifest.json"),
-        ("gs://other/a=1/b c+d@e", "gs://other/a=1/b c+d@e/manifest.json"),
+        ("gs://other/a=1/b c+d", "gs://other/a=1/b c+d/manifest.json"),
         ("/data/train", "/data/train"),
     ],
 )
@@ -108,8 +108,8 @@ def test_what_lies_below_a_root_is_named_whole(location: str, file: str) -> None
         ("s3://bucket/sets/../other", "a part that is empty, . or .."),
         ("s3://bucket/sets//train", "a part that is empty"),
         ("s3://bucket/sets/./train", "a part that is empty"),
-        ("s3:///sets", "a part that is empty"),
-        ("s3://", "a part that is empty"),
+        ("s3:///sets", "names no bucket"),
+        ("s3://", "names no bucket"),
         ("s3://bucket/sets/%2e%2e/other", "holds '%'"),
         ("s3://bucket/sets/train?versionId=1", r"holds '\?'"),
         ("s3://bucket/sets/train#a", "holds '#'"),
@@ -119,6 +119,8 @@ def test_what_lies_below_a_root_is_named_whole(location: str, file: str) -> None
         ("s3://bucket/sets/tr\nain", "holds"),
         ("s3://bucket/sets/tr\u202eain", "holds"),
         ("s3://key:secret@bucket/sets", "holds credentials"),
+        ("s3://key:sec/ret@bucket/sets", "holds credentials"),
+        ("s3://key:sec/../ret", "holds credentials"),
         ("s3://bucket/sets/" + MAX_LOCATION_CHARACTERS * "a", "longer than 1,024 characters"),
     ],
 )
@@ -127,7 +129,7 @@ def test_a_url_that_leads_elsewhere_or_may_mean_something_else_is_refused(
 ) -> None:
     with pytest.raises(ConfinementError, match=problem) as refused:
         confined_location(location, ROOTS, FILE, mend="mend it")
-    assert "secret" not in str(refused.value)
+    assert not any(part in str(refused.value) for part in ("key", "secret", "sec/"))
 
 
 @given(st.text(max_size=30), st.sampled_from(["", "s3://bucket/sets/", "s3://"]))
