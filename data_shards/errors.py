@@ -4,7 +4,10 @@ import signal
 
 
 class DataError(Exception):
-    """Images, shards or a manifest are not as they must be; another try would end the same."""
+    """Images, shards, a manifest or where they lie are not as they must be.
+
+    Another try would end the same, but for StorageError: what keeps it from them may be mended.
+    """
 
 
 class SourceError(DataError):

@@ -8,7 +8,9 @@ import torch
 
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
+from data_shards.feeding.shard_uses import check_cache
 from data_shards.storage.manifests import set_location
+from data_shards.storage.node_cache import node_cache
 from trainer.contract.spec import JobSpec
 from trainer.errors import BadSpecError
 from trainer.preprocess import Colour, Preprocess
@@ -31,6 +33,7 @@ class Datasets:
                 Reader(_train_plan(spec, replicas), num_processes=spec.data.num_loader_processes)
             )
             self.validation = opened.enter_context(ValidationSet(spec, replicas, devices))
+            _check_cache(self.train, self.validation.reader)
             _check_outputs(spec, self.train)
             colour = Colour(
                 self.train.manifest.rgb_pca, spec.augment.colour_strength, spec.model.recipe
@@ -76,6 +79,13 @@ def _train_plan(spec: JobSpec, replicas: Replicas) -> ReaderPlan:
         images_per_crop=_IMAGES_PER_CROP[spec.model.recipe],
         names_samples=spec.data.record_sample_keys,
     )
+
+
+def _check_cache(*readers: Reader) -> None:
+    # Each alone fits already; a pass over the one set shall not drop what is read of the other.
+    needs = [need for reader in readers if (need := reader.cache_need) is not None]
+    if needs:
+        check_cache(needs, node_cache().max_bytes)
 
 
 def _check_outputs(spec: JobSpec, train: Reader) -> None:

@@ -1,6 +1,6 @@
 """What can go wrong in training, in words for people, and the reason any error stands for."""
 
-from data_shards.errors import DataError, PlanError, StorageDownError
+from data_shards.errors import DataError, PlanError, StorageError
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.durable import DiskFullError
@@ -77,7 +77,8 @@ def reason_of(error: BaseException) -> Reason:
         return error.reason
     if isinstance(error, PlanError):
         return Reason.BAD_SPEC
-    if isinstance(error, StorageDownError):
+    # Credentials, drivers and the cache's settings are mended, or another node has them right.
+    if isinstance(error, StorageError):
         return Reason.NO_STORAGE
     if isinstance(error, DataError):
         return Reason.BAD_DATA

@@ -58,7 +58,7 @@ class ValidationSet:
         self.mean_image = load_mean_image(train, self.manifests.train)
         self._devices = devices
         self.dtype = _DTYPES[spec.precision]
-        self._reader = Reader(
+        self.reader = Reader(
             _plan(spec, replicas, self.image_size), num_processes=spec.data.num_loader_processes
         )
 
@@ -71,7 +71,7 @@ class ValidationSet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._reader.close()
+        self.reader.close()
 
     @property
     def image_size(self) -> int:
@@ -81,11 +81,11 @@ class ValidationSet:
     @property
     def num_batches(self) -> int:
         """Global batches of one pass."""
-        return self._reader.steps_per_epoch
+        return self.reader.steps_per_epoch
 
     def batches(self) -> Iterator[Batch]:
         """Yield this replica's share of one pass: whole images, in the manifest's order."""
-        return self._reader.batches(0, self.num_batches)
+        return self.reader.batches(0, self.num_batches)
 
     def member(self, network: AlexNet, model: ModelSpec, protocol: Protocol) -> Member:
         """Return a network with the views that it is to be shown of these images."""

@@ -6,6 +6,7 @@ and loaders fetch by themselves what is not there in time.
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from mmap import mmap
 import numpy as np
 
 from data_shards.arrays import Int64s
-from data_shards.errors import DataError
 from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_files import ShardFacts
@@ -68,9 +68,18 @@ class Prefetch:
         """Process id."""
         return self._pool.pids[0]
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """What it was told last: a step and where that ends; nothing is wanted if they are one."""
+        return int(self._position[0]), int(self._position[1])
+
     def advance(self, step: int, stop: int) -> None:
         """Say which step's batch is used next, counted over all epochs, and where that ends."""
         self._position[:] = step, stop
+
+    def rest(self) -> None:
+        """Say that nothing is wanted until the next `advance`."""
+        self._position[:] = 0
 
     def close(self) -> None:
         """End the process, whatever it is fetching."""
@@ -101,6 +110,7 @@ class _Fetcher:
         self._shard_of_sample: Int64s = np.repeat(np.arange(len(sizes)), sizes)
         self._steps = steps_per_epoch(int(sizes.sum()), setup.plan.global_batch_size)
         self._uses: dict[int, Int64s] = {}
+        self._was_wanted: set[int] = set()
         self._to_fetch: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._fetched: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
 
@@ -134,8 +144,14 @@ class _Fetcher:
         yield from ()
 
     def _absent(self, step: int, stop: int) -> list[int]:
-        """Mark what is wanted from a step on as used; return what is not there, in order."""
+        """Mark what is wanted from a step on as used; return what is not there, in order.
+
+        What is wanted no more makes room first: marked at the last step, it would look newer than
+        what other replicas' readers, whose step comes later, still need.
+        """
         wanted = self._wanted(step, stop)
+        done, self._was_wanted = self._was_wanted - set(wanted), set(wanted)
+        self._setup.files.cache.release([self._setup.shards[shard] for shard in done])
         number = {self._setup.shards[shard].name: shard for shard in wanted}
         # The one needed first is marked last, and so is the last to make room.
         facts = [self._setup.shards[shard] for shard in reversed(wanted)]
@@ -143,10 +159,14 @@ class _Fetcher:
 
     def _wanted(self, step: int, stop: int) -> list[int]:
         """Return what this epoch needs, and the next one's beginning."""
+        if stop <= step:
+            return []
         epoch, step_of_epoch = divmod(step, self._steps)
+        # In this order: an order that is asked for drops all but the one before it.
+        uses = self._uses_of(epoch)
         following = self._uses_of(epoch + 1).copy()
         following[:, [FIRST_STEP, LAST_STEP]] += self._steps
-        uses = np.concatenate([self._uses_of(epoch), following])
+        uses = np.concatenate([uses, following])
         uses = uses[uses[:, FIRST_STEP] < stop - epoch * self._steps]
         return wanted_shards(uses, step_of_epoch, shards_at_once(self._setup.plan))
 
@@ -163,7 +183,9 @@ class _Fetcher:
             shard = self._to_fetch.get()
             try:
                 self._setup.files.open(self._setup.shards[shard]).close()
-            except DataError:
+            # Whatever it is, this thread goes on: the loaders meet it too, and say so for good.
+            except Exception as error:  # noqa: BLE001
+                print(f"not fetched ahead: {error}", file=sys.stderr, flush=True)  # noqa: T201
                 self._fetched.put((shard, False))
             else:
                 self._fetched.put((shard, True))

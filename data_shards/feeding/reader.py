@@ -21,7 +21,7 @@ from data_shards.feeding.loader import BatchDone, BatchTask, LoaderSetup, view_s
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.prefetch import Prefetch
 from data_shards.feeding.shard_files import MAX_OPEN, ShardFacts, cut_short
-from data_shards.feeding.shard_uses import check_cache, shards_at_once
+from data_shards.feeding.shard_uses import CacheNeed, cache_need, check_cache, shards_at_once
 from data_shards.manifest import ShardEntry, SidecarEntry
 from data_shards.order import (
     EpochOrder,
@@ -78,7 +78,7 @@ class Reader:
         self._files = files_at(plan.location)
         cached = self._files if isinstance(self._files, CachedFiles) else None
         if cached is not None:
-            check_cache(plan, self.manifest, cached.cache.max_bytes)
+            check_cache([cache_need(plan, self.manifest)], cached.cache.max_bytes)
         self._labels = np.ascontiguousarray(load_index(plan.location, self.manifest)[:, LABEL])
         self._order: tuple[int, EpochOrder] | None = None
         self._iteration = 0
@@ -136,6 +136,11 @@ class Reader:
         return steps_per_epoch(self.manifest.num_samples, self.plan.global_batch_size)
 
     @property
+    def cache_need(self) -> CacheNeed | None:
+        """What a node's shard cache must hold for this set; None where it is not used."""
+        return cache_need(self.plan, self.manifest) if self._prefetch is not None else None
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the loaders."""
         return self._pool.pids
@@ -167,22 +172,27 @@ class Reader:
         tasks: dict[int, BatchTask] = {}
         done: dict[int, BatchDone] = {}
         following = start
-        for step in range(start, stop):
-            if self._prefetch is not None:
-                self._prefetch.advance(step, stop)
-            while True:
-                while following < stop and free and min(self._tasks_out) < _TASKS_PER_PROCESS:
-                    tasks[following] = self._task(following, free.pop())
-                    self._send(tasks[following])
-                    following += 1
-                if step in done:
-                    break
-                answer = self._receive()
-                done[answer.step] = answer
-            task = tasks.pop(step)
-            yield self._batch(task, done.pop(step))
-            self._check_newest(iteration)
-            free.append(task.slot)
+        try:
+            for step in range(start, stop):
+                if self._prefetch is not None:
+                    self._prefetch.advance(step, stop)
+                while True:
+                    while following < stop and free and min(self._tasks_out) < _TASKS_PER_PROCESS:
+                        tasks[following] = self._task(following, free.pop())
+                        self._send(tasks[following])
+                        following += 1
+                    if step in done:
+                        break
+                    answer = self._receive()
+                    done[answer.step] = answer
+                task = tasks.pop(step)
+                yield self._batch(task, done.pop(step))
+                self._check_newest(iteration)
+                free.append(task.slot)
+        finally:
+            # A reader that stands idle takes no room from others.
+            if self._prefetch is not None and iteration == self._iteration and not self._is_closed:
+                self._prefetch.rest()
 
     def _check_newest(self, iteration: int) -> None:
         """Raise EndedError in place of batches whose slots others write to, or nobody."""

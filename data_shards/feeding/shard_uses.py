@@ -1,5 +1,8 @@
 """Which shards an epoch needs when, so that remote ones are there in time; pure."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from data_shards.arrays import Int64s
@@ -23,17 +26,40 @@ def shards_at_once(plan: ReaderPlan) -> int:
     return 2 * plan.window * streams
 
 
-def check_cache(plan: ReaderPlan, manifest: Manifest, max_bytes: int) -> None:
-    """Raise PlanError if a cache of `max_bytes` cannot hold what a reader needs at once."""
-    shards = [shard.size_bytes for shard in manifest.shards]
-    number = min(shards_at_once(plan), len(shards))
-    needed = sum(sorted(shards)[-number:]) + manifest.index.size_bytes
-    needed += manifest.mean_image.size_bytes
+class CacheNeed(NamedTuple):
+    """What a node must have of a set at once, if all replicas of a plan read it there."""
+
+    bytes: int
+    shards: int
+    streams: int
+    location: str
+
+    def __str__(self) -> str:
+        return f"{self.shards} shards for the {self.streams} streams of {self.location}"
+
+
+def cache_need(plan: ReaderPlan, manifest: Manifest) -> CacheNeed:
+    """Return what a node needs of a set at once: of the largest shards, and its sidecars.
+
+    All streams count, since the replicas may share a node, and a cache that holds too little for
+    them drops each shard before it is read to its end.
+    """
+    streams = 1 if plan.ordered else plan.num_streams
+    sizes = sorted(shard.size_bytes for shard in manifest.shards)
+    largest = sizes[-2 * plan.window * streams :]
+    sidecars = manifest.index.size_bytes + manifest.mean_image.size_bytes
+    return CacheNeed(sum(largest) + sidecars, len(largest), streams, plan.location)
+
+
+def check_cache(needs: Sequence[CacheNeed], max_bytes: int) -> None:
+    """Raise PlanError if a cache of `max_bytes` cannot hold what is needed of all sets at once."""
+    needed = sum(need.bytes for need in needs)
     if needed > max_bytes:
         raise PlanError(
-            f"the shard cache may hold {max_bytes} bytes, and {needed} are needed at once, for "
-            f"{number} shards; raise ALEXNET_SHARD_CACHE_BYTES to that for each job of the node, "
-            "or choose a smaller window, or pack smaller shards"
+            f"the shard cache may hold {max_bytes} bytes, and {needed} are needed at once where a "
+            f"node has all replicas: {' and '.join(map(str, needs))}; raise "
+            "ALEXNET_SHARD_CACHE_BYTES to that for each job of the node, or choose a smaller "
+            "window or fewer streams, or pack smaller shards"
         )
 
 

@@ -1,15 +1,18 @@
 """Shards of object stores on local disk, fetched once for all processes of a node.
 
-A file lies under its sha256, so that sets, jobs and users of a node share what is the same. What
-is on disk is all the state there is, and any process may be killed at any moment:
+A file lies under its sha256, so that sets and jobs of a node share what is the same. The folder is
+of one user: others are kept out, since whoever writes there decides what is read. What is on disk
+is all the state there is, and any process may be killed at any moment:
 
     SHA256         a whole file whose digest was right; its mtime is when it was used last
     SHA256.part    a file being fetched, of its final size from the start, by who holds its lock
     lock           held for a moment by whoever adds, removes or counts
     counters       five numbers
 
-Locks are flock's, which end with their process. Nothing is forced to disk: after a loss of power a
-file may not be what its name says, which the readers' own check before first use finds out.
+Locks are flock's, which end with their process; one that is held by a stopped process is waited for
+within bounds. Files that somebody removes by hand are fetched again. Nothing is forced to disk:
+after a loss of power a file may not be what its name says, which the readers' own check before
+first use finds out.
 """
 
 import errno
@@ -17,7 +20,6 @@ import fcntl
 import hashlib
 import os
 import re
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,30 +28,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_shards.errors import ShardError, StorageDownError, StorageError
+from data_shards.storage.cache_counters import Counters, add_counters, read_counters
 from data_shards.storage.file_facts import FileFacts
 from data_shards.storage.folder import Folder
+from data_shards.storage.patience import Patience, lock_or_give_up
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[0-9a-f]{64}\.part")
 _CHUNK_BYTES = 8 << 20
-# How long somebody waits who finds the cache full of files that others are fetching.
-_WAIT_S = 0.02
+# Longer than what a process that fetches waits for one chunk, all tries together.
+_PATIENCE_S = 300.0
+# How much older than it is a file looks that its reader is done with.
+_DONE_WITH_NS = 3600 * 10**9
+# How often a file is tried that somebody removes by hand meanwhile.
+_TRIES = 3
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _MEND_ROOM = "make room there, or lower ALEXNET_SHARD_CACHE_BYTES"
-
-
-class Counters(NamedTuple):
-    """What a node's cache has done since it was made; a killed process may leave out its last."""
-
-    hits: int = 0
-    """Openings of a file that was there."""
-    fetches: int = 0
-    bytes_fetched: int = 0
-    evictions: int = 0
-    nanoseconds_fetching: int = 0
-    """Over all processes, which may fetch at the same time."""
-
-
-_COUNTERS = struct.Struct(f"<{len(Counters._fields)}q")
+_MEND_DISK = "see to the disk, or name a folder elsewhere as ALEXNET_SHARD_CACHE"
+# What is not mended by waiting.
+_MEND_BY_ERRNO = dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "name a folder as ALEXNET_SHARD_CACHE that this user alone writes to",
+) | dict.fromkeys(
+    (errno.ENOTDIR, errno.EEXIST, errno.EISDIR), "name a folder, not a file, as ALEXNET_SHARD_CACHE"
+)
 
 
 class ShardCache:
@@ -59,25 +61,63 @@ class ShardCache:
     removed while somebody has it open lives on, unnamed, as long as that.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, patience_s: float = _PATIENCE_S) -> None:
+        """`patience_s` is how long a process is waited for that does nothing."""
         self.folder = folder
         self.max_bytes = max_bytes
+        self._patience_s = patience_s
 
     def open(self, facts: FileFacts, source: Callable[[], Folder]) -> FileIO:
         """Open a file for reading; fetch it first where it is not there.
 
         Whoever asks for a file that another process is fetching waits for it. `source` is where it
         comes from, called only then. Raises ShardError where the source has none, or another one;
-        StorageError where it cannot be read, or this disk not be written.
+        StorageError where it cannot be read, or this disk not be used.
         """
-        if (file := self._opened(facts)) is not None:
-            self._count(Counters(hits=1))
-            return file
+        with self._named():
+            for _ in range(_TRIES - 1):
+                with suppress(FileNotFoundError):
+                    return self._opened(facts) or self._fetched(facts, source)
+            return self._fetched(facts, source)
+
+    def keep(self, files: Iterable[FileFacts]) -> list[FileFacts]:
+        """Mark files as used now, so that others make room before them; return those not there."""
+        absent = []
+        with self._named():
+            for facts in files:
+                try:
+                    _touch(self.path(facts))
+                except FileNotFoundError:
+                    absent.append(facts)
+        return absent
+
+    def release(self, files: Iterable[FileFacts]) -> None:
+        """Have files make room before those that are in use, unless somebody uses them again."""
+        with self._named():
+            for facts in files:
+                with suppress(FileNotFoundError):
+                    _touch(self.path(facts), ago_ns=_DONE_WITH_NS)
+
+    def drop(self, facts: FileFacts, file: FileIO) -> None:
+        """Remove a file that turned out not to be the right one, unless it is another by now."""
+        with self._named(), self._locked():
+            if _same(file.fileno(), self.path(facts)):
+                self.path(facts).unlink(missing_ok=True)
+
+    def counters(self) -> Counters:
+        """Return what the node's cache has done."""
+        with self._named():
+            return read_counters(self._counters)
+
+    @property
+    def _counters(self) -> Path:
+        return self.folder / "counters"
+
+    def _fetched(self, facts: FileFacts, source: Callable[[], Folder]) -> FileIO:
         began = time.monotonic_ns()
         with self._part(facts) as part:
             # Another process may have fetched it while we waited.
             if (file := self._opened(facts)) is not None:
-                self._count(Counters(hits=1))
                 return file
             folder = source()
             self._make_room(facts, part)
@@ -86,34 +126,8 @@ class ShardCache:
                 self.path(facts, ".part").replace(self.path(facts))
                 file = FileIO(self.path(facts))
                 took = time.monotonic_ns() - began
-                self._add(Counters(0, 1, facts.size_bytes, 0, took))
+                add_counters(self._counters, Counters(0, 1, facts.size_bytes, 0, took))
             return file
-
-    def keep(self, files: Iterable[FileFacts]) -> list[FileFacts]:
-        """Mark files as used now, so that others make room before them; return those not there."""
-        absent = []
-        for facts in files:
-            try:
-                _touch(self.path(facts))
-            except FileNotFoundError:
-                absent.append(facts)
-        return absent
-
-    def drop(self, facts: FileFacts, file: FileIO) -> None:
-        """Remove a file that turned out not to be the right one, unless it is another by now."""
-        with self._locked(), suppress(FileNotFoundError):
-            if _same(file.fileno(), self.path(facts)):
-                self.path(facts).unlink()
-
-    def counters(self) -> Counters:
-        """Return what the node's cache has done."""
-        try:
-            content = (self.folder / "counters").read_bytes()
-        except FileNotFoundError:
-            return Counters()
-        return (
-            Counters(*_COUNTERS.unpack(content)) if len(content) == _COUNTERS.size else Counters()
-        )
 
     def _opened(self, facts: FileFacts) -> FileIO | None:
         try:
@@ -121,29 +135,30 @@ class ShardCache:
         except FileNotFoundError:
             return None
         _touch(file.fileno())
+        with self._locked():
+            add_counters(self._counters, Counters(hits=1))
         return file
 
     @contextmanager
     def _part(self, facts: FileFacts) -> Iterator[int]:
         """Hold the lock of a file being fetched, an empty one; what is left of it is removed."""
         path = self.path(facts, ".part")
-        with self._named():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            while True:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                # Whoever had the lock before us has renamed or removed what we opened.
-                if _same(descriptor, path):
-                    break
-                os.close(descriptor)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            # Its holder writes a chunk at a time, which shows that it goes on.
+            descriptor = _locked_file(path, self._patience_s)
+            # Else whoever had the lock before us has renamed or removed what we opened.
+            if _same(descriptor, path):
+                break
+            os.close(descriptor)
+        try:
             # What a process left that was killed.
             os.ftruncate(descriptor, 0)
-        try:
             yield descriptor
         finally:
             # Only the holder of its lock renames or removes it: if it is there, it is ours.
             if _same(descriptor, path):
-                path.unlink()
+                path.unlink(missing_ok=True)
             os.close(descriptor)
 
     def _make_room(self, facts: FileFacts, part: int) -> None:
@@ -155,40 +170,39 @@ class ShardCache:
                 f"may hold {self.max_bytes} bytes, too few for {facts.name} with {size}",
                 "raise ALEXNET_SHARD_CACHE_BYTES",
             )
+        patience = Patience(self.folder, "what is being fetched left no room", self._patience_s)
         while True:
             with self._locked():
                 if self._took_room(size, part):
                     return
-            time.sleep(_WAIT_S)
+                sign = self._last_written()
+            patience.wait(sign)
 
     def _took_room(self, size: int, part: int) -> bool:
         """Return whether there was room, by the files' age if need be; the lock is held."""
-        whole, used = self._whole_files(), self._bytes_of_parts()
-        used += sum(file.size for file in whole)
-        for file in whole:
-            if used + size <= self.max_bytes:
-                break
-            used -= self._evict(file)
-        if used + size > self.max_bytes:
+        in_work = self._bytes_of_parts()
+        if in_work + size > self.max_bytes:
             return False
         whole = self._whole_files()
+        excess = in_work + size + sum(file.size for file in whole) - self.max_bytes
+        while excess > 0:
+            excess -= self._evict(whole.pop(0))
+        freed = 0
         while True:
             try:
-                with self._named():
-                    os.posix_fallocate(part, 0, size)
-            except StorageError as error:
-                cause = error.__cause__
-                full = isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
-                if not full or not whole:
+                os.posix_fallocate(part, 0, size)
+            except OSError as error:
+                # The disk holds less than the bound says. Where as much as was asked for went, and
+                # it is full all the same, somebody else fills it: the rest would go for nothing.
+                if error.errno not in _FULL or not whole or freed >= size:
                     raise
-                # The disk holds less than the bound says.
-                self._evict(whole.pop(0))
+                freed += self._evict(whole.pop(0))
             else:
                 return True
 
     def _evict(self, file: "_Whole") -> int:
-        file.path.unlink()
-        self._add(Counters(evictions=1))
+        file.path.unlink(missing_ok=True)
+        add_counters(self._counters, Counters(evictions=1))
         return file.size
 
     def _whole_files(self) -> list["_Whole"]:
@@ -196,9 +210,19 @@ class ShardCache:
         found = []
         for entry in os.scandir(self.folder):
             if _NAME.fullmatch(entry.name):
-                facts = entry.stat()
-                found.append(_Whole(facts.st_mtime_ns, facts.st_size, Path(entry.path)))
+                with suppress(FileNotFoundError):
+                    facts = entry.stat()
+                    found.append(_Whole(facts.st_mtime_ns, facts.st_size, Path(entry.path)))
         return sorted(found)
+
+    def _last_written(self) -> int:
+        """Return when something was written last to a file being fetched; the lock is held."""
+        last = 0
+        for entry in os.scandir(self.folder):
+            if _PART.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    last = max(last, entry.stat().st_mtime_ns)
+        return last
 
     def _bytes_of_parts(self) -> int:
         """Return what files being fetched take; remove those whose process died; lock held."""
@@ -227,45 +251,31 @@ class ShardCache:
             wanted = min(_CHUNK_BYTES, facts.size_bytes - offset)
             chunk = folder.read_range(facts.name, offset, wanted)
             digest.update(chunk)
-            with self._named():
-                written = os.pwrite(part, chunk, offset)
+            written = os.pwrite(part, chunk, offset)
             assert written == len(chunk), "the room was taken before"
         return digest.hexdigest()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the cache's lock. Never while waiting for a source or another lock."""
-        with self._named():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = _locked_file(self.folder / "lock", self._patience_s)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
-
-    def _count(self, more: Counters) -> None:
-        with self._locked():
-            self._add(more)
-
-    def _add(self, more: Counters) -> None:
-        """Count; the lock is held."""
-        total = (a + b for a, b in zip(self.counters(), more, strict=True))
-        with self._named():
-            descriptor = os.open(self.folder / "counters", os.O_WRONLY | os.O_CREAT, 0o600)
-            try:
-                os.pwrite(descriptor, _COUNTERS.pack(*total), 0)
-            finally:
-                os.close(descriptor)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error)
-            problem = f"cannot be written: {reason}"
-            raise StorageDownError(str(self.folder), problem, _MEND_ROOM) from error
+            problem = f"cannot be used: {error.strerror or error}"
+            code = error.errno or 0
+            if code in _MEND_BY_ERRNO:
+                raise StorageError(str(self.folder), problem, _MEND_BY_ERRNO[code]) from error
+            mend = _MEND_ROOM if code in _FULL else _MEND_DISK
+            raise StorageDownError(str(self.folder), problem, mend) from error
 
     def path(self, facts: FileFacts, suffix: str = "") -> Path:
         """Return where a file lies once it is there."""
@@ -279,10 +289,23 @@ class _Whole(NamedTuple):
     path: Path
 
 
-def _touch(file: Path | int) -> None:
+def _touch(file: Path | int, *, ago_ns: int = 0) -> None:
     # The kernel's own stamps are milliseconds apart.
-    now = time.time_ns()
-    os.utime(file, ns=(now, now))
+    now = time.time_ns() - ago_ns
+    # Of another user's file only that user says when it was used.
+    with suppress(PermissionError):
+        os.utime(file, ns=(now, now))
+
+
+def _locked_file(path: Path, patience_s: float) -> int:
+    """Return the descriptor of a file, made if need be, whose lock this process has now."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock_or_give_up(descriptor, path, patience_s)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _same(descriptor: int, path: Path) -> bool:
@@ -305,7 +328,7 @@ def _size_in_work(path: Path) -> int:
         return os.fstat(descriptor).st_size
     else:
         if _same(descriptor, path):
-            path.unlink()
+            path.unlink(missing_ok=True)
         return 0
     finally:
         os.close(descriptor)

@@ -42,7 +42,8 @@ class Reason(StrEnum):
     """The devices the attempt was promised are not there."""
     NO_STORAGE = "no_storage"
     """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
-    the object store that the data are in does not answer, or the shard cache has no disk space."""
+    the object store that the data are in cannot be read (it is down, or this node lacks credentials
+    or a driver), or the node's shard cache cannot be used."""
     CRASHED = "crashed"
     """A process died or an unforeseen error was raised."""
     LOST = "lost"

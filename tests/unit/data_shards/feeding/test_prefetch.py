@@ -38,8 +38,8 @@ def shards_in_order(manifest: Manifest, order: EpochOrder) -> list[str]:
 
 def wait_for(there: Callable[[], set[str]], expected: set[str]) -> None:
     deadline = time.monotonic() + 60
-    while there() != expected:
-        assert there() < expected, "more was fetched than is wanted"
+    while (now := there()) != expected:
+        assert now < expected, "more was fetched than is wanted"
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

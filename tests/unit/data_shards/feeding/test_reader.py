@@ -21,7 +21,7 @@ from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
 from data_shards.order import epoch_order
 from data_shards.shards.sidecars import load_index
-from data_shards.shards.tar_index import read_tar_index
+from tests.packed_tars import samples_in
 
 
 def plan_for(folder: Path, **changes) -> ReaderPlan:
@@ -327,7 +327,7 @@ def test_index_agrees_with_the_tars(packed):
     rows = [
         (number, *sample)
         for number, shard in enumerate(manifest.shards)
-        for sample in read_tar_index(packed / shard.name, "jpg")
+        for sample in samples_in(packed / shard.name)
     ]
     assert np.array_equal(index, rows)
     first = (packed / manifest.shards[0].name).read_bytes()

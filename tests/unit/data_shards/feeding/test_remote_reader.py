@@ -3,21 +3,26 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from data_shards.errors import PlanError, ShardError
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
+from data_shards.feeding.shard_uses import cache_need
 from data_shards.manifest import load_manifest
 from data_shards.packing.pack import pack
 from data_shards.packing.request import PackRequest
 from data_shards.shards.sidecars import load_index, load_mean_image
+from data_shards.sources.choose import open_source
 from data_shards.storage.folder import open_folder
 from data_shards.storage.manifests import read_manifest
 from data_shards.storage.node_cache import node_cache
@@ -106,8 +111,49 @@ def test_a_cache_that_holds_what_is_needed_at_once_fetches_a_shard_once_an_epoch
     # The one cut between the two streams is read at both ends of an epoch.
     assert 3 * (len(manifest.shards) - 8) < fetches <= 3 * (len(manifest.shards) + 1)
     monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound - 1))
-    with pytest.raises(PlanError, match=f"and {bound} are needed at once, for 8 shards"):
+    with pytest.raises(PlanError, match=f"and {bound} are needed at once .*: 8 shards"):
         Reader(plan, num_processes=1)
+
+
+@pytest.fixture
+def forty_shards(request_for: Callable[..., PackRequest], tmp_path: Path) -> Path:
+    """160 pictures in shards of four."""
+    for number in range(160):
+        folder = tmp_path / "pictures" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+    source = open_source(tmp_path / "pictures", "train")
+    out = tmp_path / "forty"
+    pack(request_for(source=source, samples_per_shard=4), out, num_processes=1)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_replicas_that_share_a_node_need_no_more_fetches_than_one(
+    forty_shards: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = upload(forty_shards, f"{bucket}/replicas")
+    manifest = load_manifest(forty_shards)
+    plan = plan_for(remote, num_streams=4, window=1, num_replicas=4)
+    # The least that a reader accepts.
+    bound = cache_need(plan, manifest).bytes
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound))
+    with ExitStack() as opened:
+        readers = [
+            opened.enter_context(Reader(replace(plan, replica=rank), num_processes=1))
+            for rank in range(4)
+        ]
+        before = node_cache().counters().fetches
+        epochs = 3
+        passes = [reader.batches(0, epochs * reader.steps_per_epoch) for reader in readers]
+        for _ in zip(*passes, strict=True):
+            # Steps, as of a training, longer than what fetches ahead takes to hear of one.
+            time.sleep(0.03)
+        fetches = node_cache().counters().fetches - before
+    # Once an epoch, but for shards at the ends of streams and readers that fall out of step. Half
+    # of what is needed at once takes several fetches of each.
+    assert fetches < 1.5 * epochs * len(manifest.shards), fetches
 
 
 @pytest.mark.parametrize(
@@ -126,6 +172,24 @@ def test_names_a_shard_that_the_store_has_not(
         Reader(plan_for(remote), num_processes=1) as reader,
     ):
         list(reader.batches(0, STEPS))
+
+
+def test_a_reader_that_stands_idle_wants_nothing(remote: str) -> None:
+    with Reader(plan_for(remote), num_processes=1) as reader:
+        prefetch = reader._prefetch
+        assert prefetch is not None
+        older = reader.batches(3, STEPS)
+        next(older)
+        assert prefetch.position == (3, STEPS)
+        newer = reader.batches(5, STEPS)
+        next(newer)
+        older.close()
+        assert prefetch.position == (5, STEPS)
+        newer.close()
+        assert prefetch.position == (0, 0)
+        for _ in reader.batches(0, 2):
+            assert prefetch.position[1] == 2
+        assert prefetch.position == (0, 0)
 
 
 @pytest.mark.slow

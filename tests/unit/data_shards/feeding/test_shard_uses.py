@@ -9,6 +9,7 @@ from data_shards.errors import PlanError
 from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_uses import (
+    cache_need,
     check_cache,
     shard_uses,
     shards_at_once,
@@ -99,8 +100,30 @@ def test_a_cache_too_small_for_the_plan_is_named(packed) -> None:
     )
     largest = sorted(shard.size_bytes for shard in manifest.shards)[-2:]
     needed_bytes = sum(largest) + manifest.index.size_bytes + manifest.mean_image.size_bytes
-    check_cache(plan, manifest, needed_bytes)
+    need = cache_need(plan, manifest)
+    assert need == (needed_bytes, 2, 1, "x")
+    check_cache([need], needed_bytes)
     with pytest.raises(
-        PlanError, match=rf"may hold {needed_bytes - 1} bytes, and {needed_bytes} are needed"
+        PlanError,
+        match=rf"may hold {needed_bytes - 1} bytes, and {needed_bytes} are needed at once where a "
+        "node has all replicas: 2 shards for the 1 streams of x; raise ALEX",
     ):
-        check_cache(plan, manifest, needed_bytes - 1)
+        check_cache([need], needed_bytes - 1)
+    check_cache([need, need], 2 * needed_bytes)
+    with pytest.raises(PlanError, match="of x and 2 shards"):
+        check_cache([need, need], 2 * needed_bytes - 1)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_a_cache_is_held_to_all_streams_however_many_replicas_share_them(packed, replicas) -> None:
+    plan = ReaderPlan(
+        location="x",
+        seed=0,
+        global_batch_size=8,
+        crop_size=24,
+        num_streams=4,
+        window=1,
+        num_replicas=replicas,
+    )
+    assert cache_need(plan, load_manifest(packed))[1:3] == (4, 4)
+    assert shards_at_once(plan) == 8 // replicas

@@ -1,6 +1,7 @@
 """The shard cache: against a model, in one process and among several that are killed."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -9,7 +10,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -19,9 +22,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from data_shards.errors import ShardError, StorageError
+from data_shards.errors import ShardError, StorageDownError, StorageError
+from data_shards.storage.cache_counters import Counters
 from data_shards.storage.folder import Folder, open_folder
-from data_shards.storage.shard_cache import Counters, ShardCache
+from data_shards.storage.shard_cache import ShardCache
 
 BOUND = 100
 
@@ -262,8 +266,134 @@ def test_a_disk_smaller_than_the_bound_is_filled_and_named(
     # 10 and 30 made room for 40, whatever the bound says.
     assert whole(cache) == {FILES[6].sha256}
     assert cache.counters().evictions == 2
-    with pytest.raises(StorageError, match="cannot be written: No space left on device; make room"):
+    with pytest.raises(StorageError, match="cannot be used: No space left on device; make room"):
         read(cache, FILES[9], source)
+
+
+def test_a_disk_that_others_fill_costs_no_more_than_was_asked_for(
+    cache: ShardCache, source: CountingFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in (FILES[0], FILES[1], FILES[2], FILES[3]):
+        read(cache, file, source)
+
+    def fallocate(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    with pytest.raises(StorageDownError, match="make room"):
+        read(cache, facts_of("20-a", bytes(20)), source)
+    assert whole(cache) == {FILES[2].sha256, FILES[3].sha256}
+
+
+def test_what_is_in_work_is_waited_for_before_anything_is_thrown_away(
+    tmp_path: Path, source: CountingFolder
+) -> None:
+    cache = ShardCache(tmp_path / "cache", BOUND, patience_s=0.1)
+    read(cache, FILES[0], source)
+    with (
+        holding(cache.path(FILES[9], ".part"), size=70),
+        pytest.raises(StorageDownError, match=r"cache was waited for 0 s, in which what is being"),
+    ):
+        read(cache, FILES[6], source)
+    assert whole(cache) == {FILES[0].sha256}
+    assert read(cache, FILES[6], source) == FILES[6].content
+
+
+@pytest.mark.parametrize("name", [f"{FILES[0].sha256}.part", "lock"])
+def test_a_process_that_was_stopped_is_not_waited_for_without_end(
+    tmp_path: Path, source: CountingFolder, name: str
+) -> None:
+    cache = ShardCache(tmp_path / "cache", BOUND, patience_s=0.1)
+    with (
+        holding(cache.folder / name),
+        pytest.raises(StorageDownError, match=rf"{name} was waited for .*find the process that"),
+    ):
+        read(cache, FILES[0], source)
+    assert read(cache, FILES[0], source) == FILES[0].content
+
+
+def test_a_process_that_goes_on_is_waited_for(tmp_path: Path, source: CountingFolder) -> None:
+    cache = ShardCache(tmp_path / "cache", BOUND, patience_s=0.5)
+    path = cache.path(FILES[0], ".part")
+    with ThreadPoolExecutor() as threads:
+        with holding(path) as descriptor:
+            waiting = threads.submit(read, cache, FILES[0], source)
+            for _ in range(20):
+                os.pwrite(descriptor, b"x", 0)
+                time.sleep(0.05)
+        assert waiting.result() == FILES[0].content
+
+
+@contextmanager
+def holding(path: Path, *, size: int = 0) -> Iterator[int]:
+    """Lock a file of the cache, as another process would: the lock is the opened file's."""
+    path.parent.mkdir(exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.ftruncate(descriptor, size)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path, source: CountingFolder) -> None:
+    (tmp_path / "cache").write_bytes(b"")
+    cache = ShardCache(tmp_path / "cache", BOUND)
+    for use in (
+        lambda: read(cache, FILES[0], source),
+        lambda: cache.keep(FILES),
+        cache.counters,
+    ):
+        with pytest.raises(StorageError, match=r"cache cannot be used: .*; name a folder, not a"):
+            use()
+
+
+@pytest.mark.parametrize("refused", ["open", "scandir", "utime"])
+def test_another_users_files_are_named_and_their_age_left_alone(
+    cache: ShardCache, source: CountingFolder, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    read(cache, FILES[0], source)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, refused, refuse)
+    if refused == "utime":
+        assert read(cache, FILES[0], source) == FILES[0].content
+        return
+    with pytest.raises(StorageError, match=r"Permission denied; name a folder .* this user alone"):
+        read(cache, FILES[3], source)
+
+
+def test_files_that_somebody_removes_by_hand_are_fetched_again(
+    cache: ShardCache, source: CountingFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = source._folder.read_range
+    times = iter(range(2))
+
+    def read_range(name: str, offset: int, size: int) -> bytes:
+        if next(times, None) is not None:
+            for path in cache.folder.iterdir():
+                path.unlink()
+        return right(name, offset, size)
+
+    monkeypatch.setattr(source._folder, "read_range", read_range)
+    assert read(cache, FILES[0], source) == FILES[0].content
+    assert len(source.reads) == 3
+    times = iter(range(9))
+    with pytest.raises(StorageDownError, match="cannot be used: No such file"):
+        read(cache, FILES[3], source)
+
+
+def test_what_its_reader_is_done_with_makes_room_first(
+    cache: ShardCache, source: CountingFolder
+) -> None:
+    for file in (FILES[0], FILES[3], FILES[6]):
+        read(cache, file, source)
+    cache.release([FILES[6], FILES[9]])
+    read(cache, FILES[7], source)
+    assert whole(cache) == {file.sha256 for file in (FILES[0], FILES[3], FILES[7])}
 
 
 def test_a_file_is_fetched_once_by_all_who_ask_at_the_same_time(
