@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import typer
@@ -18,6 +17,7 @@ from data_shards.commands.console import (
     print_summary,
     progress_bar,
 )
+from data_shards.packing.decompressed import folder_for_decompressed
 from data_shards.packing.pack import PackReport, pack
 from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
@@ -59,21 +59,29 @@ def pack_command(
             "made as they are read. Mean image and RGB PCA are of the squares.",
         ),
     ] = False,
+    label_field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Field of KEY.json that is the label, in a WebDataset.",
+            show_default="KEY.cls",
+        ),
+    ] = None,
     processes: Processes = None,
     scratch: Annotated[
         Path | None,
         typer.Option(
             help="Folder of this machine for what is not kept: the shards at hand, one for each "
             "process, where they go to an object store; an archive that must be decompressed.",
-            show_default="the user's cache, and the system's temporary folder",
+            show_default="the user's cache",
         ),
     ] = None,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Start anew, and replace what was packed there before; images that changed but "
-            "kept their size are not noticed without.",
+            help="Start anew, and replace what was packed there before, finished or not; images "
+            "that changed but kept their size are not noticed without.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -82,9 +90,15 @@ def pack_command(
 
     What was interrupted, by whatever, goes on by the same command: finished shards are kept.
     """
-    with errors_for_people(), _folder_in(scratch) as decompressed:
+    with errors_for_people(), folder_for_decompressed(source, out, scratch) as decompressed:
         with _listing(split) as on_progress:
-            opened = open_source(source, split, scratch=decompressed, on_progress=on_progress)
+            opened = open_source(
+                source,
+                split,
+                label_field=label_field,
+                scratch=decompressed,
+                on_progress=on_progress,
+            )
         request = PackRequest(
             source=opened,
             split=split,
@@ -129,15 +143,6 @@ def _listing(split: str) -> Iterator[OnProgress]:
     finally:
         if progress.tasks:
             progress.stop()
-
-
-@contextmanager
-def _folder_in(scratch: Path | None) -> Iterator[Path]:
-    """Make a folder that goes with the run."""
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="alexnet-packing-", dir=scratch) as folder:
-        yield Path(folder)
 
 
 def summary_of(report: PackReport) -> dict[str, object]:

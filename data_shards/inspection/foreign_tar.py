@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -16,14 +15,14 @@ from data_shards.feeding.decode import Decoder, corrupt_of
 from data_shards.images.image_file import open_image
 from data_shards.images.skip import SkippedImageError
 from data_shards.inspection.digested_shard import DigestedShard
-from data_shards.inspection.foreign_labels import MAX_LABEL_BYTES, ForeignSkip, Label, label_of
 from data_shards.inspection.stored_image import decode_stored
 from data_shards.manifest import MAX_SKIPPED_IMAGES, SkippedImage
 from data_shards.order import packing_order
 from data_shards.packing.statistics import PixelSums
 from data_shards.processes.worker import Handler
-from data_shards.shards.grouping import IMAGE_EXTENSIONS, GroupedSample, group_by_key
-from data_shards.shards.tar_index import TarLayoutError, TarMember, walk_tar
+from data_shards.shards.labelled_images import LabelledImage, LeftOut, labelled_images
+from data_shards.shards.labels import Label
+from data_shards.shards.tar_index import TarLayoutError, walk_tar
 from data_shards.sources.source import printable
 from data_shards.storage.folder import open_folder
 
@@ -92,14 +91,6 @@ class TarDone:
     """Why it cannot be trusted; None: it can."""
 
 
-class _Candidate(NamedTuple):
-    """A sample with an image and a label."""
-
-    key: str
-    image: TarMember
-    label: Label
-
-
 @dataclass(frozen=True)
 class IndexerSetup:
     """What an indexing process must know before its first tar."""
@@ -140,37 +131,21 @@ class _Indexer:
                 yield from self._look(task, tar, candidates, shard, sums)
         yield TarDone(tar, sums, refused)
 
-    def _candidates(self, tar: IndexedTar, shard: DigestedShard) -> list[_Candidate]:
+    def _candidates(self, tar: IndexedTar, shard: DigestedShard) -> list[LabelledImage]:
         """Return the samples that have an image and a label. Raises TarLayoutError."""
         candidates = []
-        for sample in group_by_key(walk_tar(shard.file)):
-            image = next(
-                (sample.members[each] for each in IMAGE_EXTENSIONS if each in sample.members), None
-            )
-            label = self._label(sample, shard)
-            if image is None:
-                tar.skip(sample.key, ForeignSkip.NO_IMAGE)
-            elif isinstance(label, ForeignSkip):
-                tar.skip(sample.key, label)
+        for each in labelled_images(walk_tar(shard.file), shard.read, self._setup.label_field):
+            if isinstance(each, LeftOut):
+                tar.skip(each.key, each.reason)
             else:
-                candidates.append(_Candidate(sample.key, image, label))
+                candidates.append(each)
         return candidates
-
-    def _label(self, sample: GroupedSample, shard: DigestedShard) -> Label | ForeignSkip:
-        name = self._setup.label_field
-        member = sample.members.get("cls" if name is None else "json")
-        if member is None:
-            return ForeignSkip.NO_LABEL
-        if member.size_bytes > MAX_LABEL_BYTES:
-            return ForeignSkip.UNUSABLE_LABEL
-        label = label_of(shard.read(member.offset, member.size_bytes), name)
-        return ForeignSkip.UNUSABLE_LABEL if label is None else label
 
     def _look(
         self,
         task: TarTask,
         tar: IndexedTar,
-        candidates: list[_Candidate],
+        candidates: list[LabelledImage],
         shard: DigestedShard,
         sums: PixelSums,
     ) -> Generator[Progressed, None, None]:

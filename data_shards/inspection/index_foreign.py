@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -15,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_shards.arrays import Int64s
 from data_shards.errors import ForeignSetError
-from data_shards.inspection.foreign_labels import Label, number_classes
 from data_shards.inspection.foreign_tar import (
     IndexedTar,
     IndexerSetup,
@@ -34,12 +34,16 @@ from data_shards.manifest import (
     SkippedImage,
     SplitName,
 )
+from data_shards.packing.folder_lock import held_folder, locked
 from data_shards.packing.statistics import PixelSums
 from data_shards.processes.worker_pool import WorkerPool
 from data_shards.shards.grouping import INDEXED_KIND
 from data_shards.shards.index import LABEL, OFFSET, SHARD
+from data_shards.shards.labelled_images import where_labels_are
+from data_shards.shards.labels import Label, number_classes
 from data_shards.shards.sidecars import INDEX_NAME, MEAN_IMAGE_NAME, save_sidecar
 from data_shards.storage.folder import Folder
+from data_shards.storage.location import is_url
 
 _FILE_NAME: TypeAdapter[str] = TypeAdapter(FileName)
 _SPLIT_NAME: TypeAdapter[str] = TypeAdapter(SplitName)
@@ -80,6 +84,23 @@ class IndexReport:
     """Images that mean and PCA are made of."""
     refused: dict[str, str]
     """Why, by tar."""
+
+
+@contextmanager
+def held(folder: Folder) -> Iterator[None]:
+    """Hold a folder against others of this machine that pack into it or index it.
+
+    Raises PackError while another process does, or StorageError.
+    """
+    place = held_folder(folder.location)
+    if is_url(folder.location):
+        place.mkdir(parents=True, exist_ok=True)
+    elif not folder.names():
+        # Nothing to write beside; perhaps no folder to hold.
+        yield
+        return
+    with locked(place, folder.location):
+        yield
 
 
 def tars_to_index(folder: Folder, pattern: str, *, force: bool) -> dict[str, int]:
@@ -220,7 +241,6 @@ def _packing(request: IndexRequest, tars: Sequence[IndexedTar], refused: dict[st
         digest.update(f"{tar.name}\0{tar.sha256}\0".encode())
     skipped = sum((tar.skipped for tar in tars), Counter[str]())
     images = [
-        # First, since verify knows by them which tars are left out on purpose.
         *(SkippedImage(path=name, reason=f"refused: {why}") for name, why in refused.items()),
         *(SkippedImage(path=tar.name, reason="no_samples") for tar in tars if not len(tar.rows)),
         *(image for tar in tars for image in tar.skipped_images),
@@ -261,9 +281,8 @@ def _refusal(folder: Folder, refused: dict[str, str]) -> str:
 def _nothing_found(request: IndexRequest, tars: Sequence[IndexedTar]) -> str:
     skipped = sum((tar.skipped for tar in tars), Counter[str]())
     why = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())
-    field = request.label_field
-    label = "KEY.cls" if field is None else f"{field!r} in KEY.json"
     return (
         f"the tars in {request.folder.location} hold no samples of KEY.jpg (or .png, .webp) and "
-        f"{label}: {why or 'they are empty'}; labels may lie in another place, see --label-field"
+        f"{where_labels_are(request.label_field)}: {why or 'they are empty'}; labels may lie in "
+        "another place, see --label-field"
     )

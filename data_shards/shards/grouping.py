@@ -8,8 +8,8 @@ from data_shards.shards.tar_index import TarLayoutError, TarMember
 
 INDEXED_KIND = "indexed-webdataset"
 """The manifest's `packing.source` of a set that was not packed by us, but indexed as it is."""
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-"""Of the images in such a set; a sample with several is read by the first."""
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
+"""Of the images in such a tar; of several images of a sample, the first of these is taken."""
 
 # webdataset.tariterators.base_plus_ext: folders are of the key, all after the first full stop of
 # the file's name is the extension.

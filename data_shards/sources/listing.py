@@ -3,6 +3,7 @@
 import os
 from array import array
 from collections.abc import Iterable, Sequence
+from copy import copy
 from hashlib import sha256
 from typing import NamedTuple, overload
 
@@ -62,10 +63,12 @@ class Listing(Sequence[tuple[str | Extent, int]]):
             return name, label
         return Extent(name, self._files[file], offset, size), label
 
-    @property
-    def max_label(self) -> int:
-        """The largest label of any image, of which there is one at least."""
-        return int(self._rows[:, _LABEL].max())
+    def relabelled(self, numbers: Int64s) -> "Listing":
+        """Return the same images, each of whose labels is the number at the old one's place."""
+        other = copy(self)
+        other._rows = self._rows.copy()
+        other._rows[:, _LABEL] = numbers[self._rows[:, _LABEL]]
+        return other
 
     def sha256(self, *, with_labels: bool) -> str:
         """Digest name, size and, where the name does not tell it, label of every image.

@@ -1,50 +1,42 @@
 """WebDataset: tars whose members are samples by their names, KEY.jpg and KEY.cls."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from data_shards.arrays import Pixels
-from data_shards.errors import SourceError
+from data_shards.arrays import Int64s, Pixels
+from data_shards.errors import ForeignSetError, SourceError
 from data_shards.images.skip import SkippedImageError, SkipReason
-from data_shards.manifest import MANIFEST_NAME, ClassEntry, Manifest, parse_manifest
-from data_shards.shards.grouping import group_by_key
-from data_shards.shards.tar_index import TarLayoutError, TarMember, walk_tar
+from data_shards.manifest import MANIFEST_NAME, MAX_SKIPPED_IMAGES, Manifest, SkippedImage
+from data_shards.shards.grouping import IMAGE_EXTENSIONS, group_by_key
+from data_shards.shards.labelled_images import (
+    LabelledImage,
+    LeftOut,
+    labelled_images,
+    where_labels_are,
+)
+from data_shards.shards.labels import Label, number_classes
+from data_shards.shards.sidecars import load_index
+from data_shards.shards.tar_index import SUFFIX_OF_ENCODING, TarLayoutError, TarMember, walk_tar
 from data_shards.sources.archive import opened_tar, tar_size
-from data_shards.sources.class_names import CLASSES_FILE, read_classes
+from data_shards.sources.class_names import read_classes
 from data_shards.sources.extent_reader import ExtentReader
 from data_shards.sources.image_paths import SPLIT_NAMES, names_of_split
 from data_shards.sources.listing import ListedImage, Listing
-from data_shards.sources.source import OnProgress, Reference, Source
+from data_shards.sources.source import OnProgress, Reference, Source, printable
 from data_shards.storage.folder import Folder
+from data_shards.storage.manifests import read_manifest
 
-# Of several images of a sample, the first of these is taken.
-_IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
-_RAW_SUFFIX = "rgb"
-# Fields of KEY.json that may hold the label, where there is no KEY.cls.
-_LABEL_FIELDS = ("label", "cls", "class_id")
-_MAX_LABEL_BYTES = 1 << 20
-# Assumed: five times ImageNet's synsets.
-_MAX_CLASSES = 100_000
-_MAX_MANIFEST_BYTES = 64 << 20
 # Assumed: an object store answers so many at once well; none of them waits for the processor.
 _LISTED_AT_ONCE = 8
-
-
-class _Sample(NamedTuple):
-    image: TarMember
-    label: int
-
-
-class _SampleError(Exception):
-    """A sample is not as it must be; says which and how."""
+# Rows of an index that are Python objects at a time.
+_ROWS_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -62,12 +54,29 @@ class _RawReader:
         return pixels.reshape(self.size, self.size, 3)
 
 
+@dataclass
+class _Found:
+    """What is found in tars beside where their images lie."""
+
+    labels: dict[Label, int] = field(default_factory=dict)
+    """Each with its place among those found."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    skipped_images: list[SkippedImage] = field(default_factory=list)
+    """The first of them."""
+
+    def skip(self, tar: str, left_out: LeftOut) -> None:
+        self.skipped[left_out.reason] += 1
+        if len(self.skipped_images) < MAX_SKIPPED_IMAGES:
+            path = printable(f"{tar}:{left_out.key}")
+            self.skipped_images.append(SkippedImage(path=path, reason=left_out.reason))
+
+
 def holds_samples(listed: Sequence[TarMember]) -> bool:
     """Tell by some members of a tar whether they are samples: an image and its label by one key."""
+    images = {*IMAGE_EXTENSIONS, SUFFIX_OF_ENCODING["raw"]}
     try:
         return any(
-            not members.keys().isdisjoint((*_IMAGE_SUFFIXES, _RAW_SUFFIX))
-            and not members.keys().isdisjoint(("cls", "json"))
+            not members.keys().isdisjoint(images) and not members.keys().isdisjoint(("cls", "json"))
             for _, members in group_by_key(listed)
         )
     except TarLayoutError:
@@ -92,132 +101,129 @@ def tars_of_split(names: Sequence[str], split: str, where: str) -> list[str]:
     return chosen or tars
 
 
-def open_packed(folder: Folder, on_progress: OnProgress) -> Source:
-    """List the samples of a set that has a manifest. Raises SourceError, or ManifestError."""
-    where = folder.at(MANIFEST_NAME)
-    content = folder.read_bytes(MANIFEST_NAME, _MAX_MANIFEST_BYTES)
-    manifest = parse_manifest(content.decode("utf-8", "replace"), where)
-    return _opened(folder, [entry.name for entry in manifest.shards], manifest, None, on_progress)
+def open_packed(folder: Folder, label_field: str | None = None) -> Source:
+    """List the samples of a set that has a manifest, by its index.
+
+    Whatever the tars hold besides: if they were only indexed, others of their files may be labels,
+    too. Raises SourceError, ManifestError, ShardError or StorageError.
+    """
+    if label_field is not None:
+        raise SourceError(
+            f"{folder.at(MANIFEST_NAME)} and its index tell the labels; leave out --label-field, "
+            "or index the tars anew with it"
+        )
+    manifest = read_manifest(folder.location)
+    index = load_index(folder.location, manifest)
+    _check_sizes(folder, manifest)
+    tars = [entry.name for entry in manifest.shards]
+    samples = Listing(_indexed_images(index, tars), tars)
+    reader = ExtentReader(folder.location)
+    is_raw = manifest.encoding == "raw"
+    return Source(
+        kind="webdataset",
+        classes=manifest.classes,
+        samples=samples,
+        sha256=samples.sha256(with_labels=True),
+        reader=_RawReader(reader, manifest.image_size) if is_raw else reader,
+    )
 
 
 def open_webdataset(
-    folder: Folder, tars: Sequence[str], classes_in: Folder, on_progress: OnProgress
+    folder: Folder,
+    tars: Sequence[str],
+    classes_in: Folder,
+    label_field: str | None,
+    on_progress: OnProgress,
 ) -> Source:
     """List the samples of tars below a folder, in the order of the tars' names.
 
-    Classes have the names that classes.txt in `classes_in` tells, else their numbers. Raises
-    SourceError.
+    KEY.cls is the label, or the field `label_field` of KEY.json; samples without an image or a
+    label are left out. Classes have the names that classes.txt in `classes_in` tells, else those
+    that the labels do. Raises SourceError.
     """
-    return _opened(folder, sorted(tars), None, classes_in, on_progress)
-
-
-def _opened(
-    folder: Folder,
-    tars: Sequence[str],
-    manifest: Manifest | None,
-    classes_in: Folder | None,
-    on_progress: OnProgress,
-) -> Source:
-    is_raw = manifest is not None and manifest.encoding == "raw"
-    suffixes = (_RAW_SUFFIX,) if is_raw else _IMAGE_SUFFIXES
-    samples = Listing(_images(folder, tars, suffixes, on_progress), tars)
-    if not samples:
+    tars, found = sorted(tars), _Found()
+    listing = Listing(_images(folder, tars, label_field, found, on_progress), tars)
+    if not listing:
+        why = ", ".join(f"{count:,} {reason}" for reason, count in found.skipped.most_common())
         raise SourceError(
-            f"the {len(tars)} tars in {folder.location} hold no samples of KEY.cls and KEY.jpg; if "
-            "one of them holds folders of images, name that tar itself"
+            f"the {len(tars)} tars in {folder.location} hold no samples of KEY.jpg and "
+            f"{where_labels_are(label_field)}: {why or 'they are empty'}; labels may lie in "
+            "another place, see --label-field; if one of the tars holds folders of images, name "
+            "that tar itself"
         )
-    classes = manifest.classes if manifest else read_classes(classes_in) if classes_in else None
-    if classes is None:
-        classes = tuple(ClassEntry(name=str(label)) for label in range(samples.max_label + 1))
-    elif samples.max_label >= len(classes):
-        told_by = MANIFEST_NAME if manifest else CLASSES_FILE
-        raise SourceError(
-            f"a sample in {folder.location} has the label {samples.max_label}, where {told_by} "
-            f"names {len(classes)} classes, from 0 on; mend {told_by}"
-        )
-    reader = ExtentReader(folder.location)
+    try:
+        classes, number_of = number_classes(set(found.labels), read_classes(classes_in))
+    except ForeignSetError as error:
+        raise SourceError(f"{folder.location}: {error}") from error
+    samples = listing.relabelled(np.array([number_of[label] for label in found.labels]))
     return Source(
         kind="webdataset",
         classes=classes,
         samples=samples,
         sha256=samples.sha256(with_labels=True),
-        reader=_RawReader(reader, manifest.image_size) if manifest and is_raw else reader,
+        reader=ExtentReader(folder.location),
+        skipped=dict(found.skipped),
+        skipped_images=tuple(found.skipped_images),
     )
 
 
+def _check_sizes(folder: Folder, manifest: Manifest) -> None:
+    """Raise SourceError for a tar that is gone, or is not whole."""
+    with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
+        sizes = list(pool.map(partial(tar_size, folder), [each.name for each in manifest.shards]))
+    for entry, size in zip(manifest.shards, sizes, strict=True):
+        if size != entry.size_bytes:
+            raise SourceError(
+                f"{folder.at(entry.name)} has {size} bytes where the manifest says "
+                f"{entry.size_bytes}; restore it, or make the set anew"
+            )
+
+
+def _indexed_images(index: Int64s, tars: Sequence[str]) -> Iterator[ListedImage]:
+    """Yield the images of an index, int64 (num_samples, 4)."""
+    for first in range(0, len(index), _ROWS_AT_ONCE):
+        for shard, offset, size, label in index[first : first + _ROWS_AT_ONCE].tolist():
+            # Nothing was read that tells their names.
+            name = f"{tars[shard]}, byte {offset}"
+            yield ListedImage(name, label, size, shard, offset)
+
+
 def _images(
-    folder: Folder, tars: Sequence[str], suffixes: Sequence[str], on_progress: OnProgress
+    folder: Folder,
+    tars: Sequence[str],
+    label_field: str | None,
+    found: _Found,
+    on_progress: OnProgress,
 ) -> Iterator[ListedImage]:
-    """Yield the images of all tars in order, while several are listed."""
+    """Yield the images of all tars in order, labelled as `found` numbers labels.
+
+    Several tars are listed at a time.
+    """
     with ThreadPoolExecutor(_LISTED_AT_ONCE) as pool:
         try:
             ends = list(accumulate(pool.map(partial(tar_size, folder), tars)))
-            listings = pool.map(partial(_list_samples, folder, suffixes), tars)
+            listings = pool.map(partial(_list_samples, folder, label_field), tars)
             for number, (tar, samples) in enumerate(zip(tars, listings, strict=True)):
-                for (name, offset, size_bytes), label in samples:
-                    yield ListedImage(f"{tar}/{name}", label, size_bytes, number, offset)
+                for each in samples:
+                    if isinstance(each, LeftOut):
+                        found.skip(tar, each)
+                    else:
+                        name, offset, size_bytes = each.image
+                        label = found.labels.setdefault(each.label, len(found.labels))
+                        yield ListedImage(f"{tar}/{name}", label, size_bytes, number, offset)
                 on_progress(ends[number], ends[-1])
         finally:
             # Else an error in the first tar would be told only when all were listed.
             pool.shutdown(cancel_futures=True)
 
 
-def _list_samples(folder: Folder, suffixes: Sequence[str], tar: str) -> list[_Sample]:
+def _list_samples(
+    folder: Folder, label_field: str | None, tar: str
+) -> list[LabelledImage | LeftOut]:
     with opened_tar(folder, tar) as file:
-        try:
-            return [
-                _Sample(image, _label(file, key, members))
-                for key, members in group_by_key(walk_tar(file))
-                if (image := _image(key, members, suffixes)) is not None
-            ]
-        except _SampleError as error:
-            raise SourceError(
-                f"{folder.at(tar)}: {error}; mend that sample, or, if the tar holds folders of "
-                "images and no samples, name the tar itself"
-            ) from None
 
+        def read(offset: int, size: int) -> bytes:
+            file.seek(offset)
+            return file.read(size)
 
-def _image(key: str, members: Mapping[str, TarMember], suffixes: Sequence[str]) -> TarMember | None:
-    """Return a sample's image; None for what is neither image nor label, such as a read-me."""
-    image = next((members[suffix] for suffix in suffixes if suffix in members), None)
-    if image is None and "cls" in members:
-        if _RAW_SUFFIX in members:
-            raise _SampleError(
-                f"{key}.{_RAW_SUFFIX} holds pixels whose size its {MANIFEST_NAME} tells; name the "
-                "folder of that"
-            )
-        raise _SampleError(f"{key} has a label and no image ({', '.join(suffixes)})")
-    return image
-
-
-def _label(file: BinaryIO, key: str, members: Mapping[str, TarMember]) -> int:
-    member = members.get("cls") or members.get("json")
-    if member is None:
-        raise _SampleError(f"{key} has an image and no label, {key}.cls or {key}.json")
-    if member.size_bytes > _MAX_LABEL_BYTES:
-        raise _SampleError(f"{member.name} has {member.size_bytes} bytes, too many for a label")
-    file.seek(member.offset)
-    content = file.read(member.size_bytes)
-    if "cls" in members:
-        # int() would take more than digits.
-        label = int(content) if re.fullmatch(rb"\s*[0-9]{1,9}\s*", content) else None
-    else:
-        label = _label_of_json(content)
-    if label is None:
-        wanted = "" if "cls" in members else f" as its {' or '.join(_LABEL_FIELDS)}"
-        raise _SampleError(f"{member.name} holds no label, a number from 0 on{wanted}")
-    if label >= _MAX_CLASSES:
-        raise _SampleError(f"{member.name} holds {label}, where {_MAX_CLASSES} classes are most")
-    return label
-
-
-def _label_of_json(content: bytes) -> int | None:
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    values = (document.get(name) for name in _LABEL_FIELDS)
-    # True is an int, too.
-    return next((value for value in values if type(value) is int and value >= 0), None)
+        return list(labelled_images(walk_tar(file), read, label_field))

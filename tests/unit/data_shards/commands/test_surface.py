@@ -18,8 +18,8 @@ SURFACE = {
     "fetch": ["DATASET", "OUT", "--from"],
     "pack": [
         *("SOURCE", "OUT", "--split", "--size", "--no-resize", "--quality"),
-        *("--samples-per-shard", "--limit", "--seed", "--encoding", "--processes", "--scratch"),
-        *("--force", "--json"),
+        *("--samples-per-shard", "--limit", "--seed", "--encoding", "--label-field", "--processes"),
+        *("--scratch", "--force", "--json"),
     ],
     "index": [
         *("LOCATION", "--split", "--tars", "--image-size", "--label-field", "--classes"),

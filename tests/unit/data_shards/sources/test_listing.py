@@ -1,6 +1,7 @@
 import pickle
 import sys
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,8 +28,16 @@ def test_a_listing_is_a_sequence_of_what_was_listed(images, part, in_tars):
     assert listing[part] == expected[part]
     assert [listing[-1 - place] for place in range(len(images))] == expected[::-1]
     assert list(pickle.loads(pickle.dumps(listing))) == expected
-    if images:
-        assert listing.max_label == max(image.label for image in images)
+
+
+@given(IMAGES, st.lists(NUMBERS, min_size=6, max_size=6))
+def test_labels_become_the_numbers_at_their_places(images, numbers):
+    images = [image._replace(label=image.label % 6) for image in images]
+    listing = Listing(images, None)
+    relabelled = listing.relabelled(np.array(numbers))
+    expected = [image._replace(label=numbers[image.label]) for image in images]
+    assert list(relabelled) == list(Listing(expected, None))
+    assert list(listing) == list(Listing(images, None))
 
 
 @given(IMAGES, IMAGES)

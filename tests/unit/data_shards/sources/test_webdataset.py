@@ -9,14 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from data_shards.errors import SourceError
+from data_shards.errors import ForeignSetError, SourceError
 from data_shards.images.skip import SkippedImageError, SkipReason
 from data_shards.images.square import square_of
-from data_shards.manifest import load_manifest
+from data_shards.inspection import index_foreign
+from data_shards.inspection.index_foreign import IndexRequest, tars_to_index
+from data_shards.manifest import Manifest, load_manifest
 from data_shards.packing.pack import pack
 from data_shards.shards.tar_index import TarMember
 from data_shards.sources.choose import open_source
 from data_shards.sources.webdataset import holds_samples, tars_of_split
+from data_shards.storage.folder import open_folder
+from tests.unit.data_shards.inspection.foreign_tars import picture
+from tests.unit.data_shards.packing.rehearsal import InlinePool
 from tests.unit.data_shards.sources.archives import tar_of, write_tree
 
 STORE = "memory://sources"
@@ -38,6 +43,30 @@ def put(folder: Path, store, files: dict[str, bytes]) -> None:
         store.pipe_file(f"sources/{name}", content)
 
 
+def request_to_index(folder: Path, *, label_field: str | None) -> IndexRequest:
+    return IndexRequest(
+        folder=open_folder(folder),
+        split="train",
+        image_size=32,
+        label_field=label_field,
+        classes=None,
+        statistics_limit=None,
+        seed=0,
+        leave_out_refused=False,
+    )
+
+
+def index(request: IndexRequest) -> Manifest:
+    """Index all tars in the request's folder, in this process."""
+    tars = tars_to_index(request.folder, "*.tar", force=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_foreign, "WorkerPool", InlinePool)
+        report = index_foreign.index_foreign(
+            request, tars, num_processes=1, on_progress=lambda *done: None
+        )
+    return report.manifest
+
+
 def listed(source) -> list[tuple[str, int, bytes]]:
     return [(str(each), label, source.reader.read(each)) for each, label in source.samples]
 
@@ -52,7 +81,8 @@ LABELLED = {
             "x/1.jpg": b"one",
             "README": b"",
             "2.JPEG": b"two",
-            "2.json": json.dumps({"label": 0, "caption": "a cat"}).encode(),
+            "2.cls": b"0",
+            "2.json": json.dumps({"label": 7, "caption": "a cat"}).encode(),
             "2.txt": b"a cat",
         }
     ),
@@ -95,7 +125,7 @@ def test_classes_are_named_by_a_file(tmp_path):
     assert [each.name for each in classes] == ["cat", "dog", "tench", "bee", "wasp"]
     assert classes == open_source(tmp_path / "train-000001.tar", "train").classes
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(SourceError, match=r"the label 3, where classes.txt names 2 cl"):
+    with pytest.raises(SourceError, match=r"the label 3, where 2 classes are named"):
         open_source(tmp_path, "train")
 
 
@@ -130,32 +160,113 @@ def test_samples_are_those_that_webdataset_reads(tmp_path_factory, samples, rand
 @pytest.mark.parametrize(
     ("members", "problem"),
     [
-        ({"1.jpg": b""}, "a.tar: 1 has an image and no label, 1.cls or 1.json; mend that sample"),
-        ({"1.jpg": b"", "2.jpg": b"", "1.cls": b"1"}, "1 has an image and no label"),
-        ({"1.cls": b"1"}, r"1 has a label and no image \(jpg, jpeg, png"),
-        (
-            {"1.rgb": b"", "1.cls": b"1"},
-            "1.rgb holds pixels whose size its manifest.json",
-        ),
-        ({"1.jpg": b"", "1.cls": b"cat"}, "1.cls holds no label, a number from 0 on; mend"),
-        ({"1.jpg": b"", "1.cls": b"-1"}, "1.cls holds no label"),
-        ({"1.jpg": b"", "1.cls": b"1_0"}, "1.cls holds no label"),
-        ({"1.jpg": b"", "1.cls": b"9" * 300}, "1.cls holds no label"),
-        ({"1.jpg": b"", "1.cls": b"100000"}, "1.cls holds 100000, where 100000 classes are most"),
-        ({"1.jpg": b"", "1.cls": bytes(2 << 20)}, "1.cls has 2097152 bytes, too many for a label"),
-        ({"1.jpg": b"", "1.json": b"{}"}, "1.json holds no label, a number from 0 on as its label"),
-        ({"1.jpg": b"", "1.json": b'{"label": true}'}, "1.json holds no label"),
-        ({"1.jpg": b"", "1.json": b"[" * 100_000}, "1.json holds no label"),
-        ({"1.jpg": b"", "1.json": b"[1]"}, "1.json holds no label"),
+        ({"1.jpg": b""}, "hold no samples of KEY.jpg and KEY.cls: 1 no_label; labels may lie"),
+        ({"1.cls": b"1", "2.rgb": b"", "2.cls": b"1"}, "2 no_image"),
+        ({"1.jpg": b"", "1.json": b'{"label": 1}'}, "1 no_label; .* see --label-field"),
+        ({"1.jpg": b"", "1.cls": bytes(2 << 20)}, "1 unusable_label"),
+        ({"1.jpg": b"", "1.cls": b"1", "2.jpg": b"", "2.cls": b"ant"}, "some labels are numbers"),
         ({"1.jpg": b"", "1.JPG": b""}, "1.jpg twice"),
         ({"../1.jpg": b""}, "a.tar: .* leads out of it"),
-        ({"notes.txt": b""}, "the 1 tars in .* hold no samples of KEY.cls and KEY.jpg"),
+        ({"notes": b""}, "the 1 tars in .* hold no samples of .*: they are empty"),
     ],
 )
-def test_what_is_wrong_with_a_sample_is_told(tmp_path, members, problem):
+def test_what_cannot_be_listed_is_told(tmp_path, members, problem):
     (tmp_path / "a.tar").write_bytes(tar_of(members))
     with pytest.raises(SourceError, match=problem):
         open_source(tmp_path, "train")
+
+
+# What anybody may write into a tar, of which most is no sample.
+VALUES = st.sampled_from([0, 2, "1", "01", True, -1, 1.5, None, [], 100_000])
+MEMBERS = st.lists(
+    st.tuples(st.sampled_from(("jpg", "PNG", "bmp", "seg.png", "txt", "cls", "json")), VALUES),
+    unique_by=lambda member: member[0],
+    max_size=4,
+)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.lists(MEMBERS, max_size=5), min_size=1, max_size=2),
+    st.sampled_from([None, "label", "fine"]),
+)
+def test_what_is_packed_is_what_would_be_indexed(tmp_path_factory, tars, label_field):
+    folder = tmp_path_factory.mktemp("tars")
+    for number, samples in enumerate(tars):
+        files = {}
+        for key, members in enumerate(samples):
+            for end, value in members:
+                content = json.dumps({"fine": value, "label": 0}) if end == "json" else f"{value}"
+                is_image = end in ("jpg", "PNG", "bmp")
+                files[f"{key}.{end}"] = picture(key) if is_image else content.encode()
+        (folder / f"{number}.tar").write_bytes(tar_of(files))
+    request = request_to_index(folder, label_field=label_field)
+    try:
+        manifest = index(request)
+    except ForeignSetError as error:
+        told = "hold no samples" if "hold no samples" in str(error) else "some labels are numbers"
+        with pytest.raises(SourceError, match=told):
+            open_source(folder, "train", label_field=label_field)
+        return
+    (folder / "manifest.json").unlink()
+    source = open_source(folder, "train", label_field=label_field)
+    assert source.classes == manifest.classes
+    assert source.skipped == manifest.packing.skipped
+    assert list(source.skipped_images) == [
+        image for image in manifest.packing.skipped_images if image.reason != "no_samples"
+    ]
+    rows = np.load(folder / "index.npy").tolist()
+    assert [(each.file, *each[2:], label) for each, label in source.samples] == [
+        (manifest.shards[shard].name, *row) for shard, *row in rows
+    ]
+
+
+def test_labels_may_be_names(tmp_path):
+    files = {"1.jpg": b"a", "1.cls": b"wasp\n", "2.jpg": b"b", "2.cls": b"ant"}
+    (tmp_path / "a.tar").write_bytes(tar_of(files))
+    source = open_source(tmp_path, "train")
+    assert [each.name for each in source.classes] == ["ant", "wasp"]
+    assert [label for _, label in source.samples] == [1, 0]
+    (tmp_path / "classes.txt").write_text("bee\nwasp\nant\n")
+    assert [label for _, label in open_source(tmp_path, "train").samples] == [1, 2]
+
+
+def test_what_was_left_out_as_it_was_listed_is_told_with_the_rest(tmp_path, request_for):
+    tar = tar_of({"1.jpg": picture(1), "1.cls": b"0", "2.jpg": picture(2)})
+    write_tree(tmp_path, {"tars/a.tar": tar})
+    request = request_for(source=open_source(tmp_path / "tars", "train"))
+    packing = pack(request, tmp_path / "out", num_processes=1).manifest.packing
+    assert packing.skipped == {"no_label": 1}
+    assert [(each.path, each.reason) for each in packing.skipped_images] == [
+        ("a.tar:2", "no_label")
+    ]
+    assert pack(request, tmp_path / "out", num_processes=1).already_packed
+
+
+def test_a_set_that_was_indexed_is_packed_as_it_was_indexed(tmp_path):
+    images = [picture(number) for number in range(12)]
+    files = {}
+    for number, image in enumerate(images):
+        document = {"label": number % 2, "fine": number % 6}
+        files[f"{number}.jpg"] = image
+        files[f"{number}.json"] = json.dumps(document).encode()
+    (tmp_path / "a.tar").write_bytes(tar_of(files))
+    index(request_to_index(tmp_path, label_field="fine"))
+    source = open_source(tmp_path, "train")
+    assert [each.name for each in source.classes] == ["0", "1", "2", "3", "4", "5"]
+    assert [label for _, label in source.samples] == [number % 6 for number in range(12)]
+    assert [source.reader.read(each) for each, _ in source.samples] == images
+    with pytest.raises(SourceError, match=r"manifest\.json and its index tell the labels"):
+        open_source(tmp_path, "train", label_field="label")
+    with (tmp_path / "a.tar").open("ab") as tar:
+        tar.write(b"more")
+    with pytest.raises(SourceError, match=r"a\.tar has \d+ bytes where the manifest says"):
+        open_source(tmp_path, "train")
+
+
+def test_a_field_of_what_is_no_webdataset_is_refused(image_folder):
+    with pytest.raises(SourceError, match=r"is no WebDataset, .* leave out --label-field"):
+        open_source(image_folder, "train", label_field="label")
 
 
 def test_the_first_error_ends_the_listing(tmp_path):

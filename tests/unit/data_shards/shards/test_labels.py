@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_shards.errors import ForeignSetError
-from data_shards.inspection.foreign_labels import label_of, number_classes
 from data_shards.manifest import ClassEntry
+from data_shards.shards.labels import label_of, number_classes
 
 
 @pytest.mark.parametrize(

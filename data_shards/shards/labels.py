@@ -1,4 +1,4 @@
-"""Labels and classes of tars that were packed elsewhere; pure."""
+"""Labels and classes of tars that anybody packed; pure."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MAX_LABEL_BYTES = 1 << 20
 _MAX_NAME = 400
 
 
-class ForeignSkip(StrEnum):
+class SampleSkip(StrEnum):
     """Why a sample of a tar cannot be one of a set; besides what is wrong with its image."""
 
     NO_IMAGE = "no_image"
@@ -73,7 +73,7 @@ def number_classes(
     if numbers and names:
         raise ForeignSetError(
             f"some labels are numbers, such as {min(numbers)}, and some are names, such as "
-            f"{min(names)!r}; name the classes, a line each, with --classes"
+            f"{min(names)!r}; name the classes, a line each, in a classes.txt beside the tars"
         )
     if names:
         ordered = sorted(names)
