@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_shards.manifest import Manifest, RgbPca
+from data_shards.shards.grouping import INDEXED_KIND
 
 # What a variance of values on 0-255 can be at most, along one of three colours.
 _MAX_VARIANCE = (255 / 2) ** 2
@@ -40,10 +41,11 @@ def pca_problem(pca: RgbPca) -> str | None:
 def stray_shards(names: Iterable[str], manifest: Manifest) -> list[str]:
     """Return those names that look like the set's shards, but for their numbers, and are not.
 
-    Not those of tars that an indexed set leaves out, and says so.
+    None of an indexed set: beside tars that were packed elsewhere may lie what was left out.
     """
+    if manifest.packing.source == INDEXED_KIND:
+        return []
     known = {entry.name for entry in manifest.files}
-    known |= {image.path for image in manifest.packing.skipped_images}
     patterns = {_without_numbers(entry.name) for entry in manifest.shards}
     return [name for name in names if name not in known and _without_numbers(name) in patterns]
 

@@ -203,7 +203,16 @@ def test_a_tar_that_cannot_be_trusted_is_refused_by_name(tmp_path, members, why)
     report = index(tmp_path, leave_out_refused=True)
     assert list(report.refused) == ["b.tar"]
     assert [entry.name for entry in report.manifest.shards] == ["a.tar"]
-    # Verify knows that it was left out, though it looks like another of the set's shards.
+
+
+def test_tars_that_were_left_out_may_lie_beside_the_rest(tmp_path):
+    write_tar(tmp_path / "0.tar", sample(0, 0))
+    # More than a manifest names.
+    for number in range(1, 25):
+        (tmp_path / f"{number}.tar").write_bytes(b"no tar" * 100)
+    report = index(tmp_path, leave_out_refused=True)
+    assert len(report.refused) == 24
+    assert len(report.manifest.packing.skipped_images) == 20
     assert findings_of(tmp_path) == Findings((), ())
 
 
