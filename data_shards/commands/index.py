@@ -19,6 +19,7 @@ from data_shards.errors import ForeignSetError
 from data_shards.inspection.index_foreign import (
     IndexReport,
     IndexRequest,
+    held,
     index_foreign,
     tars_to_index,
 )
@@ -82,11 +83,10 @@ def index_command(
 ) -> None:
     """Make a manifest for WebDataset tars packed elsewhere, to train on them as they are.
 
-    A sample is consecutive members of one KEY: an image (.jpg, .jpeg, .png, .webp) and a label.
+    A sample is consecutive members of one KEY: an image (.jpg, .png, .webp, ...) and a label.
     """
     started = time.monotonic()
-    with errors_for_people():
-        folder = open_folder(location)
+    with errors_for_people(), held(folder := open_folder(location)):
         found = tars_to_index(folder, tars, force=force)
         request = IndexRequest(
             folder=folder,

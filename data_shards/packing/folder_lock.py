@@ -32,10 +32,11 @@ def held_folder(location: str, scratch: Path | None = None) -> Path:
 
 @contextmanager
 def locked(folder: Path, what: str, *, wait_s: float = ORPHANS_END_S) -> Iterator[int]:
-    """Hold a folder while a set is written into `what`; yield a descriptor for child processes to inherit.
+    """Hold a folder while a set is written into `what`.
 
-    The lock goes with the last process that has the descriptor. Raises PackError if another
-    process holds it for longer than the packers of a killed run may.
+    Yields a descriptor for child processes to inherit: the lock goes with the last process that
+    has it. Raises PackError if another process holds it for longer than the packers of a killed
+    run may.
     """
     with writing(folder):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -1,9 +1,12 @@
 import json
+from functools import partial
 
 from typer.testing import CliRunner, Result
 
 from data_shards.__main__ import app
+from data_shards.inspection import index_foreign
 from data_shards.manifest import load_manifest
+from data_shards.packing.folder_lock import locked
 from tests.unit.data_shards.inspection.foreign_tars import sample, write_tar
 
 
@@ -44,3 +47,14 @@ def test_a_file_of_classes_that_is_not_there_is_told(tmp_path):
     result = run(tmp_path, "--classes", tmp_path / "nowhere.txt")
     assert result.exit_code == 1
     assert "nowhere.txt does not exist" in result.stderr
+
+
+def test_a_folder_that_another_process_writes_a_set_into_is_not_indexed(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_foreign, "locked", partial(locked, wait_s=0))
+    write_tar(tmp_path / "0.tar", sample(0, 0))
+    with locked(tmp_path, "out"):
+        result = run(tmp_path, "--label-field", "label")
+    assert result.exit_code == 1
+    assert f"another process is packing into {tmp_path}, or indexing it; wait" in result.stderr
+    assert not (tmp_path / "manifest.json").exists()
+    assert run(tmp_path, "--label-field", "label").exit_code == 0
