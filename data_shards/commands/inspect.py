@@ -1,6 +1,7 @@
 """`inspect`."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +38,10 @@ def inspect_command(
     shards: Annotated[bool, typer.Option("--shards", help="List every shard.")] = False,
     contact_sheet: Annotated[
         Path | None,
-        typer.Option(help="Draw samples with their labels as this PNG.", metavar="OUT.png"),
+        typer.Option(
+            help="Draw samples with their labels as this PNG; its font has Latin letters alone.",
+            metavar="OUT.png",
+        ),
     ] = None,
     columns: Annotated[int, typer.Option(min=1, max=30, help="Images in a row of it.")] = 8,
     rows: Annotated[int, typer.Option(min=1, max=100, help="Rows of it.")] = 6,
@@ -46,10 +50,8 @@ def inspect_command(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in a packed set; with --contact-sheet, its images too."""
-    if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
-        raise typer.BadParameter(
-            f"{contact_sheet} must end in .png", param_hint="'--contact-sheet'"
-        )
+    if contact_sheet is not None and (problem := _problem_of(contact_sheet)):
+        raise typer.BadParameter(problem, param_hint="'--contact-sheet'")
     with errors_for_people():
         opened = open_set(location)
         description = describe(opened)
@@ -69,6 +71,18 @@ def inspect_command(
         for problem in description.problems:
             print_error(problem)
         raise typer.Exit(1)
+
+
+def _problem_of(contact_sheet: Path) -> str | None:
+    """Return why a sheet cannot be written there, before all is drawn; None if it can."""
+    if contact_sheet.suffix.lower() != ".png":
+        return f"{contact_sheet} must end in .png"
+    folder = contact_sheet.parent
+    if not folder.is_dir():
+        return f"{folder} is no folder; make it, or name another"
+    if not os.access(folder, os.W_OK):
+        return f"{folder} may not be written to; name another folder"
+    return None
 
 
 def _document(
@@ -161,12 +175,13 @@ def _origin(packing: Packing) -> str:
 
 
 def _skipped(packing: Packing) -> str:
-    if not packing.skipped:
-        return "none"
     counts = ", ".join(f"{count:,} {reason}" for reason, count in packing.skipped.items())
     images = [f"{image.path}: {image.reason}" for image in packing.skipped_images]
-    unnamed = sum(packing.skipped.values()) - len(images)
-    return "\n".join([counts, *images, *([f"and {unnamed:,} more"] if unnamed else [])])
+    # Whole tars are named too, but are no samples.
+    named = sum(image.reason in packing.skipped for image in packing.skipped_images)
+    unnamed = sum(packing.skipped.values()) - named
+    more = [f"and {unnamed:,} more"] if unnamed else []
+    return "\n".join([counts or "no samples", *images, *more]) if counts or images else "none"
 
 
 def _class_table(manifest: Manifest, description: Description, shown: int) -> Table:

@@ -27,7 +27,8 @@ def sheet_of_set(
     num_classes = len(manifest.classes)
     if by_class:
         chosen = spread_by_class(index[:, LABEL], rows=rows, columns=columns, seed=seed)
-        how = f"{len(chosen):,} of {num_classes:,} classes, one a row"
+        num_present = len(np.unique(index[:, LABEL]))
+        how = f"{len(chosen):,} of {num_present:,} classes that have samples, one a row"
     else:
         spread = spread_samples(len(index), rows * columns, seed=seed)
         # (n,) -> rows of (columns,), the last perhaps shorter

@@ -5,6 +5,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from data_shards.__main__ import app
+from data_shards.commands import inspect
 from data_shards.manifest import load_manifest
 from tests.unit.data_shards.conftest import CLASS_SIZES
 
@@ -101,10 +102,28 @@ def test_wrong_options_are_usage_errors(packed, options):
     assert run(packed, *options).exit_code == 2
 
 
-def test_a_sheet_that_cannot_be_written_is_told(packed, tmp_path):
-    result = run(packed, "--contact-sheet", tmp_path / "nowhere" / "out.png")
-    assert result.exit_code == 1
-    assert "No such file or directory" in result.stderr
+def test_a_sheet_that_cannot_be_written_is_told_before_it_is_drawn(packed, monkeypatch):
+    def draw(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(inspect, "sheet_of_set", draw)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run(packed, "--contact-sheet", "nowhere/out.png")
+    assert result.exit_code == 2
+    assert "nowhere is no folder; make it, or name another" in result.stderr
+
+
+def test_tars_that_were_left_out_are_named_and_not_counted(own_copy):
+    document = json.loads((own_copy / "manifest.json").read_text())
+    packing = document["packing"]
+    packing["skipped_images"] = [{"path": "0.tar", "reason": "refused: is no tar"}]
+    (own_copy / "manifest.json").write_text(json.dumps(document))
+    shown = run(own_copy).stdout
+    assert "0.tar: refused: is no tar" in shown
+    packing["skipped"] = {"no_label": 3}
+    packing["skipped_images"].append({"path": "1.tar:7", "reason": "no_label"})
+    (own_copy / "manifest.json").write_text(json.dumps(document))
+    assert "and 2 more" in run(own_copy).stdout
 
 
 def test_what_is_wrong_beside_the_shards_is_told_with_what_is_right(own_copy):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 
@@ -78,3 +79,13 @@ def test_what_cannot_be_read_is_a_placeholder_with_the_reason(own_copy, monkeypa
     assert row[1].image is not None
     assert row[10].problem == "train-000001.tar is missing"
     assert "ends before byte" in row[-1].problem
+
+
+def test_classes_without_samples_are_not_counted_among_those_to_be_shown(own_copy, monkeypatch):
+    document = json.loads((own_copy / "manifest.json").read_text())
+    document["classes"] += [{"name": "none", "synset": None}] * 2
+    (own_copy / "manifest.json").write_text(json.dumps(document))
+    told = []
+    monkeypatch.setattr(module, "draw_sheet", lambda title, facts, rows: told.extend(facts))
+    sheet_of_set(open_set(str(own_copy)), columns=3, rows=4, seed=0, by_class=True)
+    assert told[0] == "4 of 5 classes that have samples, one a row"
