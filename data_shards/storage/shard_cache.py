@@ -16,25 +16,30 @@ first use finds out.
 """
 
 import errno
-import fcntl
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
 
 from data_shards.errors import ShardError, StorageDownError, StorageError
 from data_shards.storage.cache_counters import Counters, add_counters, read_counters
+from data_shards.storage.cache_folder import (
+    NAME,
+    WholeFile,
+    bytes_in_work,
+    is_same,
+    last_written,
+    locked_file,
+    touch,
+    whole_files,
+)
 from data_shards.storage.file_facts import FileFacts
 from data_shards.storage.folder import Folder
-from data_shards.storage.patience import Patience, lock_or_give_up
+from data_shards.storage.patience import Patience
 
-_NAME = re.compile(r"[0-9a-f]{64}")
-_PART = re.compile(r"[0-9a-f]{64}\.part")
 _CHUNK_BYTES = 8 << 20
 # Longer than what a process that fetches waits for one chunk, all tries together.
 _PATIENCE_S = 300.0
@@ -86,7 +91,7 @@ class ShardCache:
         with self._named():
             for facts in files:
                 try:
-                    _touch(self.path(facts))
+                    touch(self.path(facts))
                 except FileNotFoundError:
                     absent.append(facts)
         return absent
@@ -96,12 +101,12 @@ class ShardCache:
         with self._named():
             for facts in files:
                 with suppress(FileNotFoundError):
-                    _touch(self.path(facts), ago_ns=_DONE_WITH_NS)
+                    touch(self.path(facts), ago_ns=_DONE_WITH_NS)
 
     def drop(self, facts: FileFacts, file: FileIO) -> None:
         """Remove a file that turned out not to be the right one, unless it is another by now."""
         with self._named(), self._locked():
-            if _same(file.fileno(), self.path(facts)):
+            if is_same(file.fileno(), self.path(facts)):
                 self.path(facts).unlink(missing_ok=True)
 
     def counters(self) -> Counters:
@@ -134,7 +139,7 @@ class ShardCache:
             file = FileIO(self.path(facts))
         except FileNotFoundError:
             return None
-        _touch(file.fileno())
+        touch(file.fileno())
         with self._locked():
             add_counters(self._counters, Counters(hits=1))
         return file
@@ -146,9 +151,9 @@ class ShardCache:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             # Its holder writes a chunk at a time, which shows that it goes on.
-            descriptor = _locked_file(path, self._patience_s)
+            descriptor = locked_file(path, self._patience_s)
             # Else whoever had the lock before us has renamed or removed what we opened.
-            if _same(descriptor, path):
+            if is_same(descriptor, path):
                 break
             os.close(descriptor)
         try:
@@ -157,7 +162,7 @@ class ShardCache:
             yield descriptor
         finally:
             # Only the holder of its lock renames or removes it: if it is there, it is ours.
-            if _same(descriptor, path):
+            if is_same(descriptor, path):
                 path.unlink(missing_ok=True)
             os.close(descriptor)
 
@@ -175,15 +180,15 @@ class ShardCache:
             with self._locked():
                 if self._took_room(size, part):
                     return
-                sign = self._last_written()
+                sign = last_written(self.folder)
             patience.wait(sign)
 
     def _took_room(self, size: int, part: int) -> bool:
         """Return whether there was room, by the files' age if need be; the lock is held."""
-        in_work = self._bytes_of_parts()
+        in_work = bytes_in_work(self.folder)
         if in_work + size > self.max_bytes:
             return False
-        whole = self._whole_files()
+        whole = whole_files(self.folder)
         excess = in_work + size + sum(file.size for file in whole) - self.max_bytes
         while excess > 0:
             excess -= self._evict(whole.pop(0))
@@ -200,37 +205,10 @@ class ShardCache:
             else:
                 return True
 
-    def _evict(self, file: "_Whole") -> int:
+    def _evict(self, file: WholeFile) -> int:
         file.path.unlink(missing_ok=True)
         add_counters(self._counters, Counters(evictions=1))
         return file.size
-
-    def _whole_files(self) -> list["_Whole"]:
-        """Return the whole files, least recently used first; the lock is held."""
-        found = []
-        for entry in os.scandir(self.folder):
-            if _NAME.fullmatch(entry.name):
-                with suppress(FileNotFoundError):
-                    facts = entry.stat()
-                    found.append(_Whole(facts.st_mtime_ns, facts.st_size, Path(entry.path)))
-        return sorted(found)
-
-    def _last_written(self) -> int:
-        """Return when something was written last to a file being fetched; the lock is held."""
-        last = 0
-        for entry in os.scandir(self.folder):
-            if _PART.fullmatch(entry.name):
-                with suppress(FileNotFoundError):
-                    last = max(last, entry.stat().st_mtime_ns)
-        return last
-
-    def _bytes_of_parts(self) -> int:
-        """Return what files being fetched take; remove those whose process died; lock held."""
-        used = 0
-        for entry in os.scandir(self.folder):
-            if _PART.fullmatch(entry.name):
-                used += _size_in_work(Path(entry.path))
-        return used
 
     def _fetch(self, facts: FileFacts, folder: Folder, part: int) -> None:
         """Fill a part and check it; a wrong digest is worth one more try."""
@@ -259,7 +237,7 @@ class ShardCache:
     def _locked(self) -> Iterator[None]:
         """Hold the cache's lock. Never while waiting for a source or another lock."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = _locked_file(self.folder / "lock", self._patience_s)
+        descriptor = locked_file(self.folder / "lock", self._patience_s)
         try:
             yield
         finally:
@@ -279,56 +257,5 @@ class ShardCache:
 
     def path(self, facts: FileFacts, suffix: str = "") -> Path:
         """Return where a file lies once it is there."""
-        assert _NAME.fullmatch(facts.sha256), "manifests are checked"
+        assert NAME.fullmatch(facts.sha256), "manifests are checked"
         return self.folder / (facts.sha256 + suffix)
-
-
-class _Whole(NamedTuple):
-    used_ns: int
-    size: int
-    path: Path
-
-
-def _touch(file: Path | int, *, ago_ns: int = 0) -> None:
-    # The kernel's own stamps are milliseconds apart.
-    now = time.time_ns() - ago_ns
-    # Of another user's file only that user says when it was used.
-    with suppress(PermissionError):
-        os.utime(file, ns=(now, now))
-
-
-def _locked_file(path: Path, patience_s: float) -> int:
-    """Return the descriptor of a file, made if need be, whose lock this process has now."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        lock_or_give_up(descriptor, path, patience_s)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _same(descriptor: int, path: Path) -> bool:
-    """Tell whether a path still names what was opened by it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _size_in_work(path: Path) -> int:
-    """Return the size of a part, or 0 after removing one that nobody works on any more."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return 0
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.fstat(descriptor).st_size
-    else:
-        if _same(descriptor, path):
-            path.unlink(missing_ok=True)
-        return 0
-    finally:
-        os.close(descriptor)

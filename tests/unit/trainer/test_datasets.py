@@ -10,10 +10,12 @@ import pytest
 import simplejpeg
 import torch
 
+from data_shards.errors import PlanError
 from data_shards.feeding.draws import colour_normals, crop_offsets, mirrored
 from data_shards.feeding.reader import Batch
 from data_shards.manifest import load_manifest
 from data_shards.shards.sidecars import load_mean_image
+from data_shards.storage.folder import open_folder
 from tests.unit.trainer.packed import STORED, pack_pictures
 from trainer.contract.model_spec import Recipe
 from trainer.contract.spec import JobSpec
@@ -47,6 +49,22 @@ def _stored(shards: Path) -> npt.NDArray[np.float64]:
             if member.name.endswith(".jpg"):
                 images.append(simplejpeg.decode_jpeg(content.read()))
     return np.array(images, dtype=np.float64)
+
+
+def test_a_nodes_cache_must_hold_what_both_sets_need(
+    job: Job, shards: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in shards.iterdir():
+        open_folder(bucket).put(file, file.name)
+    model = {**job().model.model_dump(), "num_classes": 2}
+    spec = job(data={"train": bucket, "validation": bucket, "num_streams": 4}, model=model)
+    manifest = load_manifest(shards)
+    files = (*manifest.shards, manifest.index, manifest.mean_image)
+    one = sum(file.size_bytes for file in files)
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(2 * one - 1))
+    with pytest.raises(PlanError, match=f"{2 * one} are needed at once .* and 1 shards for the 1 "):
+        Datasets(spec, Replicas(CPU), (CPU, CPU))
 
 
 @contextmanager

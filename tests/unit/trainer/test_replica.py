@@ -6,10 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from data_shards.errors import ShardError, StorageError
+from data_shards.storage.node_cache import node_cache
 from tests.unit.trainer.runs import add_attempt
 from trainer import attempt_folder
 from trainer import replica as module
-from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.durable import DiskFullError
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -55,6 +57,16 @@ def test_a_full_disk_is_a_foreseen_failure() -> None:
         message="run/attempts/0001/events.jsonl cannot be written: No space left on device; "
         "free space there, then resume",
     )
+
+
+def test_what_an_operator_mends_is_worth_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", "64 GB")
+    with pytest.raises(StorageError) as misset:
+        node_cache()
+    for error in (misset.value, StorageError("s3://a", "cannot be read", "mend the credentials")):
+        assert failure(error).reason is Reason.NO_STORAGE
+    assert Reason.NO_STORAGE in RETRYABLE
+    assert failure(ShardError("a.tar", "is missing")).reason is Reason.BAD_DATA
 
 
 def test_the_thread_that_posts_closes_what_it_posts_by(

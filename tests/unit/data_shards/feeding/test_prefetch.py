@@ -88,3 +88,25 @@ def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFil
         assert psutil.Process(prefetch.pid).is_running()
     finally:
         prefetch.close()
+
+
+def test_an_error_nobody_foresaw_leaves_the_rest_fetched_ahead(
+    packed: Path, files: CachedFiles, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = load_manifest(packed)
+    sizes = tuple(shard.num_samples for shard in manifest.shards)
+    facts = [ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards]
+    first, second = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))[:2]
+    # No fetch of none is foreseen.
+    broken = tuple(
+        ShardFacts(one.name, "none" if one.sha256 == first else one.size_bytes, one.sha256)  # type: ignore[arg-type]
+        for one in facts
+    )
+    prefetch = Prefetch(PLAN, files, broken, sizes)
+    try:
+        prefetch.advance(0, 100)
+        wait_for(lambda: {path.name for path in files.cache.folder.glob(64 * "?")}, {second})
+        assert psutil.Process(prefetch.pid).is_running()
+    finally:
+        prefetch.close()
+    assert "not fetched ahead: " in capfd.readouterr().err

@@ -42,5 +42,5 @@ def test_what_is_no_set_is_told_by_its_location(tmp_path):
     open_folder("memory://odd").put_bytes(b"\xff\xfe", "manifest.json")
     with pytest.raises(ManifestError, match=r"^memory://odd/manifest\.json cannot be read"):
         open_set("memory://odd")
-    with pytest.raises(StorageError, match="kind ftp://"):
+    with pytest.raises(StorageError, match="kind 'ftp'"):
         open_set("ftp://somewhere/set")
