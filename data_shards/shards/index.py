@@ -1,7 +1,6 @@
 """The index beside the shards. Apart from its checks, so that loaders start without pydantic."""
 
 from io import FileIO
-from pathlib import Path
 
 import numpy as np
 
@@ -13,14 +12,11 @@ SHARD, OFFSET, SIZE, LABEL = range(4)
 TAR_BLOCK = 512
 
 
-def map_index(path: Path) -> Int64s:
-    """Map an index whose digest was checked: int64 (num_samples, 4)."""
-    with FileIO(path) as file:
-        return map_index_file(file)
-
-
 def map_index_file(file: FileIO) -> Int64s:
-    """Map an open index, which may have lost its name and may be closed then."""
+    """Map an open index whose digest was checked, int64 (num_samples, 4).
+
+    The file may have lost its name, and may be closed then.
+    """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"version {version} of the format")

@@ -5,7 +5,6 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from data_shards.shards.index import TAR_BLOCK
@@ -117,15 +116,6 @@ def walk_tar(
         position = content + -(-size // TAR_BLOCK) * TAR_BLOCK
     if extension.num_headers:
         raise TarLayoutError(f"has a header at its end, byte {position}, that belongs to no member")
-
-
-def read_tar_index(path: Path, suffix: str) -> list[TarSample]:
-    """List the samples of the tar in a file, as `samples_of_tar` does."""
-    try:
-        with path.open("rb") as file:
-            return samples_of_tar(file, suffix)
-    except OSError as error:
-        raise TarLayoutError(str(error)) from error
 
 
 def samples_of_tar(file: BinaryIO, suffix: str) -> list[TarSample]:

@@ -13,7 +13,7 @@ from data_shards.commands.pack import count_taken, summary_of
 from data_shards.manifest import load_manifest
 from data_shards.packing.pack import PackReport
 from data_shards.shards.sidecars import load_mean_image
-from data_shards.shards.tar_index import read_tar_index
+from tests.packed_tars import samples_in
 
 
 def run(*arguments: object) -> Result:
@@ -29,7 +29,7 @@ def test_images_are_stored_as_they_came(image_folder, tmp_path):
     assert not manifest.squared
     assert manifest.image_size == 16
     content = (tmp_path / "out" / "train-000000.tar").read_bytes()
-    rows = read_tar_index(tmp_path / "out" / "train-000000.tar", "jpg")
+    rows = samples_in(tmp_path / "out" / "train-000000.tar")
     stored = [content[row.offset : row.offset + row.size_bytes] for row in rows]
     sizes = {simplejpeg.decode_jpeg_header(each)[:2] for each in stored}
     assert len(sizes) > 10

@@ -18,7 +18,6 @@ from data_shards.inspection.shard_check import (
 )
 from data_shards.inspection.verify import Findings, Problem, verify
 from data_shards.manifest import Manifest, load_manifest
-from data_shards.shards.index import map_index
 from data_shards.storage.folder import open_folder
 
 
@@ -39,7 +38,7 @@ def problems_of(location: object) -> list[Problem]:
 def check_shard(folder: Path, number: int, *, decode: bool = False) -> list:
     """Examine one shard in this process; return all that the verifier said."""
     manifest = load_manifest(folder)
-    index = map_index(folder / "index.npy")
+    index = np.load(folder / "index.npy")
     rows = index[index[:, 0] == number][:, 1:]
     setup = VerifierSetup(str(folder), manifest, decode=decode)
     return list(setup.open()(ShardCheck(manifest.shards[number], rows)))
