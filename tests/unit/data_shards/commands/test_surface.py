@@ -82,7 +82,7 @@ def error_of(*arguments: object) -> str:
         ("nowhere", "nowhere"),
         ("empty", "empty"),
         ("file.txt", "file.txt"),
-        ("ftp://somewhere/set", "a location of kind ftp:// cannot be opened"),
+        ("ftp://somewhere/set", "a URL of kind 'ftp' is not read; name a path"),
         ("s3://", "names no bucket"),
         ("s3://user:word@bucket/set", "holds credentials"),
     ],
