@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
 from tests.object_store import ObjectStore, forget_clients, running_store
 
 # The machines are shared and noisy: no test may fail for its duration. Derandomised, the examples
@@ -14,6 +15,15 @@ settings.register_profile("project", deadline=None, derandomize=True, print_blob
 settings.load_profile("project")
 
 _bucket_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of files that end with the tests ends too; kernels alone are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KERNELS_VARIABLE, str(kernels_folder()))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_shards.kernels import build
+from data_shards.kernels.cache import KERNELS_VARIABLE
 from tests.compiler import needs_compiler
 
 SOURCE = '#include "lanes.h"\nextern "C" int answer() { return ANSWER; }\n'
@@ -19,6 +20,7 @@ OPTIONS = ("-DANSWER=42",)
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A kernel, and an empty cache."""
+    monkeypatch.delenv(KERNELS_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     build.load_kernel.cache_clear()
     file = tmp_path / "answering.cpp"

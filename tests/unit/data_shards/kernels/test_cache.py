@@ -21,6 +21,7 @@ def folders_of_a_process(tmp_path: Path, **environment: str) -> list[str]:
             # Nobody may make a folder below a file.
             "XDG_CACHE_HOME": str(tmp_path / "file"),
             "TMPDIR": str(tmp_path),
+            KERNELS_VARIABLE: "",
             **environment,
         },
         capture_output=True,

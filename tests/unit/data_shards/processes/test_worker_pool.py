@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from data_shards.errors import EndedError, ShardError, WorkerDiedError, WorkerFailedError
-from data_shards.kernels.cache import kernels_folder
+from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
 from data_shards.processes.worker_pool import WorkerPool
 
 # Handlers are pickled by name, so they come from modules that a worker can import.
@@ -67,6 +67,7 @@ def test_nothing_is_waited_for_once_the_workers_were_ended():
 def test_workers_keep_kernels_where_their_parent_does(monkeypatch, tmp_path):
     # Nobody may make a folder below a file.
     (tmp_path / "file").touch()
+    monkeypatch.delenv(KERNELS_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     ours = kernels_folder()
     found = "str(__import__('data_shards.kernels.cache').kernels.cache.kernels_folder())"
