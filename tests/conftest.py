@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
+from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 from tests.object_store import ObjectStore, forget_clients, running_store
 
 # The machines are shared and noisy: no test may fail for its duration. Derandomised, the examples

@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 from torch.utils._triton import has_triton
 
-from data_shards.kernels.cache import cache_folder
+from data_shards.user_cache import cache_folder
 
 K = 2.0
 SIZE = 5

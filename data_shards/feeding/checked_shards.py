@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from data_shards.kernels.cache import kept_folder
 from data_shards.storage.file_facts import FileFacts
 from data_shards.storage.set_files import has_digest
+from data_shards.user_cache import kept_folder
 
 # Within a file system's smallest step of time, 2 s at most, a second change leaves no trace.
 _SETTLED_NS = 2 * 10**9

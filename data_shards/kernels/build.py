@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_shards.kernels.cache import kernels_folder
+from data_shards.user_cache import kernels_folder
 
 # Headers for every kernel lie here.
 _HEADERS = Path(__file__).parent

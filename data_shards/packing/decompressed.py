@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_shards.kernels.cache import cache_folder
 from data_shards.packing.folder_lock import ORPHANS_END_S, locked
 from data_shards.packing.shortage import writing
 from data_shards.storage.location import is_url
+from data_shards.user_cache import cache_folder
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data_shards.errors import PackError
-from data_shards.kernels.cache import cache_folder
 from data_shards.packing.shortage import writing
 from data_shards.storage.location import is_url
+from data_shards.user_cache import cache_folder
 
 # Assumed: packers whose parent was killed notice after the image at hand, and hold on until then.
 ORPHANS_END_S = 10.0

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from data_shards.errors import EndedError, WorkerDiedError
-from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
 from data_shards.processes.worker import Handler
+from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 
 _ENDED = "the worker processes were ended: ask nothing more of what owned them"
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from data_shards.errors import StorageError
-from data_shards.kernels.cache import cache_folder
 from data_shards.storage.shard_cache import ShardCache
+from data_shards.user_cache import cache_folder
 
 FOLDER_VARIABLE = "ALEXNET_SHARD_CACHE"
 BYTES_VARIABLE = "ALEXNET_SHARD_CACHE_BYTES"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_shards.kernels import build
-from data_shards.kernels.cache import KERNELS_VARIABLE
+from data_shards.user_cache import KERNELS_VARIABLE
 from tests.compiler import needs_compiler
 
 SOURCE = '#include "lanes.h"\nextern "C" int answer() { return ANSWER; }\n'

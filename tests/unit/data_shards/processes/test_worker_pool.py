@@ -6,8 +6,8 @@ import psutil
 import pytest
 
 from data_shards.errors import EndedError, ShardError, WorkerDiedError, WorkerFailedError
-from data_shards.kernels.cache import KERNELS_VARIABLE, kernels_folder
 from data_shards.processes.worker_pool import WorkerPool
+from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 
 # Handlers are pickled by name, so they come from modules that a worker can import.
 echo = partial(partial, list)  # answers [1, 2] with 1, then 2
@@ -70,7 +70,7 @@ def test_workers_keep_kernels_where_their_parent_does(monkeypatch, tmp_path):
     monkeypatch.delenv(KERNELS_VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     ours = kernels_folder()
-    found = "str(__import__('data_shards.kernels.cache').kernels.cache.kernels_folder())"
+    found = "str(__import__('data_shards.user_cache').user_cache.kernels_folder())"
     with WorkerPool(evaluate, num_processes=2) as pool:
         for worker in range(2):
             pool.send(worker, [found])

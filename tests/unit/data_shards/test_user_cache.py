@@ -3,11 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data_shards.kernels.cache import KERNELS_VARIABLE, cache_folder, kernels_folder
+from data_shards.user_cache import KERNELS_VARIABLE, cache_folder, kernels_folder
 
 # Prints where it keeps kernels, twice asked, and ends.
 PROCESS = """
-from data_shards.kernels.cache import kernels_folder
+from data_shards.user_cache import kernels_folder
 print(kernels_folder(), kernels_folder())
 """
 

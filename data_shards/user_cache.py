@@ -1,4 +1,4 @@
-"""Where what a machine made for itself, such as compiled kernels, is kept."""
+"""Where what a machine made for itself is kept: kernels, shards, what was digested."""
 
 import atexit
 import functools
