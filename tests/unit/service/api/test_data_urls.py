@@ -186,8 +186,9 @@ def test_a_store_that_drips_is_given_up(
         forget_clients()
         faults.drips = True
         with pytest.raises(ManifestError, match=r"does not answer as it should .too slow.; submit"):
-            manifests.read_manifest(f"{ROOT}/train/manifest.json", deadline_s=0.5)
-        assert faults.counted["drip"] == 2
+            manifests.read_manifest(f"{ROOT}/train/manifest.json", deadline_s=3.0)
+        # How many were begun in that time depends on how busy the machine is.
+        assert faults.counted["drip"] >= 1
 
 
 @contextmanager
