@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.ledger import Line, entries
+from trainer.attempt.ledger import Line, entries
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trainer.attempt_folder import attempt_at, log_to
+from trainer.attempt.attempt_folder import attempt_at, log_to
 from trainer.commands import (
     BAD_USAGE,
     FAILED,
@@ -17,8 +17,8 @@ from trainer.commands import (
     stop,
 )
 from trainer.errors import BadSpecError
-from trainer.local import RunDirectoryError, read_spec, train_here
-from trainer.replica import record_outcome
+from trainer.running.local import RunDirectoryError, read_spec, train_here
+from trainer.running.replica import record_outcome
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -56,7 +56,7 @@ def train(
 def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER")]) -> None:
     """Run an attempt on the Ray cluster, as its order.json says: what a Ray job runs."""
     # Importing Ray takes seconds that the other commands need not spend.
-    from trainer.ray_train import run_on_ray  # noqa: PLC0415
+    from trainer.running.ray_train import run_on_ray  # noqa: PLC0415
 
     directory = attempt_at(folder)
     log_to(directory, console=True)

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.durable import write_whole
-from trainer.describe import describe, tables
 from trainer.errors import BadSpecError
-from trainer.export import ExportMismatchError, Format, export
-from trainer.local import read_either, read_spec
-from trainer.trained import ExportError, read_trained
+from trainer.exporting.export import ExportMismatchError, Format, export
+from trainer.exporting.trained import ExportError, read_trained
+from trainer.network.describe import describe, tables
+from trainer.running.local import read_either, read_spec
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 

@@ -1,7 +1,7 @@
 // From uint8 crops to what the towers read, in one pass: minus the mean image, plus a shift of the
 // colour, divided; (n, c, c, 3), computed in fp32, written as fp32 or bf16.
 //
-// Bit for bit what `trainer/preprocess.py` computes with torch: the same operations in the same order.
+// Bit for bit what `trainer/learning/preprocess.py` computes with torch: the same operations in the same order.
 
 #include <vector>
 

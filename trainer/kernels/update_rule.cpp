@@ -1,7 +1,7 @@
 // The paper's update rule (section 5) in one pass: weights, velocity and gradients are read once, and
 // the weights' copy in bf16 is written with them.
 //
-// Bit for bit what `trainer/update_rule.py` computes with torch: every product and every sum is
+// Bit for bit what `trainer/learning/update_rule.py` computes with torch: every product and every sum is
 // rounded, in the same order, so this must be compiled with -ffp-contract=off. No element knows of
 // another: results do not depend on the number of threads.
 

@@ -17,8 +17,8 @@ from data_shards.feeding.reader import Batch, Reader
 from data_shards.shards.sidecars import load_mean_image
 from tests.bench.data import sets
 from tests.bench.data.turns import take_turns
-from trainer import machine
-from trainer.preprocess import Colour, Preprocess
+from trainer.devices import machine
+from trainer.learning.preprocess import Colour, Preprocess
 
 
 def main() -> None:

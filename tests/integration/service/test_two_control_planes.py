@@ -9,11 +9,11 @@ from service.starter import sha256_of_token
 from service.store.store import Store
 from tests.acceptance.product import ControlPlane, wait_for
 from tests.unit.service.conftest import job_in, progress
+from trainer.attempt.reporter import Reporter, post_to
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import read_order, write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Desired, Status
-from trainer.reporter import Reporter, post_to
 
 # Nothing listens there: these tests are about the store, and Ray would cost ten seconds.
 NO_RAY = {"ALEXNET_RAY_ADDRESS": "http://127.0.0.1:9"}

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from trainer.attempt.fence import Fence
+from trainer.attempt.setting import Ended, Setting
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import AttemptEventData
@@ -13,10 +15,8 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.fence import Fence
-from trainer.loop import train
-from trainer.replicas import Replicas
-from trainer.setting import Ended, Setting
+from trainer.devices.replicas import Replicas
+from trainer.running.loop import train
 
 CPU = torch.device("cpu")
 

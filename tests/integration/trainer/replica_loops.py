@@ -15,16 +15,16 @@ import torch.distributed as dist
 
 from tests.acceptance.product import ledger_lines, wait_for
 from tests.unit.trainer.late import answering_late
-from trainer import machine
+from trainer.attempt.fence import Fence
+from trainer.attempt.ledger import Ledger
+from trainer.attempt.setting import Setting
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import read_order, write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Desired
-from trainer.fence import Fence
-from trainer.ledger import Ledger
-from trainer.loop import train
-from trainer.replicas import Replicas
-from trainer.setting import Setting
+from trainer.devices import machine
+from trainer.devices.replicas import Replicas
+from trainer.running.loop import train
 
 CPU = torch.device("cpu")
 NUM_REPLICAS = 2

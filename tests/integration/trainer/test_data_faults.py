@@ -22,18 +22,18 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.ledgers import presented
-from trainer import machine
+from trainer.attempt.ledger import entries
+from trainer.attempt.setting import Ended
 from trainer.contract.attempt import RETRYABLE, Reason
 from trainer.contract.events import SamplesSkipped, Started
 from trainer.contract.report import TrainingReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
+from trainer.devices import machine
 from trainer.errors import BadDataError, reason_of
-from trainer.ledger import entries
-from trainer.local import read_spec
-from trainer.replica import failure
-from trainer.setting import Ended
+from trainer.running.local import read_spec
+from trainer.running.replica import failure
 
 pytestmark = pytest.mark.slow
 

@@ -22,12 +22,12 @@ from data_shards.shards.sidecars import load_index
 from tests.damaged_sets import damage
 from tests.integration.trainer.conftest import NUM_TRAINING_IMAGES, Shards, write_job
 from tests.integration.trainer.replica_loops import run_attempt
+from trainer.attempt.ledger import Line, count_committed, entries
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec, ScaleSpec
-from trainer.ledger import Line, count_committed, entries
-from trainer.local import read_spec
+from trainer.running.local import read_spec
 
 pytestmark = pytest.mark.slow
 

@@ -10,15 +10,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from data_shards.feeding.reader import Batch
+from trainer.attempt.setting import Votes
 from trainer.contract.spec import JobSpec
-from trainer.dropout import DropoutDraw
-from trainer.initialise import initialise
-from trainer.network import AlexNet, Tower
-from trainer.preprocess import Preprocess
-from trainer.replicas import Replicas
-from trainer.setting import Votes
-from trainer.train_step import TrainStep
-from trainer.update_rule import UpdateRule
+from trainer.devices.replicas import Replicas
+from trainer.learning.preprocess import Preprocess
+from trainer.learning.train_step import TrainStep
+from trainer.learning.update_rule import UpdateRule
+from trainer.network.alexnet import AlexNet, Tower
+from trainer.network.dropout import DropoutDraw
+from trainer.network.initialise import initialise
 
 CPU = torch.device("cpu")
 NUM_STEPS, BATCH_SIZE, NUM_BATCHES, CROP, NUM_CLASSES = 200, 16, 8, 64, 10

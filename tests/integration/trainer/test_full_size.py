@@ -15,9 +15,9 @@ from tests.integration.trainer.conftest import train
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
-from trainer.initialise import initialise
-from trainer.local import read_spec
-from trainer.network import AlexNet
+from trainer.network.alexnet import AlexNet
+from trainer.network.initialise import initialise
+from trainer.running.local import read_spec
 
 PHOTOGRAPHS = Path(__file__).parents[3].parent / "shared" / "data" / "imagenet-125.tar"
 

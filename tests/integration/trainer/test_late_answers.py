@@ -18,7 +18,6 @@ from tests.integration.trainer.conftest import Shards, final_weights, write_job
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, run_loops
 from tests.ledgers import presented
 from tests.unit.trainer.late import answering_late
-from trainer import machine, train_step
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders, read_manifest
 from trainer.contract.events import AttemptEventData, Progress
@@ -26,9 +25,11 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
+from trainer.devices import machine
 from trainer.errors import TrainingError
-from trainer.local import read_spec
-from trainer.meter import timed
+from trainer.learning import train_step
+from trainer.running.local import read_spec
+from trainer.running.meter import timed
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ NUM_STEPS = 8
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.settle((CPU, CPU), num_threads=1)
     # A progress event after every step, not by the clock.
-    monkeypatch.setattr("trainer.loop.PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("trainer.running.loop.PROGRESS_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def test_a_loss_that_is_not_finite_ends_late_as_at_once(
         def broken(*tensors: Tensor) -> Tensor:
             return loss_sum(*tensors) * (torch.nan if next(calls) == 4 else 1)
 
-        monkeypatch.setattr("trainer.train_step._loss_sum", broken)
+        monkeypatch.setattr("trainer.learning.train_step._loss_sum", broken)
         return _left_and_told(spec, tmp_path / name, device)
 
     at_once, late = run("at once", nullcontext()), run("late", answering_late())
@@ -188,7 +189,7 @@ def test_an_end_before_the_answer_is_an_end_before_the_step(
 
     with answering_late() as happened:
         with monkeypatch.context() as failing:
-            failing.setattr("trainer.loop.timed", until_it_fails)
+            failing.setattr("trainer.running.loop.timed", until_it_fails)
             with pytest.raises(OSError, match="the reader failed"):
                 attempt_of(spec, run.path, World())
         assert happened[-2:] == ["queue 4", "read 3"]

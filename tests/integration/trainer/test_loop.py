@@ -17,7 +17,7 @@ from tests.integration.trainer.conftest import (
 )
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, Dies, run_loops
 from tests.ledgers import presented
-from trainer import machine
+from trainer.attempt.setting import Ended
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import (
@@ -30,9 +30,9 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import EvaluationSpec, JobSpec
 from trainer.contract.status import Desired
+from trainer.devices import machine
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
-from trainer.local import read_spec
-from trainer.setting import Ended
+from trainer.running.local import read_spec
 
 pytestmark = pytest.mark.slow
 

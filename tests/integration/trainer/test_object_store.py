@@ -18,12 +18,12 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.object_store import ObjectStore, forget_clients
+from trainer.attempt.ledger import entries
 from trainer.contract.attempt import RETRYABLE, Reason
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.ledger import entries
-from trainer.local import read_spec
-from trainer.replica import failure
+from trainer.running.local import read_spec
+from trainer.running.replica import failure
 
 pytestmark = pytest.mark.slow
 

@@ -77,7 +77,14 @@ def _is_symbol(name: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["spec.model.lrm", "spec.modle", "trainer.lrn.Lrm", "trainer.lnr", "spec.seed.x"]
+    "name",
+    [
+        "spec.model.lrm",
+        "spec.modle",
+        "trainer.network.lrn.Lrm",
+        "trainer.network.lnr",
+        "spec.seed.x",
+    ],
 )
 def test_the_test_notices_what_does_not_exist(name: str) -> None:
     root, *rest = name.split(".")

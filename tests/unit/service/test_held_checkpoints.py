@@ -11,6 +11,7 @@ from service.problems import SpecRefusedError
 from service.store.store import Store
 from tests.unit.service.conftest import job_in, make_spec
 from tests.unit.service.world import World
+from trainer.checkpoints.retention import prune
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import verify
@@ -18,7 +19,6 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec, JobSpec
 from trainer.contract.status import Status
-from trainer.retention import prune
 
 FILES = ["checkpoint.json", "model.safetensors"]
 

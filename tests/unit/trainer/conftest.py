@@ -8,8 +8,8 @@ import torch
 
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec
-from trainer.initialise import initialise
-from trainer.network import AlexNet
+from trainer.network.alexnet import AlexNet
+from trainer.network.initialise import initialise
 
 CPU = torch.device("cpu")
 

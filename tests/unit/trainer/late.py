@@ -30,7 +30,7 @@ def answering_late() -> Iterator[list[str]]:
             return float(self._number)
 
     with (
-        mock.patch("trainer.train_step._answers_late", return_value=True),
-        mock.patch("trainer.train_step._Arriving", Late),
+        mock.patch("trainer.learning.train_step._answers_late", return_value=True),
+        mock.patch("trainer.learning.train_step._Arriving", Late),
     ):
         yield happened

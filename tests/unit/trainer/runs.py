@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from trainer.checkpoint import take_snapshot, write_checkpoint
+from trainer.attempt.ledger import Ledger
+from trainer.checkpoints.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import CheckpointManifest, DataDigests, ScheduleState
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec
-from trainer.ledger import Ledger
 
 SPEC = JobSpec.model_validate(
     {"name": "run", "data": {"train": "nowhere", "validation": "nowhere"}}

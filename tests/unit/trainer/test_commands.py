@@ -12,7 +12,7 @@ from tests.unit.trainer.trained_runs import write_manifest, write_run
 from trainer.__main__ import app
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.run_directory import RunDirectory
-from trainer.network import AlexNet
+from trainer.network.alexnet import AlexNet
 
 Networks = Callable[..., AlexNet]
 

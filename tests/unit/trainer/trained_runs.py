@@ -14,14 +14,14 @@ from data_shards.manifest import (
 )
 from data_shards.shards.sidecars import MEAN_IMAGE_NAME, save_sidecar
 from tests.unit.trainer.runs import manifest_of
-from trainer.checkpoint import take_snapshot, write_checkpoint
+from trainer.checkpoints.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import DataDigests
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
-from trainer.network import AlexNet
+from trainer.network.alexnet import AlexNet
 
 IMAGE_SIZE = 73
 CLASSES = (("ant", "n02219486"), ("crane", None))

@@ -10,7 +10,7 @@ from trainer.contract.model_spec import ModelSpec
 from trainer.contract.optim_spec import PlateauSchedule, StepSchedule
 from trainer.contract.spec import InitFrom, JobSpec, Location
 from trainer.contract.spec_error import SpecError
-from trainer.layers import layers
+from trainer.network.layers import layers
 
 SPEC = JobSpec.model_validate({"name": "job", "data": {"train": "t", "validation": "v"}})
 

@@ -1,0 +1,90 @@
+import errno
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from data_shards.errors import ShardError, StorageError
+from data_shards.storage.node_cache import node_cache
+from tests.unit.trainer.runs import add_attempt
+from trainer.attempt import attempt_folder
+from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.durable import DiskFullError
+from trainer.contract.order_file import read_order
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.errors import BadDataError
+from trainer.running import replica as module
+from trainer.running.replica import _open_reporter, failure, record_failure, record_outcome
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptDirectory:
+    return add_attempt(RunDirectory(tmp_path / "run"))
+
+
+def _fill(path: Path, _content: bytes) -> None:
+    raise DiskFullError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def test_a_failure_that_cannot_be_written_does_not_hide_what_failed(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "write_whole", _fill)
+    with pytest.raises(BadDataError, match="shard x"), record_failure(attempt, rank=2):
+        raise BadDataError("shard x")
+    assert f"could not write its failure: {attempt.failure(2)} cannot be written" in caplog.text
+
+
+def test_an_outcome_that_cannot_be_written_is_said_and_returned(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome = Outcome(outcome="failed", reason=Reason.BAD_DATA, message="shard x")
+    monkeypatch.setattr(attempt_folder, "write_whole", _fill)
+    assert record_outcome(attempt, outcome) == outcome
+    assert "the outcome could not be written" in caplog.text
+    monkeypatch.undo()
+    assert record_outcome(attempt, outcome) == outcome
+    assert attempt.outcome.is_file()
+
+
+def test_a_full_disk_is_a_foreseen_failure() -> None:
+    error = DiskFullError(errno.ENOSPC, "No space left on device", "run/attempts/0001/events.jsonl")
+    assert failure(error) == Outcome(
+        outcome="failed",
+        reason=Reason.NO_STORAGE,
+        message="run/attempts/0001/events.jsonl cannot be written: No space left on device; "
+        "free space there, then resume",
+    )
+
+
+def test_what_an_operator_mends_is_worth_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", "64 GB")
+    with pytest.raises(StorageError) as misset:
+        node_cache()
+    for error in (misset.value, StorageError("s3://a", "cannot be read", "mend the credentials")):
+        assert failure(error).reason is Reason.NO_STORAGE
+    assert Reason.NO_STORAGE in RETRYABLE
+    assert failure(ShardError("a.tar", "is missing")).reason is Reason.BAD_DATA
+
+
+def test_the_thread_that_posts_closes_what_it_posts_by(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed_by: list[str] = []
+
+    class Client(httpx.Client):
+        def __init__(self, *, trust_env: bool) -> None:
+            unavailable = httpx.MockTransport(lambda _: httpx.Response(503))
+            super().__init__(trust_env=trust_env, transport=unavailable)
+
+        def close(self) -> None:
+            closed_by.append(threading.current_thread().name)
+            super().close()
+
+    monkeypatch.setattr(httpx, "Client", Client)
+    order = read_order(attempt).model_copy(update={"control_plane_url": "http://127.0.0.1:9"})
+    with ExitStack() as stack:
+        _open_reporter(order, attempt, lambda _: None, stack)
+    assert closed_by == ["reporter"]

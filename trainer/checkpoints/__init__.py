@@ -1,0 +1,1 @@
+"""Checkpoints: written, named by a spec, begun with, deleted."""

@@ -1,0 +1,1 @@
+"""This process: its devices, how they compute, and its peers."""

@@ -1,0 +1,1 @@
+"""What networks make of the validation set, and the report of it."""

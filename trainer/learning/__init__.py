@@ -1,0 +1,1 @@
+"""One step of training (paper section 5), and all that the next one depends on."""

@@ -1,0 +1,1 @@
+"""How an attempt is run: on Ray or here, a replica at a time, training or evaluating."""

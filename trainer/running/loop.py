@@ -1,0 +1,310 @@
+"""The training loop of one replica. Knows neither Ray nor HTTP.
+
+Every replica runs it in step with the others: all decisions follow from the spec, the step and
+values summed over replicas. Rank 0 alone reports and writes checkpoints.
+
+A step counts when it is entered in the ledger. On a GPU that is when the next one is queued, unless
+something follows from the step: then it is entered first. So whatever ends the attempt in between
+is, to all that remains of it, an end before the step.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from data_shards.feeding.reader import Batch
+from trainer.attempt.corruption import CorruptionGuard
+from trainer.attempt.ledger import Ledger
+from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, EndWanted, Setting
+from trainer.checkpoints.checkpoint import Checkpointer
+from trainer.checkpoints.retention import clear_leftovers, prune
+from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
+from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import Protocol
+from trainer.errors import NonFiniteLossError, StaleAttemptError
+from trainer.evaluation.evaluate import Evaluation, evaluate
+from trainer.evaluation.report import write_training_report
+from trainer.learning.schedule import after_epoch, learning_rate
+from trainer.learning.state import begin
+from trainer.learning.train_step import Pending, TrainStep
+from trainer.running.datasets import Datasets
+from trainer.running.meter import Meter, timed
+from trainer.running.one_behind import one_behind
+from trainer.running.timetable import Timetable
+
+
+def train(setting: Setting) -> Ended:
+    """Train from where the order says until the plan is done, or a pause or cancel is wanted.
+
+    Raises TrainingError, DataError, CheckpointError or DiskFullError.
+    """
+    setting.fence.check()
+    if setting.replicas.rank == 0:
+        clear_leftovers(RunDirectory(setting.attempt.run))
+    with ExitStack() as stack:
+        datasets = stack.enter_context(
+            Datasets(setting.order.spec, setting.replicas, setting.devices)
+        )
+        ledger = stack.enter_context(Ledger(setting.attempt.ledger(setting.replicas.rank)))
+        loop = Loop(setting, datasets, ledger)
+        stack.enter_context(loop.checkpointer)
+        return loop.run()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that is queued and not yet entered."""
+
+    batch: Batch
+    """Its images are no longer to be read."""
+    wait_s: float
+    pending: Pending
+
+
+class Loop:
+    """The state of training and the order in which things happen."""
+
+    def __init__(self, setting: Setting, datasets: Datasets, ledger: Ledger) -> None:
+        spec = setting.order.spec
+        self._setting = setting
+        self._spec = spec
+        self._datasets = datasets
+        self._validation = datasets.validation
+        self._ledger = ledger
+        self._run = RunDirectory(setting.attempt.run)
+        self._state = begin(
+            setting.order,
+            setting.attempt.run,
+            setting.devices,
+            data_sha256=datasets.validation.manifests.sha256(),
+            replicas=setting.replicas,
+        )
+        self._train_step = TrainStep(
+            spec, self._state.network, self._state.rule, datasets.prepare_train, setting.replicas
+        )
+        self._corruption = CorruptionGuard(
+            spec.data.corrupt_sample_limit, setting.replicas, setting.report
+        )
+        self._meter = Meter()
+        self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
+        self._evaluation: Evaluation | None = None
+        self.checkpointer = Checkpointer(
+            setting.attempt, check_fence=setting.fence.check, on_saved=self._on_saved
+        )
+
+    def run(self) -> Ended:
+        """Take the steps that are left."""
+        self._report_started()
+        begun = time.monotonic()
+        self._meter.restart()
+        for taken in one_behind(self._queue_steps(), at_once=self._decides):
+            votes = taken.pending.known.votes
+            self._enter(taken)
+            self._after_step(pausing=votes.pause)
+            if votes.cancel:
+                return self._end("cancelled")
+            if votes.pause and self._state.step < self._times.planned_steps:
+                return self._end("paused")
+        try:
+            evaluations = self._final_evaluations()
+        except EndWanted as wanted:
+            return self._end(wanted.ending)
+        ended = self._end("succeeded")
+        if self._setting.replicas.rank == 0:
+            write_training_report(
+                self._run,
+                self._setting.order,
+                evaluations,
+                manifests=self._validation.manifests,
+                steps=self._state.step,
+                steps_per_epoch=self._times.steps_per_epoch,
+                validation_skipped=self._corruption.by_reason("validation"),
+                images_per_second=self._meter.mean_images_per_second,
+                seconds=time.monotonic() - begun,
+            )
+        return ended
+
+    def _queue_steps(self) -> Iterator[Taken]:
+        """Give the device the steps that are left."""
+        batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
+        for batch, wait_s in timed(batches):
+            pending = self._train_step(
+                batch,
+                learning_rate=self._learning_rate(batch.step),
+                votes=self._setting.votes(),
+            )
+            yield Taken(batch, wait_s, pending)
+
+    def _decides(self, taken: Taken) -> bool:
+        """Whether a step must be entered before the next is queued; the same in every replica."""
+        known = taken.pending.known
+        return (
+            not taken.pending.is_late
+            or known.num_corrupt > 0
+            or any(astuple(known.votes))
+            or self._times.saves(taken.batch.step + 1)
+        )
+
+    def _enter(self, taken: Taken) -> None:
+        """Wait for a step to be done, enter it in the ledger, and tell what was met in it."""
+        batch, result = taken.batch, taken.pending.result()
+        self._state.step = batch.step + 1
+        self._ledger.write(
+            step=batch.step,
+            epoch=batch.epoch,
+            loss=result.loss,
+            samples=batch.samples[batch.real].tolist(),
+            keys=batch.keys and itertools.compress(batch.keys, batch.real.tolist()),
+            corrupt=batch.corrupt,
+        )
+        if result.num_corrupt:
+            self._corruption.add(batch.step, "training", batch.corrupt)
+        if result.votes.disowned:
+            raise StaleAttemptError("the control plane refused this attempt's events")
+        self._meter.add(
+            loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s
+        )
+
+    def _after_step(self, *, pausing: bool) -> None:
+        """Do what is due after a step: report, evaluate, drop the rate, checkpoint, in that order.
+
+        So the checkpoint at the end of an epoch holds the schedule that follows from it.
+        """
+        step = self._state.step
+        evaluates = self._times.evaluates(step)
+        if evaluates or self._meter.elapsed_s >= PROGRESS_EVERY_S:
+            self._report_progress()
+        if evaluates:
+            evaluation = self._evaluate()
+            if self._times.ends_epoch(step):
+                self._state.schedule = after_epoch(
+                    self._spec.optim.schedule,
+                    self._state.schedule,
+                    epochs_done=step // self._times.steps_per_epoch,
+                    error=1 - evaluation.top1,
+                )
+        if pausing or self._times.saves(step):
+            self._save_checkpoint()
+        self.checkpointer.raise_if_failed()
+
+    def _evaluate(self) -> Evaluation:
+        """Measure by the centre crop, as at the end of every epoch."""
+        evaluation = self._measure("centre_crop", self._validation.batches())
+        self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
+        self._evaluation = evaluation
+        return evaluation
+
+    def _final_evaluations(self) -> list[tuple[Protocol, Evaluation]]:
+        """Return what the job came to, by the centre crop and by the spec's protocol.
+
+        Raises EndWanted: ten views of a large set take minutes.
+        """
+        # An attempt may resume after the last step, to find its report unwritten.
+        evaluations: list[tuple[Protocol, Evaluation]] = [
+            ("centre_crop", self._evaluation or self._evaluate())
+        ]
+        if (protocol := self._spec.evaluation.protocol) != "centre_crop":
+            batches = self._setting.heeding(self._validation.batches())
+            evaluations.append((protocol, self._measure(protocol, batches)))
+        return evaluations
+
+    def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
+        evaluation = evaluate(
+            self._validation.member(self._state.network, self._spec.model, protocol),
+            self._corruption.watch(self._state.step, batches),
+            self._setting.replicas,
+            micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+        )
+        if not math.isfinite(evaluation.loss):
+            raise NonFiniteLossError(step=self._state.step, layer=None)
+        self._setting.report(
+            Evaluated(
+                step=self._state.step,
+                epoch=self._times.epochs(self._state.step),
+                num_samples=evaluation.num_samples,
+                loss=evaluation.loss,
+                top1=evaluation.top1,
+                top5=evaluation.top5,
+                protocol=protocol,
+            )
+        )
+        self._meter.restart()
+        return evaluation
+
+    def _save_checkpoint(self) -> None:
+        # No checkpoint counts a step that a replica's ledger may lack: every ledger is on disk
+        # before any replica is past the sum.
+        self._ledger.sync()
+        self._setting.replicas.sum(0)
+        if self._setting.replicas.rank != 0:
+            return
+        manifest = self._state.manifest(
+            self._setting.order, steps_per_epoch=self._times.steps_per_epoch
+        )
+        self.checkpointer.save(manifest, self._state.weights, self._state.rule.velocity)
+
+    def _on_saved(self, folder: Path, manifest: CheckpointManifest) -> None:
+        """Tell of a checkpoint and prune older ones; called in the checkpoint thread."""
+        self._setting.report(
+            CheckpointSaved(
+                step=manifest.step,
+                epoch=manifest.epoch,
+                path=str(folder.relative_to(self._run.path)),
+                size_bytes=sum(file.size_bytes for file in manifest.files.values()),
+                weights_sha256=manifest.files[WEIGHTS_NAME].sha256,
+                top1=manifest.top1,
+            )
+        )
+        resume_from = self._setting.order.resume_from
+        resumed_from = None if resume_from is None else self._run.path / resume_from
+        self._setting.fence.check()
+        prune(self._run, self._spec.checkpoint, resumed_from)
+
+    def _report_started(self) -> None:
+        identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))
+        self._setting.report(
+            Started(
+                start_step=self._state.step,
+                planned_steps=self._times.planned_steps,
+                steps_per_epoch=self._times.steps_per_epoch,
+                worker_pids=tuple(pid for pid, _ in identities),
+                devices=tuple(map(str, self._setting.devices)),
+                gpu_ids=tuple(gpu_ids for _, gpu_ids in identities),
+                inexact=self._state.inexact,
+            )
+        )
+
+    def _report_progress(self) -> None:
+        means = self._meter.read()
+        if means is None:
+            return
+        self._setting.report(
+            Progress(
+                step=self._state.step,
+                epoch=self._times.epochs(self._state.step),
+                planned_steps=self._times.planned_steps,
+                loss=means.loss,
+                learning_rate=self._learning_rate(self._state.step),
+                images_per_second=means.images_per_second,
+                data_wait_ratio=means.data_wait_ratio,
+            )
+        )
+
+    def _end(self, ending: Ending) -> Ended:
+        self._report_progress()
+        self.checkpointer.wait()
+        return Ended(ending, self._state.step)
+
+    def _learning_rate(self, step: int) -> float:
+        """ε of a step of this epoch or the first of the next, the first of the job being 0."""
+        return learning_rate(
+            self._spec.optim,
+            self._state.schedule,
+            step=step,
+            steps_per_epoch=self._times.steps_per_epoch,
+        )

@@ -1,0 +1,101 @@
+"""The one edge to Ray Train: an attempt's replicas as workers, gang-scheduled on their devices.
+
+Ray only runs them. Checkpoints never go through `ray.train.report`, and Ray never retries: a failed
+attempt ends, and the next one starts from the last committed checkpoint.
+"""
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import ray
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_devices
+from ray.train.v2.api.config import LoggingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from trainer.attempt.attempt_folder import attempt_at, log_to, read_failure
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.order_file import read_order
+from trainer.contract.run_directory import AttemptDirectory
+from trainer.errors import NoDeviceError
+from trainer.running.replica import record_failure, run_replica
+
+_log = logging.getLogger(__name__)
+
+# Tests only: compute on the CPU where Ray declares GPUs that do not exist.
+COMPUTE_ON_CPU = "ALEXNET_TEST_COMPUTE_ON_CPU"
+
+
+def run_on_ray(attempt: AttemptDirectory) -> Outcome:
+    """Run an attempt on the Ray cluster this process belongs to, and return its outcome."""
+    order = read_order(attempt)
+    # Train's driver ends its workers on SIGINT only (ray#40185).
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    ray.init(logging_level=logging.WARNING)
+    try:
+        result = _trainer(order, attempt).fit()
+    except TrainingFailedError as error:
+        # A replica that failed has written why; one that was killed could not.
+        return read_failure(attempt) or Outcome(
+            outcome="failed", reason=Reason.CRASHED, message=str(error)
+        )
+    finally:
+        ray.shutdown()
+    return Outcome.model_validate(result.return_value)
+
+
+def _trainer(order: AttemptOrder, attempt: AttemptDirectory) -> TorchTrainer:
+    scale = order.spec.scale
+    on_gpu = order.accelerator == "gpu"
+    gpus = {"GPU": scale.devices_per_replica} if on_gpu else {}
+    return TorchTrainer(
+        _work,
+        train_loop_config={"attempt": str(attempt.path)},
+        # gloo everywhere: it carries what lies on the CPU. Gradients on GPUs go by a group of their
+        # own (trainer.devices.replicas), so that a worker without its GPUs lives to say so.
+        torch_config=TorchConfig(backend="gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=scale.replicas,
+            use_gpu=on_gpu,
+            resources_per_worker={"CPU": scale.cpus_per_replica, **gpus},
+        ),
+        run_config=RunConfig(
+            name="attempt",
+            storage_path=str(attempt.ray_storage),
+            failure_config=FailureConfig(max_failures=0),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+
+
+def _work(config: dict[str, str]) -> dict[str, object]:
+    """Run one replica in its Ray worker."""
+    attempt = attempt_at(Path(config["attempt"]))
+    log_to(attempt, console=False)
+    order = read_order(attempt)
+    gpu_ids = tuple(ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))
+    with record_failure(attempt, ray.train.get_context().get_world_rank()):
+        outcome = run_replica(order, attempt, _devices(order), gpu_ids=gpu_ids)
+    return outcome.model_dump(mode="json")
+
+
+def _devices(order: AttemptOrder) -> tuple[torch.device, torch.device]:
+    """Return the devices of the two towers; raises NoDeviceError where a GPU is missing."""
+    if order.accelerator == "cpu" or os.environ.get(COMPUTE_ON_CPU) == "1":
+        return torch.device("cpu"), torch.device("cpu")
+    wanted = order.spec.scale.devices_per_replica
+    if not torch.cuda.is_available():
+        raise NoDeviceError(
+            f"Ray gave this replica {wanted} GPUs, but CUDA finds none on the node; "
+            "check the node's driver, or use scale.accelerator = cpu"
+        )
+    devices = get_devices()
+    if len(devices) != wanted:
+        raise NoDeviceError(
+            f"scale.devices_per_replica: {wanted} GPUs are asked for, torch sees {len(devices)} "
+            "of this replica's; set it to 1, or scale.accelerator = cpu"
+        )
+    return devices[0], devices[-1]

@@ -1,0 +1,134 @@
+"""One replica's part in an attempt: the loop with its surroundings, and how it ended."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx
+import torch
+
+from data_shards.manifest import MANIFEST_NAME
+from trainer.attempt.attempt_folder import write_outcome
+from trainer.attempt.fence import Fence
+from trainer.attempt.reporter import Reporter, post_to
+from trainer.attempt.setting import Setting
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.confinement import ConfinementError, confined_location
+from trainer.contract.durable import write_whole
+from trainer.contract.events import AttemptEventData, Finished
+from trainer.contract.run_directory import AttemptDirectory
+from trainer.contract.status import Desired
+from trainer.devices import machine
+from trainer.devices.replicas import Replicas
+from trainer.errors import BadSpecError, reason_of
+from trainer.running.evaluation_job import evaluate_checkpoints
+from trainer.running.loop import train
+
+_log = logging.getLogger(__name__)
+
+_WORK = {"train": train, "evaluate": evaluate_checkpoints}
+
+Watch = Callable[[AttemptEventData], None]
+
+
+def run_replica(
+    order: AttemptOrder,
+    attempt: AttemptDirectory,
+    devices: tuple[torch.device, torch.device],
+    *,
+    gpu_ids: tuple[str, ...] = (),
+    watch: Watch = lambda _: None,
+) -> Outcome:
+    """Run this process's replica to the end and return the outcome; raises what ended it."""
+    refuse_outside_roots(order)
+    machine.settle(devices, num_threads=order.spec.scale.cpus_per_replica)
+    replicas = Replicas(*devices)
+    with ExitStack() as stack:
+        reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
+        setting = Setting(
+            order=order,
+            attempt=attempt,
+            replicas=replicas,
+            devices=devices,
+            pid=os.getpid(),
+            gpu_ids=gpu_ids,
+            report=reporter.emit if reporter else lambda _: None,
+            desired=lambda: reporter.desired if reporter else Desired.RUN,
+            disowned=lambda: reporter is not None and reporter.disowned,
+            fence=Fence(attempt, disowned=lambda: reporter is not None and reporter.disowned),
+        )
+        ended = _WORK[order.spec.kind](setting)
+        setting.report(Finished(outcome=ended.ending, step=ended.step))
+        return Outcome(outcome=ended.ending, step=ended.step)
+
+
+def refuse_outside_roots(order: AttemptOrder) -> None:
+    """Look again at where the data lie: since the job was accepted, links may have been laid.
+
+    Raises BadSpecError.
+    """
+    if order.data_roots is None:
+        return
+    mend = "lay the data below one of them again"
+    for split in ("train", "validation"):
+        try:
+            location = getattr(order.spec.data, split)
+            confined_location(location, order.data_roots, MANIFEST_NAME, mend=mend)
+        except ConfinementError as error:
+            raise BadSpecError(f"data.{split}: {error}") from error
+
+
+def failure(error: BaseException) -> Outcome:
+    """Return the outcome that an error means."""
+    reason = reason_of(error)
+    foreseen = reason is not Reason.CRASHED
+    message = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    return Outcome(outcome="failed", reason=reason, message=message)
+
+
+@contextmanager
+def record_failure(attempt: AttemptDirectory, rank: int) -> Iterator[None]:
+    """Write an error to the attempt's folder on its way out.
+
+    So whoever started the replicas learns the reason even where it only sees them die.
+    """
+    try:
+        yield
+    except Exception as error:
+        outcome = failure(error)
+        unforeseen = error if outcome.reason is Reason.CRASHED else None
+        _log.error("replica %d failed: %s", rank, outcome.message, exc_info=unforeseen)
+        try:
+            write_whole(attempt.failure(rank), outcome.model_dump_json(indent=1).encode())
+        except OSError as unwritten:
+            # What ended the replica must not be lost behind a disk that is full.
+            _log.warning("replica %d could not write its failure: %s", rank, unwritten)
+        raise
+
+
+def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
+    """Write how the attempt ended, as its last act; where that cannot be, only say so."""
+    try:
+        return write_outcome(attempt, outcome)
+    except OSError as unwritten:
+        _log.warning("the outcome could not be written: %s", unwritten)
+        return outcome
+
+
+def _open_reporter(
+    order: AttemptOrder, attempt: AttemptDirectory, watch: Watch, stack: ExitStack
+) -> Reporter:
+    if order.control_plane_url is None:
+        return stack.enter_context(Reporter(attempt.events, post=None, watch=watch))
+    # Straight to the control plane, whatever proxies the environment names.
+    client = httpx.Client(trust_env=False)
+    return stack.enter_context(
+        Reporter(
+            attempt.events,
+            post=post_to(order, attempt, client),
+            # Closed by the one who posts, so that it is never closed on a post.
+            on_last_post=client.close,
+            watch=watch,
+        )
+    )
