@@ -22,6 +22,8 @@ from data_shards.feeding.shard_files import ShardFacts
 from data_shards.feeding.shard_uses import (
     FIRST_STEP,
     LAST_STEP,
+    cut_shards,
+    held_shards,
     shard_uses,
     shards_at_once,
     wanted_shards,
@@ -109,8 +111,8 @@ class _Fetcher:
         sizes = np.asarray(setup.shard_sizes)
         self._shard_of_sample: Int64s = np.repeat(np.arange(len(sizes)), sizes)
         self._steps = steps_per_epoch(int(sizes.sum()), setup.plan.global_batch_size)
-        self._uses: dict[int, Int64s] = {}
-        self._was_wanted: set[int] = set()
+        self._uses: dict[int, tuple[Int64s, Int64s]] = {}
+        self._was_in_use: set[int] = set()
         self._to_fetch: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._fetched: queue.SimpleQueue[tuple[int, bool]] = queue.SimpleQueue()
 
@@ -149,33 +151,40 @@ class _Fetcher:
         What is wanted no more makes room first: marked at the last step, it would look newer than
         what other replicas' readers, whose step comes later, still need.
         """
-        wanted = self._wanted(step, stop)
-        done, self._was_wanted = self._was_wanted - set(wanted), set(wanted)
+        wanted, held = self._wanted(step, stop)
+        in_use = {*wanted, *held}
+        done, self._was_in_use = self._was_in_use - in_use, in_use
         self._setup.files.cache.release([self._setup.shards[shard] for shard in done])
+        self._setup.files.cache.keep([self._setup.shards[shard] for shard in held])
         number = {self._setup.shards[shard].name: shard for shard in wanted}
         # The one needed first is marked last, and so is the last to make room.
         facts = [self._setup.shards[shard] for shard in reversed(wanted)]
         return [number[absent.name] for absent in reversed(self._setup.files.cache.keep(facts))]
 
-    def _wanted(self, step: int, stop: int) -> list[int]:
-        """Return what this epoch needs, and the next one's beginning."""
+    def _wanted(self, step: int, stop: int) -> tuple[list[int], list[int]]:
+        """Return what this epoch needs, and the next one's beginning; and what it needs again."""
         if stop <= step:
-            return []
+            return [], []
         epoch, step_of_epoch = divmod(step, self._steps)
         # In this order: an order that is asked for drops all but the one before it.
-        uses = self._uses_of(epoch)
-        following = self._uses_of(epoch + 1).copy()
+        uses, cut = self._uses_of(epoch)
+        following = self._uses_of(epoch + 1)[0].copy()
         following[:, [FIRST_STEP, LAST_STEP]] += self._steps
         uses = np.concatenate([uses, following])
         uses = uses[uses[:, FIRST_STEP] < stop - epoch * self._steps]
-        return wanted_shards(uses, step_of_epoch, shards_at_once(self._setup.plan))
+        limit = shards_at_once(self._setup.plan)
+        return wanted_shards(uses, step_of_epoch, limit), held_shards(cut, step_of_epoch)
 
-    def _uses_of(self, epoch: int) -> Int64s:
+    def _uses_of(self, epoch: int) -> tuple[Int64s, Int64s]:
+        """Return this replica's uses of shards, and the shards cut between streams."""
         if epoch not in self._uses:
             plan = self._setup.plan
             order = order_of_epoch(plan, self._setup.shard_sizes, epoch)
             self._uses = {each: self._uses[each] for each in self._uses if each == epoch - 1}
-            self._uses[epoch] = shard_uses(order, self._shard_of_sample, plan)
+            self._uses[epoch] = (
+                shard_uses(order, self._shard_of_sample, plan),
+                cut_shards(order, self._shard_of_sample, plan),
+            )
         return self._uses[epoch]
 
     def _fetch(self) -> None:

@@ -42,11 +42,12 @@ def cache_need(plan: ReaderPlan, manifest: Manifest) -> CacheNeed:
     """Return what a node needs of a set at once: of the largest shards, and its sidecars.
 
     All streams count, since the replicas may share a node, and a cache that holds too little for
-    them drops each shard before it is read to its end.
+    them drops each shard before it is read to its end. So do the shards cut between two streams,
+    which are read at both ends of an epoch and held from one to the other.
     """
     streams = 1 if plan.ordered else plan.num_streams
     sizes = sorted(shard.size_bytes for shard in manifest.shards)
-    largest = sizes[-2 * plan.window * streams :]
+    largest = sizes[-(2 * plan.window * streams + streams - 1) :]
     sidecars = manifest.index.size_bytes + manifest.mean_image.size_bytes
     return CacheNeed(sum(largest) + sidecars, len(largest), streams, plan.location)
 
@@ -63,19 +64,23 @@ def check_cache(needs: Sequence[CacheNeed], max_bytes: int) -> None:
         )
 
 
-def shard_uses(order: EpochOrder, shard_of_sample: Int64s, plan: ReaderPlan) -> Int64s:
-    """Return (num_uses, 3): from which step to which a stream of this replica reads which shard.
+def shard_uses(
+    order: EpochOrder, shard_of_sample: Int64s, plan: ReaderPlan, share: slice | None = None
+) -> Int64s:
+    """Return (num_uses, 3): from which step to which a stream reads which shard.
 
-    `shard_of_sample` is (N,). A use a shard and stream, so that one cut between two streams has
-    two; in the order of their first steps.
+    `shard_of_sample` is (N,); `share` the places of the global batch that count, by default this
+    replica's. A use a shard and stream, so that one cut between two streams has two; in the order
+    of their first steps.
     """
+    share = plan.share if share is None else share
     per_stream = plan.global_batch_size // order.num_streams
     uses = []
     for stream in range(order.num_streams):
         start, stop = order.stream_starts[stream : stream + 2].tolist()
         step, place = np.divmod(np.arange(stop - start), per_stream)
         place += stream * per_stream
-        mine = (place >= plan.share.start) & (place < plan.share.stop)
+        mine = (place >= share.start) & (place < share.stop)
         shards, steps = shard_of_sample[order.samples[start:stop][mine]], step[mine]
         # np.unique returns where each shard comes first.
         which, first = np.unique(shards, return_index=True)
@@ -83,6 +88,27 @@ def shard_uses(order: EpochOrder, shard_of_sample: Int64s, plan: ReaderPlan) -> 
         uses.append(np.stack([which, steps[first], steps[::-1][last]], axis=1))
     table = np.concatenate(uses)
     return table[np.lexsort((table[:, SHARD], table[:, FIRST_STEP]))]
+
+
+def cut_shards(order: EpochOrder, shard_of_sample: Int64s, plan: ReaderPlan) -> Int64s:
+    """Return (num_cut, 3): shards that several streams read, from the first use to the last.
+
+    Of all replicas, since those that share a node share its cache.
+    """
+    uses = shard_uses(order, shard_of_sample, plan, slice(0, plan.global_batch_size))
+    shards, count = np.unique(uses[:, SHARD], return_counts=True)
+    rows = [
+        (shard, uses[mine, FIRST_STEP].min(), uses[mine, LAST_STEP].max())
+        for shard in shards[count > 1]
+        for mine in [uses[:, SHARD] == shard]
+    ]
+    return np.asarray(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def held_shards(cut: Int64s, step: int) -> list[int]:
+    """Return which of the shards cut between streams are between their uses at a step."""
+    between = (cut[:, FIRST_STEP] <= step) & (step <= cut[:, LAST_STEP])
+    return list(map(int, cut[between, SHARD]))
 
 
 def wanted_shards(uses: Int64s, step: int, limit: int) -> list[int]:

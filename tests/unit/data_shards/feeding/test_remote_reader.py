@@ -101,17 +101,17 @@ def test_a_cache_that_holds_what_is_needed_at_once_fetches_a_shard_once_an_epoch
     # A shard lasts two steps, and a window longer than the three batches that are in work.
     plan = plan_for(remote, global_batch_size=2, window=2)
     sizes = sorted(shard.size_bytes for shard in manifest.shards)
-    bound = sum(sizes[-8:]) + manifest.index.size_bytes + manifest.mean_image.size_bytes
+    bound = sum(sizes[-9:]) + manifest.index.size_bytes + manifest.mean_image.size_bytes
     monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound))
     with Reader(plan, num_processes=1) as reader:
         before = node_cache().counters().fetches
         for _ in reader.batches(0, 3 * reader.steps_per_epoch):
             pass
         fetches = node_cache().counters().fetches - before
-    # The one cut between the two streams is read at both ends of an epoch.
-    assert 3 * (len(manifest.shards) - 8) < fetches <= 3 * (len(manifest.shards) + 1)
+    # Once an epoch, or less: what an epoch ends with is there when the next begins with it.
+    assert 3 * (len(manifest.shards) - 9) < fetches <= 3 * len(manifest.shards)
     monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", str(bound - 1))
-    with pytest.raises(PlanError, match=f"and {bound} are needed at once .*: 8 shards"):
+    with pytest.raises(PlanError, match=f"and {bound} are needed at once .*: 9 shards"):
         Reader(plan, num_processes=1)
 
 
@@ -151,9 +151,8 @@ def test_replicas_that_share_a_node_need_no_more_fetches_than_one(
             # Steps, as of a training, longer than what fetches ahead takes to hear of one.
             time.sleep(0.03)
         fetches = node_cache().counters().fetches - before
-    # Once an epoch, but for shards at the ends of streams and readers that fall out of step. Half
-    # of what is needed at once takes several fetches of each.
-    assert fetches < 1.5 * epochs * len(manifest.shards), fetches
+    print(f"{fetches} fetches in {epochs} epochs of {len(manifest.shards)} shards")
+    assert fetches <= epochs * len(manifest.shards)
 
 
 @pytest.mark.parametrize(

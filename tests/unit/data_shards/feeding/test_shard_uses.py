@@ -1,5 +1,7 @@
 """Which shards are needed when, against going through every place of every step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -11,6 +13,8 @@ from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_uses import (
     cache_need,
     check_cache,
+    cut_shards,
+    held_shards,
     shard_uses,
     shards_at_once,
     wanted_shards,
@@ -127,3 +131,28 @@ def test_a_cache_is_held_to_all_streams_however_many_replicas_share_them(packed,
     )
     assert cache_need(plan, load_manifest(packed))[1:3] == (4, 4)
     assert shards_at_once(plan) == 8 // replicas
+
+
+@given(plans(), sizes)
+def test_a_shard_that_several_streams_read_is_held_from_its_first_use_to_its_last(
+    plan: ReaderPlan, shard_sizes: list[int]
+) -> None:
+    whole = replace(plan, replica=0, num_replicas=1)
+    steps = needed(whole, shard_sizes, 0)
+    readers: dict[int, set[int]] = {}
+    used: dict[int, list[int]] = {}
+    for step, streams in enumerate(steps):
+        for stream, shards in enumerate(streams):
+            for shard in shards:
+                readers.setdefault(shard, set()).add(stream)
+                used.setdefault(shard, []).append(step)
+    order = order_of_epoch(plan, shard_sizes, 0)
+    cut = cut_shards(order, np.repeat(np.arange(len(shard_sizes)), shard_sizes), plan)
+    assert len(cut) < order.num_streams
+    for step in range(len(steps)):
+        expected = {
+            shard
+            for shard, streams in readers.items()
+            if len(streams) > 1 and used[shard][0] <= step <= used[shard][-1]
+        }
+        assert set(held_shards(cut, step)) == expected
