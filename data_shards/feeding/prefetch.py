@@ -4,9 +4,9 @@ The reader says by shared memory how far it is, and nothing else: it never waits
 and loaders fetch by themselves what is not there in time.
 """
 
+import logging
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from mmap import mmap
 import numpy as np
 
 from data_shards.arrays import Int64s
+from data_shards.closing import Closing
 from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_files import ShardFacts
@@ -34,6 +35,9 @@ from data_shards.processes.worker import Handler
 from data_shards.processes.worker_pool import WorkerPool
 from data_shards.storage.set_files import CachedFiles
 
+# Nobody sets logging up in a worker, so that warnings go to stderr as they are: to its parent's.
+_log = logging.getLogger(__name__)
+
 # Assumed: what fills a link where one request does not.
 _FETCHES_AT_ONCE = 4
 _LOOK_EVERY_S = 0.02
@@ -44,7 +48,7 @@ _REPEAT_S = 5.0
 _POSITION_BYTES = 16
 
 
-class Prefetch:
+class Prefetch(Closing):
     """A process that fetches what a reader needs next; ends with it, whichever way that ends."""
 
     def __init__(
@@ -194,7 +198,7 @@ class _Fetcher:
                 self._setup.files.open(self._setup.shards[shard]).close()
             # Whatever it is, this thread goes on: the loaders meet it too, and say so for good.
             except Exception as error:  # noqa: BLE001
-                print(f"not fetched ahead: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                _log.warning("not fetched ahead: %s", error)
                 self._fetched.put((shard, False))
             else:
                 self._fetched.put((shard, True))

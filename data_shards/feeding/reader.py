@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from signal import SIGBUS
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from data_shards.arrays import Bools, Int64s, Pixels
+from data_shards.closing import Closing
 from data_shards.errors import EndedError, WorkerDiedError
 from data_shards.feeding import draws
 from data_shards.feeding.checked_shards import CheckedShards, users_checked_shards
@@ -65,7 +64,7 @@ class Batch:
     """(n,) SHARD:KEY of each place, empty where there is no sample; None unless the plan asks."""
 
 
-class Reader:
+class Reader(Closing):
     """Yields batches; a context manager, since it owns processes and shared memory.
 
     Raises ManifestError, PlanError or ShardError when opened on what does not fit.
@@ -110,25 +109,13 @@ class Reader:
         )
         with ExitStack() as opened:
             opened.callback(self._memory.close)
-            self._pool = WorkerPool(
-                setup.open, num_processes=num_processes, inherited_fds=[self._memory.fd]
+            self._pool = opened.enter_context(
+                WorkerPool(setup.open, num_processes=num_processes, inherited_fds=[self._memory.fd])
             )
-            opened.callback(self._pool.close)
             self._prefetch = Prefetch(plan, cached, shards, self._shard_sizes) if cached else None
             if self._prefetch is not None:
-                opened.callback(self._prefetch.close)
+                opened.enter_context(self._prefetch)
             self._opened = opened.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def steps_per_epoch(self) -> int:

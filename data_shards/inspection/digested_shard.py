@@ -3,9 +3,9 @@
 import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
-from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, cast
 
+from data_shards.closing import Closing
 from data_shards.errors import ScratchError
 from data_shards.storage.folder import Folder
 from data_shards.storage.local_folder import LocalFolder
@@ -13,7 +13,7 @@ from data_shards.storage.local_folder import LocalFolder
 _CHUNK_BYTES = 1 << 22
 
 
-class DigestedShard:
+class DigestedShard(Closing):
     """A shard that is digested first; a remote one is kept on local disk meanwhile.
 
     Raises FileNotFoundError or StorageError when opened, OSError or StorageError while it is read,
@@ -30,15 +30,8 @@ class DigestedShard:
             # Without a name, so that nothing is left of it, however the process ends.
             self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with the shard
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close it; what was kept of a remote one is gone."""
         self._source.close()
         self.file.close()
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from data_shards.closing import Closing
 from data_shards.errors import EndedError, WorkerDiedError
 from data_shards.processes.worker import Handler
 from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
@@ -22,7 +22,7 @@ from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 _ENDED = "the worker processes were ended: ask nothing more of what owned them"
 
 
-class WorkerPool:
+class WorkerPool(Closing):
     """Worker processes that end with this object, with this process, or by themselves never."""
 
     def __init__(
@@ -43,17 +43,6 @@ class WorkerPool:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import torch
 
+from data_shards.closing import Closing
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import Manifest
@@ -39,7 +38,7 @@ class Manifests:
         )
 
 
-class ValidationSet:
+class ValidationSet(Closing):
     """Batches of the validation images, which the training set's mean is taken from.
 
     A context manager. The images come whole, so that each is decoded once however many views of it
@@ -62,15 +61,8 @@ class ValidationSet:
             _plan(spec, replicas, self.image_size), num_processes=spec.data.num_loader_processes
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End its loaders."""
         self.reader.close()
 
     @property

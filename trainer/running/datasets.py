@@ -1,11 +1,10 @@
 """The two sets of a replica, opened and checked against the spec."""
 
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 import torch
 
+from data_shards.closing import Closing
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_uses import check_cache
@@ -21,7 +20,7 @@ from trainer.learning.preprocess import Colour, Preprocess
 _IMAGES_PER_CROP = {"paper": 1, "source2012": 32}
 
 
-class Datasets:
+class Datasets(Closing):
     """Training batches and how they are prepared, and the validation set; a context manager."""
 
     def __init__(
@@ -47,15 +46,8 @@ class Datasets:
             )
             self._opened = opened.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the loaders of both."""
         self._opened.close()
 
     @property
