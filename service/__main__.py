@@ -1,5 +1,5 @@
 """`python -m service` is `alexnet`."""
 
-from service.cli import main
+from service.terminal.cli import main
 
 main()

@@ -10,7 +10,7 @@ import httpx
 from pydantic import BaseModel, RootModel, ValidationError
 
 from service.errors import UserError
-from service.events import StatusChanged
+from service.jobs.events import StatusChanged
 from service.loopback import is_loopback
 from service.problems import Problem
 from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage

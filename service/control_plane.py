@@ -8,10 +8,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.leadership import Leadership
-from service.local_ray import LocalRay, LocalRayError
-from service.ray_jobs import RayJobs, RayUnreachableError
-from service.reconciler import Reconciler
+from service.cluster.local_ray import LocalRay, LocalRayError
+from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.reconciling.leadership import Leadership
+from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
 from service.store.store import Store
 

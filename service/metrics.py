@@ -26,7 +26,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.records import JobRecord
+from service.jobs.records import JobRecord
 from service.store.statistics import (
     BUCKETS_S,
     NO_DURATIONS,

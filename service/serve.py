@@ -13,11 +13,11 @@ import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import DatabaseError
 
-from service.app import create_app
+from service.api.app import create_app
+from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
 from service.file_lock import FileLock
-from service.leadership import Leadership
-from service.local_ray import LocalRay
+from service.reconciling.leadership import Leadership
 from service.settings import Settings, SettingsError
 
 # Streams end by themselves within a moment; a client that does not read is cut off.

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.events import JobEventData
+from service.jobs.events import JobEventData
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
 from trainer.contract.report import Report

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, UnknownTokenError
 from service.metrics import count_events
 from service.problems import Problem
-from service.starter import sha256_of_token
+from service.reconciling.starter import sha256_of_token
 from service.store.errors import StaleAttemptError
 from trainer.contract.events import EventBatch, EventReply
 

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import StandbyError, UnknownTokenError
-from service.held_checkpoints import NotHeldError
-from service.lifecycle import RefusedError
-from service.manifests import StoreBusyError
+from service.jobs.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
+from service.submission.held_checkpoints import NotHeldError
+from service.submission.manifests import StoreBusyError
 from trainer.contract.problem import ATTEMPT_DISOWNED
 
 logger = logging.getLogger(__name__)

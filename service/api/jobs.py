@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import StringConstraints
 
-from service.admission import admit_request
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, Plane
 from service.api.present import job_detail, job_view, kept_checkpoints
-from service.checkpoint_finder import CheckpointFinder
-from service.held_checkpoints import holding
+from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
-from service.reconciler import now_utc
-from service.records import JobRecord, UnreadableJob
+from service.reconciling.reconciler import now_utc
+from service.submission.admission import admit_request
+from service.submission.checkpoint_finder import CheckpointFinder
+from service.submission.held_checkpoints import holding
 from service.views import CheckpointList, Job, JobDetail, JobPage
 from trainer.contract.confinement import path_roots
 from trainer.contract.presets import PRESETS

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from service.views import Attempt, Checkpoint, Event, Job, JobDetail
 from trainer.contract.checkpoint_folder import CheckpointError, list_folders, read_manifest
 from trainer.contract.report import Report, parse_report

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Header, HTTPException, Response
 
 from service.api.dependencies import INVALID, JobId, Plane
 from service.api.present import read_report
+from service.jobs.records import JobRecord
 from service.problems import Problem
-from service.records import JobRecord
 from trainer.contract.report import Report
 from trainer.contract.report_text import to_markdown
 from trainer.contract.status import Status

@@ -16,9 +16,9 @@ from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane
 from service.api.errors import RETRY, answer
 from service.api.present import event_view
 from service.control_plane import ControlPlane
+from service.jobs.records import EventRecord
 from service.metrics import event_streams
 from service.problems import Problem
-from service.records import EventRecord
 from service.views import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from service.events import JobEventData, StatusChanged
-from service.lifecycle import Decision
-from service.records import JobRecord
+from service.jobs.events import JobEventData, StatusChanged
+from service.jobs.lifecycle import Decision
+from service.jobs.records import JobRecord
 from service.store.errors import ChangedMeanwhileError
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started

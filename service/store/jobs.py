@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 from sqlalchemy.exc import NoResultFound
 
-from service.records import JobRecord, UnreadableJob
+from service.jobs.records import JobRecord, UnreadableJob
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.rows import job_of
 from service.store.tables import jobs

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
-from service.events import JobEventData
-from service.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.jobs.events import JobEventData
+from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
 from trainer.contract.spec import JobSpec

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, case, func, literal, or_, select
 
-from service.records import CheckpointRecord, JobRecord
+from service.jobs.records import CheckpointRecord, JobRecord
 from service.store.jobs import read_jobs
 from service.store.rows import checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs

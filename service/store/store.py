@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
-from service.events import StatusChanged
-from service.lifecycle import Decision, check_request
-from service.records import (
+from service.jobs.events import StatusChanged
+from service.jobs.lifecycle import Decision, check_request
+from service.jobs.records import (
     Accelerator,
     AttemptRecord,
     CheckpointRecord,

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from service.ray_processes import is_marked
+from service.cluster.ray_processes import is_marked
 from tests.acceptance.product import ControlPlane, draw_images, pack, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]

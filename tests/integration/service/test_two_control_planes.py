@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.starter import sha256_of_token
+from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
 from tests.acceptance.product import ControlPlane, wait_for
 from tests.unit.service.conftest import job_in, progress

@@ -12,10 +12,10 @@ import httpx
 import pytest
 import uvicorn
 
-from service.app import create_app
+from service.api.app import create_app
 from service.control_plane import ControlPlane
-from service.lifecycle import Decision
-from service.records import JobRecord
+from service.jobs.lifecycle import Decision
+from service.jobs.records import JobRecord
 from service.settings import Settings
 from service.store.store import NewAttempt, Store
 from trainer.contract.attempt import Outcome, Reason

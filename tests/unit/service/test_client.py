@@ -7,12 +7,12 @@ import pytest
 
 from service.client import Client, ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
-from service.events import StatusChanged
-from service.lifecycle import Decision
+from service.jobs.events import StatusChanged
+from service.jobs.lifecycle import Decision
 from service.views import Event, JobDetail
 from tests.unit.service.conftest import free_port, job_in, now, progress, report, serving
 from tests.unit.service.stub_server import Answer, Request, StubServer
-from tests.unit.service.test_tables import FIELDS
+from tests.unit.service.terminal.test_tables import FIELDS
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Desired, Status
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
-from service.local_ray import LocalRay
-from service.reconciler import Reconciler
+from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
 from tests.unit.service.conftest import wait_until
 

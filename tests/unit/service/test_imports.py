@@ -34,5 +34,7 @@ def test_the_whole_service_imports_without_what_trains() -> None:
         [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True
     )
     seen = json.loads(done.stdout)
-    assert {"service.cli", "service.api.jobs", "service.reconciler"} <= set(seen["imported"])
+    assert {"service.terminal.cli", "service.api.jobs", "service.reconciling.reconciler"} <= set(
+        seen["imported"]
+    )
     assert {name.partition(".")[0] for name in seen["loaded"]} & FORBIDDEN == set()

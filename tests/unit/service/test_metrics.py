@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from service.control_plane import ControlPlane
-from service.lifecycle import Decision
+from service.jobs.lifecycle import Decision
 from service.metrics import METHODS, exposition
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.leadership import Leadership
-from service.local_ray import LocalRay
+from service.cluster.local_ray import LocalRay
+from service.reconciling.leadership import Leadership
 from service.serve import stop_leftover_ray
 from service.settings import Settings, SettingsError
 

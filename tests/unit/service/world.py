@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.events import StatusChanged
-from service.lifecycle import RayState
-from service.placement import Node
-from service.ray_jobs import RayJob, RayUnreachableError
-from service.reconciler import Reconciler
-from service.records import JobRecord
+from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.jobs.events import StatusChanged
+from service.jobs.lifecycle import RayState
+from service.jobs.records import JobRecord
+from service.reconciling.reconciler import Reconciler
+from service.scheduling.placement import Node
 from service.store.store import Store
 from tests.unit.service.conftest import make_spec
 from trainer.contract.attempt import AttemptOrder, Outcome

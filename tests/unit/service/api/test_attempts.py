@@ -5,7 +5,7 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.metrics import registry
-from service.starter import sha256_of_token
+from service.reconciling.starter import sha256_of_token
 from tests.unit.service.conftest import job_in, progress
 from trainer.contract.events import CorruptReasonName, SamplesSkipped
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.admission import admit_request
 from service.api import jobs
 from service.control_plane import ControlPlane
+from service.submission.admission import admit_request
 from tests.unit.service.conftest import job_in, make_spec, report
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.control_plane import ControlPlane
-from service.lifecycle import Decision
+from service.jobs.lifecycle import Decision
 from tests.unit.service.conftest import (
     free_port,
     job_in,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
-from service.events import StatusChanged
-from service.lifecycle import Decision, RefusedError
-from service.records import JobRecord, UnreadableJob
+from service.jobs.events import StatusChanged
+from service.jobs.lifecycle import Decision, RefusedError
+from service.jobs.records import JobRecord, UnreadableJob
 from service.store.engine import connect
 from service.store.errors import (
     ChangedMeanwhileError,

@@ -1,0 +1,226 @@
+"""What becomes of a job: pure decisions over what is known of it. Nothing here does anything."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from service.jobs.records import AttemptRecord, JobRecord
+from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.spec import RetrySpec
+from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
+
+# An attempt hears of a cancel in the reply to its next report; after this it is stopped by Ray.
+CANCEL_GRACE = timedelta(seconds=15)
+# A driver that has written its outcome has nothing left to do but exit.
+EXIT_GRACE = timedelta(seconds=30)
+# Of an attempt that is over the folder may say that it succeeded: a disk that is away for a while
+# is waited for. Assumed: a file server is back by then.
+STORAGE_GRACE = timedelta(minutes=5)
+
+
+class RayState(StrEnum):
+    """What Ray says of an attempt."""
+
+    ABSENT = "absent"
+    """It has never heard of it, or has forgotten."""
+    ALIVE = "alive"
+    """Its driver waits to start or lives; says nothing of its workers."""
+    ENDED = "ended"
+    """Its driver is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What was seen of the newest attempt: in Ray, and in its folder."""
+
+    ray: RayState | None
+    """None: Ray cannot be reached, so nothing is known."""
+    ray_message: str | None = None
+    outcome: Outcome | None = None
+    outcome_age: timedelta = timedelta(0)
+    has_advanced: bool = False
+    """Whether the next would go on from beyond where it began; told where failures were before."""
+    storage_trouble: str | None = None
+    """For people: why its folder cannot be used, so that there may be more than was seen."""
+    storage_trouble_age: timedelta = timedelta(0)
+    """How long that has been so since it was over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do next; the status may be the present one."""
+
+    status: Status
+    reason: Reason | None = None
+    message: str | None = None
+    """For people; None where the status stays: nothing new is told."""
+    retry_at: datetime | None = None
+    ended: Outcome | None = None
+    """How the newest attempt ended, if it did just now."""
+    num_failures: int | None = None
+    """Set with `ended`: the failures in a row since a checkpoint was last committed."""
+    act: Literal["submit", "stop"] | None = None
+    """What to ask of Ray."""
+
+
+class RefusedError(ValueError):
+    """What was asked does not fit the job as it stands; the message says why."""
+
+
+def check_request(job: JobRecord, desired: Desired) -> None:
+    """Raise RefusedError where the job cannot be paused, resumed or cancelled any more."""
+    if job.status is Status.CANCELLED and desired is Desired.CANCEL:
+        return
+    if job.status in TERMINAL:
+        raise RefusedError(f"job {job.id} is {job.status}; nothing can change it any more")
+    if job.desired is Desired.CANCEL and desired is not Desired.CANCEL:
+        raise RefusedError(f"job {job.id} is being cancelled; submit it again to run it")
+
+
+def decide(
+    job: JobRecord, attempt: AttemptRecord | None, seen: Observation, now: datetime
+) -> Decision:
+    """Compare what is wanted, what is known and what was seen; say what follows."""
+    if job.status not in ACTIVE:
+        return _decide_idle(job)
+    assert attempt is not None
+    begun = _begun_wish(job, seen.outcome)
+    if begun is not job.status:
+        return Decision(status=begun)
+    if seen.ray is None:
+        return Decision(status=job.status)
+    if seen.ray is RayState.ALIVE:
+        return _decide_alive(job, attempt, seen, now)
+    if seen.ray is RayState.ABSENT and seen.outcome is None and _never_ran(attempt):
+        return _decide_unsubmitted(job, seen, now)
+    return _decide_ended(job, attempt, seen, now)
+
+
+def _decide_idle(job: JobRecord) -> Decision:
+    match job.status, job.desired:
+        case ((Status.QUEUED | Status.RETRYING | Status.PAUSED), Desired.CANCEL):
+            return Decision(status=Status.CANCELLED, reason=job.reason)
+        case ((Status.QUEUED | Status.RETRYING), Desired.PAUSE):
+            return Decision(status=Status.PAUSED, reason=job.reason)
+        case Status.PAUSED, Desired.RUN:
+            return Decision(status=Status.QUEUED)
+    return Decision(status=job.status)
+
+
+def _begun_wish(job: JobRecord, outcome: Outcome | None) -> Status:
+    # The attempt may have obeyed a wish before this was seen of it: the table is walked in order.
+    ended_as = None if outcome is None else outcome.outcome
+    if job.desired is Desired.CANCEL or ended_as == "cancelled":
+        return Status.CANCELLING
+    if job.desired is Desired.PAUSE or ended_as == "paused":
+        return Status.PAUSING
+    return job.status
+
+
+def _decide_alive(
+    job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+) -> Decision:
+    if job.status is Status.STARTING and attempt.events_through > 0:
+        return Decision(status=Status.RUNNING)
+    # Before its first report an attempt has no step to finish and nobody to tell.
+    cancel_due = job.status is Status.CANCELLING and (
+        attempt.events_through == 0 or now - job.status_since >= CANCEL_GRACE
+    )
+    exit_due = seen.outcome is not None and seen.outcome_age >= EXIT_GRACE
+    return Decision(status=job.status, act="stop" if cancel_due or exit_due else None)
+
+
+def _never_ran(attempt: AttemptRecord) -> bool:
+    return attempt.submitted_at is None and attempt.events_through == 0
+
+
+def _decide_unsubmitted(job: JobRecord, seen: Observation, now: datetime) -> Decision:
+    match job.status:
+        case Status.CANCELLING:
+            return Decision(status=Status.CANCELLED, ended=Outcome(outcome="cancelled"))
+        case Status.PAUSING:
+            return Decision(status=Status.PAUSED, ended=Outcome(outcome="paused"))
+    if seen.storage_trouble is not None:
+        return _decide_unseen(job, seen.storage_trouble, seen, now)
+    return Decision(status=job.status, act="submit")
+
+
+def _decide_unseen(job: JobRecord, trouble: str, seen: Observation, now: datetime) -> Decision:
+    if seen.storage_trouble_age < STORAGE_GRACE:
+        return Decision(status=job.status, message=trouble)
+    outcome = Outcome(outcome="failed", reason=Reason.NO_STORAGE, message=trouble)
+    return _decide_failed(job, outcome, seen, now)
+
+
+def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Outcome:
+    if seen.outcome is not None:
+        return seen.outcome
+    if job.status is Status.CANCELLING:
+        # It was stopped before it could say so.
+        return Outcome(outcome="cancelled")
+    if seen.ray is RayState.ABSENT:
+        return Outcome(
+            outcome="failed",
+            reason=Reason.LOST,
+            message=f"Ray no longer knows attempt {attempt.number}",
+        )
+    return Outcome(
+        outcome="failed",
+        reason=Reason.CRASHED,
+        message=seen.ray_message or f"the driver of attempt {attempt.number} died",
+    )
+
+
+def _decide_ended(
+    job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+) -> Decision:
+    # What was asked needs no folder.
+    if job.status is not Status.CANCELLING and seen.outcome is None and seen.storage_trouble:
+        return _decide_unseen(job, seen.storage_trouble, seen, now)
+    outcome = _outcome_of(job, attempt, seen)
+    if outcome.outcome == "succeeded":
+        status = Status.SUCCEEDED
+    elif job.status is Status.CANCELLING:
+        status = Status.CANCELLED
+    elif outcome.outcome == "paused":
+        status = Status.PAUSED
+    else:
+        assert outcome.outcome == "failed"
+        return _decide_failed(job, outcome, seen, now)
+    return Decision(status=status, ended=outcome, num_failures=_failures_before(job, seen))
+
+
+def _failures_before(job: JobRecord, seen: Observation) -> int:
+    # A job that gets on, however often its machines fail it, is never given up.
+    return 0 if seen.has_advanced else job.num_failures
+
+
+def _decide_failed(job: JobRecord, outcome: Outcome, seen: Observation, now: datetime) -> Decision:
+    num_failures = _failures_before(job, seen)
+    reason = outcome.reason or Reason.CRASHED
+    message = outcome.message or f"attempt {job.attempt} failed: {reason}"
+    status, retry_at = Status.FAILED, None
+    if reason is Reason.INTERRUPTED:
+        status, retry_at = Status.RETRYING, now
+    else:
+        num_failures += 1
+        if reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:
+            status, retry_at = Status.RETRYING, now + backoff(job.spec.retry, num_failures)
+        elif reason in RETRYABLE:
+            message = f"gave up after {num_failures} failed attempts in a row, the last: {message}"
+    return Decision(
+        status=status,
+        reason=reason,
+        message=message,
+        retry_at=retry_at,
+        ended=outcome,
+        num_failures=num_failures,
+    )
+
+
+def backoff(retry: RetrySpec, num_failures: int) -> timedelta:
+    """Wait after the given number of failures: backoff_s, doubled each time, up to the longest."""
+    # 2^63 seconds are longer than any wait the spec allows, and a float holds them.
+    doublings = min(num_failures - 1, 63)
+    return timedelta(seconds=min(retry.backoff_s * 2.0**doublings, retry.max_backoff_s))

@@ -1,0 +1,264 @@
+"""The one loop that compares store, run directory and Ray, and the only writer of statuses."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.jobs.lifecycle import Decision, Observation, RayState, decide
+from service.jobs.records import AttemptRecord, JobRecord
+from service.reconciling.attempt_files import (
+    has_advanced,
+    read_outcome,
+    read_spool,
+    redirect,
+    unusable,
+)
+from service.reconciling.starter import Starter
+from service.reconciling.troubles import Troubles
+from service.scheduling.placement import Node
+from service.store.errors import ChangedMeanwhileError, StaleAttemptError
+from service.store.store import Store
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.status import ACTIVE
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = Outcome(
+    outcome="failed",
+    reason=Reason.INTERRUPTED,
+    message="the control plane was stopped, and its local Ray with it",
+)
+
+# How long a store that does not answer is waited for at the stop, beyond which its jobs are found
+# lost at the next start.
+INTERRUPT_PATIENCE_S = 30.0
+INTERRUPT_PAUSE_S = 0.1
+
+
+class Ray(Protocol):
+    """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
+
+    def submit(self, submission_id: str, command: list[str]) -> None:
+        """Start a driver, unless it exists already."""
+
+    def job(self, submission_id: str) -> RayJob:
+        """Say how a submission stands."""
+
+    def stop(self, submission_id: str) -> None:
+        """Ask a driver to go."""
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that live."""
+
+
+def now_utc() -> datetime:
+    """Return the present moment."""
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Moves every job on, a step at a time. Any step may be the last before a crash."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        run_root: Path,
+        data_roots: tuple[str, ...],
+        control_plane_url: str,
+        python: str,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._store = store
+        self._run_root = run_root
+        self._url = control_plane_url
+        self._python = python
+        self._clock = clock
+        self._troubles = Troubles()
+        self._starter = Starter(
+            store,
+            run_root=run_root,
+            data_roots=data_roots,
+            control_plane_url=control_plane_url,
+            troubles=self._troubles,
+            clock=clock,
+        )
+        self._redirected: set[str] = set()
+        """Attempts whose order is known to name this control plane."""
+        self._unseen_since: dict[str, datetime] = {}
+        """Attempts that are over, whose folder cannot be read, and since when."""
+
+    def tick(self, ray: Ray | None) -> None:
+        """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
+        for job in self._store.live_jobs():
+            try:
+                self._try_to_advance(job, ray)
+            except RayUnreachableError as error:
+                self._tell(job, str(error))
+        if ray is None:
+            self._starter.note_outage()
+        else:
+            for begun in self._starter.begin(ray.nodes):
+                # While Ray takes no job, no more are begun.
+                self._try_to_advance(begun, ray)
+
+    def interrupt(self) -> None:
+        """End every attempt: the Ray they ran in was stopped on purpose. They go on later.
+
+        Whatever hinders one job hinders no other; a store that is locked is waited for.
+        """
+        deadline = time.monotonic() + INTERRUPT_PATIENCE_S
+        pending = deque(self._store.live_jobs())
+        while pending:
+            job = pending.popleft()
+            try:
+                self._interrupt(job)
+            except SQLAlchemyError:
+                if time.monotonic() >= deadline:
+                    left = ", ".join(one.id for one in (job, *pending))
+                    logger.exception("the store does not answer; not told of the stop: %s", left)
+                    return
+                pending.append(job)
+                time.sleep(INTERRUPT_PAUSE_S)
+            except Exception:
+                logger.exception("job %s could not be told of the stop", job.id)
+
+    def _interrupt(self, job: JobRecord) -> None:
+        while (current := self._store.job(job.id)).status in ACTIVE:
+            attempt = self._store.attempt(current.id, current.attempt)
+            seen = self._look(current, attempt, Observation(ray=RayState.ENDED), self._clock())
+            seen = replace(seen, outcome=seen.outcome or INTERRUPTED)
+            self._follow(current, attempt, seen, self._clock())
+
+    def _try_to_advance(self, job: JobRecord, ray: Ray | None) -> None:
+        """Advance one job; its trouble must not hold up the others: the next tick tries again.
+
+        Raises RayUnreachableError.
+        """
+        try:
+            self._tell(job, self._advance(job, ray))
+        except ChangedMeanwhileError:
+            return
+        except RayUnreachableError:
+            raise
+        except Exception as error:
+            if self._troubles.is_news(job.id, repr(error)):
+                logger.exception("job %s could not be advanced", job.id)
+
+    def _tell(self, job: JobRecord, trouble: str | None) -> None:
+        if self._troubles.is_news(job.id, trouble):
+            logger.warning("job %s: %s", job.id, trouble or "its trouble is over")
+
+    def _advance(self, job: JobRecord, ray: Ray | None) -> str | None:
+        """Take the next step, if there is one; return what stands in the way of seeing it."""
+        now = self._clock()
+        if job.status not in ACTIVE:
+            self._follow(job, None, Observation(ray=None), now)
+            return None
+        attempt = self._store.attempt(job.id, job.attempt)
+        seen = self._observe(job, attempt, ray, now)
+        if attempt.submitted_at is None and _known(seen.ray):
+            self._store.note_submitted(job.id, attempt.number, now)
+        decision = self._follow(job, attempt, seen, now)
+        if decision.act is not None:
+            assert ray is not None
+            if decision.act == "stop":
+                ray.stop(attempt.submission_id)
+            else:
+                self._submit(attempt, ray)
+        if decision.ended is not None:
+            return None
+        return seen.storage_trouble or (seen.ray_message if seen.ray is None else None)
+
+    def _follow(
+        self, job: JobRecord, attempt: AttemptRecord | None, seen: Observation, now: datetime
+    ) -> Decision:
+        decision = decide(job, attempt, seen, now)
+        if decision.ended is not None:
+            self._take_spool(job)
+        if decision.status is not job.status:
+            self._store.apply(job, decision, now)
+            why = f" ({decision.reason})" if decision.reason else ""
+            logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
+        elif decision.message is not None and decision.message != job.message:
+            self._store.note_wait(job.id, decision.message)
+        return decision
+
+    def _observe(
+        self, job: JobRecord, attempt: AttemptRecord, ray: Ray | None, now: datetime
+    ) -> Observation:
+        # Ray first: a driver that has ended has written its outcome before.
+        seen = Observation(ray=None)
+        if ray is not None:
+            try:
+                known = ray.job(attempt.submission_id)
+                seen = Observation(ray=known.state, ray_message=known.message)
+            except RayUnreachableError as error:
+                seen = Observation(ray=None, ray_message=str(error))
+        return self._look(job, attempt, seen, now)
+
+    def _look(
+        self, job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+    ) -> Observation:
+        """Add to what Ray tells what the attempt's folder does."""
+        directory = self._directory(attempt)
+        over = seen.ray in {RayState.ABSENT, RayState.ENDED}
+        try:
+            outcome = read_outcome(directory)
+            if outcome is None and seen.ray is not RayState.ENDED:
+                self._redirect(attempt)
+            age = 0.0 if outcome is None else now.timestamp() - directory.outcome.stat().st_mtime
+            failed = over and (outcome is None or outcome.outcome == "failed")
+            # Every byte of a checkpoint is read for it: only where it makes a difference.
+            asked = failed and job.num_failures > 0
+            advanced = asked and has_advanced(
+                RunDirectory(directory.run),
+                self._store.attempt_numbers(job.id),
+                attempt.resume_from,
+            )
+        except OSError as error:
+            since = self._unseen_since.setdefault(attempt.submission_id, now) if over else now
+            return replace(
+                seen,
+                storage_trouble=unusable(directory.run, error),
+                storage_trouble_age=now - since,
+            )
+        self._unseen_since.pop(attempt.submission_id, None)
+        return replace(
+            seen, outcome=outcome, outcome_age=timedelta(seconds=age), has_advanced=advanced
+        )
+
+    def _redirect(self, attempt: AttemptRecord) -> None:
+        """Have an attempt that may live report here, whoever began it."""
+        if attempt.submission_id not in self._redirected:
+            redirect(self._directory(attempt), self._url)
+            self._redirected.add(attempt.submission_id)
+
+    def _take_spool(self, job: JobRecord) -> None:
+        """Store what the attempt wrote down and could not send."""
+        spooled = read_spool(RunDirectory(self._run_root / job.id).attempt(job.attempt))
+        try:
+            self._store.append_events(job.id, job.attempt, spooled)
+        except StaleAttemptError:
+            return
+
+    def _submit(self, attempt: AttemptRecord, ray: Ray) -> None:
+        command = [self._python, "-m", "trainer", "attempt", str(self._directory(attempt).path)]
+        ray.submit(attempt.submission_id, command)
+        self._store.note_submitted(attempt.job_id, attempt.number, self._clock())
+
+    def _directory(self, attempt: AttemptRecord) -> AttemptDirectory:
+        return RunDirectory(self._run_root / attempt.job_id).attempt(attempt.number)
+
+
+def _known(state: RayState | None) -> bool:
+    return state in {RayState.ALIVE, RayState.ENDED}

@@ -1,0 +1,195 @@
+"""The jobs that wait: who of them may start, and how an attempt begins."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from service.jobs.lifecycle import backoff
+from service.jobs.records import JobRecord
+from service.reconciling.attempt_files import resume_point, unusable
+from service.reconciling.troubles import Troubles
+from service.scheduling.placement import Node, accelerator_of, admit, demand_of
+from service.store.errors import ChangedMeanwhileError
+from service.store.store import NewAttempt, Store
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.order_file import write_order
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.spec import RetrySpec
+from trainer.contract.status import ACTIVE, Desired, Status
+
+logger = logging.getLogger(__name__)
+
+OUTAGE = "waits for Ray to answer; /readyz says how it stands"
+
+# Assumed: soon enough for a disk that is back, and seldom enough for one that stays away.
+_TRIES = RetrySpec(backoff_s=1.0, max_backoff_s=30.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Obstacle:
+    """Why a job could not begin, and until when it is not tried again."""
+
+    num_tries: int
+    until: datetime
+
+
+class Starter:
+    """Admits waiting jobs and begins their attempts. A failure to begin counts against no job."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        run_root: Path,
+        data_roots: tuple[str, ...],
+        control_plane_url: str,
+        troubles: Troubles,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._run_root = run_root
+        self._data_roots = data_roots
+        self._url = control_plane_url
+        self._troubles = troubles
+        self._clock = clock
+        self._obstacles: dict[str, _Obstacle] = {}
+
+    def begin(self, nodes: Callable[[], Sequence[Node]]) -> Iterator[JobRecord]:
+        """Begin the attempts that are due and fit on the nodes; give each job as it then stands."""
+        now = self._clock()
+        live = self._store.live_jobs()
+        waiting = sorted(
+            (job for job in live if _may_start(job, now) and not self._is_held_up(job, now)),
+            key=lambda job: (-job.spec.priority, job.seq),
+        )
+        if not waiting:
+            return
+        present = nodes()
+        given = self._store.accelerators_in_use()
+        running = [
+            demand_of(job.spec, given.get(job.id) or accelerator_of(job.spec, present))
+            for job in live
+            if job.status in ACTIVE
+        ]
+        accelerators = {job.id: accelerator_of(job.spec, present) for job in waiting}
+        admission = admit(
+            present,
+            running,
+            [(job.id, demand_of(job.spec, accelerators[job.id])) for job in waiting],
+        )
+        for job in waiting:
+            if job.id in admission.admitted:
+                begun = self._try_to_begin(job, accelerators[job.id], now)
+                if begun is not None:
+                    yield begun
+            elif job.status is Status.QUEUED or job.id in self._obstacles:
+                self._note(job, admission.waiting[job.id])
+
+    def note_outage(self) -> None:
+        """Tell every queued job that Ray does not answer."""
+        for job in self._store.live_jobs():
+            if job.status is Status.QUEUED:
+                self._note(job, OUTAGE)
+
+    def _note(self, job: JobRecord, message: str) -> None:
+        if job.message != message:
+            self._store.note_wait(job.id, message)
+
+    def _is_held_up(self, job: JobRecord, now: datetime) -> bool:
+        obstacle = self._obstacles.get(job.id)
+        return obstacle is not None and now < obstacle.until
+
+    def _try_to_begin(self, job: JobRecord, accelerator: str, now: datetime) -> JobRecord | None:
+        try:
+            begun = self._begin(job, accelerator, now)
+        except ChangedMeanwhileError:
+            return None
+        except OSError as error:
+            trouble = unusable(self._run_root / job.id, error)
+            if self._troubles.is_news(_beginning(job), trouble):
+                logger.warning("job %s could not be started: %s", job.id, trouble)
+        except Exception as error:
+            # As in the reconciler: the others are not to wait for this one.
+            trouble = f"its attempt cannot begin ({type(error).__name__}); the log says more"
+            if self._troubles.is_news(_beginning(job), trouble):
+                logger.exception("job %s could not be started", job.id)
+        else:
+            self._obstacles.pop(job.id, None)
+            self._troubles.is_news(_beginning(job), None)
+            logger.info("job %s: %s to %s, %s", job.id, job.status, begun.status, begun.message)
+            return begun
+        self._hold_up(job, trouble, now)
+        return None
+
+    def _hold_up(self, job: JobRecord, trouble: str, now: datetime) -> None:
+        """Let the job wait a while without being admitted, so that nothing is kept free for it."""
+        before = self._obstacles.get(job.id)
+        num_tries = 1 if before is None else before.num_tries + 1
+        until = now + backoff(_TRIES, num_tries)
+        self._obstacles[job.id] = _Obstacle(num_tries=num_tries, until=until)
+        self._note(job, trouble)
+
+    def _begin(self, job: JobRecord, accelerator: str, now: datetime) -> JobRecord:
+        """Write the order, then the row: an attempt that the store knows has its folder.
+
+        Raises OSError where the run directory cannot be used.
+        """
+        run = RunDirectory(self._run_root / job.id)
+        if job.attempt == 0:
+            # Without its parents: a run root that is not there is one whose disk is away.
+            run.path.mkdir(exist_ok=True)
+        else:
+            # Where it is gone, so are its checkpoints: they are waited for, not trained anew.
+            run.path.stat()
+        # A folder beyond what the store knows is of a store that was lost, or of a beginning that
+        # was cut short.
+        number = max(job.attempt, run.newest_attempt()) + 1
+        resume_from = resume_point(run, self._store.attempt_numbers(job.id))
+        token = secrets.token_urlsafe(32)
+        order = AttemptOrder(
+            job_id=job.id,
+            attempt=number,
+            spec=job.spec,
+            accelerator="gpu" if accelerator == "gpu" else "cpu",
+            resume_from=resume_from,
+            data_roots=self._data_roots,
+            control_plane_url=self._url,
+            token=token,
+        )
+        directory = run.attempt(number)
+        try:
+            write_order(directory, order)
+        except OSError:
+            # The empty folder would use up the number.
+            with suppress(OSError):
+                directory.path.rmdir()
+            raise
+        new = NewAttempt(
+            number=number,
+            accelerator=order.accelerator,
+            resume_from=resume_from,
+            token_sha256=sha256_of_token(token),
+        )
+        return self._store.begin_attempt(job, new, now)
+
+
+def sha256_of_token(token: str) -> str:
+    """Digest under which the store keeps an attempt's token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _beginning(job: JobRecord) -> str:
+    return f"{job.id} begins"
+
+
+def _may_start(job: JobRecord, now: datetime) -> bool:
+    if job.desired is not Desired.RUN:
+        return False
+    if job.status is Status.RETRYING:
+        return job.retry_at is None or job.retry_at <= now
+    return job.status is Status.QUEUED

@@ -1,0 +1,1 @@
+"""Who may start: pure decisions over the queue and the cluster."""

@@ -1,0 +1,90 @@
+"""A local Ray: begun, known again, and owned by one."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.cluster import local_ray
+from service.cluster.local_ray import LocalRay, LocalRayError
+from service.cluster.ray_jobs import RayUnreachableError
+
+
+class Sleeper(LocalRay):
+    """Starts a process that never answers instead of a Ray."""
+
+    def _command(self, _temp_dir: str, _ports: list[int]) -> list[str]:
+        return ["sleep", "60"]
+
+    def forget(self) -> None:
+        """Let go of it as a process does that is killed; what it started goes on."""
+        self.ownership.release()
+        if self._child is not None:
+            self._child.returncode = 0
+
+
+@pytest.fixture
+def sleeper_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Sleeper]]:
+    monkeypatch.setattr(local_ray, "STOP_GRACE_S", 0.1)
+    sleepers = []
+
+    def make(url: str) -> Sleeper:
+        sleepers.append(Sleeper(tmp_path, url=url, num_cpus=None, num_gpus=None))
+        return sleepers[-1]
+
+    yield make
+    for sleeper in sleepers:
+        sleeper.forget()
+    last = make("http://last")
+    last.stop()
+    last.forget()
+
+
+def begin(ray: LocalRay) -> int:
+    """Start or adopt it; return its process."""
+    with pytest.raises(RayUnreachableError, match="is starting"):
+        ray.jobs()
+    pid = json.loads(ray.ownership.path.with_name("ray.json").read_text())["pid"]
+    assert isinstance(pid, int)
+    assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return pid
+
+
+def test_a_living_ray_is_adopted_though_the_clock_was_set(
+    sleeper_at: Callable[[str], Sleeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sleeper_at("http://first")
+    pid = begin(first)
+    first.forget()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: 0.0)
+    assert begin(sleeper_at("http://second")) == pid
+
+
+@pytest.mark.parametrize("change", ["tick", "boot", "none"])
+def test_a_process_of_another_start_that_has_its_number_is_not_taken_for_it(
+    sleeper_at: Callable[[str], Sleeper], tmp_path: Path, change: str
+) -> None:
+    first = sleeper_at("http://first")
+    pid = begin(first)
+    first.forget()
+    record = tmp_path / "ray.json"
+    document = json.loads(record.read_text())
+    boot, ticks = document["start"].split()
+    starts = {"tick": f"{boot} {int(ticks) + 1}", "boot": f"another {ticks}", "none": None}
+    record.write_text(json.dumps(document | {"start": starts[change]}))
+    assert begin(sleeper_at("http://second")) != pid
+
+
+def test_a_ray_that_another_process_owns_is_neither_used_nor_stopped(
+    sleeper_at: Callable[[str], Sleeper],
+) -> None:
+    owner, other = sleeper_at("http://owner"), sleeper_at("http://other")
+    pid = begin(owner)
+    for use in (other.jobs, other.stop):
+        with pytest.raises(LocalRayError, match=r"http://owner .*ALEXNET_STATE_DIR"):
+            use()
+    assert begin(owner) == pid

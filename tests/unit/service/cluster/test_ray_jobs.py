@@ -1,0 +1,216 @@
+"""The edge to Ray, against a server on this machine that answers as Ray does, or does not."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from service.cluster.ray_jobs import MESSAGE_CHARACTERS, RayJob, RayJobs, RayUnreachableError
+from service.jobs.lifecycle import RayState
+from service.scheduling.placement import Node
+from tests.unit.service.conftest import free_port
+from tests.unit.service.stub_server import Answer, Request, StubServer
+
+
+def ok(document: object) -> Answer:
+    return Answer(200, json.dumps(document).encode())
+
+
+@dataclass(frozen=True)
+class Asked:
+    ray: RayJobs
+    requests: list[Request]
+
+
+@contextmanager
+def ray_at(
+    answer: Answer | Callable[[Request], Answer], token: str | None = None
+) -> Iterator[Asked]:
+    """Give a client of a server that answers so, and what it was asked."""
+    server = StubServer(answer if callable(answer) else lambda _: answer)
+    with server as stub, closing(RayJobs(stub.url, token=token)) as ray:
+        yield Asked(ray, stub.requests)
+
+
+EVERY_CALL: list[Callable[[RayJobs], Any]] = [
+    lambda ray: ray.version(),
+    lambda ray: ray.submit("job-1", ["true"]),
+    lambda ray: ray.job("job-1"),
+    lambda ray: ray.stop("job-1"),
+    lambda ray: ray.nodes(),
+]
+
+
+def test_a_driver_is_submitted_as_one_quoted_line_with_the_token() -> None:
+    with ray_at(ok({"submission_id": "job-1"}), token="secret") as asked:
+        asked.ray.submit("job-1", ["python", "-m", "trainer", "a folder/$(rm)"])
+    (request,) = asked.requests
+    assert (request.method, request.path) == ("POST", "/api/jobs/")
+    assert request.headers["authorization"] == "Bearer secret"
+    assert json.loads(request.body) == {
+        "submission_id": "job-1",
+        "entrypoint": "python -m trainer 'a folder/$(rm)'",
+        "entrypoint_num_cpus": 0,
+        "runtime_env": {
+            "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "15"}
+        },
+    }
+
+
+def test_a_submission_that_exists_already_is_no_error() -> None:
+    def answer(request: Request) -> Answer:
+        if request.method == "POST":
+            return Answer(500, b"Traceback ... already exists")
+        return ok({"status": "RUNNING"})
+
+    with ray_at(answer) as asked:
+        asked.ray.submit("job-1", ["true"])
+    assert [request.path for request in asked.requests] == ["/api/jobs/", "/api/jobs/job-1"]
+
+
+def test_a_submission_that_ray_refuses_tells_the_end_of_why() -> None:
+    def answer(request: Request) -> Answer:
+        return Answer(400 if request.method == "POST" else 404, b"x" * 9000 + b" no such env\n")
+
+    with ray_at(answer) as asked, pytest.raises(RayUnreachableError) as refused:
+        asked.ray.submit("job-1", ["true"])
+    assert str(refused.value).startswith("Ray refused job-1: 400 x")
+    assert str(refused.value).endswith(" no such env")
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("answer", "job"),
+    [
+        (Answer(404, b"no"), RayJob(state=RayState.ABSENT)),
+        (ok({"status": "PENDING"}), RayJob(state=RayState.ALIVE)),
+        (ok({"status": "RUNNING", "message": ""}), RayJob(state=RayState.ALIVE)),
+        (ok({"status": "STOPPED", "message": "m"}), RayJob(state=RayState.ENDED, message="m")),
+        (ok({"status": "SUCCEEDED", "message": 5}), RayJob(state=RayState.ENDED, message="5")),
+        (
+            ok({"status": "FAILED", "message": "a" + "z" * MESSAGE_CHARACTERS}),
+            RayJob(state=RayState.ENDED, message="z" * MESSAGE_CHARACTERS),
+        ),
+    ],
+)
+def test_rays_statuses_come_to_three(answer: Answer, job: RayJob) -> None:
+    with ray_at(answer) as asked:
+        assert asked.ray.job("job-1") == job
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(500, b"Internal Server Error"),
+        Answer(200, b"<html>a proxy's page</html>"),
+        ok(["no object"]),
+        ok({"status": "DREAMING"}),
+        ok({}),
+    ],
+)
+def test_nothing_is_concluded_from_an_answer_that_is_not_rays(answer: Answer) -> None:
+    with ray_at(answer) as asked, pytest.raises(RayUnreachableError):
+        asked.ray.job("job-1")
+
+
+def test_nodes_that_live_are_listed_with_what_they_have() -> None:
+    rows = [
+        {"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": 2.0, "GPU": 4.0, "x": 1}},
+        {"node_id": "b", "state": "DEAD", "resources_total": {"CPU": 64.0}},
+        {"node_id": "c", "state": "ALIVE", "resources_total": {}},
+    ]
+    with ray_at(ok({"data": {"result": {"result": rows}}})) as asked:
+        assert asked.ray.nodes() == [
+            Node(id="a", num_cpus=2.0, num_gpus=4.0),
+            Node(id="c", num_cpus=0.0, num_gpus=0.0),
+        ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"data": {"result": {}}},
+        {"data": {"result": {"result": [{"node_id": "a"}]}}},
+        {"data": {"result": {"result": 5}}},
+        {"data": {"result": {"result": [None]}}},
+        {
+            "data": {
+                "result": {
+                    "result": [
+                        {"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": "two"}}
+                    ]
+                }
+            }
+        },
+    ],
+)
+def test_a_list_of_nodes_that_cannot_be_read_is_no_empty_cluster(document: object) -> None:
+    with (
+        ray_at(ok(document)) as asked,
+        pytest.raises(RayUnreachableError, match="list of nodes cannot be read"),
+    ):
+        asked.ray.nodes()
+
+
+def test_the_release_is_told() -> None:
+    with ray_at(ok({"ray_version": "2.60.0"})) as asked:
+        assert asked.ray.version() == "2.60.0"
+    for other in (ok({"version": "of something else"}), ok({"ray_version": None}), Answer(404)):
+        with ray_at(other) as asked, pytest.raises(RayUnreachableError):
+            asked.ray.version()
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_refused_is_told_with_its_mend(
+    call: Callable[[RayJobs], Any], status: int
+) -> None:
+    with (
+        ray_at(Answer(status)) as asked,
+        pytest.raises(RayUnreachableError, match=r"RAY_AUTH_TOKEN.*to the cluster's"),
+    ):
+        call(asked.ray)
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_a_cluster_that_is_not_there_is_an_outage(call: Callable[[RayJobs], Any]) -> None:
+    told = pytest.raises(RayUnreachableError, match="does not answer")
+    with closing(RayJobs(f"http://127.0.0.1:{free_port()}", token=None)) as ray, told:
+        call(ray)
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_a_cluster_that_hangs_is_an_outage(
+    call: Callable[[RayJobs], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TIMEOUT", "SUBMIT_TIMEOUT"):
+        monkeypatch.setattr(f"service.cluster.ray_jobs.{name}", httpx.Timeout(0.1))
+    release = threading.Event()
+
+    def hang(_: Request) -> Answer:
+        release.wait(10)
+        return Answer(200)
+
+    with ray_at(hang) as asked:
+        with pytest.raises(RayUnreachableError, match="does not answer"):
+            call(asked.ray)
+        release.set()
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_stop_that_ray_does_not_take_is_tried_again_and_no_error(status: int) -> None:
+    with ray_at(Answer(status, b"no")) as asked:
+        asked.ray.stop("job-1")
+
+
+def test_neither_proxy_nor_ray_address_leads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    with ray_at(ok({"ray_version": "2.60.0"})) as asked:
+        assert asked.ray.version() == "2.60.0"
