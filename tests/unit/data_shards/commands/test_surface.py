@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from data_shards.__main__ import app
+from tests.acceptance.product import wait_for
 
 SURFACE = {
     "fetch": ["DATASET", "OUT", "--from"],
@@ -157,8 +157,9 @@ def test_what_is_stopped_ends_with_its_workers(command, number, own_copy, still_
     (own_copy / "manifest.json").write_text(json.dumps(document))
     arguments = [sys.executable, "-m", "data_shards", *command, str(own_copy), "--processes", "2"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while len(workers := psutil.Process(process.pid).children()) < 2:
-        time.sleep(0.01)
+    parent = psutil.Process(process.pid)
+    wait_for("workers", lambda: len(parent.children()) == 2, timeout_s=60, every_s=0.01)
+    workers = parent.children()
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130

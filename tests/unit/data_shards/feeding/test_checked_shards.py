@@ -1,6 +1,5 @@
 import os
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
 from data_shards.storage.set_files import LocalFiles
+from tests.acceptance.product import wait_for
 
 DAY_S = 24 * 3600
 
@@ -22,11 +22,23 @@ DAY_S = 24 * 3600
 @pytest.fixture
 def cache(own_copy, tmp_path, monkeypatch) -> Path:
     """The user's cache, to which every file has long been what it is."""
-    # Longer than a step of the file system's time: what a test changes, it changes later.
-    time.sleep(0.02)
+    # What a test changes, it changes later, by the file system's time, which goes in steps.
+    copied_ns = max(file.stat().st_ctime_ns for file in own_copy.iterdir())
+    wait_for(
+        "a step of the file system's time",
+        lambda: file_system_ns(tmp_path / "probe") > copied_ns,
+        timeout_s=10,
+        every_s=0.001,
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(checked_shards, "_SETTLED_NS", 0)
     return tmp_path / "cache"
+
+
+def file_system_ns(probe: Path) -> int:
+    """Return the time that a file system gives to a file that is changed now."""
+    probe.touch()
+    return probe.stat().st_ctime_ns
 
 
 @pytest.fixture

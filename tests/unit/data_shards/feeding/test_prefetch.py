@@ -1,7 +1,6 @@
 """What fetches ahead, alone: no loader asks for anything."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ from data_shards.order import EpochOrder
 from data_shards.storage.folder import open_folder
 from data_shards.storage.set_files import CachedFiles
 from data_shards.storage.shard_cache import ShardCache
+from tests.acceptance.product import wait_for
 
 PLAN = ReaderPlan(
     location="there", seed=1, global_batch_size=4, crop_size=24, num_streams=1, window=1
@@ -36,12 +36,22 @@ def shards_in_order(manifest: Manifest, order: EpochOrder) -> list[str]:
     return [manifest.shards[number].sha256 for number in dict.fromkeys(numbers)]
 
 
-def wait_for(there: Callable[[], set[str]], expected: set[str]) -> None:
-    deadline = time.monotonic() + 60
-    while (now := there()) != expected:
-        assert now < expected, "more was fetched than is wanted"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def wait_until_fetched(files: CachedFiles, expected: set[str]) -> None:
+    def are_there() -> bool:
+        assert fetched(files) <= expected, "more was fetched than is wanted"
+        return fetched(files) == expected
+
+    wait_for("fetches", are_there, timeout_s=60, every_s=0.01)
+
+
+def fetched(files: CachedFiles) -> set[str]:
+    """Digests of the shards in the cache."""
+    return {path.name for path in files.cache.folder.glob(64 * "?")}
+
+
+def is_released(files: CachedFiles, digest: str) -> bool:
+    """Tell whether a shard is marked as one that makes room first."""
+    return (files.cache.folder / digest).stat().st_mtime < time.time() - 1800
 
 
 def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
@@ -52,21 +62,18 @@ def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
     facts = tuple(ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards)
     in_order = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))
 
-    def there() -> set[str]:
-        return {path.name for path in files.cache.folder.glob(64 * "?")}
-
     prefetch = Prefetch(PLAN, files, facts, sizes)
     try:
-        assert there() == set()
+        assert fetched(files) == set()
         prefetch.advance(0, 100)
-        wait_for(there, set(in_order[:2]))
+        wait_until_fetched(files, set(in_order[:2]))
         # Its first shard, of ten samples at most, is done with.
         prefetch.advance(3, 100)
-        wait_for(there, set(in_order[:3]))
+        wait_until_fetched(files, set(in_order[:3]))
         # Nothing of it is needed beyond the end.
         prefetch.advance(3, 4)
-        time.sleep(0.2)
-        assert there() == set(in_order[:3])
+        wait_for("a release", lambda: is_released(files, in_order[2]), timeout_s=60, every_s=0.01)
+        assert fetched(files) == set(in_order[:3])
         process = psutil.Process(prefetch.pid)
     finally:
         prefetch.close()
@@ -84,7 +91,7 @@ def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFil
     prefetch = Prefetch(PLAN, files, facts, sizes)
     try:
         prefetch.advance(0, 100)
-        wait_for(lambda: {path.name for path in files.cache.folder.glob(64 * "?")}, {second})
+        wait_until_fetched(files, {second})
         assert psutil.Process(prefetch.pid).is_running()
     finally:
         prefetch.close()
@@ -105,7 +112,7 @@ def test_an_error_nobody_foresaw_leaves_the_rest_fetched_ahead(
     prefetch = Prefetch(PLAN, files, broken, sizes)
     try:
         prefetch.advance(0, 100)
-        wait_for(lambda: {path.name for path in files.cache.folder.glob(64 * "?")}, {second})
+        wait_until_fetched(files, {second})
         assert psutil.Process(prefetch.pid).is_running()
     finally:
         prefetch.close()

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
 from data_shards.shards.sidecars import load_index
 from data_shards.storage.set_files import LocalFiles
+from tests.acceptance.product import wait_for
 
 
 def open_files(folder: Path, **options) -> ShardFiles:
@@ -142,10 +142,7 @@ def test_asks_for_what_is_expected_while_the_disk_is_read(own_copy, monkeypatch)
     assert not in_memory(descriptor, 4096)
     monkeypatch.setattr(shard_files, "_blocks_read", lambda: 1)
     files.expect([(1, 5000, 600)])
-    deadline = time.monotonic() + 10
-    while not in_memory(descriptor, 4096):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_for("the disk", lambda: in_memory(descriptor, 4096), timeout_s=10, every_s=0.001)
     files.close()
     os.close(descriptor)
 
