@@ -1,8 +1,9 @@
 """What is known of jobs: frozen records, which the store makes from its rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from service.jobs.events import JobEventData
 from trainer.contract.attempt import Outcome, Reason
@@ -37,6 +38,17 @@ class JobRecord:
     retry_at: datetime | None
     progress: Progress | None
     evaluation: Evaluated | None
+    owner: str | None = None
+    """Whose token submitted it; None where no tokens are asked for."""
+    private: bool = False
+    """Whether others than its owner and admins are told that there is no such job."""
+    plan: Mapping[str, Any] | None = None
+    """What was foreseen of it when it was accepted."""
+    cloned_from: str | None = None
+    advanced_at: datetime | None = None
+    """When the newest attempt last did a step more, by this service's clock."""
+    preempted: bool = False
+    """Whether a job of higher priority has it wait, so that it comes back by itself."""
 
     @property
     def is_terminal(self) -> bool:
@@ -79,6 +91,10 @@ class AttemptRecord:
     """Process of each replica, by rank; empty until it has reported."""
     events_through: int
     """Events stored without a gap; above 0 once it has reported."""
+    fence: int = 0
+    """Fencing token of the leader that began it."""
+    num_gpus: int = 0
+    num_cpus: int = 0
 
     @property
     def submission_id(self) -> str:
@@ -108,3 +124,4 @@ class CheckpointRecord:
     size_bytes: int
     weights_sha256: str
     top1: float | None
+    pinned: bool = False

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -17,6 +19,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 
 
@@ -53,7 +56,15 @@ jobs = Table(
     # Order of arrival: age is told by it and not by clocks.
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
+    # Whose token submitted it; None where no tokens are asked for.
+    Column("owner", String, index=True),
+    # Whether others than its owner and admins are told that there is no such job.
+    Column("private", Boolean, nullable=False, default=False, server_default=false()),
     Column("spec", Document, nullable=False),
+    # What was foreseen of it when it was accepted.
+    Column("plan", Document),
+    # The job whose spec it was made of.
+    Column("cloned_from", String),
     Column("status", String, nullable=False, index=True),
     Column("desired", String, nullable=False),
     Column("attempt", Integer, nullable=False, default=0),
@@ -67,7 +78,20 @@ jobs = Table(
     Column("retry_at", UtcDateTime),
     Column("progress", Document),
     Column("evaluation", Document),
+    # When the newest attempt last did a step more, by this service's clock.
+    Column("advanced_at", UtcDateTime),
+    # Whether a job of higher priority has it wait, so that it comes back by itself.
+    Column("preempted", Boolean, nullable=False, default=False, server_default=false()),
     sqlite_autoincrement=True,
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, nullable=False),
+    Index(None, "key", "value", "job_id"),
 )
 
 attempts = Table(
@@ -76,7 +100,11 @@ attempts = Table(
     Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("token_sha256", String),
+    # The fencing token of the leader that began it.
+    Column("fence", Integer, nullable=False, default=0, server_default="0"),
     Column("accelerator", String, nullable=False),
+    Column("num_gpus", Integer, nullable=False, default=0, server_default="0"),
+    Column("num_cpus", Integer, nullable=False, default=0, server_default="0"),
     Column("resume_from", String),
     Column("created_at", UtcDateTime, nullable=False),
     Column("submitted_at", UtcDateTime),
@@ -112,6 +140,98 @@ checkpoints = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("weights_sha256", String, nullable=False),
     Column("top1", Float),
+    Column("pinned", Boolean, nullable=False, default=False, server_default=false()),
     ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
     Index(None, "job_id", "step"),
+)
+
+# What an attempt reports step by step: history by step, beside the events and far more of it.
+points = Table(
+    "points",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("epoch", Float, nullable=False),
+    Column("loss", Float, nullable=False),
+    Column("learning_rate", Float, nullable=False),
+    Column("images_per_second", Float, nullable=False),
+    Column("data_wait_ratio", Float, nullable=False),
+    # Seconds of a step by phase.
+    Column("phase_seconds", Document),
+    ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
+    Index(None, "job_id", "step"),
+)
+
+# Who may write: one row a role, of which there is one.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("url", String, nullable=False),
+    # Grows with each holder; whoever writes with an older one is refused.
+    Column("fence", Integer, nullable=False),
+    # Grows with each renewal: a waiting process sees by its own clock that the holder lives.
+    Column("renewals", Integer, nullable=False),
+    Column("released", Boolean, nullable=False, default=False, server_default=false()),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    # Empty where no tokens are asked for.
+    Column("owner", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body_sha256", String, nullable=False),
+    # None while the first request is in work.
+    Column("job_id", String),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_sha256", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False, index=True),
+    Column("role", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("used_at", UtcDateTime),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", String, primary_key=True),
+    # None: unlimited.
+    Column("max_active_jobs", Integer),
+    Column("max_queued_jobs", Integer),
+    Column("gpu_hours", Float),
+    Column("disk_bytes", BigInteger),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("actor", String),
+    Column("address", String),
+    Column("action", String, nullable=False),
+    Column("target", String, index=True),
+    Column("detail", Document),
+    sqlite_autoincrement=True,
+)
+
+# What an operator has set while the service runs: whether it drains, for one.
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Document, nullable=False),
 )

@@ -24,7 +24,7 @@ def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
             connection, opts={"compare_type": True, "render_as_batch": True}
         )
         assert compare_metadata(context, metadata) == []
-        assert current_version(connection) == "0001"
+        assert current_version(connection) == "0002"
     engine.dispose()
 
 
