@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.acceptance.product import draw_images, pack
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
+from trainer.devices import machine
 
 # Prime, so that no batch, stream or shard divides it.
 NUM_TRAINING_IMAGES = 401
@@ -34,6 +36,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
         train=pack(train, root / "train", split="train"),
         validation=pack(validation, root / "validation", split="validation"),
     )
+
+
+@pytest.fixture(scope="module")
+def settled() -> None:
+    """This process computes as a replica's: the same bits each time, in one thread."""
+    machine.settle([torch.device("cpu")], num_threads=1)
 
 
 def write_job(folder: Path, shards: Shards, **over: Any) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 
 from data_shards.errors import DataError, ShardError, WorkerDiedError
 from data_shards.manifest import load_manifest
@@ -30,21 +29,14 @@ from trainer.contract.report import TrainingReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.devices import machine
 from trainer.errors import BadDataError, reason_of
 from trainer.running.local import read_spec
 from trainer.running.replica import failure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled")]
 
-CPU = torch.device("cpu")
 # One epoch of 401 images in batches of 16.
 NUM_STEPS = 26
-
-
-@pytest.fixture(autouse=True)
-def settled() -> None:
-    machine.settle((CPU, CPU), num_threads=1)
 
 
 def spec_of(
@@ -62,9 +54,8 @@ def spec_of(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> str:
+def undisturbed(settled: None, shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights of a run that nothing disturbed."""
-    machine.settle((CPU, CPU), num_threads=1)
     root = tmp_path_factory.mktemp("undisturbed")
     attempt_of(spec_of(root, shards), root / "run", World())
     return final_weights(root / "run")

@@ -25,22 +25,19 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired
-from trainer.devices import machine
 from trainer.errors import TrainingError
 from trainer.learning import train_step
 from trainer.running.local import read_spec
 from trainer.running.meter import timed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled")]
 
-CPU = torch.device("cpu")
 NUM_STEPS = 8
 
 
 @pytest.fixture(autouse=True)
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.settle((CPU, CPU), num_threads=1)
-    # A progress event after every step, not by the clock.
+def progress_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not by the clock.
     monkeypatch.setattr("trainer.running.loop.PROGRESS_EVERY_S", 0.0)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.acceptance.product import ledger_lines
 from tests.damaged_sets import damage
@@ -30,19 +29,12 @@ from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import EvaluationSpec, JobSpec
 from trainer.contract.status import Desired
-from trainer.devices import machine
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.running.local import read_spec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled")]
 
-CPU = torch.device("cpu")
 NUM_STEPS = 30
-
-
-@pytest.fixture(autouse=True)
-def settled() -> None:
-    machine.settle((CPU, CPU), num_threads=1)
 
 
 @pytest.fixture
