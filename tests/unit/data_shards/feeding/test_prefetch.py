@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -10,8 +11,7 @@ from data_shards.feeding.epochs import order_of_epoch
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.prefetch import Prefetch
 from data_shards.feeding.shard_files import ShardFacts
-from data_shards.manifest import Manifest, load_manifest
-from data_shards.order import EpochOrder
+from data_shards.manifest import load_manifest
 from data_shards.storage.folder import open_folder
 from data_shards.storage.set_files import CachedFiles
 from data_shards.storage.shard_cache import ShardCache
@@ -29,11 +29,14 @@ def files(packed: Path, bucket: str, tmp_path: Path) -> CachedFiles:
     return CachedFiles(bucket, ShardCache(tmp_path / "cache", 10**6))
 
 
-def shards_in_order(manifest: Manifest, order: EpochOrder) -> list[str]:
-    """Digests of an epoch's shards as one stream needs them."""
-    ends = [sum(shard.num_samples for shard in manifest.shards[: k + 1]) for k in range(4)]
-    numbers = [sum(end <= sample for end in ends) for sample in order.samples.tolist()]
-    return [manifest.shards[number].sha256 for number in dict.fromkeys(numbers)]
+def shards_of(packed: Path) -> tuple[tuple[ShardFacts, ...], tuple[int, ...], list[str]]:
+    """Return facts and sample counts of a set's shards, and digests as one stream needs them."""
+    shards = load_manifest(packed).shards
+    sizes = tuple(shard.num_samples for shard in shards)
+    facts = tuple(ShardFacts(shard.name, shard.size_bytes, shard.sha256) for shard in shards)
+    samples = order_of_epoch(PLAN, sizes, 0).samples
+    numbers = np.searchsorted(np.cumsum(sizes), samples, side="right").tolist()
+    return facts, sizes, [shards[number].sha256 for number in dict.fromkeys(numbers)]
 
 
 def wait_until_fetched(files: CachedFiles, expected: set[str]) -> None:
@@ -57,10 +60,7 @@ def is_released(files: CachedFiles, digest: str) -> bool:
 def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
     packed: Path, files: CachedFiles
 ) -> None:
-    manifest = load_manifest(packed)
-    sizes = tuple(shard.num_samples for shard in manifest.shards)
-    facts = tuple(ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards)
-    in_order = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))
+    facts, sizes, in_order = shards_of(packed)
 
     prefetch = Prefetch(PLAN, files, facts, sizes)
     try:
@@ -82,10 +82,7 @@ def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
 
 
 def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFiles) -> None:
-    manifest = load_manifest(packed)
-    sizes = tuple(shard.num_samples for shard in manifest.shards)
-    facts = tuple(ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards)
-    first, second = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))[:2]
+    facts, sizes, (first, second, *_) = shards_of(packed)
     name = {one.sha256: one.name for one in facts}
     open_folder(files.at("x").rpartition("/")[0]).delete(name[first])
     prefetch = Prefetch(PLAN, files, facts, sizes)
@@ -100,10 +97,7 @@ def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFil
 def test_an_error_nobody_foresaw_leaves_the_rest_fetched_ahead(
     packed: Path, files: CachedFiles, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = load_manifest(packed)
-    sizes = tuple(shard.num_samples for shard in manifest.shards)
-    facts = [ShardFacts(one.name, one.size_bytes, one.sha256) for one in manifest.shards]
-    first, second = shards_in_order(manifest, order_of_epoch(PLAN, sizes, 0))[:2]
+    facts, sizes, (first, second, *_) = shards_of(packed)
     # No fetch of none is foreseen.
     broken = tuple(
         ShardFacts(one.name, "none" if one.sha256 == first else one.size_bytes, one.sha256)  # type: ignore[arg-type]
