@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from service.api import attempts, jobs, operations, reports, streams
+from service.api import attempts, jobs, operations, reports, streams, submit, wishes
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
@@ -25,7 +25,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
     )
     app.state.plane = plane
     app.state.stream_slots = streams.StreamSlots(plane.settings.max_event_streams)
-    for module in (jobs, streams, reports, attempts, operations):
+    for module in (submit, jobs, wishes, streams, reports, attempts, operations):
         app.include_router(module.router)
     add_error_handlers(app)
     app.add_middleware(

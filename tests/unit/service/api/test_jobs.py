@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.api import jobs
+from service.api import submit
 from service.control_plane import ControlPlane
 from service.submission.admission import admit_request
 from tests.unit.service.conftest import job_in, make_spec, report
@@ -203,7 +203,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_asked_for_is_refused(
         trained.rename(aside)
         return spec
 
-    monkeypatch.setattr(jobs, "admit_request", admit_and_delete)
+    monkeypatch.setattr(submit, "admit_request", admit_and_delete)
     before = set(plane.settings.run_root.iterdir())
     answer = http.post("/jobs", json=fine_tuning)
     aside.rename(trained)
