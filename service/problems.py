@@ -1,6 +1,8 @@
 """RFC 9457 problem documents: the one form in which the API says that something is wrong."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -9,6 +11,58 @@ from trainer.contract.problem import PROBLEM_MEDIA_TYPE
 from trainer.contract.spec_error import SpecError
 
 MEDIA_TYPE = PROBLEM_MEDIA_TYPE
+
+
+class ProblemType(StrEnum):
+    """What can be wrong: the `type` of a problem, which never changes its meaning.
+
+    Each with its usual status and its title; docs/problems.md says of each what to do.
+    """
+
+    status: int
+    title: str
+
+    def __new__(cls, name: str, status: int, title: str) -> Self:
+        """Make the type of a name; its value is the URN."""
+        urn = f"urn:alexnet:problem:{name}"
+        member = str.__new__(cls, urn)
+        member._value_ = urn
+        member.status, member.title = status, title
+        return member
+
+    # Of each status first the one that says no more than it.
+    BAD_REQUEST = "bad-request", 400, "The request cannot be read"
+    UNKNOWN_HOST = "unknown-host", 400, "The Host header names no host of this service"
+    NO_TOKEN = "no-token", 401, "A valid token is needed"
+    NOT_ALLOWED = "not-allowed", 403, "The token does not allow this"
+    OVER_QUOTA = "over-quota", 403, "A quota is used up"
+    NOT_FOUND = "not-found", 404, "There is nothing of that name"
+    NO_SUCH_JOB = "no-such-job", 404, "There is no such job"
+    NO_SUCH_METHOD = "no-such-method", 405, "The method is not one of this address"
+    TOO_LATE = "too-late", 409, "The job is past that"
+    KEY_IN_USE = "idempotency-key-in-use", 409, "The first request of this key is not done"
+    ATTEMPT_DISOWNED = "attempt-disowned", 409, "The attempt is not its job's current one"
+    TOO_LARGE = "too-large", 413, "The body is too large"
+    INVALID_REQUEST = "invalid-request", 422, "The request is not valid"
+    SPEC_REFUSED = "spec-refused", 422, "The job cannot be accepted"
+    KEY_REUSED = "idempotency-key-reused", 422, "The key was used for another request"
+    TOO_MANY_REQUESTS = "too-many-requests", 429, "Too many requests"
+    FAILED = "failed", 500, "The service failed"
+    UNREADABLE_JOB = "unreadable-job", 500, "What is stored of the job cannot be read"
+    UNAVAILABLE = "unavailable", 503, "The service cannot do this now"
+    STANDBY = "standby", 503, "This control plane stands by"
+    STORE_UNAVAILABLE = "store-unavailable", 503, "The store does not answer"
+    DISK_UNAVAILABLE = "disk-unavailable", 503, "The disk of the run root cannot be used"
+    OBJECT_STORES_BUSY = "object-stores-busy", 503, "Too many requests wait for object stores"
+    STREAMS_TAKEN = "streams-taken", 503, "As many event streams are open as may be"
+
+    @classmethod
+    def of_status(cls, status: int) -> Self:
+        """Return the type of an answer of which no more is known than its status."""
+        return next(
+            (one for one in cls if one.status == status),
+            cls.BAD_REQUEST if status < 500 else cls.FAILED,
+        )
 
 
 class FieldError(BaseModel):
@@ -25,11 +79,13 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    type: str = "about:blank"
-    title: str
+    type: str = Field(
+        default="about:blank", description="What is wrong, as a URN: docs/problems.md has them all."
+    )
+    title: str = Field(description="The same in words; alike in all problems of a type.")
     status: int
-    detail: str
-    errors: tuple[FieldError, ...] = ()
+    detail: str = Field(description="What is wrong this time, where, and what to do.")
+    errors: tuple[FieldError, ...] = Field(default=(), description="The fields at fault, if any.")
 
 
 class SpecRefusedError(ValueError):

@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,11 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import StandbyError, UnknownTokenError
 from service.jobs.lifecycle import RefusedError
-from service.problems import MEDIA_TYPE, FieldError, Problem, SpecRefusedError
+from service.problems import MEDIA_TYPE, FieldError, Problem, ProblemType, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
 from service.submission.held_checkpoints import NotHeldError
 from service.submission.manifests import StoreBusyError
-from trainer.contract.problem import ATTEMPT_DISOWNED
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +27,23 @@ MAX_BODY_BYTES = 1 << 20
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes, which no spec needs; send less"
 # What the middleware refuses in plain text before a route is asked, and what to do about it.
 _PLAIN = {
-    400: "the Host header names no host of this service; use the address that it was started "
-    "with, or have the operator add the name to ALEXNET_ALLOWED_HOSTS",
-    413: _TOO_LARGE,
+    400: (
+        ProblemType.UNKNOWN_HOST,
+        "the Host header names no host of this service; use the address that it was started "
+        "with, or have the operator add the name to ALEXNET_ALLOWED_HOSTS",
+    ),
+    413: (ProblemType.TOO_LARGE, _TOO_LARGE),
 }
+
+
+class RefusedRequestError(HTTPException):
+    """A route refuses by a problem of a type."""
+
+    def __init__(
+        self, kind: ProblemType, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(kind.status, detail, headers)
+        self.kind = kind
 
 
 def answer(
@@ -41,16 +52,11 @@ def answer(
     *,
     errors: tuple[FieldError, ...] = (),
     headers: Mapping[str, str] | None = None,
-    kind: str = "about:blank",
+    kind: ProblemType | None = None,
 ) -> Response:
-    """Make the response of a problem; `kind` is its `type`, where something acts on it."""
-    problem = Problem(
-        type=kind,
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        errors=errors,
-    )
+    """Make the response of a problem; `kind` None: the one that the status alone names."""
+    kind = kind or ProblemType.of_status(status)
+    problem = Problem(type=kind, title=kind.title, status=status, detail=detail, errors=errors)
     # Escaped to ASCII: a field's name may hold half a surrogate pair, which UTF-8 cannot carry.
     return Response(
         json.dumps(problem.model_dump()), status, media_type=MEDIA_TYPE, headers=headers
@@ -62,74 +68,81 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(SpecRefusedError)
     def refused_spec(_request: Request, error: SpecRefusedError) -> Response:
-        return answer(422, "the job cannot be accepted; nothing was stored", errors=error.errors)
+        detail = "the job cannot be accepted; nothing was stored"
+        return answer(422, detail, errors=error.errors, kind=ProblemType.SPEC_REFUSED)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> Response:
         errors = tuple(_request_error(item) for item in error.errors())
-        return answer(422, "the request is not valid", errors=errors)
+        detail = "the request is not valid"
+        return answer(422, detail, errors=errors, kind=ProblemType.INVALID_REQUEST)
 
     @app.exception_handler(JobNotFoundError)
     def unknown_job(_request: Request, error: JobNotFoundError) -> Response:
-        return answer(404, str(error))
+        return answer(404, str(error), kind=ProblemType.NO_SUCH_JOB)
 
     @app.exception_handler(UnreadableJobError)
     def unreadable_job(_request: Request, error: UnreadableJobError) -> Response:
-        return answer(500, str(error))
+        return answer(500, str(error), kind=ProblemType.UNREADABLE_JOB)
 
     @app.exception_handler(StaleAttemptError)
     def stale(_request: Request, error: StaleAttemptError) -> Response:
-        return answer(409, str(error), kind=ATTEMPT_DISOWNED)
+        return answer(409, str(error), kind=ProblemType.ATTEMPT_DISOWNED)
 
     @app.exception_handler(UnknownTokenError)
     def unknown_token(_request: Request, error: UnknownTokenError) -> Response:
-        return answer(403, str(error), kind=ATTEMPT_DISOWNED)
+        return answer(403, str(error), kind=ProblemType.ATTEMPT_DISOWNED)
 
     @app.exception_handler(RefusedError)
     def refused(_request: Request, error: RefusedError) -> Response:
-        return answer(409, str(error))
+        return answer(409, str(error), kind=ProblemType.TOO_LATE)
 
     @app.exception_handler(StandbyError)
     def standby(_request: Request, error: StandbyError) -> Response:
-        return answer(503, str(error), headers=RETRY)
+        return answer(503, str(error), headers=RETRY, kind=ProblemType.STANDBY)
 
     @app.exception_handler(StoreBusyError)
     def busy_store(_request: Request, error: StoreBusyError) -> Response:
-        return answer(503, str(error), headers=RETRY)
+        return answer(503, str(error), headers=RETRY, kind=ProblemType.OBJECT_STORES_BUSY)
 
     @app.exception_handler(NotHeldError)
     def not_held(_request: Request, error: NotHeldError) -> Response:
         logger.error("%s", error)
-        return answer(503, str(error), headers=RETRY)
+        return answer(503, str(error), headers=RETRY, kind=ProblemType.DISK_UNAVAILABLE)
 
     @app.exception_handler(OperationalError)
     def store_busy(_request: Request, error: OperationalError) -> Response:
         logger.error("the store does not answer: %s", error)
-        return answer(503, f"the store does not answer ({error.orig}); try again", headers=RETRY)
+        detail = f"the store does not answer ({error.orig}); try again"
+        return answer(503, detail, headers=RETRY, kind=ProblemType.STORE_UNAVAILABLE)
 
     @app.exception_handler(StatementError)
     @app.exception_handler(OverflowError)
     def out_of_range(_request: Request, error: Exception) -> Response:
         if isinstance(error, StatementError) and not isinstance(error.orig, OverflowError):
             raise error
-        return answer(422, "a number or a time is beyond what can be stored")
+        detail = "a number or a time is beyond what can be stored"
+        return answer(422, detail, kind=ProblemType.INVALID_REQUEST)
 
     @app.exception_handler(HTTPException)
     def other(_request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, UnicodeDecodeError | RecursionError):
-            return answer(422, "the body is not UTF-8, or nested too deeply to be a request")
+            detail = "the body is not UTF-8, or nested too deeply to be a request"
+            return answer(422, detail, kind=ProblemType.INVALID_REQUEST)
         if error.status_code == 400 and isinstance(error.__cause__, ValueError):
             # Of JSON that is well formed, the parser refuses nothing else.
             digits = sys.get_int_max_str_digits()
             detail = f"a number in the body has more than {digits} digits; no field takes one"
-            return answer(422, detail)
+            return answer(422, detail, kind=ProblemType.INVALID_REQUEST)
         detail = _TOO_LARGE if error.status_code == 413 else str(error.detail)
-        return answer(error.status_code, detail, headers=error.headers)
+        kind = error.kind if isinstance(error, RefusedRequestError) else None
+        return answer(error.status_code, detail, headers=error.headers, kind=kind)
 
     @app.exception_handler(Exception)
     def unforeseen(_request: Request, _error: Exception) -> Response:
         # Raised again by Starlette after the answer, so that the log has the traceback.
-        return answer(500, "the service failed at this; its log says where")
+        detail = "the service failed at this; its log says where"
+        return answer(500, detail, kind=ProblemType.FAILED)
 
 
 class PlainErrors:
@@ -149,7 +162,8 @@ class PlainErrors:
             elif refused is None:
                 await send(message)
             elif not message.get("more_body"):
-                await answer(refused, _PLAIN[refused])(scope, receive, send)
+                kind, detail = _PLAIN[refused]
+                await answer(refused, detail, kind=kind)(scope, receive, send)
 
         await self._app(scope, receive, mend)
 

@@ -18,7 +18,7 @@ from service.api.present import event_view
 from service.control_plane import ControlPlane
 from service.jobs.records import EventRecord
 from service.metrics import event_streams
-from service.problems import Problem
+from service.problems import Problem, ProblemType
 from service.views import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
@@ -66,7 +66,8 @@ class _EventStream(StreamingResponse):
                 f"{self._slots.limit} event streams are open, as many as may be; try again, ask "
                 "for application/json, or have the operator raise ALEXNET_MAX_EVENT_STREAMS"
             )
-            await answer(503, detail, headers=RETRY)(scope, receive, send)
+            refusal = answer(503, detail, headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
+            await refusal(scope, receive, send)
             return
         with self._slots.take():
             await super().__call__(scope, receive, send)

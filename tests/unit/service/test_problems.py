@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -5,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.problems import FieldError, SpecRefusedError, field_errors
+from service.problems import FieldError, ProblemType, SpecRefusedError, field_errors
+from trainer.contract.problem import ATTEMPT_DISOWNED
 from trainer.contract.spec import JobSpec
 
 DATA = {"train": "/t", "validation": "/v"}
@@ -49,3 +52,17 @@ def test_a_refusal_says_every_field() -> None:
     refused = SpecRefusedError(errors)
     assert str(refused) == "a: wrong; b.c: missing"
     assert refused.errors == tuple(errors)
+
+
+def test_the_page_of_problems_has_every_type_with_its_status_and_no_other() -> None:
+    page = Path(__file__).parents[3] / "docs" / "problems.md"
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page.read_text(), re.MULTILINE)
+    assert rows == [(one.rpartition(":")[2], str(one.status)) for one in ProblemType]
+
+
+def test_no_status_alone_disowns_an_attempt() -> None:
+    assert ProblemType.ATTEMPT_DISOWNED == ATTEMPT_DISOWNED
+    types = {ProblemType.of_status(status) for status in range(400, 600)}
+    assert ProblemType.ATTEMPT_DISOWNED not in types
+    assert ProblemType.of_status(418) is ProblemType.BAD_REQUEST
+    assert ProblemType.of_status(599) is ProblemType.FAILED

@@ -5,6 +5,7 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.metrics import registry
+from service.problems import ProblemType
 from service.reconciling.starter import sha256_of_token
 from tests.unit.service.conftest import job_in, progress
 from trainer.contract.events import CorruptReasonName, SamplesSkipped
@@ -93,7 +94,7 @@ def test_only_the_attempts_own_token_is_taken(http: httpx.Client, plane: Control
     path = begin(plane, "token")
     answer = http.post(path, json=batch(1))
     assert answer.status_code == 401
-    assert answer.json()["type"] == "about:blank"
+    assert answer.json()["type"] == ProblemType.NO_TOKEN
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     for authorization in ("Bearer another", "Bearer " + sha256_of_token("the token")):
         wrong = http.post(path, json=batch(1), headers={"Authorization": authorization})

@@ -10,8 +10,16 @@ import pytest
 
 from service.api.errors import MAX_BODY_BYTES
 from service.control_plane import ControlPlane
+from service.problems import ProblemType
 from service.store.engine import BUSY_TIMEOUT_MS
-from tests.unit.service.conftest import free_port, manifest_document, serving, write_manifest
+from tests.unit.service.conftest import (
+    free_port,
+    job_in,
+    manifest_document,
+    serving,
+    write_manifest,
+)
+from trainer.contract.status import Status
 
 JSON = {"Content-Type": "application/json"}
 
@@ -22,8 +30,7 @@ def problem_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = dict(answer.json())
     assert problem.keys() == {"type", "title", "status", "detail", "errors"}
-    assert problem["type"] == "about:blank"
-    assert problem["title"]
+    assert problem["title"] == ProblemType(problem["type"]).title
     assert problem["status"] == status
     assert problem["detail"]
     return problem
@@ -256,7 +263,8 @@ def test_the_unforeseen_is_a_500_without_its_inside(
     def fail(_job_id: str) -> None:
         raise RuntimeError("the inside")
 
+    job_in(plane.store, Status.QUEUED, "unforeseen")
     monkeypatch.setattr(plane.store, "job", fail)
-    answer = httpx.get(f"{plane.settings.advertised_url}/jobs/any")
+    answer = httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen")
     problem_of(answer, 500)
     assert "the inside" not in answer.text
