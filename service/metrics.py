@@ -5,6 +5,7 @@ What is read from the store is right after a restart too, and series of a job go
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from typing import get_args
 
@@ -26,6 +27,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.caller import EVERYONE, Caller
 from service.jobs.records import JobRecord
 from service.store.statistics import (
     BUCKETS_S,
@@ -66,10 +68,10 @@ for _reason in get_args(CorruptReasonName):
 event_streams = Gauge("alexnet_event_streams", "Event streams that are open.", registry=registry)
 
 
-def exposition(store: Store) -> bytes:
-    """Return everything in Prometheus's text format."""
+def exposition(store: Store, caller: Caller = EVERYONE) -> bytes:
+    """Return everything that the caller may see, in Prometheus's text format."""
     stored = CollectorRegistry()
-    stored.register(_StoreCollector(store.read(statistics)))
+    stored.register(_StoreCollector(store.read(statistics), caller))
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
     return generate_latest(registry) + generate_latest(stored)
 
@@ -120,8 +122,17 @@ class MetricsMiddleware:
 
 
 class _StoreCollector(Collector):
-    def __init__(self, seen: Statistics) -> None:
-        self._seen = seen
+    def __init__(self, seen: Statistics, caller: Caller) -> None:
+        hidden = {job.id for job in seen.live if not caller.may_see(job.ownership)}
+        self._seen = replace(
+            seen,
+            live=tuple(job for job in seen.live if job.id not in hidden),
+            newest_checkpoints={
+                job_id: checkpoint
+                for job_id, checkpoint in seen.newest_checkpoints.items()
+                if job_id not in hidden
+            },
+        )
 
     def collect(self) -> Iterator[Metric]:
         yield from _fleet(self._seen)

@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -19,6 +21,7 @@ from service.control_plane import ControlPlane
 from service.file_lock import FileLock
 from service.reconciling.leadership import Leadership
 from service.settings import Settings, SettingsError
+from service.store.tokens import has_tokens
 
 # Streams end by themselves within a moment; a client that does not read is cut off.
 GRACEFUL_SHUTDOWN_S = 5
@@ -35,13 +38,15 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with _listen(settings) as listener:
         plane = ControlPlane(settings, token=_ray_token())
+        _check_access(plane)
         server = _Server(plane)
         for number in (signal.SIGINT, signal.SIGTERM):
             # Replaced by the server's own while it runs; a second Ctrl-C while Ray is being
             # stopped must not leave Ray behind.
             signal.signal(number, _ignore)
         try:
-            _start(plane)
+            with _naming_the_store(settings):
+                plane.start()
             console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
             if until_stdin_closes:
                 watcher = threading.Thread(
@@ -54,14 +59,32 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
             plane.stop()
 
 
-def _start(plane: ControlPlane) -> None:
+@contextmanager
+def _naming_the_store(settings: Settings) -> Iterator[None]:
     try:
-        plane.start()
+        yield
     except DatabaseError as error:
         raise SettingsError(
-            f"ALEXNET_STORE_URL: {plane.settings.store_path} cannot be used as the store "
+            f"ALEXNET_STORE_URL: {settings.store_path} cannot be used as the store "
             f"({error.orig}); name another, or put back a copy"
         ) from error
+
+
+def _check_access(plane: ControlPlane) -> None:
+    """Raise SettingsError where nobody could be let in, or everybody would be."""
+    settings = plane.settings
+    if settings.may_be_open:
+        return
+    with _naming_the_store(settings):
+        if plane.store.read(has_tokens):
+            return
+    plane.stop()
+    raise SettingsError(
+        f"ALEXNET_HOST: {settings.host} can be reached from other machines, or through "
+        "ALEXNET_TRUSTED_PROXIES, and there is no token to tell who may do what; make the first "
+        "with `alexnet tokens create --owner NAME --role admin`, listen on 127.0.0.1 alone, or "
+        "set ALEXNET_TRUSTED_NETWORK=true where only trusted machines can connect"
+    )
 
 
 class _Server(uvicorn.Server):
@@ -74,6 +97,8 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                # The application believes the proxies of the settings, and no others.
+                proxy_headers=False,
                 timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
             )
         )

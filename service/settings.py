@@ -1,5 +1,6 @@
 """What an operator can set: environment variables ALEXNET_NAME, or `alexnet serve` options."""
 
+import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -52,7 +53,21 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65_535, description="Port to listen on.")
     trusted_network: bool = Field(
         default=False,
-        description="Who can reach `host` may do everything; needed to listen beyond loopback.",
+        description="While there are no tokens, who can reach `host` may do everything; without "
+        "it, a service that listens beyond loopback starts with a token only.",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies, whose X-Forwarded-For is believed; "
+        "with any, tokens are always asked for.",
+    )
+    requests_per_second: float | None = Field(
+        default=200.0,
+        gt=0,
+        description="Taken of one token, or of one address that sends none. None: any number.",
+    )
+    request_burst: int = Field(
+        default=1000, ge=1, description="Requests taken of one sender at once, after a pause."
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=("127.0.0.1", "localhost", "[::1]"),
@@ -96,6 +111,14 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _all_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            # As uvicorn reads them, but for `*`, which would believe anyone of any address.
+            ipaddress.ip_network(proxy)
+        return proxies
+
     @field_validator("data_roots", mode="before")
     @classmethod
     def _as_text(cls, roots: object) -> object:
@@ -129,13 +152,14 @@ class Settings(BaseSettings):
                 f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {self.ray_address!r} is not the address "
                 "of a Ray dashboard; use http://HOST:8265"
             )
-        if not self.trusted_network and not is_loopback(self.host):
-            raise SettingsError(
-                f"ALEXNET_HOST: {self.host} can be reached from other machines, and whoever "
-                "reaches this service can run jobs; listen on 127.0.0.1, or set "
-                "ALEXNET_TRUSTED_NETWORK=true where only trusted machines can connect"
-            )
         return self
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether everyone who can connect may do everything, while there are no tokens."""
+        if self.trusted_proxies:
+            return False
+        return self.trusted_network or is_loopback(self.host)
 
     @property
     def attempt_python(self) -> str:

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.api import attempts, jobs, operations, reports, streams, submit, wishes
+from service.api.access import AccessMiddleware, add_access_handlers
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
@@ -28,12 +30,15 @@ def create_app(plane: ControlPlane) -> FastAPI:
     for module in (submit, jobs, wishes, streams, reports, attempts, operations):
         app.include_router(module.router)
     add_error_handlers(app)
+    add_access_handlers(app)
+    app.add_middleware(AccessMiddleware, plane=plane)
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=_hosts(plane.settings), www_redirect=False
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     # Around the two that refuse in plain text; of all, the last that is added sees a request first.
     app.add_middleware(PlainErrors)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=[*plane.settings.trusted_proxies])
     app.add_middleware(MetricsMiddleware)
     return app
 

@@ -6,14 +6,26 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Leader, UnknownTokenError
+from service.api.dependencies import (
+    HAS_OWN_TOKENS,
+    INVALID,
+    MAX_INTEGER,
+    JobId,
+    Leader,
+    UnknownTokenError,
+)
 from service.metrics import count_events
 from service.problems import Problem
 from service.reconciling.starter import sha256_of_token
 from service.store.errors import StaleAttemptError
 from trainer.contract.events import EventBatch, EventReply
 
-router = APIRouter(prefix="/jobs/{job_id}/attempts", tags=["attempts"], responses=INVALID)
+router = APIRouter(
+    prefix="/jobs/{job_id}/attempts",
+    tags=["attempts"],
+    responses=INVALID,
+    dependencies=[HAS_OWN_TOKENS],
+)
 _bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
 
 

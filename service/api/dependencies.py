@@ -1,11 +1,16 @@
 """What routes are given."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
 
+from service.access.caller import Caller, Ownership, Role, check_change, check_role
 from service.control_plane import ControlPlane
 from service.problems import Problem
+from service.store.errors import JobNotFoundError
+from service.store.ownership import ownership
 
 MAX_INTEGER = 2**63 - 1
 # Said of every route that reads anything: else FastAPI describes errors as it would answer them.
@@ -44,4 +49,76 @@ def _leading(plane: Plane) -> ControlPlane:
 
 
 Leader = Annotated[ControlPlane, Depends(_leading)]
+
+# Who may call a route. Every route has one of these rules, which a test asserts: one that has no
+# `caller` and names no job has it in `dependencies`.
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="API token",
+    description="As `alexnet tokens create` printed it. Where there are no tokens, none is needed.",
+)
+
+
+@dataclass(frozen=True)
+class RoleRule:
+    """Lets in whose role covers this one. A dependency: gives the Caller.
+
+    Raises what the sender could not be identified by, or ForbiddenError.
+    """
+
+    role: Role
+
+    async def __call__(
+        self, request: Request, _bearer: Annotated[object, Depends(_bearer)]
+    ) -> Caller:
+        """Return who asks."""
+        # The middleware of `api.access` has put it there.
+        identity = request.state.identity
+        if isinstance(identity, Exception):
+            raise identity
+        assert isinstance(identity, Caller)
+        check_role(identity, self.role)
+        return identity
+
+
+@dataclass(frozen=True)
+class NoRule:
+    """Lets in everyone. A dependency."""
+
+    why: str
+
+    async def __call__(self) -> None:
+        """Pass."""
+
+
+Viewer = Annotated[Caller, Depends(RoleRule(Role.VIEWER))]
+Submitter = Annotated[Caller, Depends(RoleRule(Role.SUBMITTER))]
+Admin = Annotated[Caller, Depends(RoleRule(Role.ADMIN))]
+HAS_OWN_TOKENS = Depends(NoRule("attempts report with tokens of their own"))
+IS_PUBLIC = Depends(NoRule("whoever watches over the process has no token"))
+
 JobId = Annotated[str, Path(max_length=64, description="As `POST /jobs` gave it.")]
+
+
+def _seen_job(plane: Plane, caller: Viewer, job_id: JobId) -> str:
+    _visible(plane, caller, job_id)
+    return job_id
+
+
+def _own_job(plane: Plane, caller: Viewer, job_id: JobId) -> str:
+    check_change(caller, job_id, _visible(plane, caller, job_id))
+    return job_id
+
+
+def _visible(plane: ControlPlane, caller: Caller, job_id: str) -> Ownership:
+    found = plane.store.read(lambda connection: ownership(connection, job_id))
+    if not caller.may_see(found):
+        raise JobNotFoundError(job_id)
+    return found
+
+
+# The id of a job that the caller is told of: others' private ones are not found.
+SeenJobId = Annotated[str, Depends(_seen_job)]
+# The id of a job that the caller may change.
+OwnJobId = Annotated[str, Depends(_own_job)]

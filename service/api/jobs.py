@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
-from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane
+from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId, Viewer
 from service.api.present import job_detail, job_view, kept_checkpoints
 from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
@@ -24,6 +24,8 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "descriptio
 @router.get("")
 def list_jobs(
     plane: Plane,
+    caller: Viewer,
+    *,
     status: Annotated[Status | None, Query(description="Only jobs of this status.")] = None,
     label: Annotated[
         tuple[LabelFilter, ...],
@@ -36,7 +38,9 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, the newest first."""
     labels = [(key, value) for key, _, value in (one.partition("=") for one in label)]
-    found = plane.store.jobs(status=status, labels=labels, before_seq=cursor, limit=limit + 1)
+    found = plane.store.jobs(
+        status=status, labels=labels, seen_by=caller, before_seq=cursor, limit=limit + 1
+    )
     page = found[:limit]
     return JobPage(
         jobs=tuple(
@@ -48,14 +52,14 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=_UNKNOWN)
-def get_job(plane: Plane, job_id: JobId) -> JobDetail:
+def get_job(plane: Plane, job_id: SeenJobId) -> JobDetail:
     """Look at one job and its attempts."""
     job = plane.store.job(job_id)
     return job_detail(job, plane.store.attempts(job_id), plane.settings.run_root)
 
 
 @router.get("/{job_id}/checkpoints", responses=_UNKNOWN)
-def list_checkpoints(plane: Plane, job_id: JobId) -> CheckpointList:
+def list_checkpoints(plane: Plane, job_id: SeenJobId) -> CheckpointList:
     """List the checkpoints that were kept, the oldest first."""
     job = plane.store.job(job_id)
     run = plane.settings.run_root / job.id

@@ -4,26 +4,30 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.api.dependencies import Plane
+from service.api.dependencies import IS_PUBLIC, Plane, Viewer
 from service.metrics import exposition
 from service.views import Readiness
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/", include_in_schema=False)
+@router.get("/", include_in_schema=False, dependencies=[IS_PUBLIC])
 def root() -> RedirectResponse:
     """Lead to the documentation."""
     return RedirectResponse("/docs")
 
 
-@router.get("/healthz")
+@router.get("/healthz", dependencies=[IS_PUBLIC])
 async def healthz() -> dict[str, str]:
     """Say that the process answers; no thread is needed for it, however busy the store is."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "Not now."}})
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "Not now."}},
+    dependencies=[IS_PUBLIC],
+)
 def readyz(plane: Plane, response: Response) -> Readiness:
     """Say whether jobs that are posted here will run."""
     health = plane.health()
@@ -39,6 +43,6 @@ def readyz(plane: Plane, response: Response) -> Readiness:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(plane: Plane) -> Response:
+def metrics(plane: Plane, caller: Viewer) -> Response:
     """For Prometheus; the HELP line of each series says what it is, and its unit."""
-    return Response(exposition(plane.store), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(plane.store, caller), media_type=CONTENT_TYPE_LATEST)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Response
 
-from service.api.dependencies import INVALID, JobId, Plane
+from service.api.dependencies import INVALID, Plane, SeenJobId
 from service.api.present import read_report
 from service.jobs.records import JobRecord
 from service.problems import Problem
@@ -23,7 +23,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get("/{job_id}/report", response_model=Report, responses=_RESPONSES)
 def get_report(
-    plane: Plane, job_id: JobId, *, accept: Annotated[str, Header()] = "application/json"
+    plane: Plane, job_id: SeenJobId, *, accept: Annotated[str, Header()] = "application/json"
 ) -> Any:
     """Read the report that the attempt which succeeded wrote; with the published results beside."""
     job = plane.store.job(job_id)

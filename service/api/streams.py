@@ -12,7 +12,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane
+from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
 from service.api.errors import RETRY, answer
 from service.api.present import event_view
 from service.control_plane import ControlPlane
@@ -88,7 +88,7 @@ class _EventStream(StreamingResponse):
 async def job_events(
     request: Request,
     plane: Plane,
-    job_id: JobId,
+    job_id: SeenJobId,
     *,
     accept: Annotated[str, Header()] = "text/event-stream",
     last_event_id: Annotated[int, Header(ge=0, le=MAX_INTEGER)] = 0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from service.access.caller import Ownership
 from service.jobs.events import JobEventData
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
@@ -49,6 +50,11 @@ class JobRecord:
     """When the newest attempt last did a step more, by this service's clock."""
     preempted: bool = False
     """Whether a job of higher priority has it wait, so that it comes back by itself."""
+
+    @property
+    def ownership(self) -> Ownership:
+        """Whose it is, and whether others are told of it."""
+        return Ownership(owner=self.owner, private=self.private)
 
     @property
     def is_terminal(self) -> bool:

@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
+from service.access.audit import Action
+from service.access.caller import EVERYONE, Caller
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision, check_request
 from service.jobs.records import (
@@ -20,11 +22,13 @@ from service.jobs.records import (
     JobRecord,
     UnreadableJob,
 )
+from service.store.audit import note_audit
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.jobs import has_label, read_job, read_jobs
 from service.store.migrate import migrate
+from service.store.ownership import visible_to
 from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent
@@ -34,6 +38,12 @@ from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+_ACTIONS = {
+    Desired.RUN: Action.RESUME,
+    Desired.PAUSE: Action.PAUSE,
+    Desired.CANCEL: Action.CANCEL,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +81,22 @@ class Store:
 
     # Jobs
 
-    def submit(self, job_id: str, spec: JobSpec, now: datetime) -> JobRecord:
-        """Accept a job: QUEUED."""
+    def submit(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        now: datetime,
+        *,
+        by: Caller = EVERYONE,
+        private: bool = False,
+    ) -> JobRecord:
+        """Accept a job: QUEUED. Raises QuotaExceededError where its owner may have no further."""
         with self._writing.begin() as connection:
             connection.execute(
                 insert(jobs).values(
                     id=job_id,
+                    owner=by.owner,
+                    private=private,
                     spec=spec.model_dump(mode="json"),
                     status=Status.QUEUED,
                     desired=Desired.RUN,
@@ -85,6 +105,7 @@ class Store:
                 )
             )
             append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
+            note_audit(connection, by, Action.SUBMIT, job_id, now)
             return read_job(connection, job_id)
 
     def job(self, job_id: str) -> JobRecord:
@@ -97,6 +118,7 @@ class Store:
         *,
         status: Status | None = None,
         labels: Iterable[tuple[str, str]] = (),
+        seen_by: Caller = EVERYONE,
         before_seq: int | None = None,
         limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
@@ -105,6 +127,7 @@ class Store:
         if status is not None:
             query = query.where(jobs.c.status == status)
         query = query.where(*(has_label(key, value) for key, value in labels))
+        query = query.where(visible_to(seen_by))
         if before_seq is not None:
             query = query.where(jobs.c.seq < before_seq)
         with self._engine.connect() as connection:
@@ -124,11 +147,12 @@ class Store:
                 logger.error("%s", UnreadableJobError(job.id, job.problem))
         return [job for job in found if isinstance(job, JobRecord)]
 
-    def ask(self, job_id: str, desired: Desired) -> JobRecord:
+    def ask(self, job_id: str, desired: Desired, *, by: Caller = EVERYONE) -> JobRecord:
         """Write down what the owner wants; raise RefusedError where it is too late for that."""
         with self._writing.begin() as connection:
             check_request(read_job(connection, job_id), desired)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
+            note_audit(connection, by, _ACTIONS[desired], job_id, datetime.now(UTC))
             return read_job(connection, job_id)
 
     def note_wait(self, job_id: str, message: str) -> None:
@@ -252,6 +276,11 @@ class Store:
         """Run a reading function of this package in one transaction (see `statistics`)."""
         with self._engine.connect() as connection:
             return query(connection)
+
+    def write(self, change: Callable[[Connection], Result]) -> Result:
+        """Run changing functions of this package in one transaction."""
+        with self._writing.begin() as connection:
+            return change(connection)
 
 
 def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:

@@ -227,10 +227,11 @@ def test_what_nobody_caught_is_counted_as_a_500(
     def fail(_job_id: str) -> None:
         raise RuntimeError
 
+    job_in(plane.store, Status.QUEUED, "unforeseen")
     before = _requests(http).get(("GET", "/jobs/{job_id}", "500"), 0)
     monkeypatch.setattr(plane.store, "job", fail)
     # On a connection of its own: the server closes it after such a failure.
-    assert httpx.get(f"{plane.settings.advertised_url}/jobs/any").status_code == 500
+    assert httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen").status_code == 500
     assert _requests(http)["GET", "/jobs/{job_id}", "500"] == before + 1
 
 

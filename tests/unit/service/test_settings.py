@@ -38,15 +38,15 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"store_url": "sqlite:///"}, "ALEXNET_STORE_URL: .*does not name a file"),
         ({"store_url": "sqlite:////"}, "ALEXNET_STORE_URL: .*does not name a file"),
         ({"store_url": "sqlite:////s.db?mode=ro"}, "ALEXNET_STORE_URL: .*no options"),
-        ({"host": "0.0.0.0"}, "ALEXNET_TRUSTED_NETWORK"),
-        ({"host": "10.1.2.3"}, "ALEXNET_TRUSTED_NETWORK"),
-        ({"host": "example.org"}, "ALEXNET_TRUSTED_NETWORK"),
         ({"ray_address": "head:6379"}, "http://HOST:8265"),
         ({"port": 0}, "greater than"),
         ({"data_roots": ()}, "at least 1 item"),
         ({"data_roots": ("http://bucket/a",)}, "'http' is not read; name a path, or a URL of s3"),
         ({"data_roots": ("s3://bucket/../a",)}, "a part that is empty"),
         ({"max_event_streams": 0}, "greater than"),
+        ({"requests_per_second": 0}, "greater than"),
+        ({"request_burst": 0}, "greater than"),
+        ({"trusted_proxies": ("*",)}, "trusted_proxies\\s.*does not appear to be an IPv4"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_mend(
@@ -57,16 +57,19 @@ def test_what_cannot_be_used_is_refused_with_its_mend(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_needs_no_trust(host: str) -> None:
-    assert Settings(host=host).host == host
+def test_loopback_may_be_open_until_a_proxy_stands_before_it(host: str) -> None:
+    assert Settings(host=host).may_be_open
+    assert not Settings(host=host, trusted_proxies=("127.0.0.1",)).may_be_open
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "example.org"])
+def test_beyond_loopback_a_network_must_be_trusted_to_be_open(host: str) -> None:
+    assert not Settings(host=host).may_be_open
+    assert Settings(host=host, trusted_network=True).may_be_open
 
 
 def test_an_ipv6_address_is_in_brackets_in_the_url() -> None:
     assert Settings(host="::1", port=8123).advertised_url == "http://[::1]:8123"
-
-
-def test_a_trusted_network_is_listened_to() -> None:
-    assert Settings(host="0.0.0.0", trusted_network=True).host == "0.0.0.0"
 
 
 def test_data_may_lie_below_folders_and_urls() -> None:

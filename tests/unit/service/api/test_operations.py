@@ -20,13 +20,13 @@ def test_health_needs_no_thread(http: httpx.Client, plane: ControlPlane) -> None
     release = threading.Event()
     held = threading.Semaphore(0)
 
-    def hang(_job_id: str) -> None:
+    def hang(_query: object) -> None:
         held.release()
         release.wait(10)
         raise JobNotFoundError("any")
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(45) as pool:
-        patch.setattr(plane.store, "job", hang)
+        patch.setattr(plane.store, "read", hang)
         asked = [
             pool.submit(httpx.get, f"{plane.settings.advertised_url}/jobs/any", timeout=20)
             for _ in range(45)

@@ -1,0 +1,88 @@
+"""Who a request comes from, by what it carries. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
+from service.access.tokens import TokenRecord, is_valid, parse_token
+
+# What asks for nothing to be changed; a page of another site may have a browser send it.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORWARDED = ("forwarded", "x-forwarded-for", "via")
+_HOW = (
+    "send one as `Authorization: Bearer TOKEN`; the command line takes it from ALEXNET_TOKEN or "
+    "~/.config/alexnet/token, and `alexnet tokens create` on the service's machine makes one"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a request says of its sender."""
+
+    method: str
+    headers: Mapping[str, str]
+    """By names in small letters."""
+    address: str | None
+
+    @property
+    def bearer(self) -> str | None:
+        """The token it carries, of whatever kind; None: none."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else None
+
+    @property
+    def token_id(self) -> str | None:
+        """Which of the service's tokens it claims to be; None: none of them."""
+        token = parse_token(self.bearer or "")
+        return None if token is None else token.id
+
+
+def identify(
+    credentials: Credentials,
+    known: TokenRecord | None,
+    *,
+    is_open: bool,
+    now: datetime,
+) -> Caller:
+    """Return who asks. `known`: what is stored of the token that the request claims to be.
+
+    `is_open`: no tokens are asked for. Raises UnidentifiedError; ForbiddenError for what a page of
+    another site sends.
+    """
+    if is_open:
+        return _anyone(credentials)
+    token = parse_token(credentials.bearer or "")
+    if token is None:
+        what = "no token" if credentials.bearer is None else "not a token of this service"
+        raise UnidentifiedError(f"{what}: {_HOW}")
+    # One message for all that is wrong: it tells whoever guesses nothing.
+    if known is None or known.id != token.id or not is_valid(known, token.secret, now):
+        raise UnidentifiedError(f"the token is unknown, revoked or expired: {_HOW}")
+    return Caller(
+        owner=known.owner, role=known.role, address=credentials.address, token_id=known.id
+    )
+
+
+def _anyone(credentials: Credentials) -> Caller:
+    """Let in whoever is on this machine, and nobody whom something else lets in."""
+    headers = credentials.headers
+    if any(name in headers for name in _FORWARDED):
+        raise UnidentifiedError(
+            "this came through a proxy, and the service has no tokens yet, so that it trusts its "
+            "own machine alone; make the first token with `alexnet tokens create` there"
+        )
+    if credentials.method not in SAFE_METHODS and _is_of_another_site(headers):
+        raise ForbiddenError(
+            "a page of another site sent this from a browser; use the command line, or a page of "
+            "this service"
+        )
+    return Caller(owner=None, role=Role.ADMIN, address=credentials.address)
+
+
+def _is_of_another_site(headers: Mapping[str, str]) -> bool:
+    if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")

@@ -1,0 +1,83 @@
+"""How many requests one sender may make: a token bucket each, in memory."""
+
+import ipaddress
+from collections import OrderedDict
+from dataclasses import dataclass
+
+# Beyond so many senders the one unheard of for longest is forgotten: it is likeliest to be full.
+MAX_SENDERS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """What a sender may do."""
+
+    per_second: float
+    burst: int
+    """So many at once after a pause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """What is left to one sender."""
+
+    level: float
+    """Requests that it may make at once."""
+    at_s: float
+
+
+def refill(bucket: Bucket, rate: Rate, now_s: float) -> Bucket:
+    """Return the bucket as it is by now, which is no earlier than it was looked at. Pure."""
+    gained = (now_s - bucket.at_s) * rate.per_second
+    return Bucket(level=min(bucket.level + gained, float(rate.burst)), at_s=now_s)
+
+
+def wait_s(bucket: Bucket, rate: Rate) -> float:
+    """How long until another request may be made; 0: at once. Pure."""
+    return max(1.0 - bucket.level, 0.0) / rate.per_second
+
+
+class RateLimiter:
+    """Counts the requests of every sender. For one event loop alone."""
+
+    def __init__(self, rate: Rate | None) -> None:
+        """Limit to `rate`; None: to nothing."""
+        self._rate = rate
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, sender: str, now_s: float) -> float:
+        """Count a request, and return 0; or how many seconds the sender must wait, and do not."""
+        if self._rate is None:
+            return 0.0
+        bucket = self._bucket(sender, self._rate, now_s)
+        wait = wait_s(bucket, self._rate)
+        if not wait:
+            bucket = Bucket(level=bucket.level - 1.0, at_s=now_s)
+        self._buckets[sender] = bucket
+        self._buckets.move_to_end(sender)
+        if len(self._buckets) > MAX_SENDERS:
+            self._buckets.popitem(last=False)
+        return wait
+
+    def wait_s(self, sender: str, now_s: float) -> float:
+        """Return how long the sender must wait; counts nothing."""
+        if self._rate is None:
+            return 0.0
+        return wait_s(self._bucket(sender, self._rate, now_s), self._rate)
+
+    def _bucket(self, sender: str, rate: Rate, now_s: float) -> Bucket:
+        known = self._buckets.get(sender)
+        if known is None:
+            return Bucket(level=float(rate.burst), at_s=now_s)
+        return refill(known, rate, now_s)
+
+
+def sender_of(address: str | None) -> str:
+    """Return who is counted as one sender: an IPv4 address, or the /64 of one of IPv6. Pure."""
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return str(address)
+    if found.version == 4:
+        return str(found)
+    return str(ipaddress.ip_network((found, 64), strict=False))

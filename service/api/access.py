@@ -1,0 +1,166 @@
+"""Who sends a request, and whether it sends too many: told before any route is asked."""
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.access.caller import Caller, ForbiddenError, UnidentifiedError
+from service.access.identity import Credentials, identify
+from service.access.quotas import QuotaExceededError
+from service.access.rate_limits import Rate, RateLimiter, sender_of
+from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
+from service.api.errors import answer
+from service.control_plane import ControlPlane
+from service.problems import ProblemType
+from service.reconciling.reconciler import now_utc
+from service.settings import Settings
+from service.store.tokens import NoSuchTokenError, are_there_tokens, find_token, note_use
+
+logger = logging.getLogger(__name__)
+
+# Answered however busy the store is, which holds the tokens.
+PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
+_REPORTS = re.compile(r"/jobs/[^/]+/attempts/[^/]+/events")
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="alexnet"'}
+
+
+def add_access_handlers(app: FastAPI) -> None:
+    """Answer what access refuses with problem documents."""
+
+    @app.exception_handler(UnidentifiedError)
+    def unidentified(_request: Request, error: UnidentifiedError) -> Response:
+        return answer(401, str(error), headers=_CHALLENGE)
+
+    @app.exception_handler(ForbiddenError)
+    def forbidden(_request: Request, error: ForbiddenError) -> Response:
+        return answer(403, str(error))
+
+    @app.exception_handler(QuotaExceededError)
+    def over_quota(_request: Request, error: QuotaExceededError) -> Response:
+        status = 429 if error.passes else 403
+        return answer(status, str(error), kind=ProblemType.OVER_QUOTA)
+
+    @app.exception_handler(NoSuchTokenError)
+    def unknown_token(_request: Request, error: NoSuchTokenError) -> Response:
+        return answer(404, str(error))
+
+
+class AccessMiddleware:
+    """Puts who asks, or why that is not known, into the request; refuses a flood.
+
+    A token is one sender, and so is an address that sends without one. Attempts report with tokens
+    of their own, as often as they like; whoever guesses at those is a sender like any other.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        plane: ControlPlane,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._plane = plane
+        self._clock = clock
+        self._limiter = RateLimiter(_rate(plane.settings))
+        self._noted: dict[str, datetime] = {}
+        """When the use of each token was last written down, or tried to be."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+        elif _REPORTS.fullmatch(scope["path"]):
+            await self._take_report(scope, receive, send)
+        else:
+            await self._take(scope, receive, send)
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        credentials = _credentials(scope)
+        known: TokenRecord | None = None
+        identity: Caller | Exception
+        try:
+            known, is_open = await run_in_threadpool(self._look_up, credentials.token_id)
+            identity = identify(credentials, known, is_open=is_open, now=now_utc())
+        except Exception as error:  # noqa: BLE001  # raised again where handlers answer it
+            identity = error
+        token_id = identity.token_id if isinstance(identity, Caller) else None
+        sender = token_id or sender_of(credentials.address)
+        wait_s = self._limiter.take(sender, self._clock())
+        if wait_s:
+            await self._refuse(wait_s)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["identity"] = identity
+        await self._app(scope, receive, send)
+        if token_id is not None and known is not None:
+            await self._note_use(known)
+
+    async def _take_report(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sender = sender_of(_credentials(scope).address)
+        wait_s = self._limiter.wait_s(sender, self._clock())
+        if wait_s:
+            await self._refuse(wait_s)(scope, receive, send)
+            return
+
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in {401, 403}:
+                self._limiter.take(sender, self._clock())
+            await send(message)
+
+        await self._app(scope, receive, count)
+
+    def _look_up(self, token_id: str | None) -> tuple[TokenRecord | None, bool]:
+        """Return what is known of a token, and whether none is asked for."""
+        if token_id is not None:
+            known = self._plane.store.read(lambda connection: find_token(connection, token_id))
+            if known is not None:
+                return known, False
+        may_be_open = self._plane.settings.may_be_open
+        return None, may_be_open and not self._plane.store.read(are_there_tokens)
+
+    async def _note_use(self, token: TokenRecord) -> None:
+        """Write down now and then that the token is in use; whoever sent it has its answer."""
+        now = now_utc()
+        last = self._noted.get(token.id)
+        is_due = is_use_due(token, now) and (last is None or now - last >= USED_AT_PRECISION)
+        if not is_due or not self._plane.is_leader:
+            return
+        self._noted[token.id] = now
+        try:
+            await run_in_threadpool(
+                self._plane.store.write, lambda connection: note_use(connection, token.id, now)
+            )
+        except Exception as error:  # noqa: BLE001  # nobody hangs on it; it is tried again
+            logger.warning("the use of token %s could not be written down: %s", token.id, error)
+
+    def _refuse(self, wait_s: float) -> Response:
+        settings = self._plane.settings
+        detail = (
+            f"too many requests: {settings.requests_per_second:g} a second are taken of one "
+            f"sender, and {settings.request_burst} at once after a pause; wait, or have the "
+            "operator raise ALEXNET_REQUESTS_PER_SECOND"
+        )
+        return answer(429, detail, headers={"Retry-After": str(math.ceil(wait_s))})
+
+
+def _rate(settings: Settings) -> Rate | None:
+    if settings.requests_per_second is None:
+        return None
+    return Rate(per_second=settings.requests_per_second, burst=settings.request_burst)
+
+
+def _credentials(scope: Scope) -> Credentials:
+    client = scope.get("client")
+    return Credentials(
+        method=scope["method"],
+        headers=Headers(scope=scope),
+        address=None if client is None else client[0],
+    )

@@ -1,0 +1,24 @@
+"""Whose jobs are, and who is told of them."""
+
+from sqlalchemy import ColumnElement, Connection, or_, select, true
+
+from service.access.caller import Caller, Ownership
+from service.store.errors import JobNotFoundError
+from service.store.tables import jobs
+
+
+def ownership(connection: Connection, job_id: str) -> Ownership:
+    """Return whose the job is, whatever else is stored of it; raise JobNotFoundError."""
+    query = select(jobs.c.owner, jobs.c.private).where(jobs.c.id == job_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise JobNotFoundError(job_id)
+    return Ownership(owner=row.owner, private=row.private)
+
+
+def visible_to(caller: Caller) -> ColumnElement[bool]:
+    """Condition on `jobs` that the caller is told of the job: `Caller.may_see` in SQL."""
+    if caller.is_admin:
+        return true()
+    is_public = jobs.c.private.is_(False)
+    return is_public if caller.owner is None else or_(is_public, jobs.c.owner == caller.owner)

@@ -1,0 +1,77 @@
+"""API tokens in the store."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, inspect, select, update
+
+from service.access.caller import Role
+from service.access.tokens import TokenRecord
+from service.store.tables import tokens
+
+
+class NoSuchTokenError(LookupError):
+    """There is no such token."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"there is no token {token_id!r}; `alexnet tokens list` names them")
+
+
+def add_token(connection: Connection, token: TokenRecord) -> None:
+    """Keep a token: what it is known by."""
+    connection.execute(
+        insert(tokens).values(
+            id=token.id,
+            token_sha256=token.token_sha256,
+            owner=token.owner,
+            role=token.role,
+            description=token.description,
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+        )
+    )
+
+
+def find_token(connection: Connection, token_id: str) -> TokenRecord | None:
+    """Return what is known of a token, live or not."""
+    row = connection.execute(select(tokens).where(tokens.c.id == token_id)).one_or_none()
+    return None if row is None else _token_of(row)
+
+
+def list_tokens(connection: Connection) -> list[TokenRecord]:
+    """Return every token that there ever was, the newest first."""
+    query = select(tokens).order_by(tokens.c.created_at.desc(), tokens.c.id)
+    return [_token_of(row) for row in connection.execute(query)]
+
+
+def are_there_tokens(connection: Connection) -> bool:
+    """Whether there ever was one: revoking the last must not open what it closed."""
+    return connection.execute(select(tokens.c.id).limit(1)).first() is not None
+
+
+def has_tokens(connection: Connection) -> bool:
+    """Tell of a store of any release, an empty one too, what `are_there_tokens` does."""
+    return inspect(connection).has_table(tokens.name) and are_there_tokens(connection)
+
+
+def revoke_token(connection: Connection, token_id: str, now: datetime) -> TokenRecord:
+    """End a token, if it has not ended before; raise NoSuchTokenError."""
+    connection.execute(
+        update(tokens)
+        .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    found = find_token(connection, token_id)
+    if found is None:
+        raise NoSuchTokenError(token_id)
+    return found
+
+
+def note_use(connection: Connection, token_id: str, now: datetime) -> None:
+    """Write down that a token is in use."""
+    connection.execute(update(tokens).where(tokens.c.id == token_id).values(used_at=now))
+
+
+def _token_of(row: Row[Any]) -> TokenRecord:
+    values = dict(row._mapping)
+    return TokenRecord(role=Role(values.pop("role")), **values)
