@@ -1,0 +1,137 @@
+"""Idempotency keys: which request made which job, so that the same sent again makes no other.
+
+A key is reserved before any work is done for a request. It is completed in the transaction that
+stores the job, or released where the request is refused. A reservation whose process has died is
+taken over after a while; should its process live after all, its job is not stored, for the
+reservation is no longer its own.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.store.tables import idempotency_keys
+
+# Admission reads two manifests and some checkpoints, each within seconds (assumed).
+RESERVED_FOR = timedelta(minutes=2)
+# A key can be released and reserved by others between two looks at it, again and again.
+_NUM_LOOKS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyedRequest:
+    """A request and the key that it came with."""
+
+    owner: str | None
+    """Keys are their owner's; None where no tokens are asked for."""
+    key: str
+    body_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """The right to make the one job of a key."""
+
+    request: KeyedRequest
+    holder: str
+    """Nobody else's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """The key has made its job."""
+
+    job_id: str
+
+
+class KeyInUseError(RuntimeError):
+    """A request with this key is being worked on; sent again, it gets the first one's answer."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"a request with the Idempotency-Key {key!r} is in work; send it again")
+
+
+class KeyReusedError(ValueError):
+    """The key has made a job of another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the Idempotency-Key {key!r} came with another request before, and made a job of it; "
+            "use a new key for a new job"
+        )
+
+
+def reserve(
+    connection: Connection, request: KeyedRequest, now: datetime, *, keep_for: timedelta
+) -> Reservation | Made:
+    """Reserve the key, or return what it has made; forget keys that are older than `keep_for`.
+
+    Raises KeyInUseError while the first request is in work, KeyReusedError if it was another.
+    """
+    connection.execute(
+        delete(idempotency_keys).where(idempotency_keys.c.created_at < now - keep_for)
+    )
+    reservation = Reservation(request=request, holder=secrets.token_hex(8))
+    values = {
+        "body_sha256": request.body_sha256,
+        "holder": reservation.holder,
+        "created_at": now,
+    }
+    for _ in range(_NUM_LOOKS):
+        query = select(idempotency_keys).where(_is_key_of(request)).with_for_update()
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            try:
+                with connection.begin_nested():
+                    connection.execute(
+                        insert(idempotency_keys).values(
+                            owner=request.owner or "", key=request.key, **values
+                        )
+                    )
+            except IntegrityError:
+                continue
+            return reservation
+        if row.job_id is not None:
+            if row.body_sha256 != request.body_sha256:
+                raise KeyReusedError(request.key)
+            return Made(job_id=row.job_id)
+        # By a clock that was set back it would be of the future.
+        if timedelta(0) <= now - row.created_at < RESERVED_FOR:
+            raise KeyInUseError(request.key)
+        connection.execute(update(idempotency_keys).where(_is_key_of(request)).values(**values))
+        return reservation
+    raise KeyInUseError(request.key)
+
+
+def complete(connection: Connection, reservation: Reservation, job_id: str) -> None:
+    """Write down what the key has made, in the transaction that stores the job.
+
+    Raises KeyInUseError if the reservation was taken over; the job must not be stored then.
+    """
+    completed = connection.execute(
+        update(idempotency_keys).where(_is_held(reservation)).values(job_id=job_id)
+    )
+    if completed.rowcount != 1:
+        raise KeyInUseError(reservation.request.key)
+
+
+def release(connection: Connection, reservation: Reservation) -> None:
+    """Give a key that has made nothing back; one that was taken over, or has, stays."""
+    connection.execute(delete(idempotency_keys).where(_is_held(reservation)))
+
+
+def _is_key_of(request: KeyedRequest) -> ColumnElement[bool]:
+    return and_(
+        idempotency_keys.c.owner == (request.owner or ""), idempotency_keys.c.key == request.key
+    )
+
+
+def _is_held(reservation: Reservation) -> ColumnElement[bool]:
+    return and_(
+        _is_key_of(reservation.request),
+        idempotency_keys.c.holder == reservation.holder,
+        idempotency_keys.c.job_id.is_(None),
+    )
