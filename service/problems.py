@@ -16,18 +16,18 @@ MEDIA_TYPE = PROBLEM_MEDIA_TYPE
 class ProblemType(StrEnum):
     """What can be wrong: the `type` of a problem, which never changes its meaning.
 
-    Each with its usual status and its title; docs/problems.md says of each what to do.
+    Each with its usual status and a summary, the `title`; docs/problems.md says what to do.
     """
 
     status: int
-    title: str
+    summary: str
 
-    def __new__(cls, name: str, status: int, title: str) -> Self:
+    def __new__(cls, name: str, status: int, summary: str) -> Self:
         """Make the type of a name; its value is the URN."""
         urn = f"urn:alexnet:problem:{name}"
         member = str.__new__(cls, urn)
         member._value_ = urn
-        member.status, member.title = status, title
+        member.status, member.summary = status, summary
         return member
 
     # Of each status first the one that says no more than it.

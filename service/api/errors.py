@@ -56,7 +56,7 @@ def answer(
 ) -> Response:
     """Make the response of a problem; `kind` None: the one that the status alone names."""
     kind = kind or ProblemType.of_status(status)
-    problem = Problem(type=kind, title=kind.title, status=status, detail=detail, errors=errors)
+    problem = Problem(type=kind, title=kind.summary, status=status, detail=detail, errors=errors)
     # Escaped to ASCII: a field's name may hold half a surrogate pair, which UTF-8 cannot carry.
     return Response(
         json.dumps(problem.model_dump()), status, media_type=MEDIA_TYPE, headers=headers

@@ -1,7 +1,7 @@
 """Everything the service asks of its store, each call one transaction."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from service.store.audit import note_audit
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
+from service.store.idempotency import Reservation, complete
 from service.store.jobs import has_label, read_job, read_jobs
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
@@ -89,8 +90,15 @@ class Store:
         *,
         by: Caller = EVERYONE,
         private: bool = False,
+        plan: Mapping[str, Any] | None = None,
+        cloned_from: str | None = None,
+        reservation: Reservation | None = None,
     ) -> JobRecord:
-        """Accept a job: QUEUED. Raises QuotaExceededError where its owner may have no further."""
+        """Accept a job: QUEUED. Raises QuotaExceededError where its owner may have no further.
+
+        With a reservation of an Idempotency-Key both happen or neither; raises KeyInUseError
+        where it was taken over.
+        """
         with self._writing.begin() as connection:
             connection.execute(
                 insert(jobs).values(
@@ -98,6 +106,8 @@ class Store:
                     owner=by.owner,
                     private=private,
                     spec=spec.model_dump(mode="json"),
+                    plan=plan,
+                    cloned_from=cloned_from,
                     status=Status.QUEUED,
                     desired=Desired.RUN,
                     created_at=now,
@@ -105,6 +115,8 @@ class Store:
                 )
             )
             append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
+            if reservation is not None:
+                complete(connection, reservation, job_id)
             note_audit(connection, by, Action.SUBMIT, job_id, now)
             return read_job(connection, job_id)
 

@@ -185,6 +185,8 @@ idempotency_keys = Table(
     Column("owner", String, primary_key=True),
     Column("key", String, primary_key=True),
     Column("body_sha256", String, nullable=False),
+    # Who may complete it: a reservation that was taken over has another.
+    Column("holder", String, nullable=False),
     # None while the first request is in work.
     Column("job_id", String),
     Column("created_at", UtcDateTime, nullable=False, index=True),

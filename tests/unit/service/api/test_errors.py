@@ -30,7 +30,7 @@ def problem_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem = dict(answer.json())
     assert problem.keys() == {"type", "title", "status", "detail", "errors"}
-    assert problem["title"] == ProblemType(problem["type"]).title
+    assert problem["title"] == ProblemType(problem["type"]).summary
     assert problem["status"] == status
     assert problem["detail"]
     return problem
