@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # Answered however busy the store is, which holds the tokens.
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
 _REPORTS = re.compile(r"/jobs/[^/]+/attempts/[^/]+/events")
+# Assumed: sooner a job that waits has hardly started.
+_LATER = {"Retry-After": "60"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="alexnet"'}
 
 
@@ -37,16 +39,16 @@ def add_access_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(UnidentifiedError)
     def unidentified(_request: Request, error: UnidentifiedError) -> Response:
-        return answer(401, str(error), headers=_CHALLENGE)
+        return answer(401, str(error), headers=_CHALLENGE, kind=ProblemType.NO_TOKEN)
 
     @app.exception_handler(ForbiddenError)
     def forbidden(_request: Request, error: ForbiddenError) -> Response:
-        return answer(403, str(error))
+        return answer(403, str(error), kind=ProblemType.NOT_ALLOWED)
 
     @app.exception_handler(QuotaExceededError)
     def over_quota(_request: Request, error: QuotaExceededError) -> Response:
-        status = 429 if error.passes else 403
-        return answer(status, str(error), kind=ProblemType.OVER_QUOTA)
+        status, headers = (429, _LATER) if error.passes else (403, None)
+        return answer(status, str(error), headers=headers, kind=ProblemType.OVER_QUOTA)
 
     @app.exception_handler(NoSuchTokenError)
     def unknown_token(_request: Request, error: NoSuchTokenError) -> Response:

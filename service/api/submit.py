@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from service.api.dependencies import INVALID, Leader
+from service.api.dependencies import INVALID, Leader, Submitter
 from service.api.present import job_view
 from service.problems import Problem
 from service.reconciling.reconciler import now_utc
 from service.submission.admission import admit_request
 from service.submission.checkpoint_finder import CheckpointFinder
 from service.submission.held_checkpoints import holding
+from service.submission.privacy import split_private
 from service.views import Job
 from trainer.contract.confinement import path_roots
 from trainer.contract.presets import PRESETS
@@ -69,10 +70,14 @@ _EXAMPLES: dict[str, Any] = {
 }
 _REQUEST_SCHEMA = {
     "title": "JobRequest",
-    "description": "A JobSpec; with `preset`, only what differs from the preset.",
+    "description": "A JobSpec; with `preset`, only what differs from the preset; with `private`, "
+    "a job that others than its owner and admins are not told of.",
     "type": "object",
     "required": ["name", "data"],
-    "properties": {"preset": {"type": "string", "enum": list(PRESETS)}},
+    "properties": {
+        "preset": {"type": "string", "enum": list(PRESETS)},
+        "private": {"type": "boolean", "default": False},
+    },
     "anyOf": [{"$ref": "#/components/schemas/JobSpec"}, {"required": ["preset"]}],
 }
 
@@ -96,15 +101,20 @@ _REQUEST_SCHEMA = {
     },
 )
 def submit_job(
-    plane: Leader, response: Response, request: Annotated[dict[str, Any], Body()]
+    plane: Leader,
+    caller: Submitter,
+    response: Response,
+    request: Annotated[dict[str, Any], Body()],
 ) -> Job:
     """Accept a job. It is stored when this answers, and will reach a final status."""
     settings = plane.settings
-    finder = CheckpointFinder(plane.store, settings.run_root, path_roots(settings.data_roots))
+    roots = path_roots(settings.data_roots)
+    finder = CheckpointFinder(plane.store, settings.run_root, roots, seen_by=caller)
+    request, private = split_private(request)
     spec = admit_request(request, settings.data_roots, finder)
     job_id = secrets.token_hex(6)
     with holding(spec, RunDirectory(settings.run_root.resolve() / job_id)) as held:
-        job = plane.store.submit(job_id, held, now_utc())
+        job = plane.store.submit(job_id, held, now_utc(), by=caller, private=private)
     plane.wake()
     response.headers["Location"] = f"/jobs/{job.id}"
     return job_view(job, settings.run_root)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.access.caller import EVERYONE, Caller
 from service.jobs.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.store.ownership import ownership
 from service.store.store import Store
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import (
@@ -27,8 +29,17 @@ class NoSuchCheckpointError(ValueError):
 class CheckpointFinder:
     """Finds checkpoints by their folders and by the jobs that wrote them."""
 
-    def __init__(self, store: Store, run_root: Path, data_roots: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run_root: Path,
+        data_roots: Sequence[Path],
+        *,
+        seen_by: Caller = EVERYONE,
+    ) -> None:
+        """Find those of jobs that `seen_by` is told of, by whatever name they are asked for."""
         self._store = store
+        self._caller = seen_by
         self._run_root = run_root
         self._roots = (run_root, *data_roots)
 
@@ -56,8 +67,27 @@ class CheckpointFinder:
         # What is no folder, or is not there, is no checkpoint, and says so when it is read.
         folder = file.parent if file.name == MANIFEST_NAME else file
         # Beside a manifest that may be read a link may lie.
-        self._confined(str(folder / WEIGHTS_NAME))
+        weights = self._confined(str(folder / WEIGHTS_NAME))
+        for true in (folder, weights):
+            self._check_visible(true, location)
         return Checkpoint(folder, read_manifest(folder))
+
+    def _check_visible(self, path: Path, location: str) -> None:
+        """Raise ConfinementError where a true path lies in the run directory of a hidden job."""
+        root = self._run_root.resolve()
+        if self._caller.is_admin or not path.is_relative_to(root):
+            return
+        job_id, *_ = (*path.relative_to(root).parts, "")
+        try:
+            owned = self._store.read(lambda connection: ownership(connection, job_id))
+        except JobNotFoundError:
+            visible = False
+        else:
+            visible = self._caller.may_see(owned)
+        if not visible:
+            raise ConfinementError(
+                f"{location!r} lies in no run directory of a job that you may see"
+            )
 
     def _confined(self, location: str) -> Path:
         mend = "copy the checkpoint there, or name it as job:ID or job:ID@STEP"
@@ -65,6 +95,8 @@ class CheckpointFinder:
 
     def _of_job(self, reference: JobReference) -> Checkpoint:
         job = self._store.job(reference.job_id)
+        if not self._caller.may_see(job.ownership):
+            raise JobNotFoundError(reference.job_id)
         run = RunDirectory(self._run_root.resolve() / job.id)
         kept = list_folders(run, self._store.attempt_numbers(job.id))
         if not kept:

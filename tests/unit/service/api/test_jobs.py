@@ -222,7 +222,7 @@ def test_a_job_that_cannot_be_stored_or_hold_its_checkpoint_leaves_nothing(
 ) -> None:
     before = set(plane.settings.run_root.iterdir())
 
-    def refuse(*_arguments: Any) -> None:
+    def refuse(*_arguments: Any, **_options: Any) -> None:
         raise OperationalError("INSERT", None, sqlite3.OperationalError("database is locked"))
 
     with monkeypatch.context() as patch:
