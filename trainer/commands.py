@@ -7,11 +7,12 @@ import typer
 from rich.console import Console
 
 from trainer.contract.checkpoint_folder import CheckpointError
+from trainer.contract.description import describe
 from trainer.contract.durable import write_whole
 from trainer.errors import BadSpecError
 from trainer.exporting.export import ExportMismatchError, Format, export
 from trainer.exporting.trained import ExportError, read_trained
-from trainer.network.describe import describe, tables
+from trainer.network.describe import tables
 from trainer.running.local import read_either, read_spec
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130

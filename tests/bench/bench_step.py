@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
 from trainer.attempt.setting import Votes
+from trainer.contract.layers import layers
 from trainer.contract.spec import JobSpec
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
@@ -41,7 +42,6 @@ from trainer.learning.train_step import Pending, TrainStep
 from trainer.learning.update_rule import UpdateRule
 from trainer.network.alexnet import AlexNet
 from trainer.network.initialise import initialise
-from trainer.network.layers import layers
 
 SIZE, CROP, CLASSES = 256, 224, 1000
 RATE = 1e-4  # small: weights must stay finite, what they learn does not matter

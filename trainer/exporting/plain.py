@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
 from trainer.contract.geometry import INPUT_PADDING
+from trainer.contract.layers import Layer, Operation, layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network.dropout import TEST_SCALE
-from trainer.network.layers import Layer, Operation, layers
 from trainer.network.lrn import ALPHA, BETA, SIZE, K, within_map_norm
 
 Tensors = Mapping[str, Tensor]

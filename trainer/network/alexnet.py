@@ -1,4 +1,4 @@
-"""The network of towers (paper section 3, Fig. 2), built from the table of `network.layers`."""
+"""The network of towers (paper section 3, Fig. 2), built from the table of `contract.layers`."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -8,11 +8,11 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 from torch import Tensor, nn
 
 from trainer.contract.geometry import INPUT_PADDING
+from trainer.contract.layers import Layer, Operation, layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network.dropout import DropoutDraw, drop
 from trainer.network.early_layer import EarlyLayer
 from trainer.network.exchange import Traffic, exchange
-from trainer.network.layers import Layer, Operation, layers
 from trainer.network.operations import activation, pooling
 from trainer.network.working_copy import WorkingCopy
 

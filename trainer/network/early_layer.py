@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from trainer.contract.layers import Layer
 from trainer.contract.model_spec import ModelSpec
 from trainer.kernels.library import address, load
-from trainer.network.layers import Layer
 from trainer.network.lrn import ALPHA, SIZE, Lrn, within_map_norm
 from trainer.network.operations import activation, pooling
 

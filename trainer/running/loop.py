@@ -26,6 +26,7 @@ from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
 from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import Protocol
+from trainer.contract.timetable import Timetable
 from trainer.errors import NonFiniteLossError, StaleAttemptError
 from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.report import write_training_report
@@ -35,7 +36,6 @@ from trainer.learning.train_step import Pending, TrainStep
 from trainer.running.datasets import Datasets
 from trainer.running.meter import Meter, timed
 from trainer.running.one_behind import one_behind
-from trainer.running.timetable import Timetable
 
 
 def train(setting: Setting) -> Ended:

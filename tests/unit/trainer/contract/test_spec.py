@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from trainer.contract.geometry import map_sizes
+from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.optim_spec import PlateauSchedule, StepSchedule
 from trainer.contract.spec import InitFrom, JobSpec, Location
 from trainer.contract.spec_error import SpecError
-from trainer.network.layers import layers
 
 SPEC = JobSpec.model_validate({"name": "job", "data": {"train": "t", "validation": "v"}})
 

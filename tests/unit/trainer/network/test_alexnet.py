@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.unit.trainer.network.models import models
+from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network.alexnet import AlexNet, Conv
 from trainer.network.dropout import DropoutDraw, mask
 from trainer.network.initialise import initialise
-from trainer.network.layers import layers
 from trainer.network.lrn import lrn_reference, within_map_norm
 
 META = torch.device("meta")

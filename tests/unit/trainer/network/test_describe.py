@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from tests.unit.trainer.network.models import models
 from trainer.__main__ import app
+from trainer.contract.description import activation_bytes, describe
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec
 from trainer.network.alexnet import AlexNet
-from trainer.network.describe import activation_bytes, describe, tables
+from trainer.network.describe import tables
 from trainer.network.dropout import DropoutDraw
 from trainer.network.initialise import initialise
 from trainer.running.local import read_preset

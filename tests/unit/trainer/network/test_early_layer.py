@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.compiler import needs_compiler
+from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network.early_layer import EarlyLayer, fused, pooled_size
-from trainer.network.layers import layers
 from trainer.network.lrn import ALPHA, SIZE, lrn_reference
 
 pytestmark = needs_compiler

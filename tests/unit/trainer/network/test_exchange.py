@@ -11,12 +11,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network import exchange as module
 from trainer.network.alexnet import AlexNet
 from trainer.network.dropout import DropoutDraw
 from trainer.network.exchange import Traffic, exchange
-from trainer.network.layers import layers
 from trainer.network.lrn import _band
 
 CPU = torch.device("cpu")

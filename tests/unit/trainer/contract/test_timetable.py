@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from trainer.contract.spec import JobSpec
-from trainer.running.timetable import Timetable
+from trainer.contract.timetable import Timetable
 
 Jobs = Callable[..., JobSpec]
 

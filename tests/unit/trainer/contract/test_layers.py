@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.trainer.network.models import models
+from trainer.contract.layers import layers, scaled
 from trainer.contract.model_spec import ModelSpec
 from trainer.network.alexnet import AlexNet
-from trainer.network.layers import layers, scaled
 
 PAPER_PARAMETERS = {
     "conv1": 34_944,
