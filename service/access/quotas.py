@@ -1,7 +1,6 @@
 """What each owner may have of the service, and has. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class Usage:
 
     active_jobs: int = 0
     queued_jobs: int = 0
-    """Jobs that wait: queued, retrying, or paused by others than their owner."""
+    """Jobs that wait to begin an attempt."""
     gpu_hours: float = 0.0
     """Of every attempt there ever was, those of deleted jobs too."""
     disk_bytes: int | None = None
@@ -68,10 +67,3 @@ def check_submission(owner: str, quota: Quota, usage: Usage) -> None:
 def is_gpu_time_spent(quota: Quota, gpu_hours: float) -> bool:
     """Whether an owner's jobs begin no further attempt."""
     return quota.gpu_hours is not None and gpu_hours >= quota.gpu_hours
-
-
-def gpu_seconds(
-    num_gpus: int, began_at: datetime, ended_at: datetime | None, now: datetime
-) -> float:
-    """GPU-seconds that an attempt holds its devices for, or has until now."""
-    return num_gpus * max((ended_at or now) - began_at, timedelta(0)).total_seconds()

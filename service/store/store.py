@@ -12,6 +12,7 @@ from sqlalchemy.exc import NoResultFound
 
 from service.access.audit import Action
 from service.access.caller import EVERYONE, Caller
+from service.access.quotas import UNLIMITED, check_submission
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision, check_request
 from service.jobs.records import (
@@ -30,6 +31,7 @@ from service.store.idempotency import Reservation, complete
 from service.store.jobs import has_label, read_job, read_jobs
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
+from service.store.quotas import quota_of, usage_of
 from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent
@@ -100,6 +102,10 @@ class Store:
         where it was taken over.
         """
         with self._writing.begin() as connection:
+            if by.owner is not None:
+                quota = quota_of(connection, by.owner, lock=True)
+                if quota != UNLIMITED:
+                    check_submission(by.owner, quota, usage_of(connection, by.owner, now))
             connection.execute(
                 insert(jobs).values(
                     id=job_id,

@@ -217,6 +217,14 @@ quotas = Table(
     Column("disk_bytes", BigInteger),
 )
 
+# What deleted jobs took: deleting gives no GPU-hours back.
+spent = Table(
+    "spent",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("gpu_seconds", Float, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -107,6 +107,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner", name="pk_quotas"),
     )
     op.create_table(
+        "spent",
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("gpu_seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", name="pk_spent"),
+    )
+    op.create_table(
         "audit",
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),

@@ -1,0 +1,46 @@
+"""Deleting a job: every row of it."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+
+from service.access.audit import Action
+from service.access.caller import Caller
+from service.jobs.lifecycle import RefusedError
+from service.store.audit import note_audit
+from service.store.errors import JobNotFoundError
+from service.store.quotas import keep_gpu_time
+from service.store.tables import (
+    attempts,
+    checkpoints,
+    events,
+    idempotency_keys,
+    jobs,
+    labels,
+    points,
+)
+from trainer.contract.status import TERMINAL
+
+# Each before what it refers to.
+_ROWS = (labels, events, points, checkpoints, attempts, idempotency_keys)
+
+
+def check_deletable(connection: Connection, job_id: str) -> None:
+    """Raise JobNotFoundError, or RefusedError of a job that has not ended."""
+    # Of one that is being written, its end; whatever else is stored of it need not be readable.
+    query = select(jobs.c.status).where(jobs.c.id == job_id).with_for_update()
+    status = connection.execute(query).scalar_one_or_none()
+    if status is None:
+        raise JobNotFoundError(job_id)
+    if status not in TERMINAL:
+        raise RefusedError(f"job {job_id} is {status}; cancel it, and delete it when it has ended")
+
+
+def delete_job(connection: Connection, job_id: str, by: Caller, now: datetime) -> None:
+    """Delete what is stored of a job that has ended; raises as check_deletable does."""
+    check_deletable(connection, job_id)
+    keep_gpu_time(connection, job_id, now)
+    for table in _ROWS:
+        connection.execute(delete(table).where(table.c.job_id == job_id))
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    note_audit(connection, by, Action.DELETE, job_id, now)

@@ -1,0 +1,127 @@
+"""Quotas, and what owners have of what these limit."""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    case,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from service.access.quotas import UNLIMITED, Quota, Usage, is_gpu_time_spent
+from service.store.tables import UtcDateTime, attempts, jobs, quotas, spent
+from trainer.contract.status import ACTIVE, TERMINAL, Status
+
+_WAITING = (Status.QUEUED, Status.RETRYING)
+_SECONDS_PER_HOUR = 3600
+
+
+def quota_of(connection: Connection, owner: str, *, lock: bool = False) -> Quota:
+    """Return what an owner may have; `lock`: nobody else relies on it until this is committed."""
+    query = select(quotas).where(quotas.c.owner == owner)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        return UNLIMITED
+    values = dict(row._mapping)
+    del values["owner"]
+    return Quota(**values)
+
+
+def all_quotas(connection: Connection) -> dict[str, Quota]:
+    """Return the quota of each owner that has one."""
+    owners = connection.execute(select(quotas.c.owner).order_by(quotas.c.owner)).scalars().all()
+    return {owner: quota_of(connection, owner) for owner in owners}
+
+
+def set_quota(connection: Connection, owner: str, quota: Quota) -> None:
+    """Replace what an owner may have."""
+    values = {
+        "max_active_jobs": quota.max_active_jobs,
+        "max_queued_jobs": quota.max_queued_jobs,
+        "gpu_hours": quota.gpu_hours,
+        "disk_bytes": quota.disk_bytes,
+    }
+    changed = connection.execute(update(quotas).where(quotas.c.owner == owner).values(values))
+    if changed.rowcount == 0:
+        connection.execute(insert(quotas).values(owner=owner, **values))
+
+
+def usage_of(connection: Connection, owner: str, now: datetime) -> Usage:
+    """Return what an owner has; disks are not measured here."""
+    counts = select(
+        func.count().filter(jobs.c.status.in_(ACTIVE)),
+        func.count().filter(jobs.c.status.in_(_WAITING)),
+    ).where(jobs.c.owner == owner, jobs.c.status.not_in(TERMINAL))
+    active, queued = connection.execute(counts).one()
+    return Usage(
+        active_jobs=active, queued_jobs=queued, gpu_hours=_gpu_hours(connection, owner, now)
+    )
+
+
+def owners(connection: Connection) -> list[str]:
+    """Return everyone who has jobs, or had, or has a quota."""
+    found: set[str] = set()
+    for column in (jobs.c.owner, quotas.c.owner, spent.c.owner):
+        query = select(column).where(column.is_not(None)).distinct()
+        found.update(connection.execute(query).scalars())
+    return sorted(found)
+
+
+def jobs_of(connection: Connection, owner: str) -> list[str]:
+    """Return the ids of an owner's jobs, the oldest first."""
+    query = select(jobs.c.id).where(jobs.c.owner == owner).order_by(jobs.c.seq)
+    return list(connection.execute(query).scalars())
+
+
+def active_limits(connection: Connection, now: datetime) -> dict[str, int]:
+    """Return how many jobs of an owner may hold devices at once, of each who is limited.
+
+    0 of those whose GPU-hours are spent.
+    """
+    limits: dict[str, int] = {}
+    for owner, quota in all_quotas(connection).items():
+        if quota.max_active_jobs is not None:
+            limits[owner] = quota.max_active_jobs
+        if quota.gpu_hours is not None:
+            hours = _gpu_hours(connection, owner, now)
+            if is_gpu_time_spent(quota, hours):
+                limits[owner] = 0
+    return limits
+
+
+def keep_gpu_time(connection: Connection, job_id: str, now: datetime) -> None:
+    """Keep what a job that is being deleted took against its owner, if anybody owns it."""
+    owner = connection.execute(select(jobs.c.owner).where(jobs.c.id == job_id)).scalar_one()
+    if owner is None:
+        return
+    seconds = _gpu_seconds(connection, attempts.c.job_id == job_id, now)
+    changed = connection.execute(
+        update(spent)
+        .where(spent.c.owner == owner)
+        .values(gpu_seconds=spent.c.gpu_seconds + seconds)
+    )
+    if changed.rowcount == 0:
+        connection.execute(insert(spent).values(owner=owner, gpu_seconds=seconds))
+
+
+def _gpu_hours(connection: Connection, owner: str, now: datetime) -> float:
+    is_owned = attempts.c.job_id.in_(select(jobs.c.id).where(jobs.c.owner == owner))
+    before = connection.execute(select(spent.c.gpu_seconds).where(spent.c.owner == owner)).scalar()
+    return ((before or 0.0) + _gpu_seconds(connection, is_owned, now)) / _SECONDS_PER_HOUR
+
+
+def _gpu_seconds(connection: Connection, which: ColumnElement[bool], now: datetime) -> float:
+    """Sum what attempts held, from when Ray had them until they ended, or until now."""
+    began_at = func.coalesce(attempts.c.submitted_at, attempts.c.created_at)
+    ended_at = func.coalesce(attempts.c.ended_at, literal(now, UtcDateTime()))
+    seconds = extract("epoch", ended_at) - extract("epoch", began_at)
+    # A clock that was set back gives nobody time back.
+    held = attempts.c.num_gpus * case((seconds > 0, seconds), else_=0)
+    query = select(func.coalesce(func.sum(held), 0)).where(which, attempts.c.num_gpus > 0)
+    return float(connection.execute(query).scalar_one())
