@@ -51,12 +51,22 @@ class StreamSlots:
             self._num_open -= 1
 
 
-class _EventStream(StreamingResponse):
+class SlottedStream(StreamingResponse):
     """Takes its slot when it begins to answer: nothing can come between that and giving it back."""
 
-    def __init__(self, frames: AsyncIterator[bytes], slots: StreamSlots) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(frames, media_type="text/event-stream", headers=headers)
+    def __init__(
+        self,
+        frames: AsyncIterator[bytes],
+        slots: StreamSlots,
+        *,
+        media_type: str = "text/event-stream",
+    ) -> None:
+        headers = {
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+            "X-Content-Type-Options": "nosniff",
+        }
+        super().__init__(frames, media_type=media_type, headers=headers)
         self._slots = slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +112,7 @@ async def job_events(
         return JSONResponse(page.model_dump(mode="json"))
     slots = request.app.state.stream_slots
     assert isinstance(slots, StreamSlots)
-    return _EventStream(_follow(plane, job_id, last_event_id), slots)
+    return SlottedStream(_follow(plane, job_id, last_event_id), slots)
 
 
 async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncIterator[bytes]:
