@@ -120,5 +120,8 @@ class Readiness(View):
     ready: bool
     role: str = Field(description="leader or standby.")
     leader: str
+    draining: bool = Field(
+        default=False, description="Whether jobs wait until an operator ends the drain."
+    )
     ray: str = Field(description="ready, or what is wrong.")
     ray_address: str | None = Field(description="Its dashboard; null while there is none.")

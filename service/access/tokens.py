@@ -46,9 +46,28 @@ class TokenRecord:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-def draw_token() -> NewToken:
-    """Draw a token that nobody can guess: 256 bits."""
-    return NewToken(id=secrets.token_hex(6), secret=secrets.token_urlsafe(32))
+def issue_token(
+    *,
+    owner: str,
+    role: Role,
+    description: str,
+    expires_in: timedelta | None,
+    now: datetime,
+) -> tuple[TokenRecord, NewToken]:
+    """Draw a token that nobody can guess, of 256 bits; return what to store, and what to tell."""
+    token = NewToken(id=secrets.token_hex(6), secret=secrets.token_urlsafe(32))
+    record = TokenRecord(
+        id=token.id,
+        token_sha256=sha256_of_secret(token.secret),
+        owner=owner,
+        role=role,
+        description=description,
+        created_at=now,
+        expires_at=None if expires_in is None else now + expires_in,
+        revoked_at=None,
+        used_at=None,
+    )
+    return record, token
 
 
 def parse_token(text: str) -> NewToken | None:

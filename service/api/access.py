@@ -17,9 +17,10 @@ from service.access.identity import Credentials, identify
 from service.access.quotas import QuotaExceededError
 from service.access.rate_limits import Rate, RateLimiter, sender_of
 from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
-from service.api.errors import answer
+from service.api.errors import RETRY, answer
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
+from service.reconciling.deletion import NotDeletedError
 from service.reconciling.reconciler import now_utc
 from service.settings import Settings
 from service.store.tokens import NoSuchTokenError, are_there_tokens, find_token, note_use
@@ -49,6 +50,11 @@ def add_access_handlers(app: FastAPI) -> None:
     def over_quota(_request: Request, error: QuotaExceededError) -> Response:
         status, headers = (429, _LATER) if error.passes else (403, None)
         return answer(status, str(error), headers=headers, kind=ProblemType.OVER_QUOTA)
+
+    @app.exception_handler(NotDeletedError)
+    def not_deleted(_request: Request, error: NotDeletedError) -> Response:
+        logger.error("%s", error)
+        return answer(503, str(error), headers=RETRY, kind=ProblemType.DISK_UNAVAILABLE)
 
     @app.exception_handler(NoSuchTokenError)
     def unknown_token(_request: Request, error: NoSuchTokenError) -> Response:

@@ -9,7 +9,21 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service.api import attempts, jobs, operations, reports, streams, submit, wishes
+from service.access.disk import DiskMeter
+from service.api import (
+    attempts,
+    audit,
+    deletion,
+    drain,
+    jobs,
+    operations,
+    quotas,
+    reports,
+    streams,
+    submit,
+    tokens,
+    wishes,
+)
 from service.api.access import AccessMiddleware, add_access_handlers
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
@@ -27,7 +41,21 @@ def create_app(plane: ControlPlane) -> FastAPI:
     )
     app.state.plane = plane
     app.state.stream_slots = streams.StreamSlots(plane.settings.max_event_streams)
-    for module in (submit, jobs, wishes, streams, reports, attempts, operations):
+    app.state.disk_meter = DiskMeter(plane.settings.run_root)
+    for module in (
+        submit,
+        jobs,
+        wishes,
+        deletion,
+        streams,
+        reports,
+        attempts,
+        tokens,
+        quotas,
+        audit,
+        drain,
+        operations,
+    ):
         app.include_router(module.router)
     add_error_handlers(app)
     add_access_handlers(app)
@@ -43,12 +71,28 @@ def create_app(plane: ControlPlane) -> FastAPI:
     return app
 
 
+# What every route answers that asks who sends it.
+_REFUSALS = {
+    status: {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, description in (
+        ("401", "No token, or one that is unknown, revoked or expired."),
+        ("403", "The token's role, or a quota, does not allow it."),
+        ("429", "Too many requests; `Retry-After` says how long to wait."),
+    )
+}
+
+
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Describe the API; problems under the media type that they are answered with."""
         document = super().openapi()
         for path in document["paths"].values():
             for operation in path.values():
+                if "security" in operation:
+                    operation["responses"] |= _REFUSALS | operation["responses"]
                 for response in operation["responses"].values():
                     _name_problem(response.get("content", {}))
         return document

@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import IS_PUBLIC, Plane, Viewer
 from service.metrics import exposition
+from service.store.switches import read_drain
 from service.views import Readiness
 
 router = APIRouter(tags=["operations"])
@@ -37,6 +38,8 @@ def readyz(plane: Plane, response: Response) -> Readiness:
         ready=health.is_ready,
         role="leader" if health.is_leader else "standby",
         leader=health.leader,
+        # One that stands by may not know the tables yet.
+        draining=health.is_leader and plane.store.read(read_drain) is not None,
         ray=health.ray,
         ray_address=health.ray_address,
     )

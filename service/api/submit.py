@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from service.api.dependencies import INVALID, Leader, Submitter
+from service.api.dependencies import INVALID, Leader
 from service.api.present import job_view
+from service.api.quotas import DiskSubmitter
 from service.problems import Problem
 from service.reconciling.reconciler import now_utc
 from service.submission.admission import admit_request
@@ -102,7 +103,7 @@ _REQUEST_SCHEMA = {
 )
 def submit_job(
     plane: Leader,
-    caller: Submitter,
+    caller: DiskSubmitter,
     response: Response,
     request: Annotated[dict[str, Any], Body()],
 ) -> Job:

@@ -1,5 +1,6 @@
 """Quotas, and what owners have of what these limit."""
 
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import (
@@ -14,7 +15,10 @@ from sqlalchemy import (
     update,
 )
 
+from service.access.audit import Action
+from service.access.caller import Caller
 from service.access.quotas import UNLIMITED, Quota, Usage, is_gpu_time_spent
+from service.store.audit import note_audit
 from service.store.tables import UtcDateTime, attempts, jobs, quotas, spent
 from trainer.contract.status import ACTIVE, TERMINAL, Status
 
@@ -39,17 +43,13 @@ def all_quotas(connection: Connection) -> dict[str, Quota]:
     return {owner: quota_of(connection, owner) for owner in owners}
 
 
-def set_quota(connection: Connection, owner: str, quota: Quota) -> None:
+def set_quota(connection: Connection, owner: str, quota: Quota, by: Caller, now: datetime) -> None:
     """Replace what an owner may have."""
-    values = {
-        "max_active_jobs": quota.max_active_jobs,
-        "max_queued_jobs": quota.max_queued_jobs,
-        "gpu_hours": quota.gpu_hours,
-        "disk_bytes": quota.disk_bytes,
-    }
+    values = asdict(quota)
     changed = connection.execute(update(quotas).where(quotas.c.owner == owner).values(values))
     if changed.rowcount == 0:
         connection.execute(insert(quotas).values(owner=owner, **values))
+    note_audit(connection, by, Action.SET_QUOTA, owner, now, **values)
 
 
 def usage_of(connection: Connection, owner: str, now: datetime) -> Usage:

@@ -5,8 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, inspect, select, update
 
-from service.access.caller import Role
+from service.access.audit import Action
+from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord
+from service.store.audit import note_audit
 from service.store.tables import tokens
 
 
@@ -17,7 +19,7 @@ class NoSuchTokenError(LookupError):
         super().__init__(f"there is no token {token_id!r}; `alexnet tokens list` names them")
 
 
-def add_token(connection: Connection, token: TokenRecord) -> None:
+def create_token(connection: Connection, token: TokenRecord, by: Caller, now: datetime) -> None:
     """Keep a token: what it is known by."""
     connection.execute(
         insert(tokens).values(
@@ -30,6 +32,8 @@ def add_token(connection: Connection, token: TokenRecord) -> None:
             expires_at=token.expires_at,
         )
     )
+    detail = {"owner": token.owner, "role": token.role}
+    note_audit(connection, by, Action.CREATE_TOKEN, token.id, now, **detail)
 
 
 def find_token(connection: Connection, token_id: str) -> TokenRecord | None:
@@ -54,8 +58,8 @@ def has_tokens(connection: Connection) -> bool:
     return inspect(connection).has_table(tokens.name) and are_there_tokens(connection)
 
 
-def revoke_token(connection: Connection, token_id: str, now: datetime) -> TokenRecord:
-    """End a token, if it has not ended before; raise NoSuchTokenError."""
+def revoke_token(connection: Connection, token_id: str, by: Caller, now: datetime) -> TokenRecord:
+    """End a token, if it was not revoked before; raise NoSuchTokenError."""
     connection.execute(
         update(tokens)
         .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
@@ -64,6 +68,7 @@ def revoke_token(connection: Connection, token_id: str, now: datetime) -> TokenR
     found = find_token(connection, token_id)
     if found is None:
         raise NoSuchTokenError(token_id)
+    note_audit(connection, by, Action.REVOKE_TOKEN, token_id, now, owner=found.owner)
     return found
 
 

@@ -1,0 +1,82 @@
+"""/quotas and /usage: what owners may have, and have."""
+
+from dataclasses import asdict, replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from sqlalchemy import Connection
+
+from service.access.caller import Caller
+from service.access.disk import DiskMeter
+from service.access.quotas import Quota, Usage, check_submission
+from service.access_views import Owner, OwnerUsage, QuotaView, UsageList
+from service.api.dependencies import INVALID, Admin, Leader, Plane, Submitter, Viewer
+from service.reconciling.reconciler import now_utc
+from service.store.quotas import jobs_of, owners, quota_of, set_quota, usage_of
+
+router = APIRouter(tags=["access"], responses=INVALID)
+
+OwnerName = Annotated[Owner, Path()]
+
+
+async def _meter(request: Request) -> DiskMeter:
+    meter = request.app.state.disk_meter
+    assert isinstance(meter, DiskMeter)
+    return meter
+
+
+Meter = Annotated[DiskMeter, Depends(_meter)]
+
+
+def _within_disk_quota(plane: Plane, caller: Submitter, meter: Meter) -> Caller:
+    # The other quotas are held where the job is stored; files cannot be measured there.
+    owner = caller.owner
+    if owner is not None:
+        quota = plane.store.read(lambda connection: quota_of(connection, owner))
+        if quota.disk_bytes is not None:
+            ids = plane.store.read(lambda connection: jobs_of(connection, owner))
+            disk = Quota(disk_bytes=quota.disk_bytes)
+            check_submission(owner, disk, Usage(disk_bytes=meter.size_bytes(ids)))
+    return caller
+
+
+# Who may submit a job, as far as the disk is concerned.
+DiskSubmitter = Annotated[Caller, Depends(_within_disk_quota)]
+
+
+@router.get("/quotas/{owner}")
+def get_quota(plane: Plane, _caller: Admin, owner: OwnerName) -> QuotaView:
+    """Read what an owner may have."""
+    quota = plane.store.read(lambda connection: quota_of(connection, owner))
+    return QuotaView(**asdict(quota))
+
+
+@router.put("/quotas/{owner}")
+def put_quota(plane: Leader, caller: Admin, owner: OwnerName, request: QuotaView) -> QuotaView:
+    """Say what an owner may have: all of it, and what is left out has no limit."""
+    quota = Quota(**request.model_dump())
+    plane.store.write(lambda connection: set_quota(connection, owner, quota, caller, now_utc()))
+    plane.wake()
+    return request
+
+
+@router.get("/usage")
+def get_usage(plane: Plane, caller: Viewer, meter: Meter) -> UsageList:
+    """Read what owners have: admins of all, others their own."""
+    usage, ids = plane.store.read(lambda connection: _usage(connection, caller))
+    return UsageList(
+        usage=tuple(
+            one.model_copy(update={"disk_bytes": meter.size_bytes(ids[one.owner])}) for one in usage
+        )
+    )
+
+
+def _usage(connection: Connection, caller: Caller) -> tuple[list[OwnerUsage], dict[str, list[str]]]:
+    asked = owners(connection) if caller.is_admin else [caller.owner or ""]
+    now = now_utc()
+    usage = []
+    for owner in asked:
+        found = replace(usage_of(connection, owner, now), disk_bytes=0)
+        quota = QuotaView(**asdict(quota_of(connection, owner)))
+        usage.append(OwnerUsage(owner=owner, quota=quota, **asdict(found)))
+    return usage, {owner: jobs_of(connection, owner) for owner in asked}

@@ -1,0 +1,73 @@
+"""/tokens: who may do what."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from service.access.tokens import TokenRecord, issue_token
+from service.access_views import CreatedToken, Token, TokenList, TokenRequest
+from service.api.dependencies import INVALID, Admin, Leader, Plane
+from service.problems import Problem
+from service.reconciling.reconciler import now_utc
+from service.store.tokens import create_token, list_tokens, revoke_token
+
+router = APIRouter(prefix="/tokens", tags=["access"], responses=INVALID)
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "No such token."}
+}
+
+
+@router.get("")
+def get_tokens(plane: Plane, _caller: Admin) -> TokenList:
+    """List every token, the newest first; those that have ended too."""
+    now = now_utc()
+    found = plane.store.read(list_tokens)
+    return TokenList(tokens=tuple(Token(**_fields(one, now)) for one in found))
+
+
+@router.post("", status_code=201)
+def post_token(
+    plane: Leader, caller: Admin, request: TokenRequest, response: Response
+) -> CreatedToken:
+    """Make a token. It is told in this answer and never again.
+
+    Once there is one, every request needs one: make the first for an admin.
+    """
+    now = now_utc()
+    days = request.expires_in_days
+    record, token = issue_token(
+        owner=request.owner,
+        role=request.role,
+        description=request.description,
+        expires_in=None if days is None else timedelta(days=days),
+        now=now,
+    )
+    plane.store.write(lambda connection: create_token(connection, record, caller, now))
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedToken(token=str(token), **_fields(record, now))
+
+
+@router.delete("/{token_id}", responses=_UNKNOWN)
+def delete_token(
+    plane: Leader, caller: Admin, token_id: Annotated[str, Path(max_length=64)]
+) -> Token:
+    """Revoke a token: from now on it is none. Asking twice is asking once."""
+    now = now_utc()
+    record = plane.store.write(lambda connection: revoke_token(connection, token_id, caller, now))
+    return Token(**_fields(record, now))
+
+
+def _fields(record: TokenRecord, now: datetime) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "owner": record.owner,
+        "role": record.role,
+        "description": record.description,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+        "used_at": record.used_at,
+        "is_live": record.is_live(now),
+    }

@@ -1,0 +1,97 @@
+"""Deleting jobs: the run directory and the rows, and what a crash left half done.
+
+The run directory is renamed first, which is the decision; the rows follow, then the files. What is
+found under such a name at the next start is finished.
+"""
+
+import logging
+import shutil
+from functools import partial
+from pathlib import Path
+
+from service.access.caller import EVERYONE, Caller
+from service.jobs.lifecycle import RefusedError
+from service.reconciling.reconciler import now_utc
+from service.store.deletion import check_deletable, delete_job
+from service.store.errors import JobNotFoundError
+from service.store.store import Store
+from trainer.contract.durable import sync_folder
+
+logger = logging.getLogger(__name__)
+
+_MARK = ".deleted-"
+
+
+class NotDeletedError(RuntimeError):
+    """A run directory cannot be deleted, through no fault of the request."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(
+            f"the run directory {folder} cannot be deleted ({error}); bring back its disk, or let "
+            "the service write there, and delete the job again"
+        )
+
+
+def delete(store: Store, run_root: Path, job_id: str, by: Caller) -> None:
+    """Delete a job that has ended, and its run directory.
+
+    Raises JobNotFoundError, RefusedError, NotDeletedError. Files that cannot be removed once the
+    job is gone are left for the next start.
+    """
+    store.write(lambda connection: check_deletable(connection, job_id))
+    try:
+        aside = _set_aside(run_root, job_id)
+    except OSError as error:
+        raise NotDeletedError(run_root / job_id, error) from error
+    store.write(lambda connection: delete_job(connection, job_id, by, now_utc()))
+    _remove(aside)
+
+
+def finish_deletions(store: Store, run_root: Path) -> None:
+    """Finish every deletion that was begun: rows, then files."""
+    try:
+        begun = sorted(run_root.glob(f"{_MARK}*"))
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", run_root, error)
+        return
+    for aside in begun:
+        job_id = aside.name.removeprefix(_MARK)
+        try:
+            store.write(partial(delete_job, job_id=job_id, by=EVERYONE, now=now_utc()))
+        except JobNotFoundError:
+            # The rows went before the crash.
+            logger.debug("job %s has no rows any more", job_id)
+        except RefusedError:
+            # Somebody else's doing: only what has ended is ever set aside.
+            logger.exception("%s is left as it is", aside)
+            continue
+        _remove(aside)
+        logger.info("the deletion of job %s is finished", job_id)
+
+
+def _set_aside(run_root: Path, job_id: str) -> Path:
+    """Rename the run directory, if there is one; a link in its place, and not what it leads to."""
+    folder, aside = run_root / job_id, run_root / f"{_MARK}{job_id}"
+    # What else could lie outside of the run root, or be all of it.
+    assert folder.parent == run_root
+    assert job_id not in {"", ".", ".."}
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        # It never began, or was set aside before. A run root that is away is another matter.
+        run_root.stat()
+    else:
+        sync_folder(run_root)
+    return aside
+
+
+def _remove(aside: Path) -> None:
+    try:
+        if aside.is_symlink() or not aside.is_dir():
+            aside.unlink(missing_ok=True)
+        else:
+            # Follows no links, not even such as are laid while it runs.
+            assert shutil.rmtree.avoids_symlink_attacks
+            shutil.rmtree(aside)
+    except OSError as error:
+        logger.warning("%s cannot be removed yet: %s", aside, error)
