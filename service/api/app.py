@@ -75,7 +75,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
 _REFUSALS = {
     status: {
         "description": description,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     for status, description in (
         ("401", "No token, or one that is unknown, revoked or expired."),

@@ -16,6 +16,7 @@ from service.reconciling.troubles import Troubles
 from service.scheduling.placement import Node, accelerator_of, admit, demand_of
 from service.store.errors import ChangedMeanwhileError
 from service.store.store import NewAttempt, Store
+from service.store.switches import pause_for_drain, read_drain
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
@@ -24,6 +25,7 @@ from trainer.contract.status import ACTIVE, Desired, Status
 
 logger = logging.getLogger(__name__)
 
+DRAINS = "waits: the service drains, until an operator ends that with `alexnet undrain`"
 OUTAGE = "waits for Ray to answer; /readyz says how it stands"
 
 # Assumed: soon enough for a disk that is back, and seldom enough for one that stays away.
@@ -62,6 +64,8 @@ class Starter:
     def begin(self, nodes: Callable[[], Sequence[Node]]) -> Iterator[JobRecord]:
         """Begin the attempts that are due and fit on the nodes; give each job as it then stands."""
         now = self._clock()
+        if self._is_draining():
+            return
         live = self._store.live_jobs()
         waiting = sorted(
             (job for job in live if _may_start(job, now) and not self._is_held_up(job, now)),
@@ -89,6 +93,18 @@ class Starter:
                     yield begun
             elif job.status is Status.QUEUED or job.id in self._obstacles:
                 self._note(job, admission.waiting[job.id])
+
+    def _is_draining(self) -> bool:
+        """Whether nothing may begin; tells whoever waits, and has pause what is to pause."""
+        drain = self._store.read(read_drain)
+        if drain is None:
+            return False
+        if drain.pause:
+            self._store.write(pause_for_drain)
+        for job in self._store.live_jobs():
+            if job.status is Status.QUEUED:
+                self._note(job, DRAINS)
+        return True
 
     def note_outage(self) -> None:
         """Tell every queued job that Ray does not answer."""
