@@ -48,9 +48,9 @@ def parse_url(location: str) -> ObjectLocation:
         raise StorageError(f"a URL of kind {scheme[:20]!r}", "is not read", f"name {_KINDS}")
     path = path.rstrip("/")
     if problem := _problem(path):
-        raise StorageError(
-            repr(location), problem, f"name {_KINDS}, as plain as SCHEME://BUCKET/A/B"
-        )
+        # What follows is a query, and may be a signature.
+        shown = location.partition("?")[0].partition("#")[0]
+        raise StorageError(repr(shown), problem, f"name {_KINDS}, as plain as SCHEME://BUCKET/A/B")
     return ObjectLocation(scheme, path)
 
 

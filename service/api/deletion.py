@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.dependencies import INVALID, Leader, OwnJobId, Submitter
+from service.api.dependencies import INVALID, Leader, OwnJobId, Viewer
 from service.problems import Problem
 from service.reconciling.deletion import delete
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
         },
     },
 )
-def delete_job(plane: Leader, caller: Submitter, job_id: OwnJobId) -> None:
+def delete_job(plane: Leader, caller: Viewer, job_id: OwnJobId) -> None:
     """Delete a job that has ended, with its checkpoints and all else in its run directory.
 
     What other jobs began with they hold themselves.

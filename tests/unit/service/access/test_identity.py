@@ -1,0 +1,79 @@
+"""Who a request comes from."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
+from service.access.identity import Credentials, identify
+from service.access.tokens import TokenRecord, issue_token
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+RECORD, TOKEN = issue_token(
+    owner="ann", role=Role.SUBMITTER, description="", expires_in=None, now=NOW
+)
+OTHER, _ = issue_token(owner="bob", role=Role.ADMIN, description="", expires_in=None, now=NOW)
+
+
+def sent(method: str = "GET", **headers: str) -> Credentials:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Credentials(method=method, headers=names, address="10.0.0.1")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_token_tells_owner_and_role(scheme: str) -> None:
+    credentials = sent(authorization=f"{scheme} {TOKEN}")
+    assert credentials.token_id == RECORD.id
+    assert identify(credentials, RECORD, is_open=False, now=NOW) == Caller(
+        owner="ann", role=Role.SUBMITTER, address="10.0.0.1", token_id=RECORD.id
+    )
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}x", str(TOKEN)]
+)
+def test_without_a_token_nobody_is_known_and_how_to_send_one_is_told(header: str | None) -> None:
+    credentials = sent() if header is None else sent(authorization=header)
+    with pytest.raises(UnidentifiedError, match="ALEXNET_TOKEN"):
+        identify(credentials, None, is_open=False, now=NOW)
+
+
+@pytest.mark.parametrize("known", [None, OTHER])
+def test_a_token_that_is_not_the_stored_one_is_none(known: TokenRecord | None) -> None:
+    with pytest.raises(UnidentifiedError, match="unknown, revoked or expired"):
+        identify(sent(authorization=f"Bearer {TOKEN}"), known, is_open=False, now=NOW)
+
+
+def test_where_none_are_asked_for_everyone_is_an_admin_whatever_token_they_send() -> None:
+    for credentials in (sent(), sent(authorization="Bearer of another service")):
+        caller = identify(credentials, None, is_open=True, now=NOW)
+        assert (caller.owner, caller.role) == (None, Role.ADMIN)
+
+
+@pytest.mark.parametrize("name", ["forwarded", "x_forwarded_for", "via"])
+def test_what_a_proxy_passes_on_does_not_come_from_this_machine(name: str) -> None:
+    with pytest.raises(UnidentifiedError, match="came through a proxy"):
+        identify(sent(**{name: "1.2.3.4"}), None, is_open=True, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "refused"),
+    [
+        ("POST", {"sec_fetch_site": "cross-site"}, True),
+        ("DELETE", {"sec_fetch_site": "same-site"}, True),
+        ("POST", {"origin": "https://evil.example", "host": "127.0.0.1:8000"}, True),
+        ("POST", {"origin": "null", "host": "127.0.0.1:8000"}, True),
+        ("POST", {"origin": "http://127.0.0.1:8000", "host": "127.0.0.1:8000"}, False),
+        ("POST", {"sec_fetch_site": "same-origin"}, False),
+        ("GET", {"sec_fetch_site": "cross-site"}, False),
+        ("POST", {}, False),
+    ],
+)
+def test_a_page_of_another_site_changes_nothing_through_a_browser(
+    method: str, headers: dict[str, str], *, refused: bool
+) -> None:
+    if refused:
+        with pytest.raises(ForbiddenError, match="another site"):
+            identify(sent(method, **headers), None, is_open=True, now=NOW)
+    else:
+        assert identify(sent(method, **headers), None, is_open=True, now=NOW).is_admin
