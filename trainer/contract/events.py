@@ -24,6 +24,18 @@ CorruptReasonName = Literal[
     "unknown_white",
 ]
 CountsByReason = dict[CorruptReasonName, Annotated[int, Field(ge=1)]]
+# What an attempt spends its time on; few, for a metric has a series for each.
+Phase = Literal[
+    "data_wait",  # waiting for a batch
+    "prepare",  # crops, colour, mean and layout; copies to the device
+    "compute",  # forward and backward; on a GPU, to queue a step and to wait for its loss
+    "all_reduce",  # waiting for the replicas' sums, beyond what the backward pass hides
+    "update",
+    "checkpoint",  # as long as training stands for it; writing goes on beside training
+    "evaluation",
+    "other",  # ledger, events, decisions
+]
+SecondsByPhase = dict[Phase, Annotated[float, Field(ge=0)]]
 
 
 class Started(Record):
@@ -56,6 +68,12 @@ class Progress(Record):
     learning_rate: float = Field(description="0 in an evaluation, which learns nothing.")
     images_per_second: float = Field(description="Over all replicas.")
     data_wait_ratio: Ratio = Field(description="Share of rank 0's time spent waiting for batches.")
+    phase_seconds: SecondsByPhase = Field(
+        default_factory=dict,
+        description="Mean seconds of a step by phase, of rank 0's host; together its wall time "
+        "since the last event. A GPU is not waited for to tell its phases apart. Empty in events "
+        "of release 0.1.",
+    )
 
 
 class Evaluated(Record):
@@ -69,6 +87,9 @@ class Evaluated(Record):
     top1: Ratio = Field(description="Share right at the first guess.")
     top5: Ratio = Field(description="Share right within five guesses.")
     protocol: Protocol = "centre_crop"
+    seconds: float | None = Field(
+        default=None, ge=0, description="That it took; None in events of release 0.1."
+    )
 
 
 class CheckpointSaved(Record):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.devices.replicas import Replicas, Summing
 
 # Larger gradients have a bucket to themselves and are summed where they lie; smaller ones are
@@ -64,6 +65,7 @@ class Buckets:
         self,
         parameters: Mapping[str, torch.nn.Parameter],
         replicas: Replicas,
+        stopwatch: Stopwatch | None = None,
         *,
         bucket_size_bytes: int = BUCKET_SIZE_BYTES,
     ) -> None:
@@ -72,6 +74,7 @@ class Buckets:
         Each parameter must have its part in every loss: the sums wait for all gradients.
         """
         self._replicas = replicas
+        self._stopwatch = stopwatch or Stopwatch()
         self._buckets: list[_Bucket] = []
         self._is_last = False
         self._num_started = 0
@@ -96,6 +99,8 @@ class Buckets:
         if not is_last:
             return
         assert self._num_started == len(self._buckets), "a parameter had no part in the loss"
+        # A loss that is not the last comes before this one: nothing is computed any more.
+        self._stopwatch.enter("all_reduce")
         for bucket in self._buckets:
             bucket.wait()
 

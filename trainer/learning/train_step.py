@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data_shards.feeding.reader import Batch
 from trainer.attempt.setting import Votes
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.spec import JobSpec
 from trainer.devices.replicas import Replicas
 from trainer.devices.upload import upload
@@ -118,7 +119,11 @@ class TrainStep:
         rule: UpdateRule,
         preprocess: Preprocess,
         replicas: Replicas,
+        *,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
+        """`stopwatch` is told of each phase of a step; when it is read is its owner's affair."""
+        self._stopwatch = stopwatch or Stopwatch()
         self._seed = spec.seed
         self._batch_size = spec.replica_batch_size
         self._micro_batch_size = spec.optim.micro_batch_size or self._batch_size
@@ -126,7 +131,7 @@ class TrainStep:
         self._rule = rule
         self._preprocess = preprocess
         self._replicas = replicas
-        self._buckets = Buckets(dict(network.named_parameters()), replicas)
+        self._buckets = Buckets(dict(network.named_parameters()), replicas, self._stopwatch)
         self._device = network.fc8.weight.device
         self._answers_late = _answers_late(self._device)
         # 1 since a loss was not finite: what was queued before the host knows must not update.
@@ -141,11 +146,13 @@ class TrainStep:
 
         Where the loss is not finite the weights stay as they are, from then on.
         """
+        self._stopwatch.enter("prepare")
         images = self._preprocess(batch)
         labels = upload(batch.labels, self._device)
         weights = upload(batch.real, self._device).float()
         first_place = self._replicas.rank * self._batch_size
 
+        self._stopwatch.enter("compute")
         self._network.zero_grad(set_to_none=True)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for start in range(0, len(labels), self._micro_batch_size):
@@ -158,11 +165,14 @@ class TrainStep:
             loss_sum += loss.detach()
 
         own = Known(num_samples=int(batch.real.sum()), num_corrupt=len(batch.corrupt), votes=votes)
+        self._stopwatch.enter("all_reduce")
         known, loss_sum = self._sum(own, loss_sum)
+        self._stopwatch.enter("update")
         torch.maximum(self._failed, (~loss_sum.isfinite()).float(), out=self._failed)
         self._rule.step(
             learning_rate=learning_rate, num_samples=max(known.num_samples, 1), skip=self._failed
         )
+        self._stopwatch.enter("other")
         return Pending(known, loss_sum, partial(self._failure, images, batch.step, first_place))
 
     def _sum(self, own: Known, loss_sum: Tensor) -> tuple[Known, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from data_shards.feeding.reader import Batch
 from trainer.attempt.corruption import CorruptionGuard
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, Setting, Votes
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.events import Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import BadDataError, StaleAttemptError
@@ -44,7 +45,8 @@ class EvaluationJob:
         self._corruption = CorruptionGuard(
             self._spec.data.corrupt_sample_limit, setting.replicas, setting.report
         )
-        self._meter = Meter()
+        self._stopwatch = Stopwatch()
+        self._meter = Meter(self._stopwatch)
         self._sums = torch.zeros(1 + len(self._networks), 4, dtype=torch.float64)
         """As `tally` returns them, of all batches and all replicas so far."""
 
@@ -53,10 +55,12 @@ class EvaluationJob:
         self._report_started()
         begun = time.monotonic()
         self._meter.restart()
+        self._stopwatch.restart()
         num_steps = self._data.num_batches
         batches = self._corruption.watch(num_steps, self._data.batches())
-        for step, (batch, wait_s) in enumerate(timed(batches), start=1):
-            sums, votes = self._take_step(batch)
+        for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
+            with self._stopwatch.within("compute"):
+                sums, votes = self._take_step(batch)
             if votes.disowned:
                 raise StaleAttemptError("the control plane refused this attempt's events")
             self._check_finite(sums)
@@ -108,6 +112,7 @@ class EvaluationJob:
                 top1=together.top1,
                 top5=together.top5,
                 protocol=self._spec.evaluation.protocol,
+                seconds=seconds,
             )
         )
         if self._setting.replicas.rank == 0:
@@ -148,5 +153,6 @@ class EvaluationJob:
                 learning_rate=0.0,
                 images_per_second=means.images_per_second,
                 data_wait_ratio=means.data_wait_ratio,
+                phase_seconds=dict(means.phase_seconds),
             )
         )

@@ -20,6 +20,7 @@ from data_shards.feeding.reader import Batch
 from trainer.attempt.corruption import CorruptionGuard
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, EndWanted, Setting
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.checkpoints.checkpoint import Checkpointer
 from trainer.checkpoints.retention import clear_leftovers, prune
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
@@ -84,13 +85,19 @@ class Loop:
             data_sha256=datasets.validation.manifests.sha256(),
             replicas=setting.replicas,
         )
+        self._stopwatch = Stopwatch()
         self._train_step = TrainStep(
-            spec, self._state.network, self._state.rule, datasets.prepare_train, setting.replicas
+            spec,
+            self._state.network,
+            self._state.rule,
+            datasets.prepare_train,
+            setting.replicas,
+            stopwatch=self._stopwatch,
         )
         self._corruption = CorruptionGuard(
             spec.data.corrupt_sample_limit, setting.replicas, setting.report
         )
-        self._meter = Meter()
+        self._meter = Meter(self._stopwatch)
         self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
         self._evaluation: Evaluation | None = None
         self.checkpointer = Checkpointer(
@@ -102,6 +109,7 @@ class Loop:
         self._report_started()
         begun = time.monotonic()
         self._meter.restart()
+        self._stopwatch.restart()
         for taken in one_behind(self._queue_steps(), at_once=self._decides):
             votes = taken.pending.known.votes
             self._enter(taken)
@@ -132,7 +140,7 @@ class Loop:
     def _queue_steps(self) -> Iterator[Taken]:
         """Give the device the steps that are left."""
         batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
-        for batch, wait_s in timed(batches):
+        for batch, wait_s in timed(batches, self._stopwatch):
             pending = self._train_step(
                 batch,
                 learning_rate=self._learning_rate(batch.step),
@@ -152,7 +160,9 @@ class Loop:
 
     def _enter(self, taken: Taken) -> None:
         """Wait for a step to be done, enter it in the ledger, and tell what was met in it."""
-        batch, result = taken.batch, taken.pending.result()
+        with self._stopwatch.within("compute"):
+            result = taken.pending.result()
+        batch = taken.batch
         self._state.step = batch.step + 1
         self._ledger.write(
             step=batch.step,
@@ -189,7 +199,8 @@ class Loop:
                     error=1 - evaluation.top1,
                 )
         if pausing or self._times.saves(step):
-            self._save_checkpoint()
+            with self._stopwatch.within("checkpoint"):
+                self._save_checkpoint()
         self.checkpointer.raise_if_failed()
 
     def _evaluate(self) -> Evaluation:
@@ -214,12 +225,14 @@ class Loop:
         return evaluations
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
-        evaluation = evaluate(
-            self._validation.member(self._state.network, self._spec.model, protocol),
-            self._corruption.watch(self._state.step, batches),
-            self._setting.replicas,
-            micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
-        )
+        begun = time.monotonic()
+        with self._stopwatch.within("evaluation"):
+            evaluation = evaluate(
+                self._validation.member(self._state.network, self._spec.model, protocol),
+                self._corruption.watch(self._state.step, batches),
+                self._setting.replicas,
+                micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+            )
         if not math.isfinite(evaluation.loss):
             raise NonFiniteLossError(step=self._state.step, layer=None)
         self._setting.report(
@@ -231,6 +244,7 @@ class Loop:
                 top1=evaluation.top1,
                 top5=evaluation.top5,
                 protocol=protocol,
+                seconds=time.monotonic() - begun,
             )
         )
         self._meter.restart()
@@ -292,6 +306,7 @@ class Loop:
                 learning_rate=self._learning_rate(self._state.step),
                 images_per_second=means.images_per_second,
                 data_wait_ratio=means.data_wait_ratio,
+                phase_seconds=dict(means.phase_seconds),
             )
         )
 

@@ -1,10 +1,12 @@
-"""Means between progress events: loss, images a second, share of time spent waiting for data."""
+"""Means between progress events: loss, images a second, and where the time went."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from data_shards.feeding.reader import Batch
+from trainer.attempt.stopwatch import Stopwatch
+from trainer.contract.events import Phase
 
 
 @dataclass(frozen=True)
@@ -14,12 +16,16 @@ class Means:
     loss: float
     images_per_second: float
     data_wait_ratio: float
+    phase_seconds: Mapping[Phase, float]
+    """Of a step; evaluation, which the other figures leave out, among them."""
 
 
 class Meter:
     """Adds up steps between readings."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stopwatch: Stopwatch, clock: Callable[[], float] = time.monotonic) -> None:
+        """Measure from now on. The stopwatch is read with the meter, and by nobody else."""
+        self._stopwatch = stopwatch
         self._clock = clock
         self._total_images = self._total_s = 0.0
         self.restart()
@@ -56,6 +62,10 @@ class Meter:
             loss=self._loss_sum / max(self._num_images, 1),
             images_per_second=self._num_images / elapsed_s,
             data_wait_ratio=min(self._wait_s / elapsed_s, 1.0),
+            phase_seconds={
+                phase: seconds / self._num_steps
+                for phase, seconds in self._stopwatch.read().items()
+            },
         )
         self._total_images += self._num_images
         self._total_s += elapsed_s
@@ -63,11 +73,12 @@ class Meter:
         return means
 
 
-def timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+def timed(batches: Iterator[Batch], stopwatch: Stopwatch) -> Iterator[tuple[Batch, float]]:
     """Yield each batch with the seconds it was waited for."""
     while True:
         asked = time.monotonic()
-        batch = next(batches, None)
+        with stopwatch.within("data_wait"):
+            batch = next(batches, None)
         if batch is None:
             return
         yield batch, time.monotonic() - asked

@@ -18,9 +18,10 @@ from tests.integration.trainer.conftest import Shards, final_weights, write_job
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, run_loops
 from tests.ledgers import presented
 from tests.unit.trainer.late import answering_late
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders, read_manifest
-from trainer.contract.events import AttemptEventData, Progress
+from trainer.contract.events import AttemptEventData, Evaluated, Progress
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
@@ -52,7 +53,10 @@ def job(shards: Shards, tmp_path: Path) -> Callable[..., JobSpec]:
 
 def _untimed(event: AttemptEventData) -> AttemptEventData:
     if isinstance(event, Progress):
-        return event.model_copy(update={"images_per_second": 0, "data_wait_ratio": 0})
+        untold = {"images_per_second": 0, "data_wait_ratio": 0, "phase_seconds": {}}
+        return event.model_copy(update=untold)
+    if isinstance(event, Evaluated):
+        return event.model_copy(update={"seconds": None})
     return event
 
 
@@ -180,8 +184,10 @@ def test_an_end_before_the_answer_is_an_end_before_the_step(
     spec, run = job(checkpoint={"interval_steps": 3}), RunDirectory(tmp_path / "run")
     attempt_of(spec, tmp_path / "undisturbed", World())
 
-    def until_it_fails(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-        yield from itertools.islice(timed(batches), 5)
+    def until_it_fails(
+        batches: Iterator[Batch], stopwatch: Stopwatch
+    ) -> Iterator[tuple[Batch, float]]:
+        yield from itertools.islice(timed(batches, stopwatch), 5)
         raise OSError("the reader failed")
 
     with answering_late() as happened:

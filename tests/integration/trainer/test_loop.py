@@ -1,5 +1,6 @@
 """The loop on real shards, with a world around it that asks it to pause, cancel or give way."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import (
     CheckpointSaved,
     Evaluated,
+    Progress,
     SamplesSkipped,
     Started,
 )
@@ -44,6 +46,11 @@ def spec(shards: Shards, tmp_path: Path) -> JobSpec:
     )
 
 
+def measured(world: World) -> list[Evaluated]:
+    """Return what was measured, whatever time that took."""
+    return [event.model_copy(update={"seconds": None}) for event in world.of(Evaluated)]
+
+
 def test_pausing_changes_no_bit(spec: JobSpec, tmp_path: Path) -> None:
     undisturbed = World()
     assert attempt_of(spec, tmp_path / "one", undisturbed) == Ended("succeeded", NUM_STEPS)
@@ -58,7 +65,31 @@ def test_pausing_changes_no_bit(spec: JobSpec, tmp_path: Path) -> None:
     ledger = presented(run_dir)
     assert (ledger.steps_done, ledger.steps_redone) == (NUM_STEPS, 0)
     # The end of the only whole epoch and the end of the job: both see the same network.
-    assert world.of(Evaluated) == undisturbed.of(Evaluated)
+    assert measured(world) == measured(undisturbed)
+
+
+def test_the_phases_of_a_step_are_its_wall_time(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.running.loop.PROGRESS_EVERY_S", 0.0)
+    world = World()
+    begun = time.perf_counter()
+    attempt_of(spec, tmp_path / "run", world)
+    wall_s = time.perf_counter() - begun
+    told = [event.phase_seconds for event in world.of(Progress)]
+    assert len(told) == NUM_STEPS
+    assert set(told[0]) == {"data_wait", "prepare", "compute", "all_reduce", "update", "other"}
+    # After the only whole epoch; that at the end of the job is told by nobody.
+    assert [step for step, phases in enumerate(told, 1) if "evaluation" in phases] == [27]
+    assert [step for step, phases in enumerate(told, 1) if "checkpoint" in phases] == [11, 21, 27]
+    assert sum(seconds for phases in told for seconds in phases.values()) < wall_s
+    # The last step of an epoch has fewer images than 16; the rate leaves evaluation out.
+    full = [event for event in world.of(Progress) if event.step % 26]
+    by_rate_s = sum(16 / event.images_per_second for event in full)
+    by_phase_s = sum(sum(event.phase_seconds.values()) for event in full)
+    (evaluation_s,) = (phases["evaluation"] for phases in told if "evaluation" in phases)
+    assert by_phase_s - evaluation_s == pytest.approx(by_rate_s, rel=0.1)
+    assert evaluation_s == pytest.approx(world.of(Evaluated)[0].seconds, rel=0.1)
 
 
 def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.attempt.stopwatch import Stopwatch
+from trainer.contract.events import Phase
+
+PHASES = st.sampled_from(get_args(Phase))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance_and_fail(self, seconds: float) -> None:
+        self.now += seconds
+        raise ZeroDivisionError
+
+
+@given(st.lists(st.tuples(PHASES, st.integers(0, 1000)), max_size=30), st.data())
+def test_every_moment_belongs_to_one_phase(
+    stretches: list[tuple[Phase, int]], data: st.DataObject
+) -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    seconds: dict[Phase, float] = {}
+    for phase, stretch_s in stretches:
+        stopwatch.enter(phase)
+        clock.now += stretch_s
+        if data.draw(st.booleans()):
+            read = stopwatch.read()
+            seconds = {name: seconds.get(name, 0) + read.get(name, 0) for name in seconds | read}
+    read = stopwatch.read()
+    seconds = {name: seconds.get(name, 0) + read.get(name, 0) for name in seconds | read}
+    assert sum(seconds.values()) == clock.now - 100
+    for phase, total_s in seconds.items():
+        assert total_s == sum(stretch_s for name, stretch_s in stretches if name == phase)
+
+
+def test_a_phase_ends_with_its_block_even_where_that_fails() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    clock.now += 2
+    with pytest.raises(ZeroDivisionError), stopwatch.within("checkpoint"):
+        clock.advance_and_fail(2)
+    clock.now += 3
+    assert stopwatch.read() == {"checkpoint": 2, "other": 5}
+
+
+def test_what_lies_before_a_restart_counts_for_nothing() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    stopwatch.enter("compute")
+    clock.now += 5
+    stopwatch.restart()
+    clock.now += 1
+    assert stopwatch.read() == {"other": 1}
