@@ -1,7 +1,6 @@
-"""Which checkpoints are kept; the decision is pure, and the deleting a thin edge."""
+"""Deleting the checkpoints that nothing keeps: the thin edge of `trainer.contract.retention`."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.contract.checkpoint_folder import (
@@ -10,22 +9,11 @@ from trainer.contract.checkpoint_folder import (
     list_folders,
     read_manifest,
 )
+from trainer.contract.order_file import order_of
+from trainer.contract.pins import clear_discarded, discard, is_pinned
+from trainer.contract.retention import why_kept
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec
-
-
-def kept(
-    latest_first: Sequence[Checkpoint], spec: CheckpointSpec, resumed_from: Path | None
-) -> set[Path]:
-    """Return the folders to keep: the latest, the best, and the one this attempt began with."""
-    folders = {checkpoint.folder for checkpoint in latest_first[: spec.keep_last]}
-    # Of equals the latest is the best.
-    judged = [checkpoint for checkpoint in latest_first if checkpoint.manifest.top1 is not None]
-    if spec.keep_best and judged:
-        folders.add(max(judged, key=lambda checkpoint: checkpoint.manifest.top1 or 0.0).folder)
-    if resumed_from is not None:
-        folders.add(resumed_from)
-    return folders
 
 
 def clear_leftovers(run: RunDirectory) -> None:
@@ -33,14 +21,16 @@ def clear_leftovers(run: RunDirectory) -> None:
 
     Each may be as large as a checkpoint: left to lie, it could fill the disk for the next one.
     """
-    for leftover in run.path.glob("attempts/*/checkpoints/.step-*"):
+    clear_discarded(run)
+    for leftover in run.path.glob("attempts/*/checkpoints/.step-*.partial"):
         shutil.rmtree(leftover)
 
 
 def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) -> None:
     """Delete the lineage's other checkpoints, and what was left half written or half deleted.
 
-    Only the current attempt may call this, and only while it writes no checkpoint.
+    Only the current attempt may call this, and only while it writes no checkpoint; it began with
+    `resumed_from`.
     """
     clear_leftovers(run)
     checkpoints = []
@@ -50,14 +40,21 @@ def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) ->
         except CheckpointError:
             # A damaged one is left as it is: evidence, and never taken for a checkpoint.
             continue
-    keep = kept(checkpoints, spec, resumed_from)
-    for checkpoint in checkpoints:
-        if checkpoint.folder not in keep:
-            _delete(checkpoint.folder)
+    reasons = why_kept(
+        checkpoints,
+        spec,
+        resumed_from=[folder for folder in (resumed_from, _newest_began_with(run)) if folder],
+        pinned={checkpoint.folder for checkpoint in checkpoints if is_pinned(checkpoint.folder)},
+    )
+    for folder, why in reasons.items():
+        if not why:
+            discard(folder)
 
 
-def _delete(folder: Path) -> None:
-    # Renamed first: half a folder must never be seen under the final name.
-    aside = folder.with_name(f".{folder.name}.deleted")
-    folder.rename(aside)
-    shutil.rmtree(aside)
+def _newest_began_with(run: RunDirectory) -> Path | None:
+    """Return what the newest attempt goes on from: it may have begun since the fence was asked."""
+    newest = run.newest_attempt()
+    order = order_of(run.attempt(newest)) if newest else None
+    if order is None or order.resume_from is None:
+        return None
+    return run.path / order.resume_from

@@ -1,53 +1,19 @@
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.trainer.runs import add_attempt, add_checkpoint, manifest_of
-from trainer.checkpoints.retention import clear_leftovers, kept, prune
-from trainer.contract.checkpoint_folder import Checkpoint, list_folders
+from tests.unit.trainer.runs import add_attempt, add_checkpoint
+from trainer.checkpoints.retention import clear_leftovers, prune
+from trainer.contract.checkpoint_folder import list_folders, verify
+from trainer.contract.lineage import step_of
+from trainer.contract.pins import pin, unpin
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec
-
-top1s = st.one_of(st.none(), st.floats(0, 1))
-
-
-def _checkpoints(latest_first: list[float | None]) -> list[Checkpoint]:
-    steps = range(len(latest_first), 0, -1)
-    return [
-        Checkpoint(Path(f"step-{step:08d}"), manifest_of(step, top1=top1))
-        for step, top1 in zip(steps, latest_first, strict=True)
-    ]
-
-
-def _steps(folders: set[Path]) -> list[int]:
-    return sorted(int(folder.name[5:]) for folder in folders)
-
-
-def test_the_latest_and_the_best_are_kept() -> None:
-    checkpoints = _checkpoints([0.5, 0.6, 0.4, 0.9, None, 0.9])
-    assert _steps(kept(checkpoints, CheckpointSpec(keep_last=2), None)) == [3, 5, 6]
-    assert _steps(kept(checkpoints, CheckpointSpec(keep_last=2, keep_best=False), None)) == [5, 6]
-
-
-@given(
-    latest_first=st.lists(top1s, min_size=1, max_size=12),
-    keep_last=st.integers(1, 5),
-    keep_best=st.booleans(),
-    data=st.data(),
-)
-def test_never_the_latest_nor_the_one_resumed_from_goes(
-    latest_first: list[float | None], keep_last: int, keep_best: bool, data: st.DataObject
-) -> None:
-    checkpoints = _checkpoints(latest_first)
-    resumed_from = data.draw(st.sampled_from(checkpoints)).folder
-    spec = CheckpointSpec(keep_last=keep_last, keep_best=keep_best)
-    folders = kept(checkpoints, spec, resumed_from)
-    assert {checkpoint.folder for checkpoint in checkpoints[:keep_last]} <= folders
-    assert resumed_from in folders
-    assert len(folders) <= keep_last + keep_best + 1
 
 
 @pytest.fixture
@@ -86,3 +52,99 @@ def test_prune_leaves_a_damaged_one_as_evidence(run: RunDirectory) -> None:
     (damaged / "checkpoint.json").write_text("{")
     prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == [last, damaged]
+
+
+def test_what_a_newer_attempt_began_with_stays(run: RunDirectory) -> None:
+    first = add_attempt(run)
+    folders = [add_checkpoint(first, step) for step in (1, 2, 3)]
+    second = add_attempt(run, resume_from=folders[0])
+    later = add_checkpoint(second, 4)
+    # By the attempt that is no longer current, and found that out too late.
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == [later, folders[0]]
+
+
+def test_a_pinned_one_stays_until_it_is_unpinned(run: RunDirectory) -> None:
+    attempt = add_attempt(run)
+    first, _, third = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
+    pin(first)
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == [third, first]
+    unpin(first)
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == [third]
+
+
+class Retention(RuleBasedStateMachine):
+    """Attempts that save, die and go on, pins that come and go: against what must be there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.run_directory = RunDirectory(Path(self.folder.name) / "run")
+        self.spec = CheckpointSpec(keep_last=2)
+        self.top1s: dict[int, float | None] = {}
+        self.pinned: set[int] = set()
+        self.ever_pinned: set[int] = set()
+        self.step = 0
+        self.resumed_from: Path | None = None
+        self.attempt = add_attempt(self.run_directory)
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    def there(self) -> list[int]:
+        return [step_of(str(folder)) for folder in list_folders(self.run_directory)]
+
+    @rule(top1=st.none() | st.sampled_from([0.1, 0.5, 0.9]))
+    def save(self, top1: float | None) -> None:
+        self.step += 1
+        add_checkpoint(self.attempt, self.step, top1=top1)
+        self.top1s[self.step] = top1
+        prune(self.run_directory, self.spec, self.resumed_from)
+
+    @precondition(lambda self: self.there())
+    @rule()
+    def go_on(self) -> None:
+        self.resumed_from = list_folders(self.run_directory)[0]
+        self.attempt = add_attempt(self.run_directory, resume_from=self.resumed_from)
+
+    @precondition(lambda self: self.there())
+    @rule(data=st.data())
+    def pin(self, data: st.DataObject) -> None:
+        step = data.draw(st.sampled_from(self.there()))
+        assert pin(self._folder(step))
+        self.pinned.add(step)
+
+    @precondition(lambda self: self.pinned)
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        step = data.draw(st.sampled_from(sorted(self.pinned)))
+        assert unpin(self._folder(step))
+        self.pinned.remove(step)
+        self.ever_pinned.add(step)
+
+    def _folder(self, step: int) -> Path:
+        (found,) = (
+            folder for folder in list_folders(self.run_directory) if step_of(str(folder)) == step
+        )
+        return found
+
+    @invariant()
+    def what_must_be_there_is_whole(self) -> None:
+        there = self.there()
+        needed = {*self.pinned, *range(max(self.step - 1, 1), self.step + 1)}
+        if self.resumed_from is not None:
+            needed.add(step_of(str(self.resumed_from)))
+        assert needed <= set(there)
+        judged = [top1 for step in there if (top1 := self.top1s[step]) is not None]
+        known = [top1 for top1 in self.top1s.values() if top1 is not None]
+        assert max(judged, default=None) == max(known, default=None)
+        # Two latest, the best, those that attempts began with; what was unpinned may wait.
+        assert len(there) <= 2 + 1 + 1 + len(self.pinned | self.ever_pinned) + 1
+        for folder in list_folders(self.run_directory):
+            verify(folder)
+
+
+TestRetention = Retention.TestCase
+TestRetention.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
