@@ -1,18 +1,18 @@
 """`alexnet`: run the service, and everything the REST API can do, from a terminal."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
 from service.terminal.follow import follow
+from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
 from service.terminal.tables import checkpoint_table, detail_table, job_table
@@ -26,14 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
 errors = Console(stderr=True)
 
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELLED: 3}
-
-Url = Annotated[str, typer.Option("--url", envvar="ALEXNET_URL", help="Address of the service.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 
 
 @app.command()
@@ -70,7 +65,7 @@ def submit(
         if watch_it:
             _watch(client, job.id, as_json=as_json)
         else:
-            _show(job, as_json, lambda: console.print(f"submitted job [bold]{job.id}[/]"))
+            print_answer(job, as_json, lambda: console.print(f"submitted job [bold]{job.id}[/]"))
 
 
 @app.command()
@@ -88,7 +83,7 @@ def ls(
     with Client(url) as client:
         page = client.list(status=status, labels=label or (), limit=limit)
     none = not page.jobs and not page.unreadable
-    _show(
+    print_answer(
         page,
         as_json,
         lambda: console.print("no jobs" if none else job_table(page.jobs, page.unreadable)),
@@ -100,7 +95,7 @@ def show(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None
     """Show one job with its attempts."""
     with Client(url) as client:
         job = client.get(job_id)
-    _show(job, as_json, lambda: console.print(detail_table(job)))
+    print_answer(job, as_json, lambda: console.print(detail_table(job)))
 
 
 @app.command()
@@ -137,7 +132,7 @@ def checkpoints(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) 
     """List the checkpoints of a job, the oldest first."""
     with Client(url) as client:
         kept = CheckpointList(checkpoints=client.checkpoints(job_id))
-    _show(kept, as_json, lambda: console.print(checkpoint_table(kept.checkpoints)))
+    print_answer(kept, as_json, lambda: console.print(checkpoint_table(kept.checkpoints)))
 
 
 @app.command()
@@ -145,7 +140,7 @@ def report(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
     """Show what came of a job, beside what the paper and others have published."""
     with Client(url) as client:
         found = client.report(job_id)
-    _show(found, as_json, lambda: console.print(report_table(found)))
+    print_answer(found, as_json, lambda: console.print(report_table(found)))
 
 
 @app.command()
@@ -200,7 +195,7 @@ def stop(
 def _ask(url: str, ask: Callable[[Client], Job], as_json: bool) -> None:
     with Client(url) as client:
         job = ask(client)
-    _show(
+    print_answer(
         job,
         as_json,
         lambda: console.print(f"asked job {job.id} to {job.desired}; it is {job.status}"),
@@ -221,13 +216,6 @@ def _watch(client: Client, job_id: str, *, as_json: bool) -> None:
             raise
         console.print(detail_table(job))
     raise typer.Exit(EXIT_CODES[job.status])
-
-
-def _show(answer: BaseModel, as_json: bool, show_it: Callable[[], Any]) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(answer.model_dump(mode="json"), indent=1) + "\n")
-    else:
-        show_it()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
