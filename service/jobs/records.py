@@ -46,6 +46,9 @@ class JobRecord:
     plan: Mapping[str, Any] | None = None
     """What was foreseen of it when it was accepted."""
     cloned_from: str | None = None
+    checkpoint_step: int | None = None
+    """Of the checkpoint that was saved last."""
+    checkpoint_at: datetime | None = None
     advanced_at: datetime | None = None
     """When the newest attempt last did a step more, by this service's clock."""
     preempted: bool = False

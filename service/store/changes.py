@@ -83,6 +83,9 @@ def ingest(connection: Connection, job_id: str, attempt: int, event: AttemptEven
         case Evaluated():
             _update_job(connection, job_id, evaluation=event.data.model_dump(mode="json"))
         case CheckpointSaved():
+            _update_job(
+                connection, job_id, checkpoint_step=event.data.step, checkpoint_at=event.at
+            )
             connection.execute(
                 # One that is saved again, say at a pause, is the same.
                 insert(checkpoints)

@@ -78,6 +78,9 @@ jobs = Table(
     Column("retry_at", UtcDateTime),
     Column("progress", Document),
     Column("evaluation", Document),
+    # The checkpoint that was saved last.
+    Column("checkpoint_step", Integer),
+    Column("checkpoint_at", UtcDateTime),
     # When the newest attempt last did a step more, by this service's clock.
     Column("advanced_at", UtcDateTime),
     # Whether a job of higher priority has it wait, so that it comes back by itself.

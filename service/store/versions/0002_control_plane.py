@@ -20,6 +20,8 @@ def upgrade() -> None:
         )
         jobs.add_column(sa.Column("plan", sa.JSON()))
         jobs.add_column(sa.Column("cloned_from", sa.String()))
+        jobs.add_column(sa.Column("checkpoint_step", sa.Integer()))
+        jobs.add_column(sa.Column("checkpoint_at", sa.DateTime()))
         jobs.add_column(sa.Column("advanced_at", sa.DateTime()))
         jobs.add_column(
             sa.Column("preempted", sa.Boolean(), nullable=False, server_default=sa.false())

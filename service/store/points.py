@@ -1,0 +1,178 @@
+"""History by step, read as few points as are asked for.
+
+Points are put together by the database, one range of steps at a time: neither the answer nor what
+is held for it grows with the history. Each range is one seek in the key of the table, so that
+nothing is sorted; one GROUP BY over all of them sorts, in SQLite (measured: no faster).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select
+
+from service.jobs.history import (
+    History,
+    HistoryPoint,
+    Series,
+    Spread,
+    Stretch,
+    buckets,
+    evaluations_that_count,
+    stretches,
+    together,
+)
+from service.store.tables import attempts, events, points
+from trainer.contract.events import Evaluated
+from trainer.contract.lineage import step_of
+
+MAX_STEP = 2**31 - 1
+# A history of one evaluation an epoch is far below it.
+MAX_EVALUATIONS = 10_000
+
+
+def read_history(
+    connection: Connection,
+    job_id: str,
+    series: Sequence[Series],
+    *,
+    first: int = 0,
+    last: int = MAX_STEP,
+    max_points: int,
+) -> History:
+    """Return the history of steps done in [first, last], as at most `max_points` points.
+
+    Where there are more, each stands for those of an equal range of steps: mean, least and
+    greatest, so that no extreme is lost.
+    """
+    starts = _starts(connection, job_id)
+    lineage = stretches(starts, last_step=MAX_STEP)
+    clipped = [part for one in lineage if (part := one.within(first, last)) is not None]
+    return History(
+        points=_read_points(connection, job_id, clipped, series, max_points),
+        evaluations=[
+            one
+            for one in evaluations_that_count(_evaluations(connection, job_id), starts)
+            if first <= one.step <= last
+        ],
+    )
+
+
+def _starts(connection: Connection, job_id: str) -> list[tuple[int, int]]:
+    """Return, of each attempt that has told of a step, its number and the steps done before."""
+    has_points = exists().where(
+        points.c.job_id == attempts.c.job_id, points.c.attempt == attempts.c.number
+    )
+    begun = connection.execute(
+        select(attempts.c.number, attempts.c.resume_from)
+        .where(attempts.c.job_id == job_id, has_points)
+        .order_by(attempts.c.number)
+    )
+    return [
+        (row.number, 0 if row.resume_from is None else step_of(row.resume_from)) for row in begun
+    ]
+
+
+def _read_points(
+    connection: Connection,
+    job_id: str,
+    lineage: Sequence[Stretch],
+    series: Sequence[Series],
+    max_points: int,
+) -> list[HistoryPoint]:
+    single = [
+        point
+        for one in lineage
+        for point in _each(connection, job_id, one, series, limit=max_points + 1)
+    ]
+    if len(single) <= max_points:
+        return single
+    found = []
+    edges = [ends(connection, _is_of(job_id, one)) for one in lineage]
+    first = min(edge for edge, _ in edges if edge is not None)
+    last = max(edge for _, edge in edges if edge is not None)
+    for start, end in buckets(first, last, at_most=max_points):
+        parts = [
+            point
+            for one in lineage
+            if (part := one.within(start, end)) is not None
+            and (point := _summed(connection, job_id, part, series)) is not None
+        ]
+        if parts:
+            found.append(together(parts))
+    return found
+
+
+def _each(
+    connection: Connection, job_id: str, stretch: Stretch, series: Sequence[Series], *, limit: int
+) -> Iterator[HistoryPoint]:
+    query = (
+        select(points.c.step, points.c.epoch, *(points.c[name] for name in series))
+        .where(_is_of(job_id, stretch))
+        .order_by(points.c.step)
+        .limit(limit)
+    )
+    for row in connection.execute(query):
+        step, epoch, *values = tuple(row)
+        yield HistoryPoint(
+            first_step=step,
+            step=step,
+            epoch=epoch,
+            num_points=1,
+            values={
+                name: Spread(mean=value, min=value, max=value)
+                for name, value in zip(series, values, strict=True)
+            },
+        )
+
+
+def _summed(
+    connection: Connection, job_id: str, stretch: Stretch, series: Sequence[Series]
+) -> HistoryPoint | None:
+    step = points.c.step
+    spreads: list[ColumnElement[Any]] = [
+        function(points.c[name]) for name in series for function in (func.avg, func.min, func.max)
+    ]
+    query = select(
+        func.count(), func.min(step), func.max(step), func.max(points.c.epoch), *spreads
+    ).where(_is_of(job_id, stretch))
+    row: Row[Any] = connection.execute(query).one()
+    num_points, first_step, last_step, epoch, *values = tuple(row)
+    if num_points == 0:
+        return None
+    return HistoryPoint(
+        first_step=first_step,
+        step=last_step,
+        epoch=epoch,
+        num_points=num_points,
+        values={
+            name: Spread(*values[3 * place : 3 * place + 3]) for place, name in enumerate(series)
+        },
+    )
+
+
+def _is_of(job_id: str, stretch: Stretch) -> ColumnElement[bool]:
+    return and_(
+        points.c.job_id == job_id,
+        points.c.attempt == stretch.attempt,
+        points.c.step > stretch.after,
+        points.c.step <= stretch.through,
+    )
+
+
+def ends(connection: Connection, which: ColumnElement[bool]) -> tuple[int | None, int | None]:
+    """Return the first and the last step of some points; None: there are none."""
+    # One at a time each is a seek; together they would be a scan.
+    return (
+        connection.execute(select(func.min(points.c.step)).where(which)).scalar(),
+        connection.execute(select(func.max(points.c.step)).where(which)).scalar(),
+    )
+
+
+def _evaluations(connection: Connection, job_id: str) -> list[tuple[int, Evaluated]]:
+    query = (
+        select(events.c.attempt, events.c.data)
+        .where(events.c.job_id == job_id, events.c.data["kind"].as_string() == "evaluated")
+        .order_by(events.c.number)
+        .limit(MAX_EVALUATIONS)
+    )
+    return [(row.attempt, Evaluated.model_validate(row.data)) for row in connection.execute(query)]
