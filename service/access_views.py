@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.access.caller import Role
+from service.access.tokens import TokenRecord
 from service.views import View
 
 # Shown in tables, headers and paths: no spaces, nothing that a terminal acts on.
@@ -29,6 +30,12 @@ class Token(View):
     revoked_at: datetime | None
     used_at: datetime | None = Field(description="To the minute; null: never.")
     is_live: bool = Field(description="Neither revoked nor expired.")
+
+
+def token_view(record: TokenRecord, now: datetime) -> Token:
+    """Show a token: never its secret, nor the digest."""
+    shown = {name: value for name, value in vars(record).items() if name in Token.model_fields}
+    return Token(is_live=record.is_live(now), **shown)
 
 
 class TokenList(View):

@@ -9,6 +9,8 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, RootModel, ValidationError
 
+from service.access_views import OwnerUsage, UsageList
+from service.credentials import find_token
 from service.errors import UserError
 from service.jobs.events import StatusChanged
 from service.loopback import is_loopback
@@ -52,12 +54,20 @@ class ProblemError(UserError):
 class Client:
     """Speaks to one service; close it, or use it in a `with` statement."""
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None) -> None:
+        """Send `token` with every request; None: that of ALEXNET_TOKEN or the user's file.
+
+        Raises CredentialsError where that file cannot be used.
+        """
         self.url = url.rstrip("/")
+        token = find_token() if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             # A proxy of the environment is another machine, whose loopback is not this one's.
             trust_env = not is_loopback(httpx.URL(self.url).host)
-            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT, trust_env=trust_env)
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=trust_env
+            )
         except httpx.InvalidURL as error:
             raise self._unusable(error) from error
 
@@ -108,6 +118,16 @@ class Client:
     def resume(self, job_id: str) -> Job:
         """Queue a paused job again."""
         return self._ask("POST", f"/jobs/{_segment(job_id)}/resume", Job)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its run directory."""
+        response = self._request("DELETE", f"/jobs/{_segment(job_id)}")
+        if response.is_error:
+            raise _problem(response)
+
+    def usage(self) -> tuple[OwnerUsage, ...]:
+        """Read what owners have and may have: admins of all, others their own."""
+        return self._ask("GET", "/usage", UsageList).usage
 
     def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
         """List the checkpoints that were kept, the oldest first."""

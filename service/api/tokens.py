@@ -1,12 +1,12 @@
 """/tokens: who may do what."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from service.access.tokens import TokenRecord, issue_token
-from service.access_views import CreatedToken, Token, TokenList, TokenRequest
+from service.access.tokens import issue_token
+from service.access_views import CreatedToken, Token, TokenList, TokenRequest, token_view
 from service.api.dependencies import INVALID, Admin, Leader, Plane
 from service.problems import Problem
 from service.reconciling.reconciler import now_utc
@@ -24,7 +24,7 @@ def get_tokens(plane: Plane, _caller: Admin) -> TokenList:
     """List every token, the newest first; those that have ended too."""
     now = now_utc()
     found = plane.store.read(list_tokens)
-    return TokenList(tokens=tuple(Token(**_fields(one, now)) for one in found))
+    return TokenList(tokens=tuple(token_view(one, now) for one in found))
 
 
 @router.post("", status_code=201)
@@ -46,7 +46,7 @@ def post_token(
     )
     plane.store.write(lambda connection: create_token(connection, record, caller, now))
     response.headers["Cache-Control"] = "no-store"
-    return CreatedToken(token=str(token), **_fields(record, now))
+    return CreatedToken(token=str(token), **token_view(record, now).model_dump())
 
 
 @router.delete("/{token_id}", responses=_UNKNOWN)
@@ -56,18 +56,4 @@ def delete_token(
     """Revoke a token: from now on it is none. Asking twice is asking once."""
     now = now_utc()
     record = plane.store.write(lambda connection: revoke_token(connection, token_id, caller, now))
-    return Token(**_fields(record, now))
-
-
-def _fields(record: TokenRecord, now: datetime) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "owner": record.owner,
-        "role": record.role,
-        "description": record.description,
-        "created_at": record.created_at,
-        "expires_at": record.expires_at,
-        "revoked_at": record.revoked_at,
-        "used_at": record.used_at,
-        "is_live": record.is_live(now),
-    }
+    return token_view(record, now)

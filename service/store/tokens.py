@@ -53,9 +53,14 @@ def are_there_tokens(connection: Connection) -> bool:
     return connection.execute(select(tokens.c.id).limit(1)).first() is not None
 
 
+def knows_tokens(connection: Connection) -> bool:
+    """Whether the store is of a release that has tokens."""
+    return inspect(connection).has_table(tokens.name)
+
+
 def has_tokens(connection: Connection) -> bool:
     """Tell of a store of any release, an empty one too, what `are_there_tokens` does."""
-    return inspect(connection).has_table(tokens.name) and are_there_tokens(connection)
+    return knows_tokens(connection) and are_there_tokens(connection)
 
 
 def revoke_token(connection: Connection, token_id: str, by: Caller, now: datetime) -> TokenRecord:

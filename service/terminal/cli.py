@@ -11,6 +11,7 @@ from rich.console import Console
 
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
+from service.terminal import access
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
@@ -27,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 errors = Console(stderr=True)
+
+access.register(app)
 
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELLED: 3}
 
