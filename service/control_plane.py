@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,7 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.reconciling.leadership import Leadership
-from service.reconciling.reconciler import Reconciler
+from service.reconciling.reconciler import Reconciler, now_utc
+from service.reconciling.thinner import Thinner
 from service.settings import Settings, SettingsError
 from service.store.store import Store
 
@@ -46,7 +48,7 @@ class ControlPlane:
         _make_folder("STORE_URL", settings.store_path.parent)
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
-        self.store = Store(settings.store_path)
+        self.store = Store(settings.store_url)
         self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
@@ -63,6 +65,12 @@ class ControlPlane:
             data_roots=settings.data_roots,
             control_plane_url=settings.advertised_url,
             python=settings.attempt_python,
+        )
+        self._thinner = Thinner(
+            self.store,
+            max_points=settings.max_points,
+            full_for=timedelta(days=settings.full_history_days),
+            old_points=settings.old_points,
         )
         self._leads = threading.Event()
         self._stopping = threading.Event()
@@ -165,6 +173,7 @@ class ControlPlane:
                 ray = None
                 self._note_ray(str(error))
             self._reconciler.tick(ray)
+            self._thinner.tick(now_utc())
         except RayUnreachableError as error:
             self._note_ray(str(error))
         except SQLAlchemyError:

@@ -1,6 +1,7 @@
 """What holds for every test, and the object store that some share."""
 
 import itertools
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import settings
 
 from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 from tests.object_store import ObjectStore, forget_clients, running_store
+from tests.postgres import Postgres, programs_folder, running_postgres
 
 # The machines are shared and noisy: no test may fail for its duration. Derandomised, the examples
 # are the same in every run, until the test or the code that it draws from changes.
@@ -40,3 +42,15 @@ def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     forget_clients()
     return object_store.make_bucket(f"bucket-{next(_bucket_numbers)}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL on loopback, started when the first test asks for it."""
+    if programs_folder() is None:
+        missing = "PostgreSQL is not installed (Debian: apt install postgresql)"
+        # What CI does not test would go unnoticed.
+        assert not os.environ.get("CI"), missing
+        pytest.skip(missing)
+    with running_postgres() as server:
+        yield server

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from service.jobs.events import JobEventData, StatusChanged
 from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
+from service.store.dialects import upsert
 from service.store.errors import ChangedMeanwhileError
 from service.store.tables import attempts, checkpoints, events, jobs
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
@@ -83,20 +84,15 @@ def ingest(connection: Connection, job_id: str, attempt: int, event: AttemptEven
         case Evaluated():
             _update_job(connection, job_id, evaluation=event.data.model_dump(mode="json"))
         case CheckpointSaved():
-            _update_job(
-                connection, job_id, checkpoint_step=event.data.step, checkpoint_at=event.at
-            )
-            connection.execute(
-                # One that is saved again, say at a pause, is the same.
-                insert(checkpoints)
-                .prefix_with("OR REPLACE")
-                .values(
-                    job_id=job_id,
-                    attempt=attempt,
-                    saved_at=event.at,
-                    **event.data.model_dump(exclude={"kind"}),
-                )
-            )
+            _update_job(connection, job_id, checkpoint_step=event.data.step, checkpoint_at=event.at)
+            values = {
+                "job_id": job_id,
+                "attempt": attempt,
+                "saved_at": event.at,
+                **event.data.model_dump(exclude={"kind"}),
+            }
+            # One that is saved again, say at a pause, is the same, and stays pinned.
+            upsert(connection, checkpoints, [values])
 
 
 def update_attempt(connection: Connection, job_id: str, number: int, **values: Any) -> None:

@@ -1,41 +1,64 @@
-"""The connection to SQLite: write-ahead log, waiting for locks, foreign keys."""
+"""Connections to the store's database: SQLite, or PostgreSQL through psycopg."""
 
 import sqlite3
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
-# Another process (a backup, a shell) may hold the file for a while. Beyond that a request is told
+# Another process (a backup, a shell) may hold a lock for a while. Beyond that a request is told
 # to come again, rather than hold one of the few threads; the reconciler tries again by itself.
 BUSY_TIMEOUT_MS = 5_000
 # A control plane that starts or takes over has nobody waiting, and is of no use without its store.
 MIGRATE_BUSY_TIMEOUT_MS = 30_000
+# As many as PostgreSQL's default of 100 leaves room for with a leader and some standbys.
+_POOL_SIZE = 20
+# A server that says nothing is given up after about BUSY_TIMEOUT_MS, whatever it was asked.
+_LIVENESS = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": str(BUSY_TIMEOUT_MS),
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+}
 
 
-def connect(path: Path, *, busy_timeout_ms: int | None = None) -> Engine:
-    """Open (and create) the store's file. Connections are made when they are needed.
+def connect(url: str, *, busy_timeout_ms: int | None = None) -> Engine:
+    """Open (and create, if it is a file) the store. Connections are made when they are needed.
 
     `busy_timeout_ms`: how long to wait for a lock; None: BUSY_TIMEOUT_MS.
     """
+    parsed = make_url(url)
+    timeout_ms = BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms
+    if parsed.get_backend_name() == "sqlite":
+        return _connect_sqlite(parsed, busy_timeout_ms)
+    return _connect_postgresql(parsed, timeout_ms)
 
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
-        timeout_ms = BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms
-        _configure(connection, timeout_ms)
 
-    # Transactions are short; a thread that needs a connection is never made to wait for one.
-    engine = create_engine(f"sqlite:///{path}", max_overflow=-1)
-    event.listen(engine, "connect", configure)
-    event.listen(engine, "begin", _begin)
-    return engine
+def reading(engine: Engine) -> Engine:
+    """Return a view of the engine whose transactions each see the store as of one moment."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def writing(engine: Engine) -> Engine:
-    """Return a view of the engine whose transactions take the write lock at once.
+    """Return a view of the engine for transactions that write.
 
-    A transaction that reads first and then writes would fail if another wrote in between.
+    SQLite's take the write lock at once: one that reads first and then writes would fail if
+    another wrote in between. PostgreSQL's lock the rows that they decide by (see `lock_job`).
     """
     return engine.execution_options(begin_statement="BEGIN IMMEDIATE")
+
+
+def _connect_sqlite(url: URL, busy_timeout_ms: int | None) -> Engine:
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        _configure(connection, BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms)
+
+    # Transactions are short; a thread that needs a connection is never made to wait for one.
+    engine = create_engine(url, max_overflow=-1)
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", _begin)
+    return engine
 
 
 def _configure(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
@@ -52,3 +75,25 @@ def _configure(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin_statement", "BEGIN"))
+
+
+def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
+    own = url.query.get("options", "")
+    limits = {
+        "lock_timeout": busy_timeout_ms,
+        # What takes far longer than any statement here is lost, not slow (assumed).
+        "statement_timeout": 2 * busy_timeout_ms,
+        # A process that was frozen amid a transaction must not keep its locks from the others.
+        "idle_in_transaction_session_timeout": 2 * busy_timeout_ms,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        isolation_level="READ COMMITTED",
+        pool_size=_POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        # A server that was restarted has closed what the pool holds.
+        pool_pre_ping=True,
+        connect_args={**_LIVENESS, "options": f"{own} {options}".strip()},
+    )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, select
 from sqlalchemy.exc import NoResultFound
 
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.rows import job_of
-from service.store.tables import jobs
+from service.store.tables import jobs, labels
 
 # What columns and records raise where a value is not what this release writes.
 _UNREADABLE = (ValueError, TypeError)
@@ -17,15 +17,22 @@ _PROBLEM_CHARACTERS = 500
 
 
 def has_label(key: str, value: str) -> ColumnElement[bool]:
-    """Condition on `jobs` that the spec has this label; one that is no JSON has none."""
-    label = jobs.c.spec[("labels", key)].as_string()
-    return case((func.json_valid(jobs.c.spec) == 1, label == value), else_=False)
+    """Condition on `jobs` that a job has this label."""
+    label = (labels.c.job_id == jobs.c.id) & (labels.c.key == key) & (labels.c.value == value)
+    return exists().where(label)
 
 
-def read_job(connection: Connection, job_id: str) -> JobRecord:
-    """Return the job; raise JobNotFoundError or UnreadableJobError."""
+def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobRecord:
+    """Return the job; raise JobNotFoundError or UnreadableJobError.
+
+    `lock`: nobody else changes it, or what belongs to it, until this transaction ends.
+    """
+    query = select(jobs).where(jobs.c.id == job_id)
+    if lock:
+        # Others may refer to the row meanwhile, as every row that belongs to the job does.
+        query = query.with_for_update(key_share=True)
     try:
-        return job_of(connection.execute(select(jobs).where(jobs.c.id == job_id)).one())
+        return job_of(connection.execute(query).one())
     except NoResultFound:
         raise JobNotFoundError(job_id) from None
     except _UNREADABLE as error:

@@ -6,10 +6,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select, text
 
 from service.errors import UserError
 
+# Any number, but the same in every release.
+_LOCK = 0x416C65784E6574
 _HERE = Path(__file__).parent
 
 
@@ -18,8 +20,13 @@ class StoreVersionError(UserError):
 
 
 def migrate(engine: Engine) -> None:
-    """Run the migrations that are missing, in one transaction."""
+    """Run the migrations that are missing, in one transaction; one process at a time."""
     with engine.begin() as connection:
+        # On SQLite the transaction has the store to itself already.
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            # A large store takes as long as it takes.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
         config = _config(connection)
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         present = current_version(connection)
@@ -32,7 +39,7 @@ def migrate(engine: Engine) -> None:
 
 
 def current_version(connection: Connection) -> str | None:
-    """Revision of the schema; None for an empty file."""
+    """Revision of the schema; None for an empty store."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, case, func, literal, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, case, func, or_, select
 
 from service.jobs.records import CheckpointRecord, JobRecord
+from service.store.dialects import IsJson, SecondsBetween, is_moment
 from service.store.jobs import read_jobs
 from service.store.rows import checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
@@ -15,7 +16,6 @@ from trainer.contract.status import TERMINAL, Status
 
 # From a job that starts at once to one that waits or runs for a week, in seconds.
 BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +75,15 @@ def _durations(
     connection: Connection, since: Column[datetime], until: Column[datetime]
 ) -> dict[Status, Durations]:
     """Measure what lies between the two moments, of the jobs that have passed both, by status."""
-    # A julianday is exact to 0.05 ms; clocks that were set back make no time negative.
-    days = func.julianday(until) - func.julianday(since)
-    seconds = func.max(func.round(days * SECONDS_PER_DAY, 3), 0).label("seconds")
-    # Without the limit, which limits nothing, SQLite computes `seconds` anew for every bucket.
+    lasted = SecondsBetween(since, until)
+    # Clocks that were set back make no time negative.
+    seconds = case((lasted > 0, lasted), else_=0).label("seconds")
+    # Without the offset, which skips nothing, `seconds` would be computed anew for every bucket.
     measured = (
         select(jobs.c.status, seconds)
-        .where(func.julianday(since).is_not(None), func.julianday(until).is_not(None))
+        .where(lasted.is_not(None))
         .where(_has_status())
-        .limit(literal(-1))
+        .offset(0)
         .subquery()
     )
     at_most = [func.sum(case((measured.c.seconds <= edge, 1), else_=0)) for edge in BUCKETS_S]
@@ -111,9 +111,7 @@ def _together(parts: Iterable[Durations]) -> Durations:
 
 def _restarts_by_reason(connection: Connection) -> dict[str, int]:
     successor = attempts.alias()
-    reason = case(
-        (func.json_valid(attempts.c.outcome) == 1, attempts.c.outcome["reason"].as_string())
-    )
+    reason = case((IsJson(attempts.c.outcome), attempts.c.outcome["reason"].as_string()))
     restarts = connection.execute(
         select(reason, func.count())
         .join(
@@ -139,7 +137,7 @@ def _newest_checkpoints(
     aged = (
         select(checkpoints, age.label("age"))
         .where(checkpoints.c.job_id.in_(job_ids))
-        .where(func.julianday(checkpoints.c.saved_at).is_not(None))
+        .where(is_moment(checkpoints.c.saved_at))
         .subquery()
     )
     newest = select(*(aged.c[column.name] for column in checkpoints.c)).where(aged.c.age == 1)

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
@@ -25,7 +24,7 @@ from service.jobs.records import (
 )
 from service.store.audit import note_audit
 from service.store.changes import append_event, change_status, ingest, update_attempt
-from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
+from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.idempotency import Reservation, complete
 from service.store.jobs import has_label, read_job, read_jobs
@@ -34,6 +33,7 @@ from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
 from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
+from service.store.tables import labels as labels_table
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
@@ -63,16 +63,17 @@ class NewAttempt:
 class Store:
     """Jobs, attempts, events and checkpoints."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = connect(path)
-        self._writing = writing(self._engine)
+    def __init__(self, url: str) -> None:
+        self._url = url
+        engine = connect(url)
+        self._engine = reading(engine)
+        self._writing = writing(engine)
         self._unreadable: set[str] = set()
         """Jobs that were logged."""
 
     def migrate(self) -> None:
         """Create the tables, or bring them to this release's schema. For the leader only."""
-        patient = connect(self._path, busy_timeout_ms=MIGRATE_BUSY_TIMEOUT_MS)
+        patient = connect(self._url, busy_timeout_ms=MIGRATE_BUSY_TIMEOUT_MS)
         try:
             migrate(writing(patient))
         finally:
@@ -120,6 +121,12 @@ class Store:
                     status_since=now,
                 )
             )
+            if spec.labels:
+                rows = [
+                    {"job_id": job_id, "key": key, "value": value}
+                    for key, value in spec.labels.items()
+                ]
+                connection.execute(insert(labels_table), rows)
             append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
             if reservation is not None:
                 complete(connection, reservation, job_id)

@@ -75,7 +75,7 @@ def test_the_second_stands_by_and_takes_over_when_the_first_is_killed(tmp_path: 
 def running_attempt(state_dir: Path, control_plane_url: str) -> AttemptDirectory:
     """Put a job into the store whose attempt runs and reports to that address."""
     state_dir.mkdir()
-    store = Store(state_dir / "store.db")
+    store = Store(f"sqlite:///{state_dir / 'store.db'}")
     store.migrate()
     token_sha256 = sha256_of_token("the token")
     job = job_in(store, Status.RUNNING, "running", token_sha256=token_sha256)

@@ -97,7 +97,7 @@ def test_prometheus_accepts_its_configuration() -> None:
 
 
 def test_every_metric_is_one_that_the_service_exports(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store.db")
+    store = Store(f"sqlite:///{tmp_path / 'store.db'}")
     store.migrate()
     with contextlib.closing(store):
         families = list(text_string_to_metric_families(exposition(store).decode()))

@@ -18,6 +18,14 @@ from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
 from service.settings import Settings
 from service.store.store import NewAttempt, Store
+from tests.postgres import Postgres
+from tests.unit.service.databases import (
+    Databases,
+    PostgresDatabases,
+    SqliteDatabases,
+    migrated_database,
+    migrated_file,
+)
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import AttemptEvent, AttemptEventData, Progress
 from trainer.contract.spec import JobSpec
@@ -109,10 +117,55 @@ def make_spec(**fields: Any) -> JobSpec:
     )
 
 
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def database(request: pytest.FixtureRequest) -> str:
+    """Which database a test is about: each of both, PostgreSQL outside `make quick`."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return migrated_file(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    return migrated_database(postgres)
+
+
+@pytest.fixture(scope="module")
+def databases(
+    database: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Databases]:
+    """Stores of the kind that this run of the module is about."""
+    if database == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        yield SqliteDatabases(tmp_path_factory.mktemp("stores"), template)
+    else:
+        server = request.getfixturevalue("postgres")
+        template = request.getfixturevalue("postgres_template")
+        databases = PostgresDatabases(server, template)
+        yield databases
+        databases.drop()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "store.db")
-    store.migrate()
+def store_url(databases: Databases) -> str:
+    """URL of a new store with this release's tables and nothing in them."""
+    return databases.migrated()
+
+
+@pytest.fixture
+def empty_store_url(databases: Databases) -> str:
+    """URL of a new store without any table."""
+    return databases.empty()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    store = Store(store_url)
     yield store
     store.close()
 

@@ -1,7 +1,4 @@
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +11,7 @@ from service.jobs.lifecycle import Decision
 from service.metrics import METHODS, exposition
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
+from tests.unit.service.databases import change
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import CheckpointSaved, Evaluated
 from trainer.contract.status import TERMINAL, Status
@@ -102,12 +100,10 @@ def test_a_live_job_has_its_latest_figures(store: Store) -> None:
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.PAUSED, Status.RETRYING, Status.STARTING])
 def test_a_job_that_trains_no_more_has_no_rate(
-    store: Store, tmp_path: Path, status: Status
+    store: Store, store_url: str, status: Status
 ) -> None:
     trained(store, "waits")
-    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
-        database.execute("UPDATE jobs SET status = ?", (status,))
-        database.commit()
+    change(store_url, "UPDATE jobs SET status = :status", status=status)
     seen = samples_of(scrape(store), "waits")
     assert "alexnet_train_images_per_second" not in seen
     assert seen["alexnet_train_step"] == 25

@@ -1,6 +1,4 @@
 import errno
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
 from service.store.store import Store
+from tests.unit.service.databases import change
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
@@ -166,25 +165,21 @@ def test_checkpoints_that_cannot_be_searched_are_not_taken_for_none(
 
 
 def test_a_job_with_an_attempt_of_another_release_begins_its_next(
-    world: World, tmp_path: Path
+    world: World, store_url: str
 ) -> None:
     _failing_once(world)
-    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
-        database.execute("UPDATE attempts SET outcome = '{torn'")
-        database.commit()
+    change(store_url, "UPDATE attempts SET outcome = '{torn'")
     world.tick()
     assert world.status() is Status.STARTING
     assert list(world.ray.jobs) == ["a-1", "a-2"]
 
 
 def test_a_running_attempt_that_cannot_be_read_holds_its_devices_and_up_nobody(
-    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    world: World, store_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.submit("a")
     world.tick()
-    with closing(sqlite3.connect(tmp_path / "store.db")) as database:
-        database.execute("UPDATE attempts SET worker_pids = '[1'")
-        database.commit()
+    change(store_url, "UPDATE attempts SET worker_pids = '[1'")
     world.submit("b")
     world.submit("c")
     world.tick(2)

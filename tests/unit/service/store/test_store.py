@@ -1,6 +1,5 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from sqlalchemy.exc import IntegrityError
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision, RefusedError
 from service.jobs.records import JobRecord, UnreadableJob
-from service.store.engine import connect
 from service.store.errors import (
     ChangedMeanwhileError,
     JobNotFoundError,
@@ -20,6 +18,7 @@ from service.store.errors import (
 from service.store.statistics import statistics
 from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import make_spec
+from tests.unit.service.databases import Databases, change
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import (
     AttemptEvent,
@@ -67,12 +66,12 @@ def test_an_accepted_job_is_there_with_its_first_event(store: Store) -> None:
     assert accepted.data == StatusChanged(before=None, after=Status.QUEUED)
 
 
-def test_a_job_is_found_again_after_a_restart(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store.db")
+def test_a_job_is_found_again_after_a_restart(store_url: str) -> None:
+    store = Store(store_url)
     store.migrate()
     job = store.submit("a", make_spec(), NOW)
     store.close()
-    again = Store(tmp_path / "store.db")
+    again = Store(store_url)
     again.migrate()
     assert again.job("a") == job
     again.close()
@@ -101,21 +100,17 @@ def test_pages_are_cut_from_the_newest(store: Store) -> None:
         ("spec", "{torn"),
         ("status", "HOVERING"),
         ("desired", "fly"),
-        ("retry_at", "tomorrow"),
+        ("retry_at", "some day"),
         ("progress", "[]"),
     ],
 )
 def test_a_job_that_cannot_be_read_hides_no_other(
-    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, value: str
+    store: Store, store_url: str, caplog: pytest.LogCaptureFixture, column: str, value: str
 ) -> None:
     for name in "abc":
         store.submit(name, make_spec(), NOW)
-    engine = connect(tmp_path / "store.db")
-    trained = progress(1).model_dump_json()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET progress = ?", (trained,))
-        connection.exec_driver_sql(f"UPDATE jobs SET {column} = ? WHERE id = 'b'", (value,))
-    engine.dispose()
+    change(store_url, "UPDATE jobs SET progress = :trained", trained=progress(1).model_dump_json())
+    change(store_url, f"UPDATE jobs SET {column} = :value WHERE id = 'b'", value=value)
     for _ in range(3):
         assert [job.id for job in store.live_jobs()] == ["a", "c"]
     assert caplog.text.count("job b is in the store, but") == 1
@@ -186,20 +181,17 @@ def test_an_attempt_that_ends_counts_as_a_failure_of_its_job(store: Store) -> No
         ("outcome", "{torn"),
         ("outcome", '{"outcome": "failed", "reason": "of another release"}'),
         ("worker_pids", "[1"),
-        ("created_at", "yesterday"),
+        ("created_at", "some day"),
     ],
 )
 def test_an_attempt_that_cannot_be_read_keeps_its_number_and_what_it_was_given(
-    store: Store, tmp_path: Path, column: str, value: str
+    store: Store, store_url: str, column: str, value: str
 ) -> None:
     job = begun(store)
     begun(store, "b")
     store.apply(job, Decision(status=Status.RETRYING, ended=CRASH), NOW)
     store.begin_attempt(store.job("a"), replace(FIRST, number=2, accelerator="gpu"), NOW)
-    engine = connect(tmp_path / "store.db")
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE attempts SET {column} = ?", (value,))
-    engine.dispose()
+    change(store_url, f"UPDATE attempts SET {column} = :value", value=value)
     assert store.attempt_numbers("a") == [1, 2]
     assert store.accelerators_in_use() == {"a": "gpu", "b": "cpu"}
     # Nor is anything else left unsaid for it.
@@ -210,15 +202,15 @@ def test_an_attempt_that_cannot_be_read_keeps_its_number_and_what_it_was_given(
     ("table", "column", "value"),
     [
         ("jobs", "status", "HOVERING"),
-        ("jobs", "created_at", "yesterday"),
-        ("jobs", "started_at", "yesterday"),
+        ("jobs", "created_at", "some day"),
+        ("jobs", "started_at", "some day"),
         ("attempts", "outcome", "{torn"),
         ("attempts", "worker_pids", "[1"),
-        ("checkpoints", "saved_at", "yesterday"),
+        ("checkpoints", "saved_at", "some day"),
     ],
 )
 def test_what_cannot_be_read_keeps_no_statistics_from_the_rest(
-    store: Store, tmp_path: Path, table: str, column: str, value: str
+    store: Store, store_url: str, table: str, column: str, value: str
 ) -> None:
     saved = CheckpointSaved(
         step=3, epoch=0.3, path="p", size_bytes=9, weights_sha256="f" * 64, top1=None
@@ -230,12 +222,7 @@ def test_what_cannot_be_read_keeps_no_statistics_from_the_rest(
         store.begin_attempt(store.job(name), replace(FIRST, number=2), NOW)
         store.apply(store.job(name), Decision(status=Status.RUNNING), NOW)
     key = "id" if table == "jobs" else "job_id"
-    engine = connect(tmp_path / "store.db")
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            f"UPDATE {table} SET {column} = ? WHERE {key} = 'torn'", (value,)
-        )
-    engine.dispose()
+    change(store_url, f"UPDATE {table} SET {column} = :value WHERE {key} = 'torn'", value=value)
     seen = store.read(statistics)
     assert seen.jobs_by_status[Status.RUNNING] >= 1
     assert seen.queue.count == (1 if table == "jobs" else 2)
@@ -267,10 +254,9 @@ def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
 @pytest.mark.slow
 @given(batches=st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=6))
 def test_events_in_any_order_and_number_are_stored_once_without_gaps(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]
+    databases: Databases, batches: list[list[int]]
 ) -> None:
-    store = Store(tmp_path_factory.mktemp("store") / "store.db")
-    store.migrate()
+    store = Store(databases.migrated())
     begun(store)
     through = 0
     for batch in batches:
@@ -313,13 +299,12 @@ def test_moments_come_back_in_utc(store: Store) -> None:
     assert job.created_at.tzinfo is UTC
 
 
-def test_rows_of_no_job_are_refused(store: Store, tmp_path: Path) -> None:
-    engine = connect(tmp_path / "store.db")
-    with engine.begin() as connection, pytest.raises(IntegrityError):
-        connection.exec_driver_sql(
-            "INSERT INTO events (job_id, number, at, data) VALUES ('x', 1, '2026-01-01', '{}')"
+def test_rows_of_no_job_are_refused(store_url: str) -> None:
+    with pytest.raises(IntegrityError):
+        change(
+            store_url,
+            "INSERT INTO events (job_id, number, at, data) VALUES ('x', 1, '2026-01-01', '{}')",
         )
-    engine.dispose()
 
 
 def test_restarts_are_counted_by_the_reason_of_the_attempt_before(store: Store) -> None:

@@ -1,0 +1,72 @@
+"""What SQLite and PostgreSQL say in different words."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Connection, Float, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class SecondsBetween(FunctionElement[float]):
+    """Seconds from one moment to another, to the millisecond; NULL where one is no moment."""
+
+    type = Float()
+    inherit_cache = True
+
+    def __init__(self, since: ColumnElement[datetime], until: ColumnElement[datetime]) -> None:
+        super().__init__(since, until)
+
+
+@compiles(SecondsBetween, "sqlite")
+def _julian(element: SecondsBetween, compiler: SQLCompiler, **options: Any) -> str:
+    since, until = (compiler.process(clause, **options) for clause in element.clauses)
+    # A julianday is exact to 0.05 ms.
+    return f"round((julianday({until}) - julianday({since})) * 86400, 3)"
+
+
+@compiles(SecondsBetween, "postgresql")
+def _interval(element: SecondsBetween, compiler: SQLCompiler, **options: Any) -> str:
+    since, until = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"round(extract(epoch FROM {until} - {since}), 3)::double precision"
+
+
+class IsJson(FunctionElement[bool]):
+    """Whether a document is one: SQLite takes any text for JSON."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, document: ColumnElement[Any]) -> None:
+        super().__init__(document)
+
+
+@compiles(IsJson, "sqlite")
+def _checked(element: IsJson, compiler: SQLCompiler, **options: Any) -> str:
+    return f"coalesce(json_valid({compiler.process(element.clauses, **options)}), 0)"
+
+
+@compiles(IsJson, "postgresql")
+def _held_to_its_type(element: IsJson, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses, **options)} IS NOT NULL"
+
+
+def is_moment(column: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Condition that a moment is one: SQLite takes any text for that too."""
+    return SecondsBetween(column, column).is_not(None)
+
+
+def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; of those whose primary key is there already, replace what the rows name."""
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    key = [column.name for column in table.primary_key]
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=key, set_=changed), list(rows)
+    )
