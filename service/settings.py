@@ -92,6 +92,20 @@ class Settings(BaseSettings):
         description="What manifests and shards may lie below: folders, and URLs of object stores "
         "such as s3://bucket/prefix.",
     )
+    max_points: int = Field(
+        default=20_000,
+        ge=100,
+        description="Points of the history by step that are kept of a job once it has ended.",
+    )
+    full_history_days: float = Field(
+        default=90.0,
+        ge=0,
+        le=36_500,
+        description="So long after its end a job's history is cut down to `old_points`.",
+    )
+    old_points: int = Field(
+        default=1_000, ge=100, description="Points that are kept of jobs that ended long ago."
+    )
     ray_address: str | None = Field(
         default_factory=lambda: os.environ.get("RAY_ADDRESS"),
         description="Ray's dashboard, http://HOST:8265. None: a local Ray of our own.",
