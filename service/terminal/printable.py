@@ -1,0 +1,18 @@
+"""What others printed, for a terminal: nothing in it moves the cursor or changes what is shown."""
+
+import re
+
+# Control characters but tab and newline, and what turns the direction of text around.
+_ACTIVE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return the text with what a terminal would act on written as escapes, such as \\x1b. Pure."""
+    return _ACTIVE.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
