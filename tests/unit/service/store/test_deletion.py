@@ -1,0 +1,74 @@
+"""Deleting the rows of a job."""
+
+import pytest
+from sqlalchemy import Connection, func, insert, select
+
+from service.access.caller import EVERYONE
+from service.jobs.lifecycle import Decision, RefusedError
+from service.store.audit import read_audit
+from service.store.deletion import check_deletable, delete_job
+from service.store.errors import JobNotFoundError
+from service.store.store import Store
+from service.store.tables import audit, metadata, points
+from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from trainer.contract.attempt import Outcome
+from trainer.contract.events import CheckpointSaved
+from trainer.contract.status import TERMINAL, Status
+
+
+def rows_by_table(store: Store) -> dict[str, int]:
+    def count(connection: Connection) -> dict[str, int]:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in metadata.sorted_tables
+            if table is not audit
+        }
+
+    return store.read(count)
+
+
+def fill(store: Store, job_id: str) -> None:
+    """Have a job that succeeds leave something in every table that jobs are in."""
+    spec = make_spec(labels={"team": "blue"})
+    job_in(store, Status.RUNNING, job_id, spec=spec)
+    saved = CheckpointSaved(
+        step=10, epoch=1.0, path="p", size_bytes=1, weights_sha256="0" * 64, top1=None
+    )
+    report(store, job_id, progress(3), saved)
+    values = progress(4).model_dump(include={"step", "epoch", "loss", "learning_rate"})
+    values |= {"images_per_second": 1.0, "data_wait_ratio": 0.0}
+    store.write(
+        lambda connection: connection.execute(
+            insert(points).values(job_id=job_id, attempt=1, at=now(), **values)
+        )
+    )
+    ended = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+    store.apply(store.job(job_id), ended, now())
+
+
+def test_every_row_of_the_job_goes_and_none_of_another(store: Store) -> None:
+    fill(store, "other")
+    before = rows_by_table(store)
+    fill(store, "a")
+    assert rows_by_table(store) != before
+    store.write(lambda connection: delete_job(connection, "a", EVERYONE, now()))
+    assert rows_by_table(store) == before
+    with pytest.raises(JobNotFoundError):
+        store.job("a")
+    with pytest.raises(JobNotFoundError):
+        store.write(lambda connection: delete_job(connection, "a", EVERYONE, now()))
+    entries = store.read(lambda connection: read_audit(connection, target="a", limit=10))
+    assert entries[0].action == "job.delete"
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
+def test_a_job_that_has_not_ended_stays(store: Store, status: Status) -> None:
+    job_in(store, status, "a")
+    before = rows_by_table(store)
+    for refused in (
+        lambda connection: check_deletable(connection, "a"),
+        lambda connection: delete_job(connection, "a", EVERYONE, now()),
+    ):
+        with pytest.raises(RefusedError, match=f"job a is {status}; cancel it"):
+            store.write(refused)
+    assert rows_by_table(store) == before

@@ -1,0 +1,77 @@
+"""The drain in the store."""
+
+from datetime import UTC, datetime, timedelta
+
+from service.access.caller import Caller, Role
+from service.store.audit import read_audit
+from service.store.store import Store
+from service.store.switches import (
+    Drain,
+    begin_drain,
+    end_drain,
+    num_active,
+    pause_for_drain,
+    read_drain,
+)
+from tests.unit.service.conftest import job_in
+from trainer.contract.status import ACTIVE, Desired, Status
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+ROOT = Caller(owner="root", role=Role.ADMIN)
+
+
+def drain(store: Store, *, pause: bool, at: datetime = NOW) -> Drain:
+    return store.write(lambda connection: begin_drain(connection, ROOT, at, pause=pause))
+
+
+def test_a_drain_lasts_until_it_is_ended_and_is_begun_once(store: Store) -> None:
+    assert store.read(read_drain) is None
+    drain(store, pause=False)
+    later = NOW + timedelta(hours=1)
+    assert drain(store, pause=True, at=later) == Drain(since=NOW, pause=True)
+    assert drain(store, pause=False, at=later) == Drain(since=NOW, pause=True)
+    assert store.read(read_drain) == Drain(since=NOW, pause=True)
+    store.write(lambda connection: end_drain(connection, ROOT, later))
+    assert store.read(read_drain) is None
+    store.write(lambda connection: end_drain(connection, ROOT, later))
+    entries = store.read(lambda connection: read_audit(connection, limit=10))
+    assert [entry.action for entry in entries] == ["service.undrain"] + ["service.drain"] * 3
+
+
+def test_what_runs_is_paused_and_goes_on_and_nothing_else_changes(store: Store) -> None:
+    for status in Status:
+        job_in(store, status, f"j{status.lower()}")
+    wishes = {status: store.job(f"j{status.lower()}").desired for status in Status}
+    assert store.write(pause_for_drain) == ()
+    drain(store, pause=True)
+    asked = {"jstarting", "jrunning"}
+    assert set(store.write(pause_for_drain)) == asked
+    assert store.write(pause_for_drain) == ()
+    for status in Status:
+        paused = f"j{status.lower()}" in asked
+        expected = Desired.PAUSE if paused else wishes[status]
+        assert store.job(f"j{status.lower()}").desired is expected
+    store.write(lambda connection: end_drain(connection, ROOT, NOW))
+    assert {status: store.job(f"j{status.lower()}").desired for status in Status} == wishes
+
+
+def test_what_its_owner_cancelled_meanwhile_stays_cancelled(store: Store) -> None:
+    job_in(store, Status.RUNNING, "a")
+    drain(store, pause=True)
+    store.write(pause_for_drain)
+    store.ask("a", Desired.CANCEL)
+    store.write(lambda connection: end_drain(connection, ROOT, NOW))
+    assert store.job("a").desired is Desired.CANCEL
+
+
+def test_a_drain_without_pause_leaves_what_runs(store: Store) -> None:
+    job_in(store, Status.RUNNING, "a")
+    drain(store, pause=False)
+    assert store.write(pause_for_drain) == ()
+    assert store.job("a").desired is Desired.RUN
+
+
+def test_active_are_those_that_hold_devices(store: Store) -> None:
+    for status in Status:
+        job_in(store, status, f"j{status.lower()}")
+    assert store.read(num_active) == len(ACTIVE)
