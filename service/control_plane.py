@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler, now_utc
 from service.reconciling.thinner import Thinner
@@ -45,11 +46,12 @@ class ControlPlane:
 
     def __init__(self, settings: Settings, *, token: str | None) -> None:
         _make_folder("STATE_DIR", settings.state_dir, mode=0o700)
-        _make_folder("STORE_URL", settings.store_path.parent)
+        if settings.store_path is not None:
+            _make_folder("STORE_URL", settings.store_path.parent)
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
         self.store = Store(settings.store_url)
-        self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
+        self.leadership = Leadership(settings.lock_beside, url=settings.advertised_url)
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )
@@ -152,6 +154,7 @@ class ControlPlane:
             except Exception:
                 # Without the store there is nothing to lead; it is tried again.
                 logger.exception("the store cannot be opened")
+        self._finish_deletions()
         while not self._stopping.is_set():
             try:
                 self._tick()
@@ -160,6 +163,13 @@ class ControlPlane:
                 logger.exception("the reconciler failed; it goes on")
             self._wake.wait(TICK_S)
             self._wake.clear()
+
+    def _finish_deletions(self) -> None:
+        try:
+            finish_deletions(self.store, self.settings.run_root)
+        except SQLAlchemyError:
+            # They lie aside, and in nobody's way, until the next start.
+            logger.exception("what was deleted before could not be finished")
 
     def _tick(self) -> None:
         try:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path
 
+from sqlalchemy import make_url
 from sqlalchemy.exc import DatabaseError
 
 from service.access.caller import Caller, Role
@@ -73,20 +75,22 @@ def _opened() -> Iterator[Store]:
     One with jobs may be led by another release, which would not know its tables any more.
     """
     settings = Settings()
-    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.store_path.parent.mkdir(parents=True, exist_ok=True)
+    url = make_url(settings.store_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     with closing(Store(settings.store_url)) as store:
         try:
             if store.read(current_version) is None:
                 store.migrate()
             if not store.read(knows_tokens):
                 raise TokenStoreError(
-                    f"ALEXNET_STORE_URL: {settings.store_url} is of an earlier release; start "
-                    "`alexnet serve` once, on loopback, which brings it to this one's"
+                    "ALEXNET_STORE_URL: the store is of an earlier release; start `alexnet serve` "
+                    "once, on loopback, which brings it to this one's"
                 )
             yield store
         except DatabaseError as error:
             raise TokenStoreError(
-                f"ALEXNET_STORE_URL: {settings.store_url} cannot be used as the store "
-                f"({error.orig}); name the one of the service"
+                f"ALEXNET_STORE_URL: {url!r} cannot be used as the store ({error.orig}); name the "
+                "one of the service"
             ) from error

@@ -17,7 +17,7 @@ from service.store.quotas import (
     usage_of,
 )
 from service.store.store import NewAttempt, Store
-from service.store.tables import attempts
+from service.store.tables import attempts, jobs
 from tests.unit.service.conftest import make_spec, now
 from trainer.contract.status import Desired
 
@@ -105,8 +105,6 @@ def test_deleting_a_job_gives_no_gpu_hours_back(store: Store) -> None:
 
 
 def end(store: Store, job_id: str) -> None:
-    from service.store.tables import jobs  # noqa: PLC0415
-
     store.write(
         lambda connection: connection.execute(
             jobs.update().where(jobs.c.id == job_id).values(status="FAILED")
