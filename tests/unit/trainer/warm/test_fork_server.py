@@ -1,0 +1,177 @@
+"""A launcher beside Python itself: whatever is run, both do the same."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.product import wait_for
+from trainer.warm import launcher
+
+LAUNCHER = (sys.executable, "-I", "-S", launcher.__file__)
+TELL = """
+import json, os, resource, sys
+print(json.dumps({
+    "argv": sys.argv, "path": sys.path[0], "folder": os.getcwd(), "name": __name__,
+    "variable": os.environ.get("TOLD"), "read": sys.stdin.read(), "nice": os.getpriority(0, 0),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE), "umask": os.umask(0),
+}))
+print("to stderr", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "fork.sock"
+
+
+@pytest.fixture
+def server(socket: Path) -> Iterator[subprocess.Popen[bytes]]:
+    # Modules that nobody has imported who runs a script.
+    command = [sys.executable, "-m", "trainer.warm.fork_server", str(socket), "wave", "not_there"]
+    with subprocess.Popen(command) as process:
+        wait_for("the fork server", socket.exists, timeout_s=30)
+        yield process
+        process.terminate()
+
+
+def environment(socket: Path) -> dict[str, str]:
+    return {**os.environ, launcher.SOCKET_VARIABLE: str(socket), "TOLD": "ä\n"}
+
+
+def script(folder: Path, text: str) -> Path:
+    file = folder / "told.py"
+    file.write_text(text)
+    return file
+
+
+def both(socket: Path, folder: Path, *arguments: object) -> list[subprocess.CompletedProcess[str]]:
+    return [
+        subprocess.run(
+            [*python, *map(str, arguments)],
+            cwd=folder,
+            env=environment(socket),
+            input="what is written to it",
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda: os.nice(3),
+        )
+        for python in (LAUNCHER, (sys.executable,))
+    ]
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    "text",
+    [
+        TELL,
+        "import sys; sys.exit(7)",
+        "import sys; sys.exit('what is wrong')",
+        "import os; os._exit(3)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "raise KeyboardInterrupt",
+        "import threading, time\n"
+        "threading.Thread(target=lambda: (time.sleep(.2), print('late'))).start()",
+        "import atexit; atexit.register(print, 'at the end')",
+    ],
+)
+def test_a_script_runs_as_under_python(socket: Path, tmp_path: Path, text: str) -> None:
+    warm, plain = both(socket, tmp_path, "-u", script(tmp_path, text), "one", "--two")
+    assert (warm.returncode, warm.stdout) == (plain.returncode, plain.stdout)
+    assert bool(warm.stderr) == bool(plain.stderr)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_module_and_other_command_lines_run_as_under_python(socket: Path, tmp_path: Path) -> None:
+    script(tmp_path, TELL)
+    for arguments in (["-m", "told", "three"], ["-c", TELL, "four"], ["--version"]):
+        warm, plain = both(socket, tmp_path, *arguments)
+        assert (warm.returncode, warm.stdout) == (plain.returncode, plain.stdout)
+
+
+def test_a_fork_has_what_was_imported_before(
+    server: subprocess.Popen[bytes], socket: Path, tmp_path: Path
+) -> None:
+    file = script(tmp_path, "import sys, os; print('wave' in sys.modules)")
+    warm, plain = both(socket, tmp_path, file)
+    assert (warm.stdout, plain.stdout) == ("True\n", "False\n")
+    assert server.poll() is None
+
+
+SLEEP = """
+import os, sys, time
+print(os.getpid(), flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(5)
+"""
+
+
+def started(socket: Path, tmp_path: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    process = subprocess.Popen(
+        [*LAUNCHER, str(script(tmp_path, SLEEP))],
+        env=environment(socket),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, psutil.Process(int(process.stdout.readline()))
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 5), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_signals_are_passed_on(socket: Path, tmp_path: Path, number: int, code: int) -> None:
+    process, fork = started(socket, tmp_path)
+    with process:
+        process.send_signal(number)
+        assert process.wait(20) == code
+    assert not fork.is_running()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_fork_that_is_killed_is_told_as_killed(socket: Path, tmp_path: Path) -> None:
+    process, fork = started(socket, tmp_path)
+    with process:
+        fork.kill()
+        assert process.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("server")
+def test_a_fork_dies_with_its_launcher_and_with_who_waits_for_it(
+    socket: Path, tmp_path: Path
+) -> None:
+    process, fork = started(socket, tmp_path)
+    with process:
+        process.kill()
+    wait_for("the fork to be gone", lambda: not fork.is_running(), timeout_s=20)
+    process, fork = started(socket, tmp_path)
+    with process:
+        parent = fork.parent()
+        assert parent is not None
+        parent.kill()
+        wait_for("the fork to be gone", lambda: not fork.is_running(), timeout_s=20)
+        assert process.wait(20) == -signal.SIGKILL
+
+
+def test_forks_outlive_the_server_and_then_python_starts_as_ever(
+    server: subprocess.Popen[bytes], socket: Path, tmp_path: Path
+) -> None:
+    process, fork = started(socket, tmp_path)
+    with process:
+        server.kill()
+        server.wait()
+        assert fork.is_running()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 5
+    # The socket's file is still there, and nobody listens.
+    warm, plain = both(socket, tmp_path, script(tmp_path, TELL), "one")
+    assert (warm.returncode, warm.stdout) == (plain.returncode, plain.stdout)
