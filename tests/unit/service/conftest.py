@@ -208,6 +208,7 @@ def serving(plane: ControlPlane, *, port: int | None = None) -> Iterator[str]:
             port=port or plane.settings.port,
             log_config=None,
             lifespan="off",
+            proxy_headers=False,
             timeout_graceful_shutdown=2,
         )
     )

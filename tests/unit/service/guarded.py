@@ -48,8 +48,11 @@ def bearer(token: object) -> dict[str, str]:
 
 
 @contextmanager
-def guarding(settings: Settings, **changes: Any) -> Iterator[Guarded]:
-    """Serve a control plane of its own store, beside the one of the settings."""
+def guarding(settings: Settings, *, with_tokens: bool = True, **changes: Any) -> Iterator[Guarded]:
+    """Serve a control plane of its own store, beside the one of the settings.
+
+    Without tokens all its clients are as `nobody`.
+    """
     state = settings.state_dir / f"guarded-{free_port()}"
     changed = settings.model_copy(
         update={
@@ -67,16 +70,17 @@ def guarding(settings: Settings, **changes: Any) -> Iterator[Guarded]:
         stack.callback(plane.stop)
         url = stack.enter_context(serving(plane))
 
-        def client(token: NewToken | None = None) -> httpx.Client:
-            headers = {} if token is None else bearer(token)
+        def client(owner: str | None = None, role: Role = Role.SUBMITTER) -> httpx.Client:
+            asked = with_tokens and owner is not None
+            headers = bearer(add_token(plane, str(owner), role)) if asked else {}
             return stack.enter_context(httpx.Client(base_url=url, headers=headers))
 
         yield Guarded(
             plane=plane,
             url=url,
-            admin=client(add_token(plane, "root", Role.ADMIN)),
-            ann=client(add_token(plane, "ann", Role.SUBMITTER)),
-            bob=client(add_token(plane, "bob", Role.SUBMITTER)),
-            vic=client(add_token(plane, "vic", Role.VIEWER)),
+            admin=client("root", Role.ADMIN),
+            ann=client("ann"),
+            bob=client("bob"),
+            vic=client("vic", Role.VIEWER),
             nobody=client(),
         )
