@@ -1,5 +1,6 @@
 """`python -m trainer`: do a job here, run an attempt on Ray, describe or export a network."""
 
+import logging
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 
 from trainer.attempt.attempt_folder import attempt_at, log_to
+from trainer.attempt.output import LogBound, capture_output
 from trainer.commands import (
     BAD_USAGE,
     FAILED,
@@ -19,6 +21,8 @@ from trainer.commands import (
 from trainer.errors import BadSpecError
 from trainer.running.local import RunDirectoryError, read_spec, train_here
 from trainer.running.replica import record_outcome
+
+_log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,9 +63,16 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     from trainer.running.ray_train import run_on_ray  # noqa: PLC0415
 
     directory = attempt_at(folder)
-    log_to(directory, console=True)
-    outcome = record_outcome(directory, run_on_ray(directory))
-    typer.echo(outcome.model_dump_json(exclude_none=True))
+    console = capture_output(directory)
+    log_to(directory, console=console.err)
+    LogBound(directory.log).start()
+    try:
+        outcome = record_outcome(directory, run_on_ray(directory))
+    except Exception as error:
+        # Ray tells the end of what it was printed: here too, and not in the log alone.
+        _log.exception("the attempt's driver failed")
+        raise typer.Exit(FAILED) from error
+    typer.echo(outcome.model_dump_json(exclude_none=True), file=console.out)
     raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 
 

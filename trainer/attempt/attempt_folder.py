@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import TextIO
 
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.checkpoint_folder import list_folders
@@ -40,11 +41,11 @@ def read_failure(attempt: AttemptDirectory) -> Outcome | None:
     return min(failures, key=lambda outcome: outcome.reason is Reason.CRASHED, default=None)
 
 
-def log_to(attempt: AttemptDirectory, *, console: bool) -> None:
-    """Send this process's log to the attempt's, and to standard error."""
+def log_to(attempt: AttemptDirectory, *, console: TextIO | None = None) -> None:
+    """Send this process's log to the attempt's, and to a console if there is one."""
     handlers: list[logging.Handler] = [logging.FileHandler(attempt.log)]
-    if console:
-        handlers.append(logging.StreamHandler())
+    if console is not None:
+        handlers.append(logging.StreamHandler(console))
     logging.basicConfig(level=logging.INFO, format=_LINE, handlers=handlers, force=True)
     # One line a request would drown the rest.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -93,7 +93,7 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
     attempt = run.attempt(order.attempt)
     try:
         write_order(attempt, order)
-        log_to(attempt, console=False)
+        log_to(attempt)
     except DiskFullError as error:
         raise RunDirectoryError(f"--run-dir: {error}") from error
     except OSError as error:

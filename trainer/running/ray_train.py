@@ -17,6 +17,7 @@ from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from trainer.attempt.attempt_folder import attempt_at, log_to, read_failure
+from trainer.attempt.output import capture_output
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory
@@ -74,7 +75,8 @@ def _trainer(order: AttemptOrder, attempt: AttemptDirectory) -> TorchTrainer:
 def _work(config: dict[str, str]) -> dict[str, object]:
     """Run one replica in its Ray worker."""
     attempt = attempt_at(Path(config["attempt"]))
-    log_to(attempt, console=False)
+    capture_output(attempt)
+    log_to(attempt)
     order = read_order(attempt)
     gpu_ids = tuple(ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))
     with record_failure(attempt, ray.train.get_context().get_world_rank()):

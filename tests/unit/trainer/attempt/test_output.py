@@ -1,0 +1,87 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer.attempt import output
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+
+SCRIPT = """
+import logging, os, subprocess, sys
+from pathlib import Path
+from trainer.attempt.attempt_folder import log_to
+from trainer.attempt.output import capture_output
+from trainer.contract.run_directory import RunDirectory
+
+attempt = RunDirectory(Path(sys.argv[1])).attempt(1)
+print("before")
+console = capture_output(attempt)
+log_to(attempt, console=console.err)
+print("printed")
+logging.info("logged")
+os.write(2, b"native\\n")
+subprocess.run(["echo", "child"])
+print("outcome", file=console.out)
+print("last words", end="")
+sys.stdout.flush()
+{end}
+"""
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptDirectory:
+    attempt = RunDirectory(tmp_path).attempt(1)
+    attempt.path.mkdir(parents=True)
+    return attempt
+
+
+def run(attempt: AttemptDirectory, end: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT.replace("{end}", end), str(attempt.run)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_all_that_a_process_prints_is_in_the_log_in_its_order(attempt: AttemptDirectory) -> None:
+    done = run(attempt)
+    lines = attempt.log.read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["printed", "logged", "native", "child", "words"]
+    # What is said to whoever started it goes there as before.
+    assert done.stdout == "before\noutcome\n"
+    assert [line.split()[-1] for line in done.stderr.splitlines()] == ["logged"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_what_a_process_says_as_it_dies_is_in_the_log(
+    attempt: AttemptDirectory, number: signal.Signals
+) -> None:
+    assert run(attempt, f"os.kill(os.getpid(), {number:d})").returncode == -number
+    log = attempt.log.read_text()
+    assert "last words" in log
+    assert ("Fatal Python error: Segmentation fault" in log) == (number is signal.SIGSEGV)
+
+
+def test_several_processes_print_into_one_log(attempt: AttemptDirectory) -> None:
+    run(attempt)
+    run(attempt)
+    assert attempt.log.read_text().count("printed") == 2
+
+
+def test_a_log_that_is_too_long_keeps_its_beginning_and_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "MAX_LOG_BYTES", 1000)
+    monkeypatch.setattr(output, "MAX_END_BYTES", 400)
+    log = tmp_path / "driver.log"
+    writer = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for line in range(1000):
+        os.write(writer, b"line %d\n" % line)
+        output.cut(log)
+        assert log.stat().st_size <= 1000 + 400
+    os.close(writer)
+    content = log.read_bytes()
+    assert content.startswith(b"line 0\nline 1\n")
+    assert content.count(b"holds 1,000 bytes") == 1
+    assert content.endswith(b"line 999\n")
+    assert b"\0" not in content
