@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -56,15 +58,25 @@ class LocalRay:
     """The local Ray of one state directory; one process at a time owns it."""
 
     def __init__(
-        self, state_dir: Path, *, url: str, num_cpus: int | None, num_gpus: int | None
+        self,
+        state_dir: Path,
+        *,
+        url: str,
+        num_cpus: int | None,
+        num_gpus: int | None,
+        warm: bool = False,
     ) -> None:
-        """`url`: where the owner is reached, for whoever finds it owned."""
+        """`url`: where the owner is reached, for whoever finds it owned.
+
+        `warm`: its processes are forked from one that has imported torch (trainer.warm).
+        """
         self.ownership = FileLock(state_dir / "ray.lock", url=url)
         self._record_path = state_dir / "ray.json"
         self._token_path = state_dir / "ray-token"
         self._log_path = state_dir / "ray.log"
         self._num_cpus = num_cpus
         self._num_gpus = num_gpus
+        self._warm = warm
         self._child: subprocess.Popen[bytes] | None = None
         self._jobs: RayJobs | None = None
         self._deadline: float | None = None
@@ -134,7 +146,8 @@ class LocalRay:
         return self._start()
 
     def _reach(self, record: Record, deadline: float) -> RayJobs:
-        jobs = RayJobs(record.url, token=self._token_path.read_text().strip())
+        token = self._token_path.read_text().strip()
+        jobs = RayJobs(record.url, token=token, python=_launcher() if self._warm else ())
         try:
             jobs.version()
         except RayUnreachableError as error:
@@ -194,6 +207,10 @@ class LocalRay:
             command.append(f"--num-cpus={self._num_cpus}")
         if self._num_gpus is not None:
             command.append(f"--num-gpus={self._num_gpus}")
+        if self._warm:
+            # Beside it in its session, by which it is found; Ray's own number is the shell's.
+            server = [sys.executable, "-m", "trainer.warm.fork_server", _fork_socket(temp_dir)]
+            return ["sh", "-c", f'{shlex.join(server)} & exec "$@"', "sh", *command]
         return command
 
     def _environment(self, temp_dir: str, ports: list[int]) -> dict[str, str]:
@@ -215,6 +232,8 @@ class LocalRay:
             # Fixed numbers otherwise, which a second Ray on the machine would contend for.
             "AUTOSCALER_METRIC_PORT": str(ports[2]),
             "DASHBOARD_METRIC_PORT": str(ports[3]),
+            # Launchers become ordinary Pythons where nobody listens there.
+            "ALEXNET_FORK_SERVER": _fork_socket(temp_dir),
         }
 
     def _lives(self, record: Record) -> bool:
@@ -248,6 +267,18 @@ def _session(record: Record) -> int | None:
     if record.pid is None or record.start is None or not same_boot(record.start):
         return None
     return record.pid if start_of(record.pid) in (None, record.start) else None
+
+
+def _launcher() -> list[str]:
+    # By its place: it is of the trainer, which the service does not import.
+    found = find_spec("trainer.warm.launcher")
+    assert found is not None
+    assert found.origin is not None
+    return [sys.executable, "-I", "-S", found.origin]
+
+
+def _fork_socket(temp_dir: str) -> str:
+    return f"{temp_dir}/fork.sock"
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -45,11 +45,13 @@ class RayJob:
 class RayJobs:
     """A client of one cluster. Every call blocks and raises RayUnreachableError on an outage."""
 
-    def __init__(self, url: str, *, token: str | None) -> None:
+    def __init__(self, url: str, *, token: str | None, python: Sequence[str] = ()) -> None:
+        """`python`: what its drivers and workers run under; empty: what they would anyway."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         # The cluster is named by the settings alone: no proxy, no .netrc from the environment.
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
         self.url = url
+        self._python = tuple(python)
 
     def close(self) -> None:
         """Close the connections."""
@@ -63,12 +65,19 @@ class RayJobs:
         return release
 
     def submit(self, submission_id: str, command: Sequence[str]) -> None:
-        """Start a driver, unless a submission of that id exists already."""
+        """Start a driver, unless a submission of that id exists already.
+
+        `command` begins with the Python to run, in place of which this cluster may have its own.
+        """
+        runtime_env: dict[str, Any] = {"env_vars": STOP_ENVIRONMENT}
+        if self._python:
+            runtime_env["py_executable"] = shlex.join(self._python)
+            command = [*self._python, *command[1:]]
         body = {
             "submission_id": submission_id,
             "entrypoint": shlex.join(command),
             "entrypoint_num_cpus": 0,
-            "runtime_env": {"env_vars": STOP_ENVIRONMENT},
+            "runtime_env": runtime_env,
         }
         answer = self._ask("POST", "/api/jobs/", json=body, timeout=SUBMIT_TIMEOUT)
         # Ray answers a duplicate with a traceback; whether it is one is told by asking.
