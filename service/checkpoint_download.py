@@ -1,4 +1,4 @@
-"""Downloading a checkpoint: goes on where it broke off, and is what was written, or is not there."""
+"""Downloading a checkpoint: goes on where it broke off, and is as it was written or not there."""
 
 import hashlib
 import shutil
@@ -116,17 +116,24 @@ def _verify(file: Path) -> str:
                 if name.name == MANIFEST_NAME:
                     manifest = CheckpointManifest.model_validate_json(content.read())
                 else:
-                    digests[name.name] = hashlib.file_digest(content, "sha256").hexdigest()
+                    digests[name.name] = _sha256(content)
     except (tarfile.TarError, ValidationError) as error:
         raise DownloadError(f"what was downloaded is no checkpoint: {error}") from error
     if manifest is None or len(tops) != 1 or digests.keys() != {WEIGHTS_NAME, VELOCITY_NAME}:
         raise DownloadError(f"what was downloaded is no checkpoint: it holds {sorted(digests)}")
-    for name, entry_ in manifest.files.items():
-        if digests.get(name) != entry_.sha256:
+    for file_name, written in manifest.files.items():
+        if digests.get(file_name) != written.sha256:
             raise DownloadError(
-                f"{name} does not have the sha256 that it was written with; download it again"
+                f"{file_name} does not have the sha256 that it was written with; download it again"
             )
     return tops.pop()
+
+
+def _sha256(content: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := content.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _unpack(file: Path, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from rich.progress import (
 from service.checkpoint_download import OnProgress, download_checkpoint
 from service.client import DEFAULT_URL
 from service.errors import UserError
-from service.file_client import FileClient
+from service.file_client import AttemptChoice, FileClient
 from service.file_views import LogText
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.printable import printable
@@ -52,11 +52,17 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print what a job's attempts printed."""
-    if attempt not in {None, "all"} and not str(attempt).isdecimal():
-        raise UsageError(f"--attempt {attempt} is no number of an attempt; give one, or all")
     with FileClient(url) as client:
         read = client.follow_logs if follow else client.logs
-        _print(read(job_id, attempt=attempt, tail=tail), as_json=as_json)
+        _print(read(job_id, attempt=_attempt(attempt), tail=tail), as_json=as_json)
+
+
+def _attempt(option: str | None) -> AttemptChoice:
+    if option is None or option == "all":
+        return "all" if option else None
+    if not (option.isascii() and option.isdecimal()):
+        raise UsageError(f"--attempt {option} is no number of an attempt; give one, or all")
+    return int(option)
 
 
 def _print(texts: Iterator[LogText], *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ _ACTIVE = re.compile(
 
 
 def printable(text: str) -> str:
-    """Return the text with what a terminal would act on written as escapes, such as \\x1b. Pure."""
+    """Return the text with all that a terminal would act on written as escapes. Pure."""
     return _ACTIVE.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
 
 
