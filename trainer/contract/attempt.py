@@ -1,5 +1,6 @@
 """What an attempt is told to do, and what it leaves behind when it ends."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -44,6 +45,12 @@ class Reason(StrEnum):
     """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
     the object store that the data are in cannot be read (it is down, or this node lacks credentials
     or a driver), or the node's shard cache cannot be used."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """A device or a node had not the memory that the attempt asked for."""
+    LOST_NODE = "lost_node"
+    """A node with a part of the attempt left the cluster."""
+    HUNG = "hung"
+    """No step was taken for far longer than steps take, or no sign of life was given."""
     CRASHED = "crashed"
     """A process died or an unforeseen error was raised."""
     LOST = "lost"
@@ -52,18 +59,47 @@ class Reason(StrEnum):
     """The control plane was stopped, and its local Ray with it; not counted as a failure."""
     STALE = "stale"
     """The attempt found that it is no longer the current one and stopped itself."""
+    DEADLINE = "deadline"
+    """The job was not done by its deadline."""
 
 
+class ReasonClass(StrEnum):
+    """Whose fault an end is, which decides whether another attempt may mend it."""
+
+    SPEC = "spec"
+    """What was asked for."""
+    DATA = "data"
+    """What was to be trained on."""
+    JOB = "job"
+    """What the job itself came to."""
+    MACHINE = "machine"
+    """A device, a node or a process on it."""
+    SERVICE = "service"
+    """The control plane, or the cluster it starts attempts on."""
+
+
+CLASSES: Mapping[Reason, ReasonClass] = {
+    Reason.BAD_SPEC: ReasonClass.SPEC,
+    Reason.BAD_DATA: ReasonClass.DATA,
+    Reason.NONFINITE_LOSS: ReasonClass.JOB,
+    Reason.DEADLINE: ReasonClass.JOB,
+    Reason.NO_DEVICE: ReasonClass.MACHINE,
+    Reason.NO_STORAGE: ReasonClass.MACHINE,
+    Reason.OUT_OF_MEMORY: ReasonClass.MACHINE,
+    Reason.LOST_NODE: ReasonClass.MACHINE,
+    Reason.HUNG: ReasonClass.MACHINE,
+    Reason.CRASHED: ReasonClass.MACHINE,
+    Reason.LOST: ReasonClass.SERVICE,
+    Reason.INTERRUPTED: ReasonClass.SERVICE,
+    # Of an attempt that is current after all: it was misled, say by a folder of a later number.
+    Reason.STALE: ReasonClass.SERVICE,
+}
+
+# Spec, data and job would come to the same again.
 RETRYABLE = frozenset(
-    {
-        Reason.NO_DEVICE,
-        Reason.NO_STORAGE,
-        Reason.CRASHED,
-        Reason.LOST,
-        Reason.INTERRUPTED,
-        # Of an attempt that is current after all: it was misled, say by a folder of a later number.
-        Reason.STALE,
-    }
+    reason
+    for reason, whose in CLASSES.items()
+    if whose in {ReasonClass.MACHINE, ReasonClass.SERVICE}
 )
 
 

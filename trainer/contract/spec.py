@@ -102,7 +102,7 @@ class CheckpointSpec(Record):
 
 
 class RetrySpec(Record):
-    """What happens after an attempt fails through no fault of its spec or data."""
+    """When an attempt is taken for failed, and when and how often another follows."""
 
     max_attempts: int = Field(
         default=5,
@@ -113,7 +113,29 @@ class RetrySpec(Record):
     backoff_s: float = Field(
         default=2.0, ge=0, le=3600, description="Wait before the second attempt; doubles each time."
     )
-    max_backoff_s: float = Field(default=300.0, ge=0, le=86_400, description="Longest wait.")
+    max_backoff_s: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        description="Longest wait, but for up to a tenth that is added to each.",
+    )
+    hang_factor: float | None = Field(
+        default=10.0,
+        ge=2,
+        le=10_000,
+        description="An attempt hangs, and is ended, when a step takes so many times the median "
+        "one. None: nobody looks.",
+    )
+    hang_floor_s: float = Field(
+        default=60.0, ge=1, le=86_400, description="A step that takes less is never a hang."
+    )
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=31_622_400,
+        description="The job ends so long after it was accepted, waits and pauses included: after "
+        "a last checkpoint, and as failed unless it is done. None: whenever it is done.",
+    )
 
 
 class InitFrom(Record):

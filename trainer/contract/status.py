@@ -13,7 +13,7 @@ class Status(StrEnum):
     RUNNING = "RUNNING"
     """The attempt reports steps."""
     PAUSING = "PAUSING"
-    """Asked to pause; the attempt checkpoints at its next step and ends."""
+    """Asked to pause, or past its deadline; the attempt checkpoints at its next step and ends."""
     PAUSED = "PAUSED"
     """Ended at a checkpoint on request; holds no device; resume queues it again."""
     RETRYING = "RETRYING"
@@ -23,7 +23,7 @@ class Status(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     """All planned steps are done, and the report is written."""
     FAILED = "FAILED"
-    """Ended by a fault that a retry cannot mend, or out of attempts."""
+    """Ended by a fault that a retry cannot mend, out of attempts, or at its deadline."""
     CANCELLED = "CANCELLED"
     """Ended on request."""
 
@@ -51,7 +51,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.PAUSING: frozenset(
         {Status.PAUSED, Status.CANCELLING, Status.RETRYING, Status.SUCCEEDED, Status.FAILED}
     ),
-    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED, Status.FAILED}),
     Status.RETRYING: frozenset({Status.STARTING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),
     # An attempt that finished before it heard of the cancel has succeeded.
     Status.CANCELLING: frozenset({Status.CANCELLED, Status.SUCCEEDED}),

@@ -38,6 +38,9 @@ NOT_DECISIVE = {
     "retry.max_attempts",
     "retry.backoff_s",
     "retry.max_backoff_s",
+    "retry.hang_factor",
+    "retry.hang_floor_s",
+    "retry.deadline_s",
 }
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=8)
