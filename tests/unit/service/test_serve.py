@@ -1,13 +1,19 @@
-"""Stopping what a killed control plane left behind."""
+"""Where a service may listen; stopping what a killed control plane left behind."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from service.access.caller import Role
 from service.cluster.local_ray import LocalRay
+from service.control_plane import ControlPlane
 from service.reconciling.leadership import Leadership
-from service.serve import stop_leftover_ray
+from service.serve import serve, stop_leftover_ray
 from service.settings import Settings, SettingsError
+from tests.unit.service.conftest import free_port
+from tests.unit.service.guarded import add_token
 
 
 def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
@@ -31,7 +37,46 @@ def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
     assert stop_leftover_ray(settings)
     assert len(stopped) == 1
     # It holds no lock of them afterwards.
+    assert settings.store_path is not None
     leadership = Leadership(settings.store_path, url="http://next")
     for lock in (owner.ownership, leadership):
         assert lock.acquire()
         lock.release()
+
+
+class ListeningError(Exception):
+    """It went so far as to listen and start."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts_open"),
+    [
+        ({}, True),
+        ({"trusted_proxies": ("127.0.0.1",)}, False),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "0.0.0.0", "trusted_network": True}, True),
+    ],
+)
+def test_where_others_could_reach_it_it_starts_with_a_token_only(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    *,
+    starts_open: bool,
+) -> None:
+    def start(_plane: ControlPlane) -> None:
+        raise ListeningError
+
+    monkeypatch.setattr(ControlPlane, "start", start)
+    settings = Settings(
+        state_dir=tmp_path, port=free_port(), ray_address="http://127.0.0.1:9", **changes
+    )
+    if not starts_open:
+        with pytest.raises(SettingsError, match="alexnet tokens create"):
+            serve(settings, Console(), until_stdin_closes=False)
+        plane = ControlPlane(settings, token=None)
+        plane.store.migrate()
+        add_token(plane, "root", Role.ADMIN)
+        plane.store.close()
+    with pytest.raises(ListeningError):
+        serve(settings, Console(), until_stdin_closes=False)

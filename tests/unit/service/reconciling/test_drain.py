@@ -1,0 +1,75 @@
+"""While the service drains, nothing begins; what was paused for it goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from service.access.caller import EVERYONE
+from service.reconciling.starter import DRAINS
+from service.store.store import Store
+from service.store.switches import begin_drain, end_drain
+from tests.unit.service.world import World
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.status import Desired, Status
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
+
+def drain(world: World, *, pause: bool) -> None:
+    world.store.write(lambda connection: begin_drain(connection, EVERYONE, world.now, pause=pause))
+
+
+def undrain(world: World) -> None:
+    world.store.write(lambda connection: end_drain(connection, EVERYONE, world.now))
+
+
+def test_jobs_queue_and_are_told_why_until_it_ends(world: World) -> None:
+    drain(world, pause=False)
+    world.submit()
+    world.tick(3)
+    # As it is in the store, a restart ends no drain.
+    world.restart()
+    world.tick(3)
+    assert world.status() is Status.QUEUED
+    assert world.store.job("a").message == DRAINS
+    assert world.ray.submissions == 0
+    undrain(world)
+    world.tick()
+    assert world.status() is Status.STARTING
+
+
+def test_what_runs_goes_on_but_no_attempt_follows_on_it(world: World) -> None:
+    world.submit(retry={"backoff_s": 0})
+    world.tick()
+    world.report()
+    world.tick()
+    drain(world, pause=False)
+    world.tick()
+    assert world.status() is Status.RUNNING
+    world.end(Outcome(outcome="failed", reason=Reason.CRASHED))
+    world.tick(3)
+    assert world.status() is Status.RETRYING
+    undrain(world)
+    world.tick()
+    assert world.status() is Status.STARTING
+
+
+def test_what_runs_is_paused_for_it_and_goes_on_after(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    drain(world, pause=True)
+    world.tick(2)
+    assert world.status() is Status.PAUSING
+    world.end(Outcome(outcome="paused"))
+    world.tick(3)
+    assert world.status() is Status.PAUSED
+    undrain(world)
+    assert world.store.job("a").desired is Desired.RUN
+    world.tick(2)
+    assert world.status() is Status.STARTING
+    assert world.ray.submissions == 2
