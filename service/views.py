@@ -37,6 +37,12 @@ class Job(View):
 
     id: str
     name: str
+    owner: str | None = Field(
+        default=None, description="Whose token submitted it; null where none are asked for."
+    )
+    private: bool = Field(
+        default=False, description="Whether others than its owner and admins are told of it."
+    )
     status: Status
     desired: Desired = Field(description="What its owner wants.")
     reason: Reason | None = Field(description="Why the newest attempt failed, or the job did.")

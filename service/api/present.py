@@ -37,6 +37,8 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
     return {
         "id": job.id,
         "name": job.spec.name,
+        "owner": job.owner,
+        "private": job.private,
         "status": job.status,
         "desired": job.desired,
         "reason": job.reason,
