@@ -216,7 +216,8 @@ def test_a_private_job_is_told_of_to_its_owner_and_admins_alone(
             }
         assert job_id not in [job["id"] for job in other.get("/jobs").json()["jobs"]]
     for one in (guarded.ann, guarded.admin):
-        assert one.get(f"/jobs/{job_id}").status_code == 200
+        job = one.get(f"/jobs/{job_id}").json()
+        assert (job["owner"], job["private"]) == ("ann", True)
         assert job_id in [job["id"] for job in one.get("/jobs").json()["jobs"]]
 
 
