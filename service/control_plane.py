@@ -51,7 +51,7 @@ class ControlPlane:
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
         self.store = Store(settings.store_url)
-        self.leadership = Leadership(settings.lock_beside, url=settings.advertised_url)
+        self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )
