@@ -8,9 +8,16 @@ _ACTIVE = re.compile(
 )
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def printable(text: str) -> str:
-    """Return the text with all that a terminal would act on written as escapes. Pure."""
-    return _ACTIVE.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
+    """Return the text with all that a terminal would act on written as escapes. Pure.
+
+    Colours, which Ray prints, are left out.
+    """
+    plain = _COLOUR.sub("", text).replace("\r\n", "\n")
+    return _ACTIVE.sub(lambda match: _escape(match[0]), plain)
 
 
 def _escape(character: str) -> str:

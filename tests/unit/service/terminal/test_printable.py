@@ -14,7 +14,11 @@ def test_no_control_character_comes_through(text: str) -> None:
     assert shown.count("\n") == text.count("\n")
 
 
-def test_escapes_say_what_was_there() -> None:
-    assert printable("a\x1b[2Jb\x9bc\r\nd\re\u202ef\té") == (
-        "a\\x1b[2Jb\\x9bc\nd\\x0de\\u202ef\té"
+def test_colours_are_left_out() -> None:
+    assert printable("\x1b[36m(Worker pid=1)\x1b[0m \x1b[1;31mred\x1b[K") == (
+        "(Worker pid=1) red\\x1b[K"
     )
+
+
+def test_escapes_say_what_was_there() -> None:
+    assert printable("a\x1b[2Jb\x9bc\r\nd\re\u202ef\té") == ("a\\x1b[2Jb\\x9bc\nd\\x0de\\u202ef\té")
