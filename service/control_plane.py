@@ -1,8 +1,10 @@
 """The control plane's own thread: wait for leadership, then keep Ray and reconcile."""
 
 import logging
+import math
 import os
 import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +17,15 @@ from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler, now_utc
 from service.reconciling.thinner import Thinner
+from service.scheduling.placement import Node
 from service.settings import Settings, SettingsError
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.5
+# Plans tell of the cluster as it was so long ago at most.
+NODES_EVERY_S = 5.0
 LOCK_POLL_S = 1.0
 
 
@@ -51,7 +56,9 @@ class ControlPlane:
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
         self.store = Store(settings.store_url)
-        self.leadership = Leadership(settings.store_path, url=settings.advertised_url)
+        self.leadership = Leadership(
+            settings.store_path or settings.state_dir / "store", url=settings.advertised_url
+        )
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )
@@ -67,6 +74,7 @@ class ControlPlane:
             data_roots=settings.data_roots,
             control_plane_url=settings.advertised_url,
             python=settings.attempt_python,
+            policy=settings.queue_policy,
         )
         self._thinner = Thinner(
             self.store,
@@ -79,6 +87,8 @@ class ControlPlane:
         self._wake = threading.Event()
         self._ray_trouble: str | None = "not reached yet"
         self._ray_address: str | None = settings.ray_address
+        self._nodes: tuple[Node, ...] | None = None
+        self._nodes_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="reconciler")
 
     def start(self) -> None:
@@ -145,6 +155,24 @@ class ControlPlane:
             ray_address=self._ray_address,
         )
 
+    def nodes(self) -> tuple[Node, ...] | str:
+        """Return the cluster's nodes as they were last seen, or why they are not known."""
+        nodes, trouble = self._nodes, self._ray_trouble
+        if trouble is not None or nodes is None:
+            return f"Ray: {trouble or 'its nodes are not known yet'}"
+        return nodes
+
+    def _look_at_nodes(self, ray: RayJobs) -> None:
+        """Read the nodes now and then, so that no request waits for Ray."""
+        if time.monotonic() - self._nodes_at < NODES_EVERY_S:
+            return
+        self._nodes_at = time.monotonic()
+        try:
+            self._nodes = tuple(ray.nodes())
+        except RayUnreachableError:
+            # What needs them asks by itself, and tells of it.
+            self._nodes = None
+
     def _run(self) -> None:
         while not self._leads.is_set():
             if self._stopping.wait(LOCK_POLL_S):
@@ -183,6 +211,8 @@ class ControlPlane:
                 ray = None
                 self._note_ray(str(error))
             self._reconciler.tick(ray)
+            if ray is not None:
+                self._look_at_nodes(ray)
             self._thinner.tick(now_utc())
         except RayUnreachableError as error:
             self._note_ray(str(error))

@@ -65,7 +65,7 @@ def _naming_the_store(settings: Settings) -> Iterator[None]:
         yield
     except DatabaseError as error:
         raise SettingsError(
-            f"ALEXNET_STORE_URL: {settings.store_path} cannot be used as the store "
+            f"ALEXNET_STORE_URL: {settings.store_name} cannot be used as the store "
             f"({error.orig}); name another, or put back a copy"
         ) from error
 
@@ -155,7 +155,10 @@ def stop_leftover_ray(settings: Settings) -> bool:
     url = settings.advertised_url
     ray = LocalRay(settings.state_dir, url=url, num_cpus=None, num_gpus=None)
     # The one that owns this Ray may lead another store.
-    locks: list[FileLock] = [ray.ownership, Leadership(settings.store_path, url=url)]
+    locks: list[FileLock] = [
+        ray.ownership,
+        Leadership(settings.store_path or settings.state_dir / "store", url=url),
+    ]
     try:
         for lock in locks:
             if not lock.acquire():

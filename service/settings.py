@@ -9,11 +9,16 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from data_shards.storage.location import is_url
 from service.errors import UserError
 from service.loopback import is_loopback
+from service.scheduling.queue import QueuePolicy
 from trainer.contract.confinement import plain_url
+
+_SQLITE = "sqlite:///"
 
 
 class SettingsError(UserError, ValueError):
@@ -81,7 +86,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Event streams open at once; each reads the store four times a second.",
     )
-    store_url: str = Field(default_factory=_default_store_url, description="SQLite database.")
+    store_url: str = Field(
+        default_factory=_default_store_url,
+        repr=False,
+        description="SQLite file, or postgresql://USER:PASSWORD@HOST/DATABASE.",
+    )
     run_root: Path = Field(
         default_factory=lambda data: data["state_dir"] / "runs",
         description="Run directories; a path that every worker shares.",
@@ -106,6 +115,13 @@ class Settings(BaseSettings):
     old_points: int = Field(
         default=1_000, ge=100, description="Points that are kept of jobs that ended long ago."
     )
+    idempotency_key_hours: float = Field(
+        default=7 * 24.0,
+        ge=24,
+        le=24 * 366,
+        description="So long a request that is sent again with its Idempotency-Key makes no other "
+        "job.",
+    )
     ray_address: str | None = Field(
         default_factory=lambda: os.environ.get("RAY_ADDRESS"),
         description="Ray's dashboard, http://HOST:8265. None: a local Ray of our own.",
@@ -115,6 +131,27 @@ class Settings(BaseSettings):
     )
     local_ray_cpus: int | None = Field(
         default=None, ge=1, description="CPUs the local Ray has. None: the machine's."
+    )
+    priority_ageing_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="A job that has waited so long counts as one of the next higher priority.",
+    )
+    max_active_jobs: int | None = Field(
+        default=100,
+        ge=1,
+        description="Jobs at work at once: each has a driver, a process on a node of Ray. None: "
+        "any number.",
+    )
+    max_active_jobs_per_owner: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs at work at once of each owner whose quota says nothing else.",
+    )
+    preemption: bool = Field(
+        default=False,
+        description="Whether a job that does not fit may have jobs of lower priority pause at "
+        "their next step, to go on later.",
     )
     local_ray_gpus: int | None = Field(
         default=None, ge=0, description="GPUs the local Ray has. None: those it finds."
@@ -148,17 +185,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if not self.store_url.startswith("sqlite:///"):
-            scheme = self.store_url.split(":", 1)[0]
-            raise SettingsError(
-                f"ALEXNET_STORE_URL: a {scheme} store is not supported in this release; "
-                "use sqlite:////absolute/path/store.db"
-            )
-        if not self.store_path.name or "?" in self.store_url:
-            raise SettingsError(
-                f"ALEXNET_STORE_URL: {self.store_url} does not name a file alone (no options, no "
-                "question mark); use sqlite:////absolute/path/store.db"
-            )
+        check_store_url(self.store_url)
         if self.ray_address is not None and not self.ray_address.startswith(
             ("http://", "https://")
         ):
@@ -176,11 +203,55 @@ class Settings(BaseSettings):
         return self.trusted_network or is_loopback(self.host)
 
     @property
+    def queue_policy(self) -> QueuePolicy:
+        """What the queue goes by."""
+        return QueuePolicy(
+            ageing_s=self.priority_ageing_s,
+            max_active_jobs=self.max_active_jobs,
+            max_active_jobs_per_owner=self.max_active_jobs_per_owner,
+            preemption=self.preemption,
+        )
+
+    @property
     def attempt_python(self) -> str:
         """Python that attempts run under."""
         return sys.executable if self.ray_address is None else self.worker_python
 
     @property
-    def store_path(self) -> Path:
-        """File of the SQLite store."""
-        return Path(self.store_url.removeprefix("sqlite:///"))
+    def store_path(self) -> Path | None:
+        """File of the SQLite store; None: the store is a server's."""
+        is_file = self.store_url.startswith(_SQLITE)
+        return Path(self.store_url.removeprefix(_SQLITE)) if is_file else None
+
+    @property
+    def store_name(self) -> str:
+        """The store's URL without a password, for people."""
+        return make_url(self.store_url).set(query={}).render_as_string(hide_password=True)
+
+
+def check_store_url(url: str) -> None:
+    """Raise SettingsError, which shows no password, for a URL that names no store."""
+    if url.startswith(_SQLITE):
+        if not Path(url.removeprefix(_SQLITE)).name or "?" in url:
+            raise SettingsError(
+                f"ALEXNET_STORE_URL: {url} does not name a file alone (no options, no "
+                "question mark); use sqlite:////absolute/path/store.db"
+            )
+        return
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # What the error says may hold the password.
+        parsed = None
+    if parsed is None or parsed.drivername != "postgresql":
+        raise SettingsError(
+            "ALEXNET_STORE_URL: this is no URL of a store; use sqlite:////absolute/path/store.db "
+            "or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
+    # A password with a slash in it would end as the database.
+    if not parsed.database or set("/@") & set(parsed.database):
+        raise SettingsError(
+            "ALEXNET_STORE_URL: the URL names no database; use "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with what is special in the password "
+            "percent-encoded"
+        )

@@ -1,5 +1,6 @@
 """The changes that transactions are made of."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
 from service.store.dialects import upsert
 from service.store.errors import ChangedMeanwhileError
-from service.store.tables import attempts, checkpoints, events, jobs
+from service.store.tables import attempts, checkpoints, events, jobs, points
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.status import check_transition
 
@@ -56,43 +57,68 @@ def append_event(
     attempt: int | None = None,
     attempt_event: int | None = None,
 ) -> None:
-    """Add an event under the job's next number."""
-    newest = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
-    connection.execute(
-        insert(events).values(
-            job_id=job_id,
-            number=connection.execute(newest).scalar_one() + 1,
-            at=at,
-            attempt=attempt,
-            attempt_event=attempt_event,
-            data=data.model_dump(mode="json"),
-        )
-    )
+    """Add an event under the job's next number.
+
+    The job's row must be locked, by a change of it or `read_job`: numbers have no gaps.
+    """
+    row = _event_row(at, data, attempt=attempt, attempt_event=attempt_event)
+    _append(connection, job_id, [row])
 
 
-def ingest(connection: Connection, job_id: str, attempt: int, event: AttemptEvent) -> None:
-    """Add what an attempt reports, and keep the latest of each kind where it is looked for."""
-    append_event(
-        connection, job_id, event.at, event.data, attempt=attempt, attempt_event=event.number
-    )
-    match event.data:
-        case Started():
-            pids = list(event.data.worker_pids)
-            update_attempt(connection, job_id, attempt, worker_pids=pids)
-        case Progress():
-            _update_job(connection, job_id, progress=event.data.model_dump(mode="json"))
-        case Evaluated():
-            _update_job(connection, job_id, evaluation=event.data.model_dump(mode="json"))
-        case CheckpointSaved():
-            _update_job(connection, job_id, checkpoint_step=event.data.step, checkpoint_at=event.at)
-            values = {
-                "job_id": job_id,
-                "attempt": attempt,
-                "saved_at": event.at,
-                **event.data.model_dump(exclude={"kind"}),
-            }
-            # One that is saved again, say at a pause, is the same, and stays pinned.
-            upsert(connection, checkpoints, [values])
+def ingest(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    reported: Sequence[AttemptEvent],
+    now: datetime,
+) -> None:
+    """Add what an attempt reports, and keep the latest of each kind where it is looked for.
+
+    Progress becomes points, and no event. The job's row must be locked.
+    """
+    told: list[dict[str, Any]] = []
+    found_points: list[dict[str, Any]] = []
+    saved: list[dict[str, Any]] = []
+    of_job: dict[str, Any] = {}
+    for event in reported:
+        data = event.data
+        if isinstance(data, Progress):
+            found_points.append(point_of(job_id, attempt, event.at, data))
+            of_job |= {"progress": data.model_dump(mode="json"), "advanced_at": now}
+            continue
+        told.append(_event_row(event.at, data, attempt=attempt, attempt_event=event.number))
+        match data:
+            case Started():
+                pids = list(data.worker_pids)
+                update_attempt(connection, job_id, attempt, worker_pids=pids)
+            case Evaluated():
+                of_job["evaluation"] = data.model_dump(mode="json")
+            case CheckpointSaved():
+                of_job |= {"checkpoint_step": data.step, "checkpoint_at": event.at}
+                place = {"job_id": job_id, "attempt": attempt, "saved_at": event.at}
+                saved.append(place | data.model_dump(exclude={"kind"}))
+    _append(connection, job_id, told)
+    # What is told again, as a checkpoint at a pause may be, is the same; one stays pinned.
+    upsert(connection, points, found_points)
+    upsert(connection, checkpoints, saved)
+    if of_job:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(**of_job))
+
+
+def point_of(job_id: str, attempt: int, at: datetime, progress: Progress) -> dict[str, Any]:
+    """Make a row of `points`."""
+    return {
+        "job_id": job_id,
+        "attempt": attempt,
+        "step": progress.step,
+        "at": at,
+        "epoch": progress.epoch,
+        "loss": progress.loss,
+        "learning_rate": progress.learning_rate,
+        "images_per_second": progress.images_per_second,
+        "data_wait_ratio": progress.data_wait_ratio,
+        "phase_seconds": progress.phase_seconds or None,
+    }
 
 
 def update_attempt(connection: Connection, job_id: str, number: int, **values: Any) -> None:
@@ -104,5 +130,19 @@ def update_attempt(connection: Connection, job_id: str, number: int, **values: A
     )
 
 
-def _update_job(connection: Connection, job_id: str, **values: Any) -> None:
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+def _event_row(
+    at: datetime, data: JobEventData, *, attempt: int | None, attempt_event: int | None
+) -> dict[str, Any]:
+    document = data.model_dump(mode="json")
+    return {"at": at, "attempt": attempt, "attempt_event": attempt_event, "data": document}
+
+
+def _append(connection: Connection, job_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    newest = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
+    before = connection.execute(newest).scalar_one()
+    numbered = [
+        {**row, "job_id": job_id, "number": number} for number, row in enumerate(rows, before + 1)
+    ]
+    connection.execute(insert(events), numbered)

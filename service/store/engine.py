@@ -55,7 +55,7 @@ def _connect_sqlite(url: URL, busy_timeout_ms: int | None) -> Engine:
         _configure(connection, BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms)
 
     # Transactions are short; a thread that needs a connection is never made to wait for one.
-    engine = create_engine(url, max_overflow=-1)
+    engine = create_engine(url, max_overflow=-1, hide_parameters=True)
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", _begin)
     return engine
@@ -89,6 +89,8 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
     options = " ".join(f"-c {name}={value}" for name, value in limits.items())
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
+        # Of what was to be stored, nothing belongs into a log.
+        hide_parameters=True,
         isolation_level="READ COMMITTED",
         pool_size=_POOL_SIZE,
         max_overflow=0,

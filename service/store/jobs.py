@@ -1,9 +1,9 @@
 """Reading jobs: one that cannot be read is told of, and hides no other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select
+from sqlalchemy import Connection, Select, insert, select
 from sqlalchemy.exc import NoResultFound
 
 from service.jobs.records import JobRecord, UnreadableJob
@@ -16,10 +16,37 @@ _UNREADABLE = (ValueError, TypeError)
 _PROBLEM_CHARACTERS = 500
 
 
-def has_label(key: str, value: str) -> ColumnElement[bool]:
-    """Condition on `jobs` that a job has this label."""
-    label = (labels.c.job_id == jobs.c.id) & (labels.c.key == key) & (labels.c.value == value)
-    return exists().where(label)
+def page_of_jobs(
+    labelled: Iterable[tuple[str, str]], *, before_seq: int | None, limit: int
+) -> Select[Any]:
+    """Return a query of the newest `limit` jobs that have all of these labels.
+
+    `before_seq`: of those that came before that one. The page is cut from an index: with labels,
+    from that of the first.
+    """
+    query, seq = select(jobs), jobs.c.seq
+    for place, (key, value) in enumerate(labelled):
+        label = labels.alias()
+        query = query.join(
+            label,
+            (label.c.job_id == jobs.c.id) & (label.c.key == key) & (label.c.value == value),
+        )
+        if place == 0:
+            seq = label.c.job_seq
+    if before_seq is not None:
+        query = query.where(seq < before_seq)
+    return query.order_by(seq.desc()).limit(limit)
+
+
+def add_labels(connection: Connection, job_id: str, labelled: Mapping[str, str]) -> None:
+    """Write the labels of a job that is new, to be found by."""
+    if labelled:
+        seq = connection.execute(select(jobs.c.seq).where(jobs.c.id == job_id)).scalar_one()
+        rows = [
+            {"job_id": job_id, "key": key, "value": value, "job_seq": seq}
+            for key, value in labelled.items()
+        ]
+        connection.execute(insert(labels), rows)
 
 
 def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobRecord:

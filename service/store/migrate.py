@@ -27,7 +27,7 @@ def migrate(engine: Engine) -> None:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             # A large store takes as long as it takes.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-        config = _config(connection)
+        config = alembic_config(connection)
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         present = current_version(connection)
         if present is not None and present not in known:
@@ -43,7 +43,8 @@ def current_version(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _config(connection: Connection) -> Config:
+def alembic_config(connection: Connection) -> Config:
+    """Return what Alembic needs to know, for its commands."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_HERE))
     config.set_main_option("path_separator", "os")

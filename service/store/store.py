@@ -27,13 +27,12 @@ from service.store.changes import append_event, change_status, ingest, update_at
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.idempotency import Reservation, complete
-from service.store.jobs import has_label, read_job, read_jobs
+from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
 from service.store.rows import attempt_of, checkpoint_of, event_of
 from service.store.tables import attempts, checkpoints, events, jobs
-from service.store.tables import labels as labels_table
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
@@ -58,6 +57,8 @@ class NewAttempt:
     resume_from: str | None
     token_sha256: str | None = None
     """Digest of the token that its order holds; None: nobody may report as this attempt."""
+    num_cpus: int = 0
+    num_gpus: int = 0
 
 
 class Store:
@@ -121,12 +122,7 @@ class Store:
                     status_since=now,
                 )
             )
-            if spec.labels:
-                rows = [
-                    {"job_id": job_id, "key": key, "value": value}
-                    for key, value in spec.labels.items()
-                ]
-                connection.execute(insert(labels_table), rows)
+            add_labels(connection, job_id, spec.labels)
             append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
             if reservation is not None:
                 complete(connection, reservation, job_id)
@@ -148,13 +144,9 @@ class Store:
         limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
         """Return jobs, the newest first; `labels`: only those that have all of them."""
-        query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
+        query = page_of_jobs(labels, before_seq=before_seq, limit=limit).where(visible_to(seen_by))
         if status is not None:
             query = query.where(jobs.c.status == status)
-        query = query.where(*(has_label(key, value) for key, value in labels))
-        query = query.where(visible_to(seen_by))
-        if before_seq is not None:
-            query = query.where(jobs.c.seq < before_seq)
         with self._engine.connect() as connection:
             return read_jobs(connection, query)
 
@@ -175,7 +167,7 @@ class Store:
     def ask(self, job_id: str, desired: Desired, *, by: Caller = EVERYONE) -> JobRecord:
         """Write down what the owner wants; raise RefusedError where it is too late for that."""
         with self._writing.begin() as connection:
-            check_request(read_job(connection, job_id), desired)
+            check_request(read_job(connection, job_id, lock=True), desired)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
             note_audit(connection, by, _ACTIONS[desired], job_id, datetime.now(UTC))
             return read_job(connection, job_id)
@@ -193,16 +185,6 @@ class Store:
         Raises ChangedMeanwhileError if the job is no longer as it was read.
         """
         with self._writing.begin() as connection:
-            connection.execute(
-                insert(attempts).values(
-                    job_id=job.id,
-                    number=new.number,
-                    token_sha256=new.token_sha256,
-                    accelerator=new.accelerator,
-                    resume_from=new.resume_from,
-                    created_at=now,
-                )
-            )
             source = f"from {new.resume_from}" if new.resume_from else "from the start"
             change_status(
                 connection,
@@ -211,6 +193,21 @@ class Store:
                 now,
                 attempt=new.number,
                 started_at=job.started_at or now,
+                advanced_at=None,
+                preempted_by=None,
+                waited_s=job.waited_s + max((now - job.waits_since).total_seconds(), 0.0),
+            )
+            connection.execute(
+                insert(attempts).values(
+                    job_id=job.id,
+                    number=new.number,
+                    token_sha256=new.token_sha256,
+                    accelerator=new.accelerator,
+                    resume_from=new.resume_from,
+                    num_cpus=new.num_cpus,
+                    num_gpus=new.num_gpus,
+                    created_at=now,
+                )
             )
             return read_job(connection, job.id)
 
@@ -257,22 +254,31 @@ class Store:
             return {row.job_id: row.accelerator for row in connection.execute(query)}
 
     def append_events(
-        self, job_id: str, number: int, reported: Sequence[AttemptEvent]
+        self,
+        job_id: str,
+        number: int,
+        reported: Sequence[AttemptEvent],
+        *,
+        now: datetime | None = None,
     ) -> tuple[int, JobRecord]:
         """Store what follows without a gap on what is stored; the rest is for another time.
 
-        Returns the highest number stored and the job. Raises StaleAttemptError.
+        `now`: by which a job advances; None: by the clock of this process. Returns the highest
+        number stored and the job as it was. Raises StaleAttemptError.
         """
         with self._writing.begin() as connection:
-            job, attempt = read_job(connection, job_id), _attempt(connection, job_id, number)
+            job = read_job(connection, job_id, lock=True)
+            attempt = _attempt(connection, job_id, number)
             if number != job.attempt or attempt.ended_at is not None:
                 raise StaleAttemptError(job_id, number)
             through = attempt.events_through
+            following: list[AttemptEvent] = []
             for one in sorted(reported, key=lambda event: event.number):
                 if one.number == through + 1:
-                    ingest(connection, job_id, number, one)
+                    following.append(one)
                     through += 1
-            if through > attempt.events_through:
+            if following:
+                ingest(connection, job_id, number, following, now or datetime.now(UTC))
                 update_attempt(connection, job_id, number, events_through=through)
             return through, job
 
@@ -318,11 +324,11 @@ def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
 
 def _apply(connection: Connection, job: JobRecord, decision: Decision, now: datetime) -> None:
     values: dict[str, Any] = {}
-    if decision.ended is not None:
-        outcome = decision.ended.model_dump(mode="json")
-        update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)
     if decision.num_failures is not None:
         values["num_failures"] = decision.num_failures
     if decision.status in TERMINAL:
         values["finished_at"] = now
     change_status(connection, job, decision, now, **values)
+    if decision.ended is not None:
+        outcome = decision.ended.model_dump(mode="json")
+        update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)

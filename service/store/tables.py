@@ -57,7 +57,7 @@ jobs = Table(
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", String, nullable=False, unique=True),
     # Whose token submitted it; None where no tokens are asked for.
-    Column("owner", String, index=True),
+    Column("owner", String),
     # Whether others than its owner and admins are told that there is no such job.
     Column("private", Boolean, nullable=False, default=False, server_default=false()),
     Column("spec", Document, nullable=False),
@@ -65,7 +65,7 @@ jobs = Table(
     Column("plan", Document),
     # The job whose spec it was made of.
     Column("cloned_from", String),
-    Column("status", String, nullable=False, index=True),
+    Column("status", String, nullable=False),
     Column("desired", String, nullable=False),
     Column("attempt", Integer, nullable=False, default=0),
     Column("num_failures", Integer, nullable=False, default=0),
@@ -83,8 +83,13 @@ jobs = Table(
     Column("checkpoint_at", UtcDateTime),
     # When the newest attempt last did a step more, by this service's clock.
     Column("advanced_at", UtcDateTime),
-    # Whether a job of higher priority has it wait, so that it comes back by itself.
-    Column("preempted", Boolean, nullable=False, default=False, server_default=false()),
+    # The job of higher priority that it makes room for, until its next attempt begins.
+    Column("preempted_by", String),
+    # Seconds it has waited for its attempts, before the wait it may be in.
+    Column("waited_s", Float, nullable=False, default=0.0, server_default="0"),
+    # Pages are cut from the newest.
+    Index(None, "status", "seq"),
+    Index(None, "owner", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -94,7 +99,9 @@ labels = Table(
     Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
     Column("key", String, primary_key=True),
     Column("value", String, nullable=False),
-    Index(None, "key", "value", "job_id"),
+    # The job's place in the order, by which pages are cut here too.
+    Column("job_seq", Integer, nullable=False),
+    Index(None, "key", "value", "job_seq"),
 )
 
 attempts = Table(
@@ -140,7 +147,7 @@ checkpoints = Table(
     Column("saved_at", UtcDateTime, nullable=False),
     Column("epoch", Float, nullable=False),
     Column("path", String, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
     Column("weights_sha256", String, nullable=False),
     Column("top1", Float),
     Column("pinned", Boolean, nullable=False, default=False, server_default=false()),

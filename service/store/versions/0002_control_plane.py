@@ -13,36 +13,38 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.add_column(sa.Column("owner", sa.String()))
-        jobs.add_column(
-            sa.Column("private", sa.Boolean(), nullable=False, server_default=sa.false())
-        )
-        jobs.add_column(sa.Column("plan", sa.JSON()))
-        jobs.add_column(sa.Column("cloned_from", sa.String()))
-        jobs.add_column(sa.Column("checkpoint_step", sa.Integer()))
-        jobs.add_column(sa.Column("checkpoint_at", sa.DateTime()))
-        jobs.add_column(sa.Column("advanced_at", sa.DateTime()))
-        jobs.add_column(
-            sa.Column("preempted", sa.Boolean(), nullable=False, server_default=sa.false())
-        )
-    op.create_index("ix_jobs_owner", "jobs", ["owner"])
-    with op.batch_alter_table("attempts") as attempts:
-        for name in ("fence", "num_gpus", "num_cpus"):
-            attempts.add_column(sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
+    # Not in batches, which may copy a table and drop it: others refer to these.
+    op.add_column("jobs", sa.Column("owner", sa.String()))
+    op.add_column(
+        "jobs", sa.Column("private", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.add_column("jobs", sa.Column("plan", sa.JSON()))
+    op.add_column("jobs", sa.Column("cloned_from", sa.String()))
+    op.add_column("jobs", sa.Column("checkpoint_step", sa.Integer()))
+    op.add_column("jobs", sa.Column("checkpoint_at", sa.DateTime()))
+    op.add_column("jobs", sa.Column("advanced_at", sa.DateTime()))
+    op.add_column("jobs", sa.Column("preempted_by", sa.String()))
+    op.add_column("jobs", sa.Column("waited_s", sa.Float(), nullable=False, server_default="0"))
+    op.drop_index("ix_jobs_status", "jobs")
+    op.create_index("ix_jobs_status_seq", "jobs", ["status", "seq"])
+    op.create_index("ix_jobs_owner_seq", "jobs", ["owner", "seq"])
+    for name in ("fence", "num_gpus", "num_cpus"):
+        op.add_column("attempts", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("checkpoints") as checkpoints:
         checkpoints.add_column(
             sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false())
         )
+        checkpoints.alter_column("size_bytes", type_=sa.BigInteger(), existing_nullable=False)
     op.create_table(
         "labels",
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("value", sa.String(), nullable=False),
+        sa.Column("job_seq", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_labels_job_id"),
         sa.PrimaryKeyConstraint("job_id", "key", name="pk_labels"),
     )
-    op.create_index("ix_labels_key_value_job_id", "labels", ["key", "value", "job_id"])
+    op.create_index("ix_labels_key_value_job_seq", "labels", ["key", "value", "job_seq"])
     op.create_table(
         "points",
         sa.Column("job_id", sa.String(), nullable=False),
@@ -135,18 +137,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_switches"),
     )
     _copy_labels()
+    _move_progress()
+    _note_newest_checkpoints()
 
 
 def _copy_labels() -> None:
     """Make rows of the labels in the specs; a spec that cannot be read has none."""
     connection = op.get_bind()
-    specs = sa.table("jobs", sa.column("id", sa.String()), sa.column("spec", sa.String()))
-    labels = sa.table("labels", *(sa.column(name) for name in ("job_id", "key", "value")))
+    specs = sa.table("jobs", *map(sa.column, ("id", "seq", "spec")))
+    labels = sa.table("labels", *map(sa.column, ("job_id", "key", "value", "job_seq")))
     # As text: what is damaged must not end the migration.
     text = sa.cast(specs.c.spec, sa.String())
     rows = [
-        {"job_id": job_id, "key": key, "value": value}
-        for job_id, spec in connection.execute(sa.select(specs.c.id, text))
+        {"job_id": job_id, "key": key, "value": value, "job_seq": seq}
+        for job_id, seq, spec in connection.execute(sa.select(specs.c.id, specs.c.seq, text))
         for key, value in _labels_of(spec).items()
     ]
     if rows:
@@ -160,3 +164,79 @@ def _labels_of(spec: str | None) -> dict[str, str]:
         return {key: value for key, value in found.items() if isinstance(value, str)}
     except (AttributeError, ValueError):
         return {}
+
+
+_ROWS_AT_ONCE = 1000
+_NUMBERS = ("epoch", "loss", "learning_rate", "images_per_second", "data_wait_ratio")
+
+
+def _move_progress() -> None:
+    """Make points of the events that tell of progress; the other events keep their numbers.
+
+    What cannot be read stays an event: it must not end the migration.
+    """
+    connection = op.get_bind()
+    events = sa.table("events", *map(sa.column, ("job_id", "number", "attempt", "at", "data")))
+    attempts = sa.table("attempts", *map(sa.column, ("job_id", "number")))
+    points = sa.table("points", *map(sa.column, ("job_id", "attempt", "step", "at", *_NUMBERS)))
+    known = {tuple(row) for row in connection.execute(sa.select(attempts))}
+    key = sa.tuple_(events.c.job_id, events.c.number)
+    # As text, for what is damaged.
+    text = sa.cast(events.c.data, sa.String()).label("data")
+    columns = (events.c.job_id, events.c.number, events.c.attempt, events.c.at, text)
+    query = sa.select(*columns).order_by(events.c.job_id, events.c.number).limit(_ROWS_AT_ONCE)
+    # Only release 0.1 kept progress so, and in SQLite alone; of a step told twice the later counts.
+    replace = sa.insert(points).prefix_with("OR REPLACE", dialect="sqlite")
+    moved = sa.delete(events).where(
+        events.c.job_id == sa.bindparam("of_job"), events.c.number == sa.bindparam("of_number")
+    )
+    after = sa.tuple_(sa.literal(""), sa.literal(0))
+    while rows := connection.execute(query.where(key > after)).all():
+        after = sa.tuple_(sa.literal(rows[-1].job_id), sa.literal(rows[-1].number))
+        found = []
+        for row in rows:
+            values = _progress_of(row.data)
+            if values is not None and (row.job_id, row.attempt) in known:
+                found.append((row, values))
+        if found:
+            connection.execute(
+                replace,
+                [
+                    {"job_id": row.job_id, "attempt": row.attempt, "at": row.at, **values}
+                    for row, values in found
+                ],
+            )
+            connection.execute(
+                moved, [{"of_job": row.job_id, "of_number": row.number} for row, _ in found]
+            )
+
+
+def _progress_of(text: str) -> dict[str, Any] | None:
+    try:
+        document: Any = json.loads(text)
+        if document["kind"] != "progress":
+            return None
+        return {"step": int(document["step"]), **{name: float(document[name]) for name in _NUMBERS}}
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _note_newest_checkpoints() -> None:
+    """Write the checkpoint of each job that was saved last beside the job."""
+    jobs = sa.table("jobs", *map(sa.column, ("id", "checkpoint_step", "checkpoint_at")))
+    saved = sa.table("checkpoints", *map(sa.column, ("job_id", "attempt", "step", "saved_at")))
+
+    def newest(column: sa.ColumnClause[Any]) -> sa.ScalarSelect[Any]:
+        return (
+            sa.select(column)
+            .where(saved.c.job_id == jobs.c.id)
+            .order_by(saved.c.attempt.desc(), saved.c.step.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+
+    op.execute(
+        sa.update(jobs).values(
+            checkpoint_step=newest(saved.c.step), checkpoint_at=newest(saved.c.saved_at)
+        )
+    )

@@ -34,7 +34,11 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"store_url": "postgresql://host/db"}, "postgresql store is not supported"),
+        ({"store_url": "mysql://host/db"}, "use sqlite:////abs.*postgresql://USER"),
+        ({"store_url": "postgresql+asyncpg://host/db"}, "use sqlite:////abs.*postgresql://USER"),
+        ({"store_url": "store.db"}, "use sqlite:////abs.*postgresql://USER"),
+        ({"store_url": "postgresql://u:secret@host"}, "names no database"),
+        ({"store_url": "postgresql://u:se@cr/et@host:port/db"}, "password percent-encoded"),
         ({"store_url": "sqlite:///"}, "ALEXNET_STORE_URL: .*does not name a file"),
         ({"store_url": "sqlite:////"}, "ALEXNET_STORE_URL: .*does not name a file"),
         ({"store_url": "sqlite:////s.db?mode=ro"}, "ALEXNET_STORE_URL: .*no options"),
@@ -82,3 +86,29 @@ def test_a_password_in_a_root_is_refused_and_not_shown() -> None:
         with pytest.raises(ValueError, match="holds credentials") as refused:
             Settings(data_roots=(f"s3://key:{secret}@bucket/a",))
         assert "sec" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("postgresql://u:secret@host:1/db?sslmode=require", "postgresql://u:***@host:1/db"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql:///db"),
+    ],
+)
+def test_the_store_is_a_file_or_a_servers_and_its_password_is_never_shown(
+    url: str, name: str
+) -> None:
+    settings = Settings(store_url=url)
+    assert settings.store_name == name
+    assert settings.store_path == (Path("/a/b.db") if url.startswith("sqlite") else None)
+    assert "secret" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:secret@host", "postgres://u:secret@h/d", "u:secret"]
+)
+def test_a_password_in_what_cannot_be_used_is_not_shown_either(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(store_url=url)
+    assert "secret" not in str(caught.value) + repr(caught.value)

@@ -1,19 +1,26 @@
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from service.jobs.records import UnreadableJob
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.migrate import StoreVersionError, current_version, migrate
 from service.store.store import Store
-from service.store.tables import metadata
+from service.store.tables import metadata, points
 from tests.unit.service.conftest import make_spec
+from tests.unit.service.store import release_0_1
+from trainer.contract.events import AttemptEvent, Progress
+from trainer.contract.status import Desired
 
 
 def test_the_migrations_lead_to_the_tables(empty_store_url: str) -> None:
@@ -61,3 +68,58 @@ def test_a_store_that_is_locked_for_a_moment_is_waited_for_longer_than_by_a_requ
         store.migrate()
         release.join()
     store.close()
+
+
+def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    release_0_1.write(path)
+    with closing(Store(f"sqlite:///{path}")) as store:
+        store.migrate()
+        found = store.jobs(limit=10)
+        assert [job.id for job in found] == ["done", "runs", "torn", "waits"]
+        assert [isinstance(job, UnreadableJob) for job in found] == [False, False, True, False]
+        done, runs, waits = (store.job(job_id) for job_id in ("done", "runs", "waits"))
+        assert done.finished_at == datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)
+        assert [job.status for job in (done, runs, waits)] == ["SUCCEEDED", "RUNNING", "QUEUED"]
+        assert (runs.owner, runs.private, runs.preempted_by, runs.plan) == (None, False, None, None)
+        assert runs.progress == Progress.model_validate(release_0_1.progress(3))
+        assert [job.checkpoint_step for job in (done, runs, waits)] == [3, 3, None]
+        assert runs.checkpoint_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
+        for labels, ids in (
+            ([("team", "vision"), ("on", "1")], ["waits"]),
+            ([("team", "audio")], ["runs"]),
+            ([("team", "vision"), ("on", "2")], []),
+        ):
+            assert [job.id for job in store.jobs(labels=labels, limit=10)] == ids
+        # Progress became points; what else happened has the numbers it had.
+        assert [event.number for event in store.events("runs", limit=100)] == [5, 9]
+        assert _steps(store, "runs") == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3)]
+        assert _steps(store, "done") == [(1, 1), (1, 2), (1, 3)]
+        assert [event.number for event in store.events("done", limit=1)] == [4]
+        assert store.attempt("runs", 2).worker_pids == (7, 8)
+        assert [one.step for one in store.checkpoints("runs")] == [4, 3]
+        assert not any(one.pinned for one in store.checkpoints("runs"))
+        # It goes on from there.
+        reported = AttemptEvent(number=4, at=datetime.now(UTC), data=runs.progress)
+        assert store.append_events("runs", 2, [reported])[0] == 4
+        assert store.ask("waits", Desired.CANCEL).desired is Desired.CANCEL
+        assert store.submit("new", make_spec(), datetime.now(UTC)).seq > done.seq
+
+
+def _steps(store: Store, job_id: str) -> list[tuple[int, int]]:
+    query = select(points.c.attempt, points.c.step).where(points.c.job_id == job_id)
+    ordered = query.order_by(points.c.attempt, points.c.step)
+    return store.read(lambda connection: [tuple(row) for row in connection.execute(ordered)])
+
+
+def test_two_that_start_at_once_migrate_one_after_the_other(empty_store_url: str) -> None:
+    together = Barrier(4)
+
+    def start(_number: int) -> str | None:
+        with closing(Store(empty_store_url)) as store:
+            together.wait()
+            store.migrate()
+            return store.read(current_version)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(start, range(4))) == ["0002"] * 4

@@ -1,9 +1,12 @@
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from service.jobs.events import StatusChanged
@@ -17,6 +20,7 @@ from service.store.errors import (
 )
 from service.store.statistics import statistics
 from service.store.store import NewAttempt, Store
+from service.store.tables import points
 from tests.unit.service.conftest import make_spec
 from tests.unit.service.databases import Databases, change
 from trainer.contract.attempt import Outcome, Reason
@@ -49,6 +53,11 @@ def progress(step: int) -> Progress:
 
 def event(number: int, data: AttemptEventData | None = None) -> AttemptEvent:
     return AttemptEvent(number=number, at=NOW, data=data or progress(number))
+
+
+def steps_of(store: Store, job_id: str) -> Sequence[int]:
+    query = select(points.c.step).where(points.c.job_id == job_id).order_by(points.c.step)
+    return store.read(lambda connection: connection.execute(query).scalars().all())
 
 
 def begun(store: Store, job_id: str = "a") -> JobRecord:
@@ -251,22 +260,80 @@ def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
     assert seen.newest_checkpoints["a"] == checkpoint
 
 
+def told(number: int) -> AttemptEvent:
+    """Of every three events two are progress."""
+    evaluated = Evaluated(step=number, epoch=0.3, num_samples=20, loss=1.0, top1=0.5, top5=0.9)
+    return event(number, evaluated if number % 3 == 0 else None)
+
+
 @pytest.mark.slow
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=6))
 def test_events_in_any_order_and_number_are_stored_once_without_gaps(
     databases: Databases, batches: list[list[int]]
 ) -> None:
-    store = Store(databases.migrated())
+    with closing(Store(databases.migrated())) as store:
+        begun(store)
+        through = 0
+        for batch in batches:
+            through, _ = store.append_events("a", 1, [told(number) for number in batch])
+        assert store.attempt("a", 1).events_through == through
+        reported = [told(number) for number in range(1, through + 1)]
+        steps = [one.data.step for one in reported if isinstance(one.data, Progress)]
+        assert steps_of(store, "a") == steps
+        stored = store.events("a", limit=100)
+        assert [one.number for one in stored] == list(range(1, len(stored) + 1))
+        evaluated = [one.data for one in reported if isinstance(one.data, Evaluated)]
+        assert [one.data for one in stored if not isinstance(one.data, StatusChanged)] == evaluated
+
+
+def test_progress_is_a_point_and_no_event_and_tells_when_the_job_advanced(store: Store) -> None:
+    job = begun(store)
+    before = store.events("a", limit=10)
+    phases = progress(4).model_copy(update={"phase_seconds": {"compute": 0.5}})
+    later = NOW + timedelta(minutes=1)
+    store.append_events("a", 1, [event(1, progress(2)), event(2, phases)], now=later)
+    assert store.events("a", limit=10) == before
+    assert steps_of(store, "a") == [2, 4]
+    advanced = store.job("a")
+    assert (advanced.progress, advanced.advanced_at) == (phases, later)
+    store.apply(job, Decision(status=Status.RETRYING, ended=CRASH), NOW)
+    again = store.begin_attempt(store.job("a"), replace(FIRST, number=2), NOW)
+    assert again.advanced_at is None
+
+
+def test_a_step_that_is_done_again_counts_as_it_was_done_last(store: Store) -> None:
     begun(store)
-    through = 0
-    for batch in batches:
-        through, _ = store.append_events("a", 1, [event(number) for number in batch])
-    stored = [one.data for one in store.events("a", limit=100) if isinstance(one.data, Progress)]
-    assert stored == [progress(number) for number in range(1, through + 1)]
-    assert store.attempt("a", 1).events_through == through
-    numbers = [one.number for one in store.events("a", limit=100)]
-    assert numbers == list(range(1, len(numbers) + 1))
-    store.close()
+    worse = progress(1).model_copy(update={"loss": 9.0})
+    store.append_events("a", 1, [event(1, worse), event(2, progress(1))])
+    assert steps_of(store, "a") == [1]
+    losses = store.read(
+        lambda connection: connection.execute(select(points.c.loss)).scalars().all()
+    )
+    assert losses == [1.5]
+
+
+def test_a_checkpoint_that_is_told_of_again_stays_pinned(store: Store, store_url: str) -> None:
+    begun(store)
+    saved = CheckpointSaved(
+        step=3, epoch=0.3, path="p", size_bytes=2**40, weights_sha256="f" * 64, top1=None
+    )
+    store.append_events("a", 1, [event(1, saved)])
+    change(store_url, "UPDATE checkpoints SET pinned = true")
+    store.append_events("a", 1, [event(2, saved.model_copy(update={"top1": 0.5}))])
+    (checkpoint,) = store.checkpoints("a")
+    assert (checkpoint.pinned, checkpoint.top1, checkpoint.size_bytes) == (True, 0.5, 2**40)
+
+
+def test_jobs_are_found_by_all_of_their_labels(store: Store) -> None:
+    for name, labels in (("a", {"team": "x", "on": "1"}), ("b", {"team": "x"}), ("c", {})):
+        store.submit(name, make_spec(labels=labels), NOW)
+    for wanted, found in (
+        ([("team", "x")], ["b", "a"]),
+        ([("team", "x"), ("on", "1")], ["a"]),
+        ([("team", "1")], []),
+    ):
+        assert [job.id for job in store.jobs(labels=wanted, limit=5)] == found
 
 
 def test_a_stale_attempt_cannot_report(store: Store) -> None:
