@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import EVERYONE, Caller
+from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
 from service.store.statistics import (
     BUCKETS_S,
@@ -37,7 +38,7 @@ from service.store.statistics import (
     statistics,
 )
 from service.store.store import Store
-from trainer.contract.events import AttemptEvent, CorruptReasonName, SamplesSkipped
+from trainer.contract.events import AttemptEvent, CorruptReasonName, Phase, SamplesSkipped
 from trainer.contract.status import TERMINAL, Status
 
 # An attempt is at work; in any other status the last rate is of the past.
@@ -200,6 +201,7 @@ def _live(seen: Statistics) -> Iterator[Metric]:
             if job.progress is not None and (name != "images_per_second" or job.status in TRAINING):
                 family.add_metric([job.id], getattr(job.progress, name))
         yield family
+    yield from _times(job for job in seen.live if job.status in TRAINING)
     yield _errors(seen.live)
     saved_at = GaugeMetricFamily(
         "alexnet_checkpoint_last_success_timestamp_seconds",
@@ -214,6 +216,29 @@ def _live(seen: Statistics) -> Iterator[Metric]:
         size.add_metric([job_id], checkpoint.size_bytes)
     yield saved_at
     yield size
+
+
+def _times(training: Iterable[JobRecord]) -> Iterator[Metric]:
+    phases = GaugeMetricFamily(
+        "alexnet_train_phase_seconds",
+        "Mean seconds of a step by phase, of rank 0's host, of jobs that are training now.",
+        labels=["job_id", "phase"],
+    )
+    left = GaugeMetricFamily(
+        "alexnet_train_eta_seconds", "To the end, where that is known.", labels=["job_id"]
+    )
+    for job in training:
+        if job.progress is None:
+            continue
+        for phase in get_args(Phase):
+            # One that came up sometimes would break off its curve.
+            if job.progress.phase_seconds:
+                phases.add_metric([job.id, phase], job.progress.phase_seconds.get(phase, 0.0))
+        eta_s = seconds_left(job.spec, job.progress, job.evaluation)
+        if job.status is Status.RUNNING and eta_s is not None:
+            left.add_metric([job.id], eta_s)
+    yield phases
+    yield left
 
 
 def _errors(live: Iterable[JobRecord]) -> Metric:

@@ -1,4 +1,8 @@
-"""/jobs/{id}/events: what happened, as a stream that ends with the job, or as JSON."""
+"""/jobs/{id}/events: what happened, as a stream that ends with the job, or as JSON.
+
+Events are numbered and kept. How far the job is comes between them in the stream, as messages of
+the type `progress` without an id: they are not kept, and whoever reconnects misses no number.
+"""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,17 +18,22 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
 from service.api.errors import RETRY, answer
-from service.api.present import event_view
+from service.api.present import event_view, progress_view
 from service.control_plane import ControlPlane
-from service.jobs.records import EventRecord
+from service.jobs.events import StatusChanged
+from service.jobs.records import EventRecord, JobRecord
 from service.metrics import event_streams
 from service.problems import Problem, ProblemType
-from service.views import EventPage
+from service.views import EventPage, LiveProgress
+from trainer.contract.events import Progress
+from trainer.contract.status import TERMINAL
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
 POLL_S = 0.25
 KEEP_ALIVE_S = 15.0
+# Proxies give up what is silent for a minute.
+MAX_WAIT_S = 50.0
 PAGE = 500
 
 
@@ -72,12 +81,7 @@ class SlottedStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream, or refuse."""
         if self._slots.are_taken:
-            detail = (
-                f"{self._slots.limit} event streams are open, as many as may be; try again, ask "
-                "for application/json, or have the operator raise ALEXNET_MAX_EVENT_STREAMS"
-            )
-            refusal = answer(503, detail, headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
-            await refusal(scope, receive, send)
+            await _refusal(self._slots)(scope, receive, send)
             return
         with self._slots.take():
             await super().__call__(scope, receive, send)
@@ -88,11 +92,12 @@ class SlottedStream(StreamingResponse):
     response_model=EventPage,
     responses={
         200: {
-            "description": "Events in order; as a stream (the default) until the job has ended.",
+            "description": "Events in order; as a stream (the default) until the job has ended. "
+            "Between them it has messages of the type `progress` without an id.",
             "content": {"text/event-stream": {}},
         },
         404: {"model": Problem, "description": "No such job."},
-        503: {"model": Problem, "description": "As many streams are open as may be."},
+        503: {"model": Problem, "description": "As many streams and waits are open as may be."},
     },
 )
 async def job_events(
@@ -102,32 +107,91 @@ async def job_events(
     *,
     accept: Annotated[str, Header()] = "text/event-stream",
     last_event_id: Annotated[int, Header(ge=0, le=MAX_INTEGER)] = 0,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_INTEGER, description="In place of `Last-Event-ID`.")
+    ] = None,
+    wait_s: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            le=MAX_WAIT_S,
+            description="Answer in JSON, at once if there are events or the job has ended, else "
+            "when there are, or with none after so many seconds.",
+        ),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Of JSON only.")] = 1000,
 ) -> Response:
     """Follow a job. `Last-Event-ID` names the last event that is known already."""
     await run_in_threadpool(plane.store.job, job_id)
-    if "application/json" in accept:
-        events = await _read(plane, job_id, last_event_id, limit)
-        page = EventPage(events=tuple(event_view(event) for event in events))
-        return JSONResponse(page.model_dump(mode="json"))
+    last_id = last_event_id if after is None else after
     slots = request.app.state.stream_slots
     assert isinstance(slots, StreamSlots)
-    return SlottedStream(_follow(plane, job_id, last_event_id), slots)
+    if wait_s is None and "application/json" not in accept:
+        return SlottedStream(_follow(plane, job_id, last_id), slots)
+    events = await _read(plane, job_id, last_id, limit)
+    if not events and wait_s:
+        if slots.are_taken:
+            return _refusal(slots)
+        with slots.take():
+            events = await _wait(
+                request, plane, job_id, last_id=last_id, limit=limit, wait_s=wait_s
+            )
+    page = EventPage(events=tuple(event_view(event) for event in events))
+    return JSONResponse(page.model_dump(mode="json"))
+
+
+def _refusal(slots: StreamSlots) -> Response:
+    detail = (
+        f"{slots.limit} event streams are open, as many as may be; try again, ask for "
+        "application/json without wait_s, or have the operator raise ALEXNET_MAX_EVENT_STREAMS"
+    )
+    return answer(503, detail, headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
+
+
+async def _wait(
+    request: Request,
+    plane: ControlPlane,
+    job_id: str,
+    *,
+    last_id: int,
+    limit: int,
+    wait_s: float,
+) -> list[EventRecord]:
+    """Return the next events, or none once there will be no more or nobody waits any longer."""
+    until = time.monotonic() + wait_s
+    while True:
+        # The job first: what led to its end is then among the events.
+        job = await run_in_threadpool(plane.store.job, job_id)
+        events = await _read(plane, job_id, last_id, limit)
+        left_s = until - time.monotonic()
+        if events or job.is_terminal or plane.is_stopping or left_s <= 0:
+            return events
+        if await request.is_disconnected():
+            return []
+        await anyio.sleep(min(POLL_S, left_s))
 
 
 async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncIterator[bytes]:
     spoke_at = time.monotonic()
+    told: Progress | None = None
     while not plane.is_stopping:
         # The job first: what led to its end is then among the events.
         job = await run_in_threadpool(plane.store.job, job_id)
         events = await _read(plane, job_id, last_id, PAGE)
         for event in events:
+            if _is_end(event) and job.progress != told:
+                # Nobody listens beyond the end.
+                yield _live_frame(job)
+                told = job.progress
             yield _frame(event)
             last_id, spoke_at = event.number, time.monotonic()
         if len(events) == PAGE:
             continue
         if job.is_terminal:
             return
+        if job.progress != told:
+            yield _live_frame(job)
+            told, spoke_at = job.progress, time.monotonic()
         if time.monotonic() - spoke_at > KEEP_ALIVE_S:
             yield KEEPALIVE_COMMENT
             spoke_at = time.monotonic()
@@ -136,6 +200,17 @@ async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncIterat
 
 async def _read(plane: ControlPlane, job_id: str, after: int, limit: int) -> list[EventRecord]:
     return await run_in_threadpool(plane.store.events, job_id, after=after, limit=limit)
+
+
+def _is_end(event: EventRecord) -> bool:
+    return isinstance(event.data, StatusChanged) and event.data.after in TERMINAL
+
+
+def _live_frame(job: JobRecord) -> bytes:
+    progress = progress_view(job)
+    assert progress is not None
+    live = LiveProgress(attempt=job.attempt, progress=progress)
+    return format_sse_event(event="progress", data_str=live.model_dump_json())
 
 
 def _frame(event: EventRecord) -> bytes:

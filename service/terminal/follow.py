@@ -1,4 +1,4 @@
-"""A job in the terminal, live: a bar, and epoch, loss, top-1, images/s and time left."""
+"""A job in the terminal, live: its curves where there is room, a bar, and its figures."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -9,53 +9,77 @@ from rich.text import Text
 
 from service.client import Client
 from service.jobs.events import StatusChanged
-from service.views import Event, JobDetail
+from service.terminal.curves import Curves
+from service.views import Event, JobDetail, JobProgress, LiveProgress
 from trainer.contract import events
 
 
-def follow(client: Client, job_id: str, console: Console) -> JobDetail:
+def follow(client: Client, job_id: str, console: Console, *, curves: bool = False) -> JobDetail:
     """Show the job until it has ended; return it as it ended.
 
-    What happened before is taken in first, so that one can join late or again.
+    What happened before is taken in first, so that one can join late or again. `curves`: draw loss
+    and images/s above the bar, where the console is a terminal.
     """
-    global_batch_size = client.get(job_id).spec.optim.global_batch_size
-    with _bar(console) as bar:
+    client.get(job_id)  # What is wrong is told before anything is drawn.
+    drawn = Curves(client.history(job_id)) if curves and console.is_terminal else None
+    with _bar(console, drawn) as bar:
         task = bar.add_task(job_id, total=None, doing="", figures="")
-        view = _View(bar, task, global_batch_size)
-        for event in client.follow(job_id):
-            view.take(event)
+        view = _View(bar, task, drawn)
+        for told in client.follow(job_id):
+            view.take(told)
     return client.get(job_id)
 
 
 class _Bar(Progress):
-    """A bar with the figures on a line below, so that both fit into 80 columns."""
+    """Curves, a bar, and the figures on a line below, so that all fit into 80 columns."""
+
+    curves: Curves | None = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Give the two lines."""
+        """Give them from top to bottom."""
+        if self.curves is not None:
+            yield self.curves
         yield self.make_tasks_table(self.tasks)
         for task in self.tasks:
             yield Text(task.fields["figures"])
 
 
-def _bar(console: Console) -> Progress:
-    return _Bar(
+def _bar(console: Console, curves: Curves | None) -> Progress:
+    bar = _Bar(
         TextColumn("{task.fields[doing]}", style="bold"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         console=console,
+        # Curves are drawn anew each time.
+        refresh_per_second=2 if curves is not None else 10,
     )
+    bar.curves = curves
+    return bar
 
 
 class _View:
-    def __init__(self, bar: Progress, task: TaskID, global_batch_size: int) -> None:
+    def __init__(self, bar: Progress, task: TaskID, curves: Curves | None) -> None:
         self._bar = bar
-        self._global_batch_size = global_batch_size
         self._task = task
-        self._progress: events.Progress | None = None
+        self._curves = curves
+        self._progress: JobProgress | None = None
         self._evaluation: events.Evaluated | None = None
 
-    def take(self, event: Event) -> None:
-        """Show what an event changes."""
+    def take(self, told: Event | LiveProgress) -> None:
+        """Show what is new."""
+        if isinstance(told, LiveProgress):
+            self._take_progress(told.progress)
+        else:
+            self._take_event(told)
+        self._bar.update(self._task, figures=self._figures())
+
+    def _take_progress(self, progress: JobProgress) -> None:
+        self._progress = progress
+        self._bar.update(self._task, total=progress.planned_steps, completed=progress.step)
+        if self._curves is not None:
+            self._curves.add(progress)
+
+    def _take_event(self, event: Event) -> None:
         match event.data:
             case StatusChanged():
                 self._say(event.data)
@@ -63,19 +87,15 @@ class _View:
                 self._bar.update(
                     self._task, total=event.data.planned_steps, completed=event.data.start_step
                 )
+                if self._curves is not None:
+                    self._curves.forget_after(event.data.start_step)
                 if event.data.inexact:
                     changes = "; ".join(event.data.inexact)
                     self._bar.console.print(Text(f"not bit-exact: {changes}", style="yellow"))
-            case events.Progress():
-                self._progress = event.data
-                self._bar.update(
-                    self._task, total=event.data.planned_steps, completed=event.data.step
-                )
             case events.Evaluated():
                 self._evaluation = event.data
             case events.SamplesSkipped():
                 self._bar.console.print(Text(event.data.in_words(), style="yellow"))
-        self._bar.update(self._task, figures=self._figures())
 
     def _say(self, change: StatusChanged) -> None:
         self._bar.update(self._task, doing=change.after)
@@ -92,7 +112,7 @@ class _View:
             parts.append(f"top-1 {self._evaluation.top1:.1%}")
         if self._progress is not None:
             parts.append(f"{self._progress.images_per_second:,.0f} images/s")
-            parts.append(f"ETA {time_left(self._progress, self._global_batch_size)}")
+            parts.append(f"ETA {time_left(self._progress)}")
         return "  ".join(parts)
 
 
@@ -101,9 +121,6 @@ def last_line(message: str) -> str:
     return message.strip().splitlines()[-1] if message.strip() else ""
 
 
-def time_left(progress: events.Progress, global_batch_size: int) -> str:
-    """Return the time to the last step at the present rate, as H:MM:SS; without evaluations."""
-    if progress.images_per_second <= 0:
-        return "?"
-    images = (progress.planned_steps - progress.step) * global_batch_size
-    return str(timedelta(seconds=round(images / progress.images_per_second)))
+def time_left(progress: JobProgress) -> str:
+    """Return the time to the end, as H:MM:SS; a question mark where it is unknown."""
+    return "?" if progress.eta_s is None else str(timedelta(seconds=round(progress.eta_s)))

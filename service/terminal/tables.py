@@ -61,8 +61,12 @@ def detail_table(job: JobDetail) -> Table:
         table.add_row("loss", f"{job.progress.loss:.4f}")
         table.add_row("images/s", f"{job.progress.images_per_second:,.0f}")
         if job.status is Status.RUNNING:
-            left = time_left(job.progress, job.spec.optim.global_batch_size)
-            table.add_row("time left", left)
+            table.add_row("time left", time_left(job.progress))
+        if job.progress.bottleneck is not None:
+            table.add_row("bottleneck", job.progress.bottleneck)
+        if (saved := job.progress.last_checkpoint) is not None:
+            when = f"{saved.saved_at:%Y-%m-%d %H:%M:%S} UTC"
+            table.add_row("checkpoint", f"after step {saved.step}, {when}")
     if job.evaluation is not None:
         figures = f"{job.evaluation.top1:.2%}, {job.evaluation.top5:.2%}"
         table.add_row("top-1, top-5", f"{figures} ({PROTOCOLS[job.evaluation.protocol]})")
@@ -78,16 +82,17 @@ def detail_table(job: JobDetail) -> Table:
 def checkpoint_table(checkpoints: tuple[Checkpoint, ...]) -> Table:
     """One row a checkpoint."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("STEP", "EPOCH", "TOP-1", "MB", "AGE", "PATH"):
+    for heading in ("STEP", "EPOCH", "LOSS", "TOP-1", "MB", "AGE", "KEPT"):
         table.add_column(heading, overflow="fold")
     for one in checkpoints:
         table.add_row(
             str(one.step),
             f"{one.epoch:.2f}",
+            "" if one.loss is None else f"{one.loss:.3f}",
             "" if one.top1 is None else f"{one.top1:.1%}",
             f"{one.size_bytes / 1e6:,.1f}",
             _age(one.saved_at),
-            Text(one.path),
+            Text(", ".join(one.kept_because).replace("_", " ")),
         )
     return table
 

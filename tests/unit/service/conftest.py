@@ -15,9 +15,11 @@ import uvicorn
 from service.api.app import create_app
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
+from service.jobs.progress import bottleneck, fraction
 from service.jobs.records import JobRecord
 from service.settings import Settings
 from service.store.store import NewAttempt, Store
+from service.views import JobProgress
 from tests.postgres import Postgres
 from tests.unit.service.databases import (
     Databases,
@@ -289,6 +291,13 @@ def report(store: Store, job_id: str, *data: AttemptEventData) -> None:
         [AttemptEvent(number=through + n, at=now(), data=one) for n, one in enumerate(data, 1)],
     )
     assert stored == through + len(data)
+
+
+def job_progress(step: int, **fields: Any) -> JobProgress:
+    """Return `progress` as the API tells it of a job that does not run."""
+    told = progress(step, **fields)
+    shown = told.model_dump(exclude={"kind"})
+    return JobProgress(**shown, fraction=fraction(told), bottleneck=bottleneck(told))
 
 
 def progress(step: int, **fields: Any) -> Progress:

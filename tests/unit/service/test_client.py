@@ -9,11 +9,12 @@ from service.client import Client, ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision
-from service.views import Event, JobDetail
+from service.views import Event, JobDetail, LiveProgress
 from tests.unit.service.conftest import free_port, job_in, now, progress, report, serving
 from tests.unit.service.stub_server import Answer, Request, StubServer
 from tests.unit.service.terminal.test_tables import FIELDS
 from trainer.contract.attempt import Outcome
+from trainer.contract.events import Finished
 from trainer.contract.status import Desired, Status
 
 
@@ -25,6 +26,13 @@ def client(plane: ControlPlane) -> Iterator[Client]:
 
 DETAIL = JobDetail.model_validate(FIELDS | {"attempts": (), "worker_pids": (), "report": None})
 ENDED = StatusChanged(before=Status.RUNNING, after=Status.SUCCEEDED)
+
+
+FINISHED = Finished(outcome="succeeded", step=1)
+
+
+def number_of(told: Event | LiveProgress) -> int | None:
+    return told.number if isinstance(told, Event) else None
 
 
 class Clock:
@@ -103,13 +111,18 @@ def test_following_a_job_gives_every_event_once_until_its_end(
     client: Client, plane: ControlPlane
 ) -> None:
     job_in(plane.store, Status.RUNNING, "followed")
-    events = client.follow("followed")
-    assert [next(events).number for _ in range(3)] == [1, 2, 3]
+    told = client.follow("followed")
+    assert [number_of(next(told)) for _ in range(3)] == [1, 2, 3]
     report(plane.store, "followed", progress(1))
-    assert next(events).data == progress(1)
+    live = next(told)
+    assert isinstance(live, LiveProgress)
+    assert (live.attempt, live.progress.step, live.progress.loss) == (1, 1, 1.5)
+    report(plane.store, "followed", FINISHED)
+    assert number_of(next(told)) == 4
     end(plane, "followed")
-    assert [event.number for event in events] == [5]
-    assert [event.number for event in client.follow("followed", after=4)] == [5]
+    assert [number_of(one) for one in told] == [5]
+    # Whoever joins late is told how far the job came.
+    assert [number_of(one) for one in client.follow("followed", after=4)] == [None, 5]
     assert list(client.follow("followed", after=5)) == []
 
 
@@ -123,13 +136,13 @@ def test_a_stream_that_breaks_is_taken_up_where_it_broke(plane: ControlPlane) ->
     ) as it:
         events = it.follow("broken")
         with serving(first):
-            assert [next(events).number for _ in range(3)] == [1, 2, 3]
+            assert [number_of(next(events)) for _ in range(3)] == [1, 2, 3]
         first.stop()
-        report(plane.store, "broken", progress(1))
+        report(plane.store, "broken", FINISHED)
         end(plane, "broken")
         second = ControlPlane(settings, token=None)
         with serving(second):
-            assert [event.number for event in events] == [4, 5]
+            assert [number_of(one) for one in events] == [4, 5]
         second.stop()
 
 

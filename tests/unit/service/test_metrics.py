@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from service.store.store import NewAttempt, Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
 from tests.unit.service.databases import change
 from trainer.contract.attempt import Outcome, Reason
-from trainer.contract.events import CheckpointSaved, Evaluated
+from trainer.contract.events import CheckpointSaved, Evaluated, Phase
 from trainer.contract.status import TERMINAL, Status
 
 SAVED = CheckpointSaved(
@@ -27,6 +28,7 @@ OF_A_JOB = {
     "alexnet_train_loss": 1.5,
     "alexnet_train_learning_rate": 0.01,
     "alexnet_train_images_per_second": 100,
+    "alexnet_train_eta_seconds": 96,  # 75 steps of 128 images
     "alexnet_checkpoint_size_bytes": 4321,
 }
 
@@ -44,7 +46,7 @@ def scrape(store: Store) -> dict[str, Metric]:
 
 def samples_of(found: dict[str, Metric], job_id: str) -> dict[str, float]:
     return {
-        sample.name + sample.labels.get("k", ""): sample.value
+        sample.name + sample.labels.get("k", "") + sample.labels.get("phase", ""): sample.value
         for family in found.values()
         for sample in family.samples
         if sample.labels.get("job_id") == job_id
@@ -57,7 +59,8 @@ def values(family: Metric, label: str) -> dict[str, float]:
 
 def trained(store: Store, job_id: str) -> None:
     job_in(store, Status.RUNNING, job_id)
-    report(store, job_id, progress(20), EVALUATED, SAVED, progress(25))
+    newest = progress(25, phase_seconds={"compute": 0.75, "data_wait": 0.25})
+    report(store, job_id, progress(20), EVALUATED, SAVED, newest)
 
 
 def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> None:
@@ -81,6 +84,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "alexnet_eval_error_ratio": "gauge",
         "alexnet_checkpoint_last_success_timestamp_seconds": "gauge",
         **dict.fromkeys(OF_A_JOB, "gauge"),
+        "alexnet_train_phase_seconds": "gauge",
     }
     (build,) = found["alexnet_build_info"].samples
     assert build.labels.keys() == {"version"}
@@ -92,7 +96,12 @@ def test_a_live_job_has_its_latest_figures(store: Store) -> None:
     seen = samples_of(scrape(store), "live")
     saved_at = seen.pop("alexnet_checkpoint_last_success_timestamp_seconds")
     assert before <= saved_at <= datetime.now(UTC).timestamp()
-    assert seen == OF_A_JOB | {
+    phases = {f"alexnet_train_phase_seconds{phase}": 0.0 for phase in get_args(Phase)}
+    phases |= {
+        "alexnet_train_phase_secondscompute": 0.75,
+        "alexnet_train_phase_secondsdata_wait": 0.25,
+    }
+    assert seen == OF_A_JOB | phases | {
         "alexnet_eval_error_ratio1": pytest.approx(0.25),
         "alexnet_eval_error_ratio5": pytest.approx(0.1),
     }
@@ -105,7 +114,8 @@ def test_a_job_that_trains_no_more_has_no_rate(
     trained(store, "waits")
     change(store_url, "UPDATE jobs SET status = :status", status=status)
     seen = samples_of(scrape(store), "waits")
-    assert "alexnet_train_images_per_second" not in seen
+    for name in ("images_per_second", "phase_secondscompute", "eta_seconds"):
+        assert f"alexnet_train_{name}" not in seen
     assert seen["alexnet_train_step"] == 25
 
 

@@ -8,7 +8,7 @@ from service.client import Client
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.terminal.follow import follow, last_line, time_left
-from tests.unit.service.conftest import job_in, progress, report
+from tests.unit.service.conftest import job_in, job_progress, progress, report
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, SamplesSkipped, Started
 from trainer.contract.status import Status
@@ -25,7 +25,7 @@ EVALUATED = Evaluated(step=50, epoch=5.0, num_samples=10, loss=1.0, top1=1.0, to
 SKIPPED = SamplesSkipped(step=50, samples=("a.tar:1", "a.tar:2"), reason="not a JPEG", total=2)
 
 
-def followed(plane: ControlPlane, job_id: str, *, terminal: bool) -> str:
+def followed(plane: ControlPlane, job_id: str, *, terminal: bool, curves: bool = False) -> str:
     console = Console(
         width=80,
         file=io.StringIO(),
@@ -34,7 +34,7 @@ def followed(plane: ControlPlane, job_id: str, *, terminal: bool) -> str:
         legacy_windows=False,
     )
     with Client(plane.settings.advertised_url) as client:
-        assert follow(client, job_id, console).id == job_id
+        assert follow(client, job_id, console, curves=curves).id == job_id
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -65,7 +65,7 @@ def test_each_status_is_a_line_and_the_last_figures_stay(plane: ControlPlane, fa
     assert lines[6].split()[0] == "FAILED"
     assert lines[6].endswith("0 %")
     # The widest figures that a run of the paper's size gives.
-    assert lines[7] == ("epoch 89.99  loss 6.908  top-1 100.0%  12,345 images/s  ETA 1:26:24")
+    assert lines[7] == ("epoch 89.99  loss 6.908  top-1 100.0%  12,345 images/s  ETA ?")
     assert all(len(line) <= 80 for line in lines)
 
 
@@ -76,11 +76,22 @@ def test_a_terminal_is_redrawn_within_its_width(plane: ControlPlane, failed: str
     assert "12,345 images/s" in shown
 
 
-def test_time_left_is_that_of_the_steps_left() -> None:
-    assert time_left(progress(90), 128) == "0:00:13"
-    assert time_left(progress(100), 128) == "0:00:00"
-    assert time_left(progress(0, planned_steps=450_000), 128) == "6 days, 16:00:00"
-    assert time_left(progress(0, images_per_second=0.0), 128) == "?"
+def test_time_left_is_for_people() -> None:
+    def left(eta_s: float | None) -> str:
+        return time_left(job_progress(1).model_copy(update={"eta_s": eta_s}))
+
+    assert left(12.8) == "0:00:13"
+    assert left(0.0) == "0:00:00"
+    assert left(576_000.0) == "6 days, 16:00:00"
+    assert left(None) == "?"
+
+
+def test_curves_grow_above_the_bar_of_a_terminal(plane: ControlPlane, failed: str) -> None:
+    shown = followed(plane, failed, terminal=True, curves=True)
+    assert "─┐" in shown
+    assert shown.count("images/s") > 1
+    # Where there is no terminal there are no curves.
+    assert "─┐" not in followed(plane, failed, terminal=False, curves=True)
 
 
 def test_the_last_line_says_what_a_log_comes_to() -> None:

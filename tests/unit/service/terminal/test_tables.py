@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from service.terminal.tables import checkpoint_table, detail_table, job_table
-from service.views import Attempt, Checkpoint, Job, JobDetail
-from tests.unit.service.conftest import make_spec, progress
+from service.views import Attempt, Checkpoint, Job, JobDetail, LastCheckpoint
+from tests.unit.service.conftest import job_progress, make_spec
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated
+from trainer.contract.retention import KeptBecause
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FIELDS: dict[str, Any] = {
@@ -27,7 +28,9 @@ FIELDS: dict[str, Any] = {
     "started_at": AT,
     "finished_at": None,
     "retry_at": None,
-    "progress": progress(20),
+    "progress": job_progress(20, data_wait_ratio=0.25).model_copy(
+        update={"eta_s": 102.4, "last_checkpoint": LastCheckpoint(step=10, saved_at=AT)}
+    ),
     "evaluation": Evaluated(step=20, epoch=2, num_samples=9, loss=1, top1=0.873, top5=0.991),
     "run_directory": "/var/lib/alexnet/runs/0123456789ab",
     "spec": make_spec(),
@@ -81,7 +84,7 @@ JOB           STATUS   EPOCH  LOSS   TOP-1  AGE      NAME
 def test_no_figure_is_cut_off_or_wrapped_at_80_columns(
     name: str, step: int, loss: float, top1: float
 ) -> None:
-    there = progress(step, loss=loss)
+    there = job_progress(step, loss=loss)
     evaluation = FIELDS["evaluation"].model_copy(update={"top1": top1})
     row = job(name=name, progress=there, evaluation=evaluation, status="CANCELLING")
     words = shown(job_table((row,))).splitlines()[1].split()
@@ -165,6 +168,8 @@ progress       20 of 100 steps, epoch 2.00
 loss           1.5000
 images/s       100
 time left      0:01:42
+bottleneck     waiting on data 25 % of the step: raise data.num_loader_processes
+checkpoint     after step 10, 2026-01-02 03:04:05 UTC
 top-1, top-5   87.30%, 99.10% (centre crop)
 attempt 1      failed (crashed), from the start
 attempt 2      runs, from attempts/0001/checkpoints/step-00000100"""
@@ -181,16 +186,18 @@ def test_checkpoints_of_the_papers_run_fit_into_80_columns() -> None:
             path=f"attempts/0001/checkpoints/step-{step:08d}",
             size_bytes=487_723_008,
             weights_sha256="0" * 64,
+            loss=1.5,
             top1=top1,
+            kept_because=tuple(map(KeptBecause, ("last", "resumed_from", "pinned"))),
         )
 
     table = checkpoint_table((checkpoint(100, None), checkpoint(900_000, 0.625)))
     assert (
         shown(table)
         == """\
-STEP    EPOCH  TOP-1  MB     AGE     PATH
-100     0.01          487.7  1h 30m  attempts/0001/checkpoints/step-00000100
-900000  90.00  62.5%  487.7  1h 30m  attempts/0001/checkpoints/step-00900000"""
+STEP    EPOCH  LOSS   TOP-1  MB     AGE     KEPT
+100     0.01   1.500         487.7  1h 30m  last, resumed from, pinned
+900000  90.00  1.500  62.5%  487.7  1h 30m  last, resumed from, pinned"""
     )
 
 

@@ -1,0 +1,53 @@
+"""/jobs/{id}/metrics: history by step, down-sampled on read."""
+
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Query
+
+from service.api.dependencies import INVALID, Plane, SeenJobId
+from service.history_views import MetricHistory
+from service.jobs.history import Series
+from service.problems import Problem
+from service.store.points import MAX_STEP, read_history
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
+
+_SERIES = "(loss|images_per_second|learning_rate|data_wait_ratio)"
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job."}}
+
+
+@router.get("/{job_id}/metrics", responses=_UNKNOWN)
+def job_metrics(
+    plane: Plane,
+    job_id: SeenJobId,
+    *,
+    series: Annotated[
+        str,
+        Query(
+            pattern=rf"^{_SERIES}(,{_SERIES})*$",
+            max_length=200,
+            description="What to show, with commas between: loss, images_per_second, "
+            "learning_rate, data_wait_ratio.",
+        ),
+    ] = "loss,images_per_second",
+    first: Annotated[
+        int, Query(alias="from", ge=0, le=MAX_STEP, description="First step to show.")
+    ] = 0,
+    last: Annotated[
+        int, Query(alias="to", ge=0, le=MAX_STEP, description="Last step to show.")
+    ] = MAX_STEP,
+    points: Annotated[int, Query(ge=1, le=2000, description="At most so many.")] = 500,
+) -> MetricHistory:
+    """Read how loss and rates went.
+
+    Where there are more points than were asked for, each stands for those of an equal range of
+    steps, with their mean, least and greatest: no extreme is lost. What an attempt did is shown up
+    to where a later one began; of a job that ended long ago fewer points are kept.
+    """
+    asked = cast("list[Series]", list(dict.fromkeys(series.split(","))))
+    history = plane.store.read(
+        lambda connection: read_history(
+            connection, job_id, asked, first=first, last=last, max_points=points
+        )
+    )
+    return MetricHistory.model_validate(history, from_attributes=True)
