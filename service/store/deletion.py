@@ -10,19 +10,11 @@ from service.jobs.lifecycle import RefusedError
 from service.store.audit import note_audit
 from service.store.errors import JobNotFoundError
 from service.store.quotas import keep_gpu_time
-from service.store.tables import (
-    attempts,
-    checkpoints,
-    events,
-    idempotency_keys,
-    jobs,
-    labels,
-    points,
-)
+from service.store.tables import jobs, metadata
 from trainer.contract.status import TERMINAL
 
 # Each before what it refers to.
-_ROWS = (labels, events, points, checkpoints, attempts, idempotency_keys)
+_ROWS = tuple(table for table in reversed(metadata.sorted_tables) if "job_id" in table.c)
 
 
 def check_deletable(connection: Connection, job_id: str) -> None:

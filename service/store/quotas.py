@@ -7,7 +7,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     case,
-    extract,
     func,
     insert,
     literal,
@@ -19,6 +18,7 @@ from service.access.audit import Action
 from service.access.caller import Caller
 from service.access.quotas import UNLIMITED, Quota, Usage, is_gpu_time_spent
 from service.store.audit import note_audit
+from service.store.dialects import SecondsBetween, upsert
 from service.store.tables import UtcDateTime, attempts, jobs, quotas, spent
 from trainer.contract.status import ACTIVE, TERMINAL, Status
 
@@ -46,9 +46,7 @@ def all_quotas(connection: Connection) -> dict[str, Quota]:
 def set_quota(connection: Connection, owner: str, quota: Quota, by: Caller, now: datetime) -> None:
     """Replace what an owner may have."""
     values = asdict(quota)
-    changed = connection.execute(update(quotas).where(quotas.c.owner == owner).values(values))
-    if changed.rowcount == 0:
-        connection.execute(insert(quotas).values(owner=owner, **values))
+    upsert(connection, quotas, [{"owner": owner, **values}])
     note_audit(connection, by, Action.SET_QUOTA, owner, now, **values)
 
 
@@ -120,7 +118,7 @@ def _gpu_seconds(connection: Connection, which: ColumnElement[bool], now: dateti
     """Sum what attempts held, from when Ray had them until they ended, or until now."""
     began_at = func.coalesce(attempts.c.submitted_at, attempts.c.created_at)
     ended_at = func.coalesce(attempts.c.ended_at, literal(now, UtcDateTime()))
-    seconds = extract("epoch", ended_at) - extract("epoch", began_at)
+    seconds = SecondsBetween(began_at, ended_at)
     # A clock that was set back gives nobody time back.
     held = attempts.c.num_gpus * case((seconds > 0, seconds), else_=0)
     query = select(func.coalesce(func.sum(held), 0)).where(which, attempts.c.num_gpus > 0)

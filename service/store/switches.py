@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from service.access.audit import Action
 from service.access.caller import Caller
 from service.store.audit import note_audit
+from service.store.dialects import upsert
 from service.store.tables import jobs, switches
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 
@@ -90,8 +91,4 @@ def num_active(connection: Connection) -> int:
 
 def _write(connection: Connection, drain: Drain) -> None:
     value = {**asdict(drain), "since": drain.since.isoformat()}
-    changed = connection.execute(
-        update(switches).where(switches.c.name == _DRAIN).values(value=value)
-    )
-    if changed.rowcount == 0:
-        connection.execute(insert(switches).values(name=_DRAIN, value=value))
+    upsert(connection, switches, [{"name": _DRAIN, "value": value}])
