@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,7 +15,8 @@ from service.credentials import find_token
 from service.errors import UserError
 from service.jobs.events import StatusChanged
 from service.loopback import is_loopback
-from service.problems import Problem
+from service.plan_views import PlannedJob
+from service.problems import Problem, ProblemType
 from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
 from trainer.contract.report import Report
 from trainer.contract.status import TERMINAL, Status
@@ -86,9 +88,28 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, request: Mapping[str, Any]) -> Job:
-        """Submit a JobSpec, or a preset and what differs from it."""
-        return self._ask("POST", "/jobs", Job, json=dict(request))
+    def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Submit a JobSpec, or a preset or `clone` and what differs from it.
+
+        Where the connection is lost it is sent again, with the same key (None: a new one), so that
+        one job comes of it.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        lost_since: float | None = None
+        while True:
+            try:
+                return self._ask("POST", "/jobs", Job, json=dict(request), headers=headers)
+            except (ServiceUnreachableError, ProblemError) as error:
+                if not _may_repeat(error, was_lost=lost_since is not None):
+                    raise
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > RECONNECT_FOR_S:
+                    raise
+            time.sleep(RECONNECT_PAUSE_S)
+
+    def plan(self, request: Mapping[str, Any]) -> PlannedJob:
+        """Say what would become of a request; nothing is stored."""
+        return self._ask("POST", "/jobs/plan", PlannedJob, json=dict(request))
 
     def list(
         self,
@@ -221,6 +242,20 @@ class Client:
             f"no service answers at {self.url} ({error}); start one with `alexnet serve`, "
             "or name another with --url or ALEXNET_URL"
         )
+
+
+def _may_repeat(error: ServiceUnreachableError | ProblemError, *, was_lost: bool) -> bool:
+    """Whether a submission may have arrived although it was not answered, so that it is sent again.
+
+    A service that was not there from the start is told of at once.
+    """
+    if isinstance(error, ServiceUnreachableError):
+        cause = error.__cause__
+        is_absent = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
+        return isinstance(cause, httpx.TransportError) and (was_lost or not is_absent)
+    if error.problem.type == ProblemType.KEY_IN_USE:
+        return True
+    return was_lost and error.problem.status in UNAVAILABLE
 
 
 def _segment(job_id: str) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.events import JobEventData
+from service.plan_views import Plan
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
 from trainer.contract.report import Report
@@ -56,6 +57,9 @@ class Job(View):
     progress: Progress | None = Field(description="The latest; null before the first step.")
     evaluation: Evaluated | None = Field(description="The latest validation.")
     run_directory: str
+    cloned_from: str | None = Field(
+        default=None, description="The job whose spec it was made of; null: of none."
+    )
     spec: JobSpec
 
     @property
@@ -70,6 +74,9 @@ class JobDetail(Job):
     attempts: tuple[Attempt, ...]
     worker_pids: tuple[int, ...] = Field(description="Of the newest attempt, once it has begun.")
     report: Report | None = Field(description="What came of it, once the job has succeeded.")
+    plan: Plan | None = Field(
+        default=None, description="What was foreseen when it was accepted; null: by release 0.1."
+    )
 
 
 class JobPage(View):

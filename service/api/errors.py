@@ -17,6 +17,7 @@ from service.api.dependencies import StandbyError, UnknownTokenError
 from service.jobs.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, ProblemType, SpecRefusedError
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
+from service.store.idempotency import KeyInUseError, KeyReusedError
 from service.submission.held_checkpoints import NotHeldError
 from service.submission.manifests import StoreBusyError
 
@@ -96,6 +97,14 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RefusedError)
     def refused(_request: Request, error: RefusedError) -> Response:
         return answer(409, str(error), kind=ProblemType.TOO_LATE)
+
+    @app.exception_handler(KeyInUseError)
+    def key_in_use(_request: Request, error: KeyInUseError) -> Response:
+        return answer(409, str(error), headers=RETRY, kind=ProblemType.KEY_IN_USE)
+
+    @app.exception_handler(KeyReusedError)
+    def key_reused(_request: Request, error: KeyReusedError) -> Response:
+        return answer(422, str(error), kind=ProblemType.KEY_REUSED)
 
     @app.exception_handler(StandbyError)
     def standby(_request: Request, error: StandbyError) -> Response:

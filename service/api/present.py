@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.plan_views import Plan
 from service.views import Attempt, Checkpoint, Event, Job, JobDetail
 from trainer.contract.checkpoint_folder import CheckpointError, list_folders, read_manifest
 from trainer.contract.report import Report, parse_report
@@ -29,8 +30,18 @@ def job_detail(job: JobRecord, attempts: Iterable[AttemptRecord], run_root: Path
         attempts=shown,
         worker_pids=shown[-1].worker_pids if shown else (),
         report=read_report(run_root / job.id) if job.status is Status.SUCCEEDED else None,
+        plan=_plan(job),
         **_job_fields(job, run_root),
     )
+
+
+def _plan(job: JobRecord) -> Plan | None:
+    try:
+        return None if job.plan is None else Plan.model_validate(job.plan)
+    except ValidationError as error:
+        # It was told when the job was accepted; nothing hangs on it.
+        logger.warning("the plan of job %s cannot be read: %s", job.id, error)
+        return None
 
 
 def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
@@ -52,6 +63,7 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
         "progress": job.progress,
         "evaluation": job.evaluation,
         "run_directory": str(run_root / job.id),
+        "cloned_from": job.cloned_from,
         "spec": job.spec,
     }
 

@@ -1,121 +1,161 @@
-"""POST /jobs: what is accepted becomes a job."""
+"""POST /jobs: what is accepted becomes a job, once for each Idempotency-Key; and plans."""
 
-import secrets
+from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Depends, Header, Response
 
-from service.api.dependencies import INVALID, Leader
+from service.access.caller import Caller
+from service.api.dependencies import INVALID, Leader, Plane, SeenJobId, Submitter
 from service.api.present import job_view
 from service.api.quotas import DiskSubmitter
+from service.api.request_examples import CHANGES, SUBMISSIONS
+from service.control_plane import ControlPlane
+from service.plan_views import PlannedJob
 from service.problems import Problem
 from service.reconciling.reconciler import now_utc
-from service.submission.admission import admit_request
-from service.submission.checkpoint_finder import CheckpointFinder
-from service.submission.held_checkpoints import holding
-from service.submission.privacy import split_private
+from service.submission.desk import Desk
 from service.views import Job
-from trainer.contract.confinement import path_roots
 from trainer.contract.presets import PRESETS
-from trainer.contract.run_directory import RunDirectory
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
-_EXAMPLES: dict[str, Any] = {
-    "small": {
-        "summary": "A quarter-width network that learns in minutes on two cores",
-        "value": {
-            "preset": "small",
-            "name": "first light",
-            "data": {
-                "train": "/data/fashion-mnist/train/manifest.json",
-                "validation": "/data/fashion-mnist/validation/manifest.json",
-            },
-        },
-    },
-    "paper": {
-        "summary": "The paper's network and recipe on four pairs of GPUs",
-        "value": {
-            "name": "paper",
-            "data": {
-                "train": "/data/imagenet/train/manifest.json",
-                "validation": "/data/imagenet/validation/manifest.json",
-            },
-            "scale": {"replicas": 4, "accelerator": "gpu"},
-        },
-    },
-    "large_batch": {
-        "summary": "The paper's network on many replicas, 128 images each",
-        "value": {
-            "preset": "large_batch",
-            "name": "large batch",
-            "data": {
-                "train": "/data/imagenet/train/manifest.json",
-                "validation": "/data/imagenet/validation/manifest.json",
-            },
-            "scale": {"replicas": 8, "accelerator": "gpu"},
-        },
-    },
-    "ensemble": {
-        "summary": "The validation error of two trained networks together, by ten views",
-        "value": {
-            "kind": "evaluate",
-            "name": "two networks",
-            "data": {
-                "train": "/data/imagenet/train/manifest.json",
-                "validation": "/data/imagenet/validation/manifest.json",
-            },
-            "evaluation": {"checkpoints": ["job:0123456789ab", "job:ba9876543210@900000"]},
-        },
-    },
-}
+REPLAY_HEADER = "Idempotent-Replay"
+# Visible ASCII; in quotes, as the draft of the header has it, or without.
+_KEY = r"^(\"[!#-\[\]-~]{1,128}\"|[!#-\[\]-~]{1,128})$"
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=_KEY,
+        description="Up to 128 visible ASCII characters of the client's, new for each job: the "
+        "same request sent again with it is answered with the same job, and makes no other.",
+    ),
+]
 _REQUEST_SCHEMA = {
     "title": "JobRequest",
-    "description": "A JobSpec; with `preset`, only what differs from the preset; with `private`, "
-    "a job that others than its owner and admins are not told of.",
+    "description": "A JobSpec; with `preset`, only what differs from the preset; with `clone`, "
+    "only what differs from an earlier job's spec, null for a field's default; with `private`, a "
+    "job that others than its owner and admins are not told of.",
     "type": "object",
-    "required": ["name", "data"],
     "properties": {
         "preset": {"type": "string", "enum": list(PRESETS)},
+        "clone": {"type": "string", "description": "Id of the earlier job."},
         "private": {"type": "boolean", "default": False},
     },
-    "anyOf": [{"$ref": "#/components/schemas/JobSpec"}, {"required": ["preset"]}],
+    "anyOf": [
+        {"$ref": "#/components/schemas/JobSpec"},
+        {"required": ["preset", "name", "data"]},
+        {"required": ["clone"]},
+    ],
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": _REQUEST_SCHEMA, "examples": SUBMISSIONS}},
+    }
+}
+_CHANGES_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}, "examples": CHANGES}},
+    }
+}
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {
+    413: {"model": Problem, "description": "More than 1 MiB."},
+    503: {
+        "model": Problem,
+        "description": "This control plane stands by; names the leader. Or the disk of the run "
+        "root cannot be used, or too many requests wait for object stores.",
+    },
+}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "Accepted; or, with an Idempotency-Key, what was accepted before.",
+        "headers": {
+            "Location": {"description": "Of the job.", "schema": {"type": "string"}},
+            REPLAY_HEADER: {
+                "description": "`true` where the job was made by an earlier request.",
+                "schema": {"type": "string"},
+            },
+        },
+    },
+    403: {"model": Problem, "description": "The token or a quota does not allow it."},
+    409: {"model": Problem, "description": "The first request of this key is in work."},
+    **_UNAVAILABLE,
 }
 
 
-@router.post(
-    "",
-    status_code=201,
-    responses={
-        413: {"model": Problem, "description": "More than 1 MiB."},
-        503: {
-            "model": Problem,
-            "description": "This control plane stands by; names the leader. Or the disk of the "
-            "run root cannot be used, or too many requests wait for object stores.",
-        },
-    },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _REQUEST_SCHEMA, "examples": _EXAMPLES}},
-        }
-    },
-)
+def _desk(plane: Plane, caller: Submitter) -> Desk:
+    return desk(plane, caller)
+
+
+def desk(plane: ControlPlane, caller: Caller) -> Desk:
+    """Return the desk for the requests of a caller."""
+    return Desk(
+        plane.store,
+        caller=caller,
+        run_root=plane.settings.run_root,
+        data_roots=plane.settings.data_roots,
+        nodes=plane.nodes,
+        clock=now_utc,
+    )
+
+
+@router.post("", status_code=201, responses=_ACCEPTED, openapi_extra=_BODY)
 def submit_job(
     plane: Leader,
     caller: DiskSubmitter,
     response: Response,
     request: Annotated[dict[str, Any], Body()],
+    *,
+    idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Accept a job. It is stored when this answers, and will reach a final status."""
-    settings = plane.settings
-    roots = path_roots(settings.data_roots)
-    finder = CheckpointFinder(plane.store, settings.run_root, roots, seen_by=caller)
-    request, private = split_private(request)
-    spec = admit_request(request, settings.data_roots, finder)
-    job_id = secrets.token_hex(6)
-    with holding(spec, RunDirectory(settings.run_root.resolve() / job_id)) as held:
-        job = plane.store.submit(job_id, held, now_utc(), by=caller, private=private)
+    return _submit(plane, caller, response, request, idempotency_key)
+
+
+@router.post("/plan", responses=_UNAVAILABLE, openapi_extra=_BODY)
+def plan_job(
+    request: Annotated[dict[str, Any], Body()], desk: Annotated[Desk, Depends(_desk)]
+) -> PlannedJob:
+    """Say what would become of a request: steps, memory, time, shards, start. Nothing is stored."""
+    return desk.plan(request)
+
+
+@router.post(
+    "/{job_id}/clone",
+    status_code=201,
+    responses=_ACCEPTED | {404: {"model": Problem, "description": "No such job."}},
+    openapi_extra=_CHANGES_BODY,
+)
+def clone_job(
+    plane: Leader,
+    caller: DiskSubmitter,
+    job_id: SeenJobId,
+    response: Response,
+    changes: Annotated[dict[str, Any], Body()],
+    *,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Submit an earlier job's spec again, with changes: a merge patch (RFC 7396) over it."""
+    request = changes | {"clone": job_id}
+    return _submit(plane, caller, response, request, idempotency_key)
+
+
+def _submit(
+    plane: ControlPlane,
+    caller: Caller,
+    response: Response,
+    request: dict[str, Any],
+    key: str | None,
+) -> Job:
+    accepted = desk(plane, caller).submit(
+        request,
+        key=None if key is None else key.strip('"'),
+        keep_for=timedelta(hours=plane.settings.idempotency_key_hours),
+    )
     plane.wake()
-    response.headers["Location"] = f"/jobs/{job.id}"
-    return job_view(job, settings.run_root)
+    response.headers["Location"] = f"/jobs/{accepted.job.id}"
+    if accepted.is_replay:
+        response.headers[REPLAY_HEADER] = "true"
+    return job_view(accepted.job, plane.settings.run_root)

@@ -1,6 +1,7 @@
 """Whether a request can be accepted: the spec alone, then the spec against what it names."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,10 +18,20 @@ from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.spec import DataSpec, JobSpec
 
 
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """A request that can become a job."""
+
+    spec: JobSpec
+    """Whole, with true paths, or URLs, of what it names."""
+    train: Manifest
+    validation: Manifest
+
+
 def admit_request(
     request: Mapping[str, Any], roots: Sequence[str], finder: CheckpointFinder
-) -> JobSpec:
-    """Return the whole spec of a request, with true paths, or URLs, of what it names.
+) -> Admitted:
+    """Return the whole spec of a request, with the manifests that it names.
 
     Blocks while it reads the manifests. Raises SpecRefusedError, which names every field at fault
     and its mend; StoreBusyError where too many wait for object stores.
@@ -58,7 +69,8 @@ def admit_request(
         raise SpecRefusedError(errors)
     data = spec.data.model_dump() | files
     spec = spec.model_copy(update={"data": DataSpec.model_validate(data)})
-    return with_checkpoints(spec, {field: str(one.folder) for field, one in checkpoints.items()})
+    folders = {field: str(one.folder) for field, one in checkpoints.items()}
+    return Admitted(spec=with_checkpoints(spec, folders), **manifests)
 
 
 def confine(location: str, roots: Sequence[str]) -> str:

@@ -44,6 +44,27 @@ def read_manifest(file: str, *, deadline_s: float = _DEADLINE_S) -> Manifest:
     return _fetch(file, deadline_s) if is_url(file) else load_manifest(Path(file))
 
 
+def stored_sizes(url: str, *, deadline_s: float = _DEADLINE_S) -> dict[str, int]:
+    """List what lies beside a manifest in an object store: bytes by name; blocks.
+
+    Raises ManifestError; StoreBusyError where others wait for object stores already.
+    """
+    if not _slots.acquire(timeout=_WAIT_S):
+        raise StoreBusyError
+    folder = url.rpartition("/")[0]
+    try:
+        system = open_file_system(
+            url.partition("://")[0], connect_s=_CONNECT_TIMEOUT_S, read_s=_READ_TIMEOUT_S
+        )
+        listed = sync(system.loop, system._ls, folder, detail=True, timeout=deadline_s)
+        return {one["name"].rpartition("/")[2]: int(one["size"] or 0) for one in listed}
+    # As in _fetch.
+    except Exception as error:
+        raise ManifestError(f"{folder} cannot be listed: {_reason(error)}") from error
+    finally:
+        _slots.release()
+
+
 def _fetch(url: str, deadline_s: float) -> Manifest:
     if not _slots.acquire(timeout=_WAIT_S):
         raise StoreBusyError

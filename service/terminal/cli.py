@@ -11,7 +11,7 @@ from rich.console import Console
 
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
-from service.terminal import access
+from service.terminal import access, plans
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
@@ -30,6 +30,7 @@ app = typer.Typer(
 errors = Console(stderr=True)
 
 access.register(app)
+plans.register(app)
 
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELLED: 3}
 
@@ -51,6 +52,9 @@ def submit(
         typer.Option("--set", metavar="FIELD=VALUE", help="Set a field: optim.epochs=3."),
     ] = None,
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")] = False,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would become of it; submit nothing.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -64,6 +68,9 @@ def submit(
         settings=settings or (),
     )
     with Client(url) as client:
+        if only_plan:
+            plans.show(client.plan(request), as_json=as_json)
+            return
         job = client.submit(request)
         if watch_it:
             _watch(client, job.id, as_json=as_json)

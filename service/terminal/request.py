@@ -33,13 +33,24 @@ def build_request(
             # Paths mean what they mean here, wherever the service was started.
             here = location if is_url(location) else str(Path(location).absolute())
             _set(request, f"data.{split}", here)
+    _lay_over(request, settings)
+    request.setdefault("name", request.get("preset", "job"))
+    return request
+
+
+def build_changes(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the changes of a clone; null takes a field back to its default."""
+    changes: dict[str, Any] = {}
+    _lay_over(changes, settings)
+    return changes
+
+
+def _lay_over(request: dict[str, Any], settings: Sequence[str]) -> None:
     for setting in settings:
         field, equals, value = setting.partition("=")
         if not equals or not field:
             raise RequestError(f"--set {setting}: write FIELD=VALUE, such as optim.epochs=3")
         _set(request, field, _value(value))
-    request.setdefault("name", request.get("preset", "job"))
-    return request
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -8,16 +8,15 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.api import submit
 from service.control_plane import ControlPlane
-from service.submission.admission import admit_request
+from service.submission import desk
+from service.submission.admission import Admitted, admit_request
 from tests.unit.service.conftest import job_in, make_spec, report
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.confinement import path_roots
 from trainer.contract.events import CheckpointSaved
 from trainer.contract.order_file import write_order
-from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
 
 SHA = "0" * 64
@@ -198,12 +197,12 @@ def test_a_checkpoint_that_is_deleted_while_it_is_asked_for_is_refused(
 ) -> None:
     aside = trained.with_name("aside")
 
-    def admit_and_delete(*arguments: Any) -> JobSpec:
+    def admit_and_delete(*arguments: Any) -> Admitted:
         spec = admit_request(*arguments)
         trained.rename(aside)
         return spec
 
-    monkeypatch.setattr(submit, "admit_request", admit_and_delete)
+    monkeypatch.setattr(desk, "admit_request", admit_and_delete)
     before = set(plane.settings.run_root.iterdir())
     answer = http.post("/jobs", json=fine_tuning)
     aside.rename(trained)

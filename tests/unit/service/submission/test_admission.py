@@ -30,7 +30,7 @@ def test_what_is_admitted_is_whole_and_what_is_not_names_every_manifest_at_fault
         request_body | {"data": {"train": "train", "validation": "validation"}},
         [str(data_root)],
         finder,
-    )
+    ).spec
     assert spec.data.train == str(data_root / "train" / "manifest.json")
     assert spec.model.width == 0.25
     with pytest.raises(SpecRefusedError) as refused:
@@ -83,12 +83,14 @@ def test_checkpoints_become_their_folders(
 ) -> None:
     request = _evaluation(request_body, "job:a", "job:a@10", trained.folders[20])
     # What the preset says of the network is of no meaning: it is the checkpoints'.
-    spec = admit_request(request | {"model": {"num_classes": 2}}, [str(data_root)], finder)
+    model = {"model": {"num_classes": 2}}
+    spec = admit_request(request | model, [str(data_root)], finder).spec
     ten, twenty = (str(trained.folders[step].resolve()) for step in (10, 20))
     assert spec.evaluation.checkpoints == (twenty, ten, twenty)
 
     init_from = {"checkpoint": "job:a@10", "new_layers": ["fc8"]}
-    spec = admit_request(request_body | {"init_from": init_from}, [str(data_root)], finder)
+    tuned = request_body | {"init_from": init_from}
+    spec = admit_request(tuned, [str(data_root)], finder).spec
     assert spec.init_from is not None
     assert spec.init_from.checkpoint == ten
     assert spec.init_from.new_layers == ("fc8",)

@@ -1,0 +1,108 @@
+"""What is foreseen of a job, as types that the client shares."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.contract.spec import JobSpec
+from trainer.contract.status import Status
+
+Basis = Literal["counted", "assumed", "measured"]
+
+
+class PlanView(BaseModel):
+    """Frozen; a newer server may say more than this release knows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MemoryPart(PlanView):
+    """One of the things that a device holds while it trains."""
+
+    name: str
+    size_bytes: int
+    formula: str = Field(description="How the bytes follow from the spec.")
+    basis: Basis = Field(
+        description="counted: exact by shapes; assumed: what torch keeps may differ."
+    )
+
+
+class PlannedDevice(PlanView):
+    """Memory of one device of a replica; torch itself and its workspaces come on top."""
+
+    number: int
+    parts: tuple[MemoryPart, ...]
+    total_bytes: int
+
+
+class PlannedNetwork(PlanView):
+    """The network of a job that trains."""
+
+    parameters: int
+    multiply_adds_per_image: int = Field(description="Forward.")
+    exchanged_bytes_per_image: int = Field(description="Between the towers, forward.")
+    micro_batch_size: int
+    devices: tuple[PlannedDevice, ...]
+
+
+class CheckedShards(PlanView):
+    """The shards of one split, and how far they were looked at."""
+
+    split: str
+    location: str
+    num_shards: int
+    num_samples: int
+    size_bytes: int
+    how: str = Field(description="What was compared with the manifest.")
+    num_wrong: int = Field(description="Shards that are missing or of another size.")
+    wrong: tuple[str, ...] = Field(description="The first of them, each with what is wrong.")
+
+
+class PlannedSpeed(PlanView):
+    """How fast the job is expected to train."""
+
+    images_per_second: float | None = Field(description="Over all replicas; null: not known.")
+    duration_s: float | None = Field(
+        description="Of training alone: images over images_per_second; without evaluations."
+    )
+    like_job: str | None = Field(description="The finished job that it is taken from.")
+    basis: str = Field(description="Where the figure is from, or why there is none.")
+
+
+class JobAhead(PlanView):
+    """A job that runs or goes first."""
+
+    id: str
+    status: Status
+    seconds_left: float | None = Field(description="By its present rate; null: not known.")
+
+
+class PlannedStart(PlanView):
+    """Whether the job fits into the cluster as it is now."""
+
+    when: Literal["now", "waits", "never", "unknown"]
+    message: str = Field(description="For people: why.")
+    accelerator: Literal["cpu", "gpu"] | None = Field(description="What `auto` comes to.")
+    ahead: tuple[JobAhead, ...] = Field(default=(), description="Jobs that run or go first.")
+
+
+class Plan(PlanView):
+    """What is foreseen of a job."""
+
+    steps: int = Field(description="Of the whole job; in an evaluation, batches measured.")
+    steps_per_epoch: int
+    epochs: float
+    num_samples: int = Field(description="Of the training set; in an evaluation, validation.")
+    network: PlannedNetwork | None = Field(
+        description="Null of an evaluation: it is that of its checkpoints."
+    )
+    shards: tuple[CheckedShards, ...]
+    speed: PlannedSpeed
+    start: PlannedStart
+
+
+class PlannedJob(PlanView):
+    """The answer of `POST /jobs/plan`: nothing is stored."""
+
+    spec: JobSpec = Field(description="Whole, with the preset expanded and true paths.")
+    plan: Plan

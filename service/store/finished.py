@@ -1,0 +1,40 @@
+"""Jobs that have succeeded, as far as they tell how fast others will be."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from service.jobs.records import JobRecord
+from service.store.jobs import read_jobs
+from service.store.tables import attempts, jobs
+from trainer.contract.status import Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Succeeded:
+    """A job that has succeeded, and what its last attempt was given."""
+
+    job: JobRecord
+    accelerator: str
+
+
+def newest_succeeded(connection: Connection, limit: int) -> list[Succeeded]:
+    """Return those that succeeded, the newest first; without any that cannot be read."""
+    query = (
+        select(jobs)
+        .where(jobs.c.status == Status.SUCCEEDED)
+        .order_by(jobs.c.seq.desc())
+        .limit(limit)
+    )
+    found = [job for job in read_jobs(connection, query) if isinstance(job, JobRecord)]
+    given = connection.execute(
+        select(attempts.c.job_id, attempts.c.number, attempts.c.accelerator).where(
+            attempts.c.job_id.in_([job.id for job in found])
+        )
+    )
+    accelerators = {(row.job_id, row.number): row.accelerator for row in given}
+    return [
+        Succeeded(job=job, accelerator=accelerators[job.id, job.attempt])
+        for job in found
+        if (job.id, job.attempt) in accelerators
+    ]

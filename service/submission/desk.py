@@ -1,0 +1,218 @@
+"""Where requests become plans and jobs: what is read, decided, held and stored, in order."""
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from service.access.caller import Caller
+from service.jobs.records import JobRecord
+from service.plan_views import CheckedShards, Plan, PlannedJob
+from service.problems import FieldError, SpecRefusedError
+from service.scheduling.placement import Node
+from service.store.errors import JobNotFoundError
+from service.store.finished import Succeeded, newest_succeeded
+from service.store.idempotency import KeyedRequest, Made, Reservation, release, reserve
+from service.store.store import Store
+from service.submission.admission import Admitted, admit_request
+from service.submission.checkpoint_finder import CheckpointFinder
+from service.submission.clone import expand_clone
+from service.submission.held_checkpoints import holding
+from service.submission.plan import make_plan
+from service.submission.privacy import split_private
+from service.submission.shards import check_shards
+from service.submission.speed import FinishedJob, nearest
+from service.submission.start import Cluster, accelerator_on, foresee_start
+from trainer.contract.confinement import path_roots
+from trainer.contract.report import parse_report
+from trainer.contract.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+# Jobs that a plan looks back on, the newest first (assumed to be enough to find one that is like).
+_LOOK_BACK = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """A job that a request made, now or when it was first sent."""
+
+    job: JobRecord
+    is_replay: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A request that was read: what it names is there, and nothing is stored."""
+
+    admitted: Admitted
+    private: bool
+    cloned_from: str | None
+
+
+class Desk:
+    """Takes requests of one caller."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        caller: Caller,
+        run_root: Path,
+        data_roots: tuple[str, ...],
+        nodes: Callable[[], Sequence[Node] | str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`nodes` gives the cluster's, or says why they are not known."""
+        self._store = store
+        self._caller = caller
+        self._run_root = run_root
+        self._data_roots = data_roots
+        self._nodes = nodes
+        self._clock = clock
+        self._finder = CheckpointFinder(store, run_root, path_roots(data_roots), seen_by=caller)
+
+    def plan(self, request: Mapping[str, Any]) -> PlannedJob:
+        """Say what would become of a request; nothing is stored.
+
+        Blocks while it reads manifests and lists shards. Raises what `submit` does.
+        """
+        admitted = self._read(request).admitted
+        return PlannedJob(spec=admitted.spec, plan=self._plan(admitted, ask_stores=True))
+
+    def submit(
+        self, request: Mapping[str, Any], *, key: str | None, keep_for: timedelta
+    ) -> Accepted:
+        """Make a job of a request, once for each `key` of the caller; keys are kept `keep_for`.
+
+        Raises SpecRefusedError, StoreBusyError, NotHeldError, QuotaExceededError; KeyInUseError,
+        KeyReusedError.
+        """
+        if key is None:
+            return Accepted(job=self._submit(request, None), is_replay=False)
+        keyed = KeyedRequest(owner=self._caller.owner, key=key, body_sha256=_digest(request))
+        found = self._store.write(
+            lambda connection: reserve(connection, keyed, self._clock(), keep_for=keep_for)
+        )
+        if isinstance(found, Made):
+            return Accepted(job=self._store.job(found.job_id), is_replay=True)
+        with self._releasing(found):
+            return Accepted(job=self._submit(request, found), is_replay=False)
+
+    @contextmanager
+    def _releasing(self, reservation: Reservation) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                self._store.write(lambda connection: release(connection, reservation))
+            except Exception as error:  # noqa: BLE001  # what was refused is told, not this
+                logger.warning("an idempotency key could not be given back yet: %s", error)
+            raise
+
+    def _read(self, request: Mapping[str, Any]) -> _Read:
+        whole, cloned_from = expand_clone(request, self._visible_job)
+        rest, private = split_private(whole)
+        admitted = admit_request(rest, self._data_roots, self._finder)
+        return _Read(admitted=admitted, private=private, cloned_from=cloned_from)
+
+    def _visible_job(self, job_id: str) -> JobRecord:
+        job = self._store.job(job_id)
+        if not self._caller.may_see(job.ownership):
+            raise JobNotFoundError(job_id)
+        return job
+
+    def _submit(self, request: Mapping[str, Any], reservation: Reservation | None) -> JobRecord:
+        read = self._read(request)
+        plan = self._plan(read.admitted, ask_stores=False)
+        job_id = secrets.token_hex(6)
+        run = RunDirectory(self._run_root.resolve() / job_id)
+        with holding(read.admitted.spec, run) as held:
+            return self._store.submit(
+                job_id,
+                held,
+                self._clock(),
+                by=self._caller,
+                private=read.private,
+                plan=plan.model_dump(mode="json"),
+                cloned_from=read.cloned_from,
+                reservation=reservation,
+            )
+
+    def _plan(self, admitted: Admitted, *, ask_stores: bool) -> Plan:
+        spec = admitted.spec
+        nodes = self._nodes()
+        cluster = None if isinstance(nodes, str) else self._cluster(nodes)
+        like = None
+        if spec.kind == "train" and cluster is not None:
+            like = nearest(spec, accelerator_on(spec, cluster), self._finished())
+            if like is not None:
+                like = replace(like, job=self._measured(like.job))
+        return make_plan(
+            spec,
+            (admitted.train, admitted.validation),
+            shards=_checked(admitted, ask_stores=ask_stores),
+            nearest=like,
+            start=foresee_start(spec, cluster, unseen=nodes if isinstance(nodes, str) else ""),
+        )
+
+    def _cluster(self, nodes: Sequence[Node]) -> Cluster:
+        return Cluster(
+            nodes=nodes,
+            live=self._store.live_jobs(),
+            accelerators=self._store.accelerators_in_use(),
+        )
+
+    def _finished(self) -> list[FinishedJob]:
+        found = self._store.read(lambda connection: newest_succeeded(connection, _LOOK_BACK))
+        return [_finished(one) for one in found if self._is_told_of(one.job)]
+
+    def _is_told_of(self, job: JobRecord) -> bool:
+        return job.spec.kind == "train" and self._caller.may_see(job.ownership)
+
+    def _measured(self, job: FinishedJob) -> FinishedJob:
+        """Return the job with the mean rate of its report, where that can be read."""
+        try:
+            report = parse_report(RunDirectory(self._run_root / job.id).report.read_bytes())
+        except (OSError, ValidationError):
+            return job
+        rate = report.images_per_second
+        return replace(job, images_per_second=rate) if rate > 0 else job
+
+
+def _finished(one: Succeeded) -> FinishedJob:
+    progress = one.job.progress
+    return FinishedJob(
+        id=one.job.id,
+        spec=one.job.spec,
+        accelerator=one.accelerator,
+        images_per_second=0.0 if progress is None else progress.images_per_second,
+    )
+
+
+def _checked(admitted: Admitted, *, ask_stores: bool) -> tuple[CheckedShards, ...]:
+    data, kind = admitted.spec.data, admitted.spec.kind
+    train = check_shards("train", data.train, admitted.train, ask_stores=ask_stores)
+    validation = check_shards(
+        "validation", data.validation, admitted.validation, ask_stores=ask_stores
+    )
+    # Of an evaluation's training set the mean image alone is read.
+    return (train, validation) if kind == "train" else (validation,)
+
+
+def _digest(request: Mapping[str, Any]) -> str:
+    """Digest what a request says, however it is spaced and ordered. Raises SpecRefusedError."""
+    try:
+        text = json.dumps(request, sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        message = "this is nested too deeply to be a request"
+        raise SpecRefusedError([FieldError(field="", message=message)]) from None
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,86 @@
+"""How fast a job will train, by the finished job that is most like it. Pure."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trainer.contract.layers import layers
+from trainer.contract.model_spec import ModelSpec
+from trainer.contract.spec import JobSpec
+
+# Beyond this factor in work, batch or replicas another job's rate says nothing (assumed).
+_FARTHEST = math.log(1.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedJob:
+    """A job that has trained to its end, and how fast."""
+
+    id: str
+    spec: JobSpec
+    accelerator: str
+    images_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """The job that is most like another."""
+
+    job: FinishedJob
+    differs: tuple[str, ...]
+    """In what, with both values; empty: in nothing that decides how fast it trains."""
+
+
+def nearest(spec: JobSpec, accelerator: str, finished: Iterable[FinishedJob]) -> Nearest | None:
+    """Return the finished job that is nearest, the first of several; None: none is like it.
+
+    Alike are accelerator, precision, and devices or cores of a replica; near are the work an image
+    takes, a replica's batch, and the replicas.
+    """
+    near = [
+        (distance, one)
+        for one in finished
+        if one.images_per_second > 0 and _is_alike(spec, accelerator, one)
+        if (distance := _distance(spec, one.spec)) is not None
+    ]
+    if not near:
+        return None
+    _, job = min(near, key=lambda pair: pair[0])
+    return Nearest(job=job, differs=_differences(spec, job.spec))
+
+
+def _is_alike(spec: JobSpec, accelerator: str, other: FinishedJob) -> bool:
+    if (accelerator, spec.precision) != (other.accelerator, other.spec.precision):
+        return False
+    if accelerator == "gpu":
+        return spec.scale.devices_per_replica == other.spec.scale.devices_per_replica
+    return spec.scale.cpus_per_replica == other.spec.scale.cpus_per_replica
+
+
+def _distance(spec: JobSpec, other: JobSpec) -> float | None:
+    pairs = zip(_measures(spec).values(), _measures(other).values(), strict=True)
+    distances = [abs(math.log(ours / theirs)) for ours, theirs in pairs]
+    return None if max(distances) > _FARTHEST else sum(distances)
+
+
+def _differences(spec: JobSpec, other: JobSpec) -> tuple[str, ...]:
+    theirs = _measures(other)
+    return tuple(
+        f"{name} ({theirs[name]:,} there, {value:,} here)"
+        for name, value in _measures(spec).items()
+        if value != theirs[name]
+    )
+
+
+def _measures(spec: JobSpec) -> dict[str, int]:
+    return {
+        "multiply-adds of an image": multiply_adds(spec.model),
+        "batch of a replica": spec.replica_batch_size,
+        "images at once": spec.optim.micro_batch_size or spec.replica_batch_size,
+        "replicas": spec.scale.replicas,
+    }
+
+
+def multiply_adds(model: ModelSpec) -> int:
+    """Return the multiply-adds of a forward pass, per image."""
+    return sum(layer.num_multiply_adds for layer in layers(model))
