@@ -1,0 +1,31 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from service.jobs.silence import Patience, overdue
+from tests.unit.service.conftest import make_spec
+from tests.unit.service.jobs.test_lifecycle import attempt, job
+from trainer.contract.attempt import Outcome, Reason
+
+PATIENCE = Patience(start=timedelta(seconds=100), silence=timedelta(seconds=10))
+
+
+def _heard(*, begun: bool, seconds: float, **retry: object) -> Outcome | None:
+    some_job = replace(job(), spec=make_spec(retry=retry))
+    silent = timedelta(seconds=seconds)
+    return overdue(some_job, attempt(), has_begun=begun, silent_for=silent, patience=PATIENCE)
+
+
+@pytest.mark.parametrize(("begun", "limit_s"), [(False, 100), (True, 10)])
+def test_silence_is_borne_for_so_long(begun: bool, limit_s: float) -> None:
+    assert _heard(begun=begun, seconds=limit_s - 0.1) is None
+    outcome = _heard(begun=begun, seconds=limit_s)
+    assert outcome is not None
+    assert outcome.reason is Reason.HUNG
+    assert f"{limit_s} s" in str(outcome.message)
+
+
+def test_who_wants_nobody_to_look_for_hangs_is_obeyed_once_it_has_begun() -> None:
+    assert _heard(begun=True, seconds=1e6, hang_factor=None) is None
+    assert _heard(begun=False, seconds=1e6, hang_factor=None) is not None

@@ -1,0 +1,42 @@
+import pytest
+
+from trainer.contract.attempt import Reason
+from trainer.contract.death import death
+
+# As Ray 2.60 says it.
+LOST = (
+    "The actor died because its node has died. Node Id: 4f: the actor's node was terminated "
+    "unexpectedly: health check failed due to missing too many heartbeats",
+    "Task failed because the node it was running on is dead or unavailable. Node IP: 10.0.0.1",
+)
+FULL = (
+    "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.",
+    "1 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed",
+)
+KILLED = (
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
+    "exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some "
+    "common causes include: (1) the process was killed by the OOM killer due to high memory usage, "
+    "(2) ray stop --force was called, or (3) the worker crashed unexpectedly due to SIGSEGV"
+)
+
+
+@pytest.mark.parametrize("message", LOST)
+def test_a_lost_node_is_told_by_the_words_of_ray(message: str) -> None:
+    outcome = death(message)
+    assert outcome.reason is Reason.LOST_NODE
+    assert message in str(outcome.message)
+
+
+@pytest.mark.parametrize("message", FULL)
+def test_a_full_memory_is_told_by_the_words_of_ray(message: str) -> None:
+    outcome = death(message)
+    assert outcome.reason is Reason.OUT_OF_MEMORY
+    assert "micro_batch_size" in str(outcome.message)
+
+
+def test_a_guess_of_ray_is_no_reason_and_what_the_kernel_counted_is() -> None:
+    assert death(KILLED).reason is Reason.CRASHED
+    outcome = death(KILLED, num_oom_kills=1)
+    assert outcome.reason is Reason.OUT_OF_MEMORY
+    assert "the kernel" in str(outcome.message)
