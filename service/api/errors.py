@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import DataError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.dependencies import StandbyError, UnknownTokenError
 from service.jobs.lifecycle import RefusedError
 from service.problems import MEDIA_TYPE, FieldError, Problem, ProblemType, SpecRefusedError
-from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
+from service.store.errors import (
+    JobNotFoundError,
+    StaleAttemptError,
+    UnreadableJobError,
+    why_no_answer,
+)
 from service.store.idempotency import KeyInUseError, KeyReusedError
+from service.store.leases import LostLeadershipError
 from service.submission.held_checkpoints import NotHeldError
 from service.submission.manifests import StoreBusyError
 
@@ -107,7 +114,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(422, str(error), kind=ProblemType.KEY_REUSED)
 
     @app.exception_handler(StandbyError)
-    def standby(_request: Request, error: StandbyError) -> Response:
+    @app.exception_handler(LostLeadershipError)
+    def standby(_request: Request, error: Exception) -> Response:
         return answer(503, str(error), headers=RETRY, kind=ProblemType.STANDBY)
 
     @app.exception_handler(StoreBusyError)
@@ -120,15 +128,19 @@ def add_error_handlers(app: FastAPI) -> None:
         return answer(503, str(error), headers=RETRY, kind=ProblemType.DISK_UNAVAILABLE)
 
     @app.exception_handler(OperationalError)
-    def store_busy(_request: Request, error: OperationalError) -> Response:
+    @app.exception_handler(NoConnectionError)
+    def no_store(_request: Request, error: OperationalError | NoConnectionError) -> Response:
         logger.error("the store does not answer: %s", error)
-        detail = f"the store does not answer ({error.orig}); try again"
+        detail = f"the store does not answer ({why_no_answer(error)}); try again"
         return answer(503, detail, headers=RETRY, kind=ProblemType.STORE_UNAVAILABLE)
 
+    @app.exception_handler(DataError)
     @app.exception_handler(StatementError)
     @app.exception_handler(OverflowError)
     def out_of_range(_request: Request, error: Exception) -> Response:
-        if isinstance(error, StatementError) and not isinstance(error.orig, OverflowError):
+        # SQLite's driver refuses such a number; PostgreSQL does, and its driver.
+        is_known = isinstance(error, DataError | OverflowError)
+        if not is_known and not isinstance(getattr(error, "orig", None), OverflowError):
             raise error
         detail = "a number or a time is beyond what can be stored"
         return answer(422, detail, kind=ProblemType.INVALID_REQUEST)

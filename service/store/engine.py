@@ -1,8 +1,12 @@
 """Connections to the store's database: SQLite, or PostgreSQL through psycopg."""
 
+import json
+import re
 import sqlite3
 from typing import Any
 
+import psycopg
+from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
 # Another process (a backup, a shell) may hold a lock for a while. Beyond that a request is told
@@ -12,6 +16,8 @@ BUSY_TIMEOUT_MS = 5_000
 MIGRATE_BUSY_TIMEOUT_MS = 30_000
 # As many as PostgreSQL's default of 100 leaves room for with a leader and some standbys.
 _POOL_SIZE = 20
+# What people and processes say may hold anything; it is stored, with this for what cannot be.
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # A server that says nothing is given up after about BUSY_TIMEOUT_MS, whatever it was asked.
 _LIVENESS = {
     "connect_timeout": "5",
@@ -87,11 +93,12 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
         "idle_in_transaction_session_timeout": 2 * busy_timeout_ms,
     }
     options = " ".join(f"-c {name}={value}" for name, value in limits.items())
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         # Of what was to be stored, nothing belongs into a log.
         hide_parameters=True,
         isolation_level="READ COMMITTED",
+        json_serializer=json_without_nul,
         pool_size=_POOL_SIZE,
         max_overflow=0,
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
@@ -99,3 +106,22 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
         pool_pre_ping=True,
         connect_args={**_LIVENESS, "options": f"{own} {options}".strip()},
     )
+    event.listen(engine, "connect", _take_any_text)
+    return engine
+
+
+class _TextDumper(StrDumperUnknown):
+    """Text as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
+
+    def dump(self, obj: str) -> bytes:
+        return obj.replace("\0", _REPLACEMENT).encode(errors="replace")
+
+
+def _take_any_text(connection: psycopg.Connection[Any], _record: Any) -> None:
+    connection.adapters.register_dumper(str, _TextDumper)
+
+
+def json_without_nul(document: Any) -> str:
+    """Serialize a document, with another character for each NUL, which PostgreSQL cannot read."""
+    # An even number of backslashes before it stands for themselves.
+    return re.sub(r"(?<!\\)((?:\\\\)*)\\u0000", rf"\1{_REPLACEMENT}", json.dumps(document))

@@ -1,4 +1,9 @@
-"""What the store refuses."""
+"""What the store refuses, and what it says when it does not answer."""
+
+import sqlite3
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 
 class JobNotFoundError(LookupError):
@@ -27,3 +32,14 @@ class StaleAttemptError(RuntimeError):
 
 class ChangedMeanwhileError(RuntimeError):
     """A decision was made about a job that has changed since; decide again."""
+
+
+def why_no_answer(error: OperationalError | NoConnectionError) -> str:
+    """Say why the store does not answer, without where it is."""
+    if isinstance(error, NoConnectionError):
+        return "every connection to it is in use"
+    if isinstance(error.orig, sqlite3.Error):
+        return str(error.orig)
+    # What the server itself says; without one, the driver tells of addresses.
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "message_primary", None) or "it cannot be reached"
