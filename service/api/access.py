@@ -93,23 +93,33 @@ class AccessMiddleware:
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         credentials = _credentials(scope)
-        known: TokenRecord | None = None
-        identity: Caller | Exception
-        try:
-            known, is_open = await run_in_threadpool(self._look_up, credentials.token_id)
-            identity = identify(credentials, known, is_open=is_open, now=now_utc())
-        except Exception as error:  # noqa: BLE001  # raised again where handlers answer it
-            identity = error
-        token_id = identity.token_id if isinstance(identity, Caller) else None
-        sender = token_id or sender_of(credentials.address)
-        wait_s = self._limiter.take(sender, self._clock())
+        sender = sender_of(credentials.address)
+        # Without a token of the service it is the address that asks, whatever the store says.
+        claims_one = credentials.token_id is not None
+        wait_s = 0.0 if claims_one else self._limiter.take(sender, self._clock())
+        if not wait_s:
+            identity, known = await self._identify(credentials)
+            if claims_one:
+                sender = known.id if known is not None else sender
+                wait_s = self._limiter.take(sender, self._clock())
         if wait_s:
             await self._refuse(wait_s)(scope, receive, send)
             return
         scope.setdefault("state", {})["identity"] = identity
         await self._app(scope, receive, send)
-        if token_id is not None and known is not None:
+        if known is not None:
             await self._note_use(known)
+
+    async def _identify(
+        self, credentials: Credentials
+    ) -> tuple[Caller | Exception, TokenRecord | None]:
+        """Return who asks, or why that is not known, and the token that tells so, if one does."""
+        try:
+            found, is_open = await run_in_threadpool(self._look_up, credentials.token_id)
+            caller = identify(credentials, found, is_open=is_open, now=now_utc())
+        except Exception as error:  # noqa: BLE001  # raised again where handlers answer it
+            return error, None
+        return caller, None if caller.token_id is None else found
 
     async def _take_report(self, scope: Scope, receive: Receive, send: Send) -> None:
         sender = sender_of(_credentials(scope).address)
