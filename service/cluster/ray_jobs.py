@@ -5,14 +5,15 @@ address it is given, and costs importing ray (docs/decisions/0004-ray-over-rest.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import httpx
 
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
+from service.scheduling.room import Cluster, Holding
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 # Submitting waits until Ray has an agent to run the driver under.
@@ -28,6 +29,9 @@ _STATES = {
 }
 # Of a dead driver's log, this much tells why.
 MESSAGE_CHARACTERS = 2000
+
+
+Row = TypeVar("Row")
 
 
 class RayUnreachableError(Exception):
@@ -52,6 +56,8 @@ class RayJobs:
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
         self.url = url
         self._python = tuple(python)
+        self._submissions: Mapping[str, str] = {}
+        """By Ray's number of a job, which does not change: of those that hold anything."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -104,13 +110,59 @@ class RayJobs:
 
     def nodes(self) -> list[Node]:
         """Return the nodes that live, with what they have in all."""
-        query = {"detail": "true", "limit": "10000"}
-        document = _object(self._ask("GET", "/api/v0/nodes", params=query))
+        return [node for node, state in self._read("nodes", _node) if state == "ALIVE"]
+
+    def cluster(self) -> Cluster:
+        """Return the nodes that live, and what is held of them, whoever holds it.
+
+        That is what Ray has reserved or given at this moment: bundles of placement groups, and
+        actors and tasks beside them. (What `ray status` tells is up to 6 s old, measured.) Ray's
+        REST API does not tell which nodes are being drained.
+        """
+        nodes = self.nodes()
+        groups = self._read("placement_groups", _bundles, ("state", "!=", "REMOVED"))
+        actors = self._read("actors", _process, ("state", "=", "ALIVE"))
+        runs = (("state", "=", "RUNNING"), ("type", "=", "NORMAL_TASK"))
+        tasks = self._read("tasks", _process, *runs)
+        holdings = [one for some in (*groups, *actors, *tasks) for one in some]
+        names = self._name({one.holder for one in holdings})
+        return Cluster(
+            nodes=nodes,
+            holdings=[replace(one, holder=names.get(one.holder, one.holder)) for one in holdings],
+        )
+
+    def _name(self, ray_jobs: set[str]) -> Mapping[str, str]:
+        """Return the submission that each of Ray's jobs comes of, where there is one."""
+        known = {job: self._submissions[job] for job in ray_jobs if job in self._submissions}
+        if len(known) < len(ray_jobs):
+            answer = self._ask("GET", "/api/jobs/")
+            try:
+                rows = [(row["job_id"], row["submission_id"]) for row in answer.json()]
+            except (LookupError, TypeError, ValueError) as error:
+                raise RayUnreachableError(
+                    f"Ray's list of jobs cannot be read: {error!r}"
+                ) from error
+            # Who runs a driver by hand is known by Ray's number alone.
+            known = {job: submission or job for job, submission in rows if job in ray_jobs}
+        self._submissions = known
+        return known
+
+    def _read(
+        self, what: str, parse: Callable[[Any], Row], *filters: tuple[str, str, str]
+    ) -> list[Row]:
+        """Read a list of Ray's state API; a filter is a field, a predicate and a value."""
+        query: dict[str, Any] = {"detail": "true", "limit": "10000"}
+        if filters:
+            names = ("filter_keys", "filter_predicates", "filter_values")
+            query |= dict(zip(names, zip(*filters, strict=True), strict=True))
+        document = _object(self._ask("GET", f"/api/v0/{what}", params=query))
         try:
-            rows = document["data"]["result"]["result"]
-            return [_node(row) for row in rows if row["state"] == "ALIVE"]
-        except (LookupError, TypeError, ValueError) as error:
-            raise RayUnreachableError(f"Ray's list of nodes cannot be read: {error!r}") from error
+            return [parse(row) for row in document["data"]["result"]["result"]]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            listed = what.replace("_", " ")
+            raise RayUnreachableError(
+                f"Ray's list of {listed} cannot be read: {error!r}"
+            ) from error
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
@@ -136,10 +188,37 @@ def _object(answer: httpx.Response) -> Mapping[str, Any]:
     raise RayUnreachableError(f"Ray answered {answer.status_code}: {answer.text[:200].strip()}")
 
 
-def _node(row: Mapping[str, Any]) -> Node:
-    resources = row["resources_total"]
-    return Node(
-        id=str(row["node_id"]),
-        num_cpus=float(resources.get("CPU", 0)),
-        num_gpus=float(resources.get("GPU", 0)),
-    )
+def _unreadable(listed: str, error: Exception) -> RayUnreachableError:
+    return RayUnreachableError(f"Ray's list of {listed} cannot be read: {error!r}")
+
+
+def _node(row: Mapping[str, Any]) -> tuple[Node, str]:
+    num_cpus, num_gpus = _amounts(row["resources_total"])
+    return Node(id=str(row["node_id"]), num_cpus=num_cpus, num_gpus=num_gpus), row["state"]
+
+
+def _bundles(group: Mapping[str, Any]) -> list[Holding]:
+    ray_job = group["creator_job_id"]
+    return [
+        _holding(bundle["node_id"], ray_job, bundle["unit_resources"])
+        for bundle in group["bundles"]
+        # In a group that waits, or that is placed anew, some have none.
+        if bundle["node_id"]
+    ]
+
+
+def _process(row: Mapping[str, Any]) -> list[Holding]:
+    # What runs in a bundle has what the bundle holds.
+    if row["placement_group_id"] or not row["node_id"]:
+        return []
+    holding = _holding(row["node_id"], row["job_id"], row["required_resources"] or {})
+    return [holding] if holding.num_cpus or holding.num_gpus else []
+
+
+def _holding(node_id: str, ray_job: str, resources: Mapping[str, Any]) -> Holding:
+    num_cpus, num_gpus = _amounts(resources)
+    return Holding(node_id=node_id, holder=ray_job, num_cpus=num_cpus, num_gpus=num_gpus)
+
+
+def _amounts(resources: Mapping[str, Any]) -> tuple[float, float]:
+    return float(resources.get("CPU", 0)), float(resources.get("GPU", 0))

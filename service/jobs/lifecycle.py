@@ -87,7 +87,9 @@ def decide(
     assert attempt is not None
     begun = _begun_wish(job, seen.outcome)
     if begun is not job.status:
-        return Decision(status=begun)
+        makes_room = begun is Status.PAUSING and job.preempted_by is not None
+        message = f"makes room for job {job.preempted_by}" if makes_room else None
+        return Decision(status=begun, message=message)
     if seen.ray is None:
         return Decision(status=job.status)
     if seen.ray is RayState.ALIVE:
@@ -113,7 +115,7 @@ def _begun_wish(job: JobRecord, outcome: Outcome | None) -> Status:
     ended_as = None if outcome is None else outcome.outcome
     if job.desired is Desired.CANCEL or ended_as == "cancelled":
         return Status.CANCELLING
-    if job.desired is Desired.PAUSE or ended_as == "paused":
+    if job.told is Desired.PAUSE or ended_as == "paused":
         return Status.PAUSING
     return job.status
 
@@ -140,7 +142,7 @@ def _decide_unsubmitted(job: JobRecord, seen: Observation, now: datetime) -> Dec
         case Status.CANCELLING:
             return Decision(status=Status.CANCELLED, ended=Outcome(outcome="cancelled"))
         case Status.PAUSING:
-            return Decision(status=Status.PAUSED, ended=Outcome(outcome="paused"))
+            return Decision(status=_paused(job), ended=Outcome(outcome="paused"))
     if seen.storage_trouble is not None:
         return _decide_unseen(job, seen.storage_trouble, seen, now)
     return Decision(status=job.status, act="submit")
@@ -184,11 +186,17 @@ def _decide_ended(
     elif job.status is Status.CANCELLING:
         status = Status.CANCELLED
     elif outcome.outcome == "paused":
-        status = Status.PAUSED
+        status = _paused(job)
     else:
         assert outcome.outcome == "failed"
         return _decide_failed(job, outcome, seen, now)
     return Decision(status=status, ended=outcome, num_failures=_failures_before(job, seen))
+
+
+def _paused(job: JobRecord) -> Status:
+    """Return where a job stands whose attempt has paused: one that made room comes back."""
+    comes_back = job.preempted_by is not None and job.desired is Desired.RUN
+    return Status.QUEUED if comes_back else Status.PAUSED
 
 
 def _failures_before(job: JobRecord, seen: Observation) -> int:

@@ -51,8 +51,10 @@ class JobRecord:
     checkpoint_at: datetime | None = None
     advanced_at: datetime | None = None
     """When the newest attempt last did a step more, by this service's clock."""
-    preempted: bool = False
-    """Whether a job of higher priority has it wait, so that it comes back by itself."""
+    preempted_by: str | None = None
+    """The job of higher priority that it makes room for; it comes back by itself."""
+    waited_s: float = 0.0
+    """Seconds it has waited for its attempts, before the wait it may be in."""
 
     @property
     def ownership(self) -> Ownership:
@@ -67,9 +69,15 @@ class JobRecord:
     @property
     def told(self) -> Desired:
         """What its attempt is told to do: a pause once begun is finished before a resume."""
-        if self.desired is Desired.RUN and self.status is Status.PAUSING:
+        makes_room = self.preempted_by is not None
+        if self.desired is Desired.RUN and (makes_room or self.status is Status.PAUSING):
             return Desired.PAUSE
         return self.desired
+
+    @property
+    def waits_since(self) -> datetime:
+        """Since when it waits for its next attempt, or will."""
+        return self.retry_at or self.status_since
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ from service.reconciling.attempt_files import (
 )
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
-from service.scheduling.placement import Node
+from service.scheduling.queue import QueuePolicy
+from service.scheduling.room import Cluster
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
@@ -56,8 +57,8 @@ class Ray(Protocol):
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go."""
 
-    def nodes(self) -> list[Node]:
-        """Return the nodes that live."""
+    def cluster(self) -> Cluster:
+        """Return the nodes that live, and what is held of them."""
 
 
 def now_utc() -> datetime:
@@ -76,6 +77,7 @@ class Reconciler:
         data_roots: tuple[str, ...],
         control_plane_url: str,
         python: str,
+        policy: QueuePolicy | None = None,
         clock: Callable[[], datetime] = now_utc,
     ) -> None:
         self._store = store
@@ -89,6 +91,7 @@ class Reconciler:
             run_root=run_root,
             data_roots=data_roots,
             control_plane_url=control_plane_url,
+            policy=policy or QueuePolicy(),
             troubles=self._troubles,
             clock=clock,
         )
@@ -107,7 +110,7 @@ class Reconciler:
         if ray is None:
             self._starter.note_outage()
         else:
-            for begun in self._starter.begin(ray.nodes):
+            for begun in self._starter.begin(ray.cluster):
                 # While Ray takes no job, no more are begun.
                 self._try_to_advance(begun, ray)
 

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,15 +13,22 @@ from service.jobs.lifecycle import backoff
 from service.jobs.records import JobRecord
 from service.reconciling.attempt_files import resume_point, unusable
 from service.reconciling.troubles import Troubles
-from service.scheduling.placement import Node, accelerator_of, admit, demand_of
+from service.reconciling.waiting import active_job, may_start, waiting_job, why_it_waits
+from service.scheduling.admission import admit
+from service.scheduling.placement import Demand, accelerator_of
+from service.scheduling.queue import QueuePolicy, in_order
+from service.scheduling.room import Cluster
 from service.store.errors import ChangedMeanwhileError
+from service.store.leases import LostLeadershipError
+from service.store.queueing import make_room, note_waits
+from service.store.quotas import active_limits
 from service.store.store import NewAttempt, Store
 from service.store.switches import pause_for_drain, read_drain
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import RetrySpec
-from trainer.contract.status import ACTIVE, Desired, Status
+from trainer.contract.status import ACTIVE, Status
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ class Starter:
         run_root: Path,
         data_roots: tuple[str, ...],
         control_plane_url: str,
+        policy: QueuePolicy,
         troubles: Troubles,
         clock: Callable[[], datetime],
     ) -> None:
@@ -57,42 +65,54 @@ class Starter:
         self._run_root = run_root
         self._data_roots = data_roots
         self._url = control_plane_url
+        self._policy = policy
         self._troubles = troubles
         self._clock = clock
         self._obstacles: dict[str, _Obstacle] = {}
 
-    def begin(self, nodes: Callable[[], Sequence[Node]]) -> Iterator[JobRecord]:
-        """Begin the attempts that are due and fit on the nodes; give each job as it then stands."""
+    def begin(self, cluster: Callable[[], Cluster]) -> Iterator[JobRecord]:
+        """Begin the attempts that are due and fit; give each job as it then stands.
+
+        Who is to make room for another is asked to pause. The cluster is looked at only where
+        somebody waits.
+        """
         now = self._clock()
         if self._is_draining():
             return
-        live = self._store.live_jobs()
-        waiting = sorted(
-            (job for job in live if _may_start(job, now) and not self._is_held_up(job, now)),
-            key=lambda job: (-job.spec.priority, job.seq),
-        )
-        if not waiting:
+        live = {job.id: job for job in self._store.live_jobs()}
+        due = [
+            job for job in live.values() if may_start(job, now) and not self._is_held_up(job, now)
+        ]
+        if not due:
             return
-        present = nodes()
+        present = cluster()
         given = self._store.accelerators_in_use()
-        running = [
-            demand_of(job.spec, given.get(job.id) or accelerator_of(job.spec, present))
-            for job in live
+        waiting = [waiting_job(job, accelerator_of(job.spec, present.nodes)) for job in due]
+        active = [
+            active_job(job, given.get(job.id) or accelerator_of(job.spec, present.nodes), now)
+            for job in live.values()
             if job.status in ACTIVE
         ]
-        accelerators = {job.id: accelerator_of(job.spec, present) for job in waiting}
         admission = admit(
             present,
-            running,
-            [(job.id, demand_of(job.spec, accelerators[job.id])) for job in waiting],
+            active,
+            in_order(waiting, self._policy),
+            self._policy,
+            limits=self._store.read(lambda connection: active_limits(connection, now)),
+            now=now.timestamp(),
         )
-        for job in waiting:
-            if job.id in admission.admitted:
-                begun = self._try_to_begin(job, accelerators[job.id], now)
-                if begun is not None:
-                    yield begun
-            elif job.status is Status.QUEUED or job.id in self._obstacles:
-                self._note(job, admission.waiting[job.id])
+        self._note((live[job_id], why) for job_id, why in admission.waiting.items())
+        for job_id, for_job in admission.preempted.items():
+            self._make_room(live[job_id], for_job)
+        demands = {job.id: job.demand for job in waiting}
+        for job_id in admission.admitted:
+            begun = self._try_to_begin(live[job_id], demands[job_id], now)
+            if begun is not None:
+                yield begun
+
+    def _make_room(self, job: JobRecord, for_job: str) -> None:
+        if self._store.write(lambda connection: make_room(connection, job, for_job)):
+            logger.info("job %s is to pause, to make room for job %s", job.id, for_job)
 
     def _is_draining(self) -> bool:
         """Whether nothing may begin; tells whoever waits, and has pause what is to pause."""
@@ -101,30 +121,38 @@ class Starter:
             return False
         if drain.pause:
             self._store.write(pause_for_drain)
-        for job in self._store.live_jobs():
-            if job.status is Status.QUEUED:
-                self._note(job, DRAINS)
+        self._note_queued(DRAINS)
         return True
 
     def note_outage(self) -> None:
         """Tell every queued job that Ray does not answer."""
-        for job in self._store.live_jobs():
-            if job.status is Status.QUEUED:
-                self._note(job, OUTAGE)
+        self._note_queued(OUTAGE)
 
-    def _note(self, job: JobRecord, message: str) -> None:
-        if job.message != message:
-            self._store.note_wait(job.id, message)
+    def _note_queued(self, why: str) -> None:
+        self._note((job, why) for job in self._store.live_jobs() if job.status is Status.QUEUED)
+
+    def _note(self, reasons: Iterable[tuple[JobRecord, str]]) -> None:
+        """Say why jobs wait, where that has changed; one that retries says why it failed."""
+        changed = {
+            job.id: message
+            for job, why in reasons
+            if (job.status is Status.QUEUED or job.id in self._obstacles)
+            and (message := why_it_waits(job, why)) != job.message
+        }
+        if changed:
+            self._store.write(lambda connection: note_waits(connection, changed))
 
     def _is_held_up(self, job: JobRecord, now: datetime) -> bool:
         obstacle = self._obstacles.get(job.id)
         return obstacle is not None and now < obstacle.until
 
-    def _try_to_begin(self, job: JobRecord, accelerator: str, now: datetime) -> JobRecord | None:
+    def _try_to_begin(self, job: JobRecord, demand: Demand, now: datetime) -> JobRecord | None:
         try:
-            begun = self._begin(job, accelerator, now)
+            begun = self._begin(job, demand, now)
         except ChangedMeanwhileError:
             return None
+        except LostLeadershipError:
+            raise
         except OSError as error:
             trouble = unusable(self._run_root / job.id, error)
             if self._troubles.is_news(_beginning(job), trouble):
@@ -148,13 +176,14 @@ class Starter:
         num_tries = 1 if before is None else before.num_tries + 1
         until = now + backoff(_TRIES, num_tries)
         self._obstacles[job.id] = _Obstacle(num_tries=num_tries, until=until)
-        self._note(job, trouble)
+        self._note([(job, trouble)])
 
-    def _begin(self, job: JobRecord, accelerator: str, now: datetime) -> JobRecord:
+    def _begin(self, job: JobRecord, demand: Demand, now: datetime) -> JobRecord:
         """Write the order, then the row: an attempt that the store knows has its folder.
 
         Raises OSError where the run directory cannot be used.
         """
+        fence = self._store.check_fence()
         run = RunDirectory(self._run_root / job.id)
         if job.attempt == 0:
             # Without its parents: a run root that is not there is one whose disk is away.
@@ -171,11 +200,12 @@ class Starter:
             job_id=job.id,
             attempt=number,
             spec=job.spec,
-            accelerator="gpu" if accelerator == "gpu" else "cpu",
+            accelerator="gpu" if demand.gpus_per_replica else "cpu",
             resume_from=resume_from,
             data_roots=self._data_roots,
             control_plane_url=self._url,
             token=token,
+            fence=fence,
         )
         directory = run.attempt(number)
         try:
@@ -190,6 +220,9 @@ class Starter:
             accelerator=order.accelerator,
             resume_from=resume_from,
             token_sha256=sha256_of_token(token),
+            fence=fence,
+            num_cpus=demand.num_replicas * demand.cpus_per_replica,
+            num_gpus=demand.num_replicas * demand.gpus_per_replica,
         )
         return self._store.begin_attempt(job, new, now)
 
@@ -201,11 +234,3 @@ def sha256_of_token(token: str) -> str:
 
 def _beginning(job: JobRecord) -> str:
     return f"{job.id} begins"
-
-
-def _may_start(job: JobRecord, now: datetime) -> bool:
-    if job.desired is not Desired.RUN:
-        return False
-    if job.status is Status.RETRYING:
-        return job.retry_at is None or job.retry_at <= now
-    return job.status is Status.QUEUED

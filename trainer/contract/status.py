@@ -49,7 +49,15 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
         {Status.PAUSING, Status.CANCELLING, Status.RETRYING, Status.SUCCEEDED, Status.FAILED}
     ),
     Status.PAUSING: frozenset(
-        {Status.PAUSED, Status.CANCELLING, Status.RETRYING, Status.SUCCEEDED, Status.FAILED}
+        {
+            Status.PAUSED,
+            # To make room for another: it goes on by itself.
+            Status.QUEUED,
+            Status.CANCELLING,
+            Status.RETRYING,
+            Status.SUCCEEDED,
+            Status.FAILED,
+        }
     ),
     Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED, Status.FAILED}),
     Status.RETRYING: frozenset({Status.STARTING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),

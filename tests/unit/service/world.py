@@ -9,6 +9,8 @@ from service.jobs.lifecycle import RayState
 from service.jobs.records import JobRecord
 from service.reconciling.reconciler import Reconciler
 from service.scheduling.placement import Node
+from service.scheduling.queue import QueuePolicy
+from service.scheduling.room import Cluster, Holding
 from service.store.store import Store
 from tests.unit.service.conftest import make_spec
 from trainer.contract.attempt import AttemptOrder, Outcome
@@ -33,6 +35,7 @@ class FakeRay:
         self.stopped: list[str] = []
         self.submissions = 0
         self.num_cpus = 2.0
+        self.holdings: list[Holding] = []
         self.reachable = True
         self.die_in_submit = False
         self.refuse_submissions = False
@@ -55,9 +58,11 @@ class FakeRay:
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)
 
-    def nodes(self) -> list[Node]:
+    def cluster(self) -> Cluster:
         self._reach()
-        return [Node(id="n", num_cpus=self.num_cpus, num_gpus=0)]
+        return Cluster(
+            nodes=[Node(id="n", num_cpus=self.num_cpus, num_gpus=0)], holdings=self.holdings
+        )
 
     def end(self, submission_id: str, message: str | None = None) -> None:
         self.jobs[submission_id] = RayJob(state=RayState.ENDED, message=message)
@@ -77,6 +82,7 @@ class World:
         self.ray = FakeRay()
         self.url = "http://control:8000"
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.policy = QueuePolicy()
         self.restart()
 
     def restart(self) -> None:
@@ -87,6 +93,7 @@ class World:
             data_roots=("/d",),
             control_plane_url=self.url,
             python="/usr/bin/python3",
+            policy=self.policy,
             clock=lambda: self.now,
         )
 

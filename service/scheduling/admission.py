@@ -1,0 +1,164 @@
+"""Which waiting jobs may start: gang admission of replicas onto nodes, as a pure function.
+
+The order is strict (docs/decisions/0013-a-strict-queue.md): the first job that could run on the
+whole cluster but does not fit beside what is held keeps all behind it waiting, so that no stream
+of small jobs starves a large one. A job that is too large for the cluster as it stands, or whose
+owner has as many as they may, keeps nobody waiting.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.scheduling.placement import Demand
+from service.scheduling.preemption import choose_victims
+from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
+from service.scheduling.room import Cluster, Holding, Room, Taken
+
+# Who stands behind the first is told of it by name up to here: the name changes whenever the first
+# does, and each change is a write.
+NUM_TOLD_BY_NAME = 50
+BEHIND = "waits behind the jobs before it; `alexnet cluster` shows the queue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """What follows for everyone who waits."""
+
+    admitted: Sequence[str]
+    """Who may start now, in order."""
+    waiting: Mapping[str, str]
+    """Why each of the others waits."""
+    preempted: Mapping[str, str] = field(default_factory=dict)
+    """Who is to pause, and for whom."""
+
+
+def admit(
+    cluster: Cluster,
+    active: Sequence[ActiveJob],
+    queue: Sequence[WaitingJob],
+    policy: QueuePolicy,
+    *,
+    limits: Mapping[str, int],
+    now: float,
+) -> Admission:
+    """Decide over a queue in its order. `limits`: active jobs that owners may have by their quota.
+
+    Takes time in proportion to jobs and to nodes, not to their product.
+    """
+    whole = Room(cluster.nodes)
+    has = str(whole)
+    most: dict[tuple[int, int], int] = {}
+    room, held, unplaced = _room_beside(cluster, active, whole)
+    owners = _Owners(active, limits, policy)
+    num_active = len(active)
+    admitted: list[str] = []
+    reasons: dict[str, str] = {}
+    preempted: dict[str, str] = {}
+    first: WaitingJob | None = None
+    num_behind = 0
+    for job in queue:
+        demand = job.demand
+        shape = demand.cpus_per_replica, demand.gpus_per_replica
+        if shape not in most:
+            most[shape] = whole.num_bundles(demand)
+        if most[shape] < demand.num_replicas:
+            reasons[job.id] = f"needs {demand}; the whole cluster has {has}"
+        elif (limit := owners.limit_reached(job.owner)) is not None:
+            reasons[job.id] = _beyond(job.owner, limit)
+        elif first is not None:
+            num_behind += 1
+            named = num_behind <= NUM_TOLD_BY_NAME
+            reasons[job.id] = f"waits behind job {first.id}" if named else BEHIND
+        elif policy.max_active_jobs is not None and num_active >= policy.max_active_jobs:
+            first = job
+            reasons[job.id] = (
+                f"waits for one to end: {num_active} jobs are at work, and "
+                f"{policy.max_active_jobs} may be (ALEXNET_MAX_ACTIVE_JOBS)"
+            )
+        elif unplaced is not None:
+            first = job
+            reasons[job.id] = f"waits until job {unplaced} has the devices that it was given"
+        elif room.take(demand) is not None:
+            admitted.append(job.id)
+            owners.add(job.owner)
+            num_active += 1
+        else:
+            first = job
+            reasons[job.id] = f"needs {demand}; free are {room}"
+            if policy.preemption:
+                victims = choose_victims(room, held, active, job, now=now, ageing_s=policy.ageing_s)
+                preempted = dict.fromkeys(victims, job.id)
+    return Admission(admitted=tuple(admitted), waiting=reasons, preempted=preempted)
+
+
+def _room_beside(
+    cluster: Cluster, active: Sequence[ActiveJob], whole: Room
+) -> tuple[Room, dict[str, list[Taken]], str | None]:
+    """Return what is left beside all that is held, and what each active job has of it.
+
+    What an attempt has been given and does not hold yet is kept for it. The third: an active job
+    for which there is no room, though the cluster could have it; then nothing more is begun.
+    """
+    room = Room(cluster.nodes)
+    by_holder = cluster.by_holder()
+    submissions = {job.submission_id for job in active}
+    for holder, holdings in by_holder.items():
+        if holder not in submissions:
+            for holding in holdings:
+                room.hold(holding)
+    held: dict[str, list[Taken]] = {}
+    missing: list[tuple[ActiveJob, int]] = []
+    for job in active:
+        own = by_holder.get(job.submission_id, ())
+        held[job.id] = [taken for one in own if (taken := room.hold(one)) is not None]
+        num_missing = job.demand.num_replicas - sum(_is_bundle(one, job.demand) for one in own)
+        if num_missing > 0:
+            missing.append((job, num_missing))
+    unplaced: str | None = None
+    for job, num_missing in sorted(missing, key=lambda one: _size(one[0].demand), reverse=True):
+        taken_again = room.take(job.demand, num_bundles=num_missing)
+        if taken_again is not None:
+            held[job.id].extend(taken_again)
+        elif unplaced is None and whole.num_bundles(job.demand) >= job.demand.num_replicas:
+            unplaced = job.id
+    return room, held, unplaced
+
+
+def _is_bundle(holding: Holding, demand: Demand) -> bool:
+    cpus, gpus = demand.cpus_per_replica, demand.gpus_per_replica
+    return holding.num_cpus >= cpus and holding.num_gpus >= gpus
+
+
+def _size(demand: Demand) -> tuple[int, int, int]:
+    return demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
+
+
+def _beyond(owner: str | None, limit: int) -> str:
+    if limit == 0:
+        return f"waits: {owner} may have no job at work (quota max_active_jobs or gpu_hours)"
+    jobs = "one job" if limit == 1 else f"{limit} jobs"
+    return f"waits for one to end: {owner} has {jobs} at work, as many as they may (quota)"
+
+
+class _Owners:
+    """How many active jobs each owner has, and may have. Who is nobody has no limit."""
+
+    def __init__(
+        self, active: Sequence[ActiveJob], limits: Mapping[str, int], policy: QueuePolicy
+    ) -> None:
+        self._limits = limits
+        self._default = policy.max_active_jobs_per_owner
+        self._num_active: dict[str, int] = {}
+        for job in active:
+            self.add(job.owner)
+
+    def add(self, owner: str | None) -> None:
+        if owner is not None:
+            self._num_active[owner] = self._num_active.get(owner, 0) + 1
+
+    def limit_reached(self, owner: str | None) -> int | None:
+        """Return the owner's limit if they may have no further job."""
+        if owner is None:
+            return None
+        limit = self._limits.get(owner, self._default)
+        return limit if limit is not None and self._num_active.get(owner, 0) >= limit else None
