@@ -13,11 +13,22 @@ from pydantic import BaseModel, RootModel, ValidationError
 from service.access_views import OwnerUsage, UsageList
 from service.credentials import find_token
 from service.errors import UserError
+from service.history_views import MetricHistory
 from service.jobs.events import StatusChanged
+from service.jobs.history import Series
 from service.loopback import is_loopback
 from service.plan_views import PlannedJob
 from service.problems import Problem, ProblemType
-from service.views import Checkpoint, CheckpointList, Event, EventPage, Job, JobDetail, JobPage
+from service.views import (
+    Checkpoint,
+    CheckpointList,
+    Event,
+    EventPage,
+    Job,
+    JobDetail,
+    JobPage,
+    LiveProgress,
+)
 from trainer.contract.report import Report
 from trainer.contract.status import TERMINAL, Status
 
@@ -32,6 +43,10 @@ RECONNECT_PAUSE_S = 0.5
 UNAVAILABLE = (502, 503, 504)
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Told(RootModel[Event | LiveProgress]):
+    """Whatever the stream tells."""
 
 
 class _Report(RootModel[Report]):
@@ -126,25 +141,25 @@ class Client:
 
     def get(self, job_id: str) -> JobDetail:
         """Look at a job."""
-        return self._ask("GET", f"/jobs/{_segment(job_id)}", JobDetail)
+        return self._ask("GET", f"/jobs/{segment(job_id)}", JobDetail)
 
     def cancel(self, job_id: str) -> Job:
         """End a job."""
-        return self._ask("POST", f"/jobs/{_segment(job_id)}/cancel", Job)
+        return self._ask("POST", f"/jobs/{segment(job_id)}/cancel", Job)
 
     def pause(self, job_id: str) -> Job:
         """Have a job checkpoint and give its devices back."""
-        return self._ask("POST", f"/jobs/{_segment(job_id)}/pause", Job)
+        return self._ask("POST", f"/jobs/{segment(job_id)}/pause", Job)
 
     def resume(self, job_id: str) -> Job:
         """Queue a paused job again."""
-        return self._ask("POST", f"/jobs/{_segment(job_id)}/resume", Job)
+        return self._ask("POST", f"/jobs/{segment(job_id)}/resume", Job)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its run directory."""
-        response = self._request("DELETE", f"/jobs/{_segment(job_id)}")
+        response = self._request("DELETE", f"/jobs/{segment(job_id)}")
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
 
     def usage(self) -> tuple[OwnerUsage, ...]:
         """Read what owners have and may have: admins of all, others their own."""
@@ -152,21 +167,43 @@ class Client:
 
     def checkpoints(self, job_id: str) -> tuple[Checkpoint, ...]:
         """List the checkpoints that were kept, the oldest first."""
-        path = f"/jobs/{_segment(job_id)}/checkpoints"
+        path = f"/jobs/{segment(job_id)}/checkpoints"
         return self._ask("GET", path, CheckpointList).checkpoints
 
     def report(self, job_id: str) -> Report:
         """Read what came of a job that has succeeded."""
-        return self._ask("GET", f"/jobs/{_segment(job_id)}/report", _Report).root
+        return self._ask("GET", f"/jobs/{segment(job_id)}/report", _Report).root
 
-    def events(self, job_id: str, *, after: int = 0) -> tuple[Event, ...]:
-        """Return up to 1,000 events numbered above `after`."""
-        headers = {"Accept": "application/json", "Last-Event-ID": str(after)}
-        path = f"/jobs/{_segment(job_id)}/events"
-        return self._ask("GET", path, EventPage, headers=headers).events
+    def events(self, job_id: str, *, after: int = 0, wait_s: float = 0.0) -> tuple[Event, ...]:
+        """Return up to 1,000 events numbered above `after`.
 
-    def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
-        """Yield events as they happen until the job has ended, across short outages."""
+        While there are none and the job has not ended, wait for them, up to 50 s.
+        """
+        path = f"/jobs/{segment(job_id)}/events"
+        query = {"after": after, "wait_s": wait_s}
+        timeout = httpx.Timeout(30.0 + wait_s, connect=5.0)
+        return self._ask("GET", path, EventPage, params=query, timeout=timeout).events
+
+    def history(
+        self,
+        job_id: str,
+        *,
+        series: Sequence[Series] = ("loss", "images_per_second"),
+        first: int | None = None,
+        last: int | None = None,
+        points: int = 500,
+    ) -> MetricHistory:
+        """Read how a job's metrics went in steps `first` to `last`, as at most so many points."""
+        query = {"series": ",".join(series), "from": first, "to": last, "points": points}
+        given = {name: value for name, value in query.items() if value is not None}
+        path = f"/jobs/{segment(job_id)}/metrics"
+        return self._ask("GET", path, MetricHistory, params=given)
+
+    def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event | LiveProgress]:
+        """Yield events as they happen until the job has ended, across short outages.
+
+        Between them is told how far the job is, whenever that has changed, as of now.
+        """
         self.get(job_id)  # What is wrong from the start is told at once.
         last_id = after
         away_since: float | None = None
@@ -177,6 +214,8 @@ class Client:
                     if event is None:
                         continue
                     yield event
+                    if isinstance(event, LiveProgress):
+                        continue
                     last_id = event.number
                     if isinstance(event.data, StatusChanged) and event.data.after in TERMINAL:
                         return
@@ -196,25 +235,25 @@ class Client:
         """Whether jobs that are submitted now will run."""
         return self._request("GET", "/readyz").is_success
 
-    def _stream(self, job_id: str, after: int) -> Iterator[Event | None]:
+    def _stream(self, job_id: str, after: int) -> Iterator[Event | LiveProgress | None]:
         # None: a line that is no event, but says that the service lives.
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
-        path = f"/jobs/{_segment(job_id)}/events"
+        path = f"/jobs/{segment(job_id)}/events"
         try:
             with self._http.stream("GET", path, headers=headers, timeout=STREAM_TIMEOUT) as answer:
                 if answer.is_error:
                     answer.read()
-                    raise _problem(answer)
+                    raise problem_of(answer)
                 for line in answer.iter_lines():
                     is_event = line.startswith("data:")
-                    yield self._read(Event, line.removeprefix("data:")) if is_event else None
+                    yield self._read(_Told, line.removeprefix("data:")).root if is_event else None
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
     def _ask(self, method: str, path: str, answer: type[Answer], **options: Any) -> Answer:
         response = self._request(method, path, **options)
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
         return self._read(answer, response.content)
 
     def _read(self, answer: type[Answer], text: str | bytes) -> Answer:
@@ -258,14 +297,16 @@ def _may_repeat(error: ServiceUnreachableError | ProblemError, *, was_lost: bool
     return was_lost and error.problem.status in UNAVAILABLE
 
 
-def _segment(job_id: str) -> str:
+def segment(job_id: str) -> str:
+    """Return an id as a part of a path; raise ProblemError for what is none."""
     # Job ids are letters and digits; anything else would be another path.
     if not job_id.isalnum():
         raise ProblemError(Problem(title="Not Found", status=404, detail=f"no job {job_id!r}"))
     return job_id
 
 
-def _problem(answer: httpx.Response) -> ProblemError:
+def problem_of(answer: httpx.Response) -> ProblemError:
+    """Return what a refusal says, by whatever stands between here and the service."""
     try:
         return ProblemError(Problem.model_validate_json(answer.content))
     except ValidationError:

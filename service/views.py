@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.jobs.events import JobEventData
 from service.plan_views import Plan
 from trainer.contract.attempt import Outcome, Reason
-from trainer.contract.events import Evaluated, Progress
+from trainer.contract.events import Evaluated, SecondsByPhase
 from trainer.contract.report import Report
+from trainer.contract.retention import KeptBecause
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import TERMINAL, Desired, Status
 
@@ -33,6 +34,47 @@ class Attempt(View):
     worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
 
 
+class LastCheckpoint(View):
+    """The checkpoint that was saved last."""
+
+    step: int
+    saved_at: datetime
+
+
+class JobProgress(View):
+    """How far a job is. Rates and phases are means since the attempt last told of them."""
+
+    step: int = Field(description="Steps done, of the whole job.")
+    planned_steps: int
+    fraction: float = Field(ge=0, le=1, description="Share of the planned steps that are done.")
+    epoch: float = Field(description="Epochs done, with fraction.")
+    loss: float = Field(description="Mean cross-entropy of late, nats.")
+    learning_rate: float = Field(description="0 in an evaluation, which learns nothing.")
+    images_per_second: float = Field(description="Over all replicas.")
+    eta_s: float | None = Field(
+        default=None,
+        description="Seconds to the end, evaluations with them once one has told how long it "
+        "takes; null: unknown, as it is while the job does not run.",
+    )
+    data_wait_ratio: float = Field(description="Share of rank 0's time spent waiting for batches.")
+    phase_seconds: SecondsByPhase = Field(
+        default_factory=dict, description="Seconds of a step by phase, of rank 0's host."
+    )
+    bottleneck: str | None = Field(
+        default=None, description="What takes the time of a step, and what to do; for people."
+    )
+    last_checkpoint: LastCheckpoint | None = Field(
+        default=None, description="Null before the first of this release."
+    )
+
+
+class LiveProgress(View):
+    """How far a job is now, as the stream tells between numbered events."""
+
+    attempt: int
+    progress: JobProgress
+
+
 class Job(View):
     """A job as it stands."""
 
@@ -54,7 +96,7 @@ class Job(View):
     started_at: datetime | None = Field(description="When the first attempt was admitted.")
     finished_at: datetime | None
     retry_at: datetime | None
-    progress: Progress | None = Field(description="The latest; null before the first step.")
+    progress: JobProgress | None = Field(description="The latest; null before the first step.")
     evaluation: Evaluated | None = Field(description="The latest validation.")
     run_directory: str
     cloned_from: str | None = Field(
@@ -118,7 +160,18 @@ class Checkpoint(View):
     path: str = Field(description="Folder, relative to the run directory.")
     size_bytes: int
     weights_sha256: str = Field(description="Of model.safetensors.")
+    loss: float | None = Field(
+        default=None, description="Of training, as last reported before it; null: not known."
+    )
     top1: float | None = Field(description="Of the latest evaluation before it.")
+    kept_because: tuple[KeptBecause, ...] = Field(
+        default=(), description="Why it is not deleted; none: it goes when the next is written."
+    )
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it stays until it is unpinned."""
+        return KeptBecause.PINNED in self.kept_because
 
 
 class CheckpointList(View):

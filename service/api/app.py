@@ -11,11 +11,15 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.access.disk import DiskMeter
 from service.api import (
+    artifacts,
     attempts,
     audit,
+    checkpoints,
     deletion,
     drain,
+    history,
     jobs,
+    logs,
     operations,
     quotas,
     reports,
@@ -48,6 +52,10 @@ def create_app(plane: ControlPlane) -> FastAPI:
         wishes,
         deletion,
         streams,
+        history,
+        logs,
+        checkpoints,
+        artifacts,
         reports,
         attempts,
         tokens,

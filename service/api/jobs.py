@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId, Viewer
-from service.api.present import job_detail, job_view, kept_checkpoints
+from service.api.present import job_detail, job_view
 from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
-from service.views import CheckpointList, JobDetail, JobPage
+from service.views import JobDetail, JobPage
 from trainer.contract.status import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
@@ -56,11 +56,3 @@ def get_job(plane: Plane, job_id: SeenJobId) -> JobDetail:
     """Look at one job and its attempts."""
     job = plane.store.job(job_id)
     return job_detail(job, plane.store.attempts(job_id), plane.settings.run_root)
-
-
-@router.get("/{job_id}/checkpoints", responses=_UNKNOWN)
-def list_checkpoints(plane: Plane, job_id: SeenJobId) -> CheckpointList:
-    """List the checkpoints that were kept, the oldest first."""
-    job = plane.store.job(job_id)
-    run = plane.settings.run_root / job.id
-    return CheckpointList(checkpoints=kept_checkpoints(plane.store.checkpoints(job_id), run))

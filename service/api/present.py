@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.jobs.progress import bottleneck, fraction, seconds_left
+from service.jobs.records import AttemptRecord, EventRecord, JobRecord
 from service.plan_views import Plan
-from service.views import Attempt, Checkpoint, Event, Job, JobDetail
-from trainer.contract.checkpoint_folder import CheckpointError, list_folders, read_manifest
+from service.run_files.kept_checkpoints import KeptCheckpoint
+from service.views import Attempt, Checkpoint, Event, Job, JobDetail, JobProgress, LastCheckpoint
+from trainer.contract.checkpoint import WEIGHTS_NAME
 from trainer.contract.report import Report, parse_report
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -60,12 +62,30 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "retry_at": job.retry_at,
-        "progress": job.progress,
+        "progress": progress_view(job),
         "evaluation": job.evaluation,
         "run_directory": str(run_root / job.id),
         "cloned_from": job.cloned_from,
         "spec": job.spec,
     }
+
+
+def progress_view(job: JobRecord) -> JobProgress | None:
+    """Show how far a job is; None before its first step."""
+    told = job.progress
+    if told is None:
+        return None
+    saved = None
+    if job.checkpoint_step is not None and job.checkpoint_at is not None:
+        saved = LastCheckpoint(step=job.checkpoint_step, saved_at=job.checkpoint_at)
+    runs = job.status is Status.RUNNING
+    return JobProgress(
+        **told.model_dump(exclude={"kind"}),
+        fraction=fraction(told),
+        eta_s=seconds_left(job.spec, told, job.evaluation) if runs else None,
+        bottleneck=bottleneck(told),
+        last_checkpoint=saved,
+    )
 
 
 def read_report(run: Path) -> Report | None:
@@ -101,24 +121,18 @@ def event_view(event: EventRecord) -> Event:
     return Event(number=event.number, at=event.at, attempt=event.attempt, data=event.data)
 
 
-def kept_checkpoints(records: Iterable[CheckpointRecord], run: Path) -> tuple[Checkpoint, ...]:
-    """Show the checkpoints of the lineage that are there, their files of the size they had.
-
-    Digests are not compared, which would read every byte; whoever loads one does.
-    """
-    lineage = set(list_folders(RunDirectory(run)))
-    return tuple(
-        Checkpoint.model_validate(record, from_attributes=True)
-        for record in records
-        if (run / record.path) in lineage and _has_its_sizes(run / record.path)
+def checkpoint_view(kept: KeptCheckpoint, run: Path, loss: float | None) -> Checkpoint:
+    """Show a checkpoint of a run directory."""
+    manifest = kept.checkpoint.manifest
+    return Checkpoint(
+        attempt=manifest.attempt,
+        step=manifest.step,
+        epoch=manifest.epoch,
+        saved_at=kept.saved_at,
+        path=kept.checkpoint.folder.relative_to(run).as_posix(),
+        size_bytes=sum(file.size_bytes for file in manifest.files.values()),
+        weights_sha256=manifest.files[WEIGHTS_NAME].sha256,
+        loss=loss,
+        top1=manifest.top1,
+        kept_because=kept.because,
     )
-
-
-def _has_its_sizes(checkpoint: Path) -> bool:
-    try:
-        return all(
-            (checkpoint / name).stat().st_size == entry.size_bytes
-            for name, entry in read_manifest(checkpoint).files.items()
-        )
-    except (CheckpointError, OSError):
-        return False

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
-from service.terminal import access, plans
+from service.terminal import access, files, history, plans
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
-from service.terminal.tables import checkpoint_table, detail_table, job_table
-from service.views import CheckpointList, Job
+from service.terminal.tables import detail_table, job_table
+from service.views import Job
 from trainer.contract.status import Status
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app = typer.Typer(
 errors = Console(stderr=True)
 
 access.register(app)
+files.register(app)
+history.register(app)
 plans.register(app)
 
 EXIT_CODES = {Status.SUCCEEDED: 0, Status.FAILED: 1, Status.CANCELLED: 3}
@@ -110,7 +112,9 @@ def show(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None
 
 @app.command()
 def watch(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Follow a job until it ends.
+    """Follow a job until it ends, with curves of loss and images/s where there is a terminal.
+
+    With --json a line for each event, and between them lines that say how far it is.
 
     Exits with 0 SUCCEEDED, 1 FAILED, 3 CANCELLED; 2 if the request is wrong, 4 if no service
     answers.
@@ -135,14 +139,6 @@ def pause(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> Non
 def resume(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Queue a paused job again; it goes on from its last checkpoint."""
     _ask(url, lambda client: client.resume(job_id), as_json)
-
-
-@app.command()
-def checkpoints(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """List the checkpoints of a job, the oldest first."""
-    with Client(url) as client:
-        kept = CheckpointList(checkpoints=client.checkpoints(job_id))
-    print_answer(kept, as_json, lambda: console.print(checkpoint_table(kept.checkpoints)))
 
 
 @app.command()
@@ -220,7 +216,7 @@ def _watch(client: Client, job_id: str, *, as_json: bool) -> None:
         job = client.get(job_id)
     else:
         try:
-            job = follow(client, job_id, console)
+            job = follow(client, job_id, console, curves=True)
         except KeyboardInterrupt:
             console.print(f"the job goes on; `alexnet cancel {job_id}` ends it")
             raise

@@ -1,6 +1,5 @@
 import errno
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from sqlalchemy.exc import OperationalError
 from service.control_plane import ControlPlane
 from service.submission import desk
 from service.submission.admission import Admitted, admit_request
-from tests.unit.service.conftest import job_in, make_spec, report
+from tests.unit.service.conftest import job_in, make_spec
+from tests.unit.service.databases import change
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.confinement import path_roots
-from trainer.contract.events import CheckpointSaved
 from trainer.contract.order_file import write_order
 from trainer.contract.status import Desired, Status
 
@@ -112,50 +111,6 @@ def test_a_succeeded_job_without_a_readable_report_is_still_shown(
             (folder / "report.json").write_text(text)
         job = http.get("/jobs/reported").raise_for_status().json()
         assert (job["status"], job["report"]) == ("SUCCEEDED", None)
-
-
-def test_only_checkpoints_of_the_lineage_that_are_there_are_listed(
-    http: httpx.Client, plane: ControlPlane
-) -> None:
-    world = World(plane.settings.state_dir, plane.store)
-    job_in(plane.store, Status.RUNNING, "a")
-    paths = {step: f"attempts/0001/checkpoints/step-{step:08d}" for step in range(10, 60, 10)}
-    saved = [
-        CheckpointSaved(
-            step=step,
-            epoch=step / 10,
-            path=path,
-            size_bytes=1000 + step,
-            weights_sha256=SHA,
-            top1=0.5,
-        )
-        for step, path in paths.items()
-    ]
-    report(plane.store, "a", *saved)
-
-    def listed() -> list[int]:
-        answer = http.get("/jobs/a/checkpoints").raise_for_status()
-        return [one["step"] for one in answer.json()["checkpoints"]]
-
-    assert listed() == []
-    order = AttemptOrder(
-        job_id="a", attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
-    )
-    write_order(world.folder(), order)
-    for step in (20, 30, 40, 50):
-        world.checkpoint(step)
-    assert listed() == [20, 30, 40, 50]
-    (world.folder().checkpoint(20) / "checkpoint.json").write_text("{")
-    (world.folder().checkpoint(30) / "velocity.safetensors").write_bytes(b"torn")
-    assert listed() == [40, 50]
-    # What lies past the step from which a later attempt went on counts no more.
-    later = order.model_copy(update={"attempt": 2, "resume_from": paths[40]})
-    write_order(world.folder(2), later)
-    assert listed() == [40]
-    (kept,) = http.get("/jobs/a/checkpoints").json()["checkpoints"]
-    assert (kept["path"], kept["size_bytes"], kept["top1"]) == (paths[40], 1040, 0.5)
-    (world.folder().checkpoint(40) / "model.safetensors").unlink()
-    assert listed() == []
 
 
 @pytest.fixture(scope="module")
@@ -284,9 +239,7 @@ def test_a_job_that_cannot_be_read_is_a_problem_of_its_own(
 ) -> None:
     for job_id in ("torn-0", "torn-1", "torn-2"):
         job_in(plane.store, Status.SUCCEEDED, job_id)
-    with closing(sqlite3.connect(plane.settings.store_path)) as database:
-        database.execute("UPDATE jobs SET spec = '{}' WHERE id = 'torn-1'")
-        database.commit()
+    change(plane.settings.store_url, "UPDATE jobs SET spec = '{}' WHERE id = 'torn-1'")
     page = http.get("/jobs", params={"limit": 2}).raise_for_status().json()
     assert [job["id"] for job in page["jobs"]] == ["torn-2"]
     assert page["unreadable"] == ["torn-1"]

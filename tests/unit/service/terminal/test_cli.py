@@ -73,7 +73,7 @@ def test_jobs_are_shown_as_tables(alexnet: Run, service: ControlPlane) -> None:
     assert alexnet("ls", "--status", "RETRYING")[1] == "no jobs\n"
     assert "progress       20 of 100 steps" in alexnet("show", "shown")[1]
     assert alexnet("pause", "shown")[1] == "asked job shown to pause; it is RUNNING\n"
-    headings = "STEP EPOCH TOP-1 MB AGE PATH"
+    headings = "STEP EPOCH LOSS TOP-1 MB AGE KEPT"
     assert alexnet("checkpoints", "shown")[1].split() == headings.split()
 
 
