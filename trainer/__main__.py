@@ -14,6 +14,7 @@ from trainer.commands import (
     BAD_USAGE,
     FAILED,
     INTERRUPTED,
+    calibrate_command,
     describe_command,
     export_command,
     stop,
@@ -76,6 +77,7 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 
 
+app.command("calibrate")(calibrate_command)
 app.command("describe")(describe_command)
 app.command("export")(export_command)
 

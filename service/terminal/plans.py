@@ -89,15 +89,18 @@ def show(planned: PlannedJob, *, as_json: bool) -> None:
 
 
 def _calibrated(planned: PlannedJob) -> PlannedJob:
-    """Return the plan with the speed that this machine has, one replica of it."""
+    """Return the plan with the speed that this machine has."""
     measured = _calibrate(planned.spec)
     images = planned.plan.epochs * planned.plan.num_samples
+    replicas = planned.spec.scale.replicas
+    # Assumed: the replicas do not wait for one another.
+    rate = replicas * measured.images_per_second
     speed = planned.plan.speed.model_copy(
         update={
-            "images_per_second": measured.images_per_second,
-            "duration_s": images / measured.images_per_second,
+            "images_per_second": rate,
+            "duration_s": images / rate,
             "like_job": None,
-            "basis": f"measured on this machine: one replica, {measured.steps} steps in "
+            "basis": f"{replicas} × one replica on this machine: {measured.steps} steps in "
             f"{measured.seconds:.1f} s, on pixels that are made up; loading is left out",
         }
     )
