@@ -142,8 +142,9 @@ async def job_events(
 
 def _refusal(slots: StreamSlots) -> Response:
     detail = (
-        f"{slots.limit} event streams are open, as many as may be; try again, ask for "
-        "application/json without wait_s, or have the operator raise ALEXNET_MAX_EVENT_STREAMS"
+        f"{slots.limit} streams are open, as many as may be; try again, ask for events as "
+        "application/json without wait_s and for logs without following, or have the operator "
+        "raise ALEXNET_MAX_EVENT_STREAMS"
     )
     return answer(503, detail, headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
 

@@ -20,6 +20,8 @@ TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 SUBMIT_TIMEOUT = httpx.Timeout(60.0, connect=3.0)
 # Train's driver handles SIGINT only (ray#40185) and ends its workers before it goes.
 STOP_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "15"}
+# Attempts print into a log of their own: nothing is printed twice there, and nothing coloured.
+LOG_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_COLOR_PREFIX": "0"}
 _STATES = {
     "PENDING": RayState.ALIVE,
     "RUNNING": RayState.ALIVE,
@@ -75,7 +77,7 @@ class RayJobs:
 
         `command` begins with the Python to run, in place of which this cluster may have its own.
         """
-        runtime_env: dict[str, Any] = {"env_vars": STOP_ENVIRONMENT}
+        runtime_env: dict[str, Any] = {"env_vars": STOP_ENVIRONMENT | LOG_ENVIRONMENT}
         if self._python:
             runtime_env["py_executable"] = shlex.join(self._python)
             command = [*self._python, *command[1:]]

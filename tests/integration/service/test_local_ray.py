@@ -76,6 +76,8 @@ def test_a_job_succeeds_and_damaged_shards_fail_theirs_by_name(
         job = wait_for("an end", lambda job_id=job_id: _ended(plane, job_id), timeout_s=120)
         assert (job["status"], job["reason"]) == ("FAILED", "bad_data")
         assert shard_name in job["message"]
+        # What its worker printed, not only what the driver was told.
+        assert f"replica 0 failed: {job['message']}" in plane.http.get(f"/jobs/{job_id}/logs").text
         # A fault that a retry cannot mend is not tried again.
         assert len(job["attempts"]) == 1
 

@@ -16,7 +16,7 @@ from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.store.audit import read_audit
 from service.store.store import NewAttempt
-from tests.unit.service.conftest import job_in, make_spec, now, report
+from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from tests.unit.service.world import World
 from trainer.checkpoints.retention import prune
 from trainer.contract.attempt import AttemptOrder, Outcome
@@ -73,7 +73,7 @@ def end(plane: ControlPlane, job_id: str) -> None:
 
 
 def test_those_of_the_lineage_that_are_whole_are_listed(
-    http: httpx.Client, world: World, job_id: str
+    http: httpx.Client, plane: ControlPlane, world: World, job_id: str
 ) -> None:
     folder = world.folder(job_id=job_id).checkpoint
     first, *_ = listed(http, job_id)
@@ -84,6 +84,8 @@ def test_those_of_the_lineage_that_are_whole_are_listed(
     assert (first["attempt"], first["epoch"], first["size_bytes"]) == (1, 0.5, sizes)
     assert first["weights_sha256"] == measure(folder(10) / "model.safetensors")[1]
     assert (first["loss"], first["kept_because"]) == (None, [])
+    report(plane.store, job_id, progress(5, loss=2.5), progress(15, loss=1.5))
+    assert [one["loss"] for one in listed(http, job_id)] == [2.5, 1.5, 1.5]
     (folder(10) / "checkpoint.json").write_text("{")
     (folder(20) / "velocity.safetensors").write_bytes(b"torn")
     assert steps(http, job_id) == [30]

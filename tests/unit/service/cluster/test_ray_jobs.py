@@ -57,7 +57,12 @@ def test_a_driver_is_submitted_as_one_quoted_line_with_the_token() -> None:
         "entrypoint": "python -m trainer 'a folder/$(rm)'",
         "entrypoint_num_cpus": 0,
         "runtime_env": {
-            "env_vars": {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "15"}
+            "env_vars": {
+                "RAY_JOB_STOP_SIGNAL": "SIGINT",
+                "RAY_JOB_STOP_WAIT_TIME_S": "15",
+                "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+                "RAY_COLOR_PREFIX": "0",
+            }
         },
     }
 
