@@ -1,5 +1,6 @@
 """What becomes of a job: pure decisions over what is known of it. Nothing here does anything."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -7,6 +8,7 @@ from typing import Literal
 
 from service.jobs.records import AttemptRecord, JobRecord
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.death import death
 from trainer.contract.spec import RetrySpec
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 
@@ -17,6 +19,11 @@ EXIT_GRACE = timedelta(seconds=30)
 # Of an attempt that is over the folder may say that it succeeded: a disk that is away for a while
 # is waited for. Assumed: a file server is back by then.
 STORAGE_GRACE = timedelta(minutes=5)
+# At its deadline an attempt is asked to pause, and after this it is stopped by Ray: as long as a
+# step and a checkpoint of the largest networks take. Assumed.
+DEADLINE_GRACE = timedelta(minutes=2)
+# What is added to a wait at most, so that jobs which failed together do not come back together.
+JITTER = 0.1
 
 
 class RayState(StrEnum):
@@ -45,6 +52,8 @@ class Observation:
     """For people: why its folder cannot be used, so that there may be more than was seen."""
     storage_trouble_age: timedelta = timedelta(0)
     """How long that has been so since it was over."""
+    overdue: Outcome | None = None
+    """What it comes to that it gave no sign of life for too long (`jobs.silence`); None: it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +92,11 @@ def decide(
 ) -> Decision:
     """Compare what is wanted, what is known and what was seen; say what follows."""
     if job.status not in ACTIVE:
-        return _decide_idle(job)
+        return _decide_idle(job, now)
     assert attempt is not None
-    begun = _begun_wish(job, seen.outcome)
-    if begun is not job.status:
-        makes_room = begun is Status.PAUSING and job.preempted_by is not None
-        message = f"makes room for job {job.preempted_by}" if makes_room else None
-        return Decision(status=begun, message=message)
+    begun = _begin_end(job, seen.outcome, now)
+    if begun is not None:
+        return begun
     if seen.ray is None:
         return Decision(status=job.status)
     if seen.ray is RayState.ALIVE:
@@ -99,7 +106,28 @@ def decide(
     return _decide_ended(job, attempt, seen, now)
 
 
-def _decide_idle(job: JobRecord) -> Decision:
+def is_past_deadline(job: JobRecord, now: datetime) -> bool:
+    """Whether a job should have ended: its time runs from when it was accepted, however it waits.
+
+    What its owner is promised is when it is over, not for how long it computes.
+    """
+    deadline_s = job.spec.retry.deadline_s
+    return deadline_s is not None and now - job.created_at >= timedelta(seconds=deadline_s)
+
+
+def _deadline_of(job: JobRecord) -> str:
+    return (
+        f"the job was not done {job.spec.retry.deadline_s:,.0f} s after it was accepted "
+        "(retry.deadline_s)"
+    )
+
+
+def _decide_idle(job: JobRecord, now: datetime) -> Decision:
+    if job.is_terminal:
+        return Decision(status=job.status)
+    if job.desired is not Desired.CANCEL and is_past_deadline(job, now):
+        message = f"{_deadline_of(job)}; give a copy of it longer, or begin from its checkpoint"
+        return Decision(status=Status.FAILED, reason=Reason.DEADLINE, message=message)
     match job.status, job.desired:
         case ((Status.QUEUED | Status.RETRYING | Status.PAUSED), Desired.CANCEL):
             return Decision(status=Status.CANCELLED, reason=job.reason)
@@ -108,6 +136,20 @@ def _decide_idle(job: JobRecord) -> Decision:
         case Status.PAUSED, Desired.RUN:
             return Decision(status=Status.QUEUED)
     return Decision(status=job.status)
+
+
+def _begin_end(job: JobRecord, outcome: Outcome | None, now: datetime) -> Decision | None:
+    """Have the attempt end at a wish or at the deadline; None: it is ending, or nobody wants it."""
+    begun = _begun_wish(job, outcome)
+    if begun is not job.status:
+        makes_room = begun is Status.PAUSING and job.preempted_by is not None
+        message = f"makes room for job {job.preempted_by}" if makes_room else None
+        return Decision(status=begun, message=message)
+    to_pause = job.status in {Status.STARTING, Status.RUNNING}
+    if to_pause and outcome is None and is_past_deadline(job, now):
+        message = f"{_deadline_of(job)}; it checkpoints and ends"
+        return Decision(status=Status.PAUSING, reason=Reason.DEADLINE, message=message)
+    return None
 
 
 def _begun_wish(job: JobRecord, outcome: Outcome | None) -> Status:
@@ -130,7 +172,19 @@ def _decide_alive(
         attempt.events_through == 0 or now - job.status_since >= CANCEL_GRACE
     )
     exit_due = seen.outcome is not None and seen.outcome_age >= EXIT_GRACE
-    return Decision(status=job.status, act="stop" if cancel_due or exit_due else None)
+    if seen.overdue is not None and seen.outcome is None:
+        return Decision(status=job.status, act="stop", message=seen.overdue.message)
+    ends_now = cancel_due or exit_due or _is_forced(job, now)
+    return Decision(status=job.status, act="stop" if ends_now else None)
+
+
+def _is_forced(job: JobRecord, now: datetime) -> bool:
+    """Whether an attempt had its time to pause at the job's deadline."""
+    return (
+        job.status is Status.PAUSING
+        and is_past_deadline(job, now)
+        and now - job.status_since >= DEADLINE_GRACE
+    )
 
 
 def _never_ran(attempt: AttemptRecord) -> bool:
@@ -155,23 +209,27 @@ def _decide_unseen(job: JobRecord, trouble: str, seen: Observation, now: datetim
     return _decide_failed(job, outcome, seen, now)
 
 
-def _outcome_of(job: JobRecord, attempt: AttemptRecord, seen: Observation) -> Outcome:
-    if seen.outcome is not None:
-        return seen.outcome
+def _outcome_of(
+    job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+) -> Outcome:
+    told = seen.outcome
+    if seen.overdue is not None and (told is None or told.reason is Reason.CRASHED):
+        # Whatever it said when it was stopped for it.
+        told = seen.overdue
+    if told is not None and job.status is not Status.CANCELLING:
+        return told
     if job.status is Status.CANCELLING:
         # It was stopped before it could say so.
-        return Outcome(outcome="cancelled")
+        return seen.outcome or Outcome(outcome="cancelled")
+    if _is_forced(job, now):
+        return Outcome(outcome="failed", reason=Reason.DEADLINE, message=_deadline_of(job))
     if seen.ray is RayState.ABSENT:
         return Outcome(
             outcome="failed",
             reason=Reason.LOST,
             message=f"Ray no longer knows attempt {attempt.number}",
         )
-    return Outcome(
-        outcome="failed",
-        reason=Reason.CRASHED,
-        message=seen.ray_message or f"the driver of attempt {attempt.number} died",
-    )
+    return death(seen.ray_message or f"the driver of attempt {attempt.number} died")
 
 
 def _decide_ended(
@@ -180,7 +238,7 @@ def _decide_ended(
     # What was asked needs no folder.
     if job.status is not Status.CANCELLING and seen.outcome is None and seen.storage_trouble:
         return _decide_unseen(job, seen.storage_trouble, seen, now)
-    outcome = _outcome_of(job, attempt, seen)
+    outcome = _outcome_of(job, attempt, seen, now)
     if outcome.outcome == "succeeded":
         status = Status.SUCCEEDED
     elif job.status is Status.CANCELLING:
@@ -214,7 +272,8 @@ def _decide_failed(job: JobRecord, outcome: Outcome, seen: Observation, now: dat
     else:
         num_failures += 1
         if reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:
-            status, retry_at = Status.RETRYING, now + backoff(job.spec.retry, num_failures)
+            wait = jittered(backoff(job.spec.retry, num_failures), f"{job.id}-{job.attempt}")
+            status, retry_at = Status.RETRYING, now + wait
         elif reason in RETRYABLE:
             message = f"gave up after {num_failures} failed attempts in a row, the last: {message}"
     return Decision(
@@ -232,3 +291,9 @@ def backoff(retry: RetrySpec, num_failures: int) -> timedelta:
     # 2^63 seconds are longer than any wait the spec allows, and a float holds them.
     doublings = min(num_failures - 1, 63)
     return timedelta(seconds=min(retry.backoff_s * 2.0**doublings, retry.max_backoff_s))
+
+
+def jittered(wait: timedelta, seed: str) -> timedelta:
+    """Return a wait that is longer by up to a tenth: always the same of the same seed."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    return wait * (1 + JITTER * int.from_bytes(digest[:4]) / 2**32)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import (
     CANCEL_GRACE,
+    DEADLINE_GRACE,
     EXIT_GRACE,
+    JITTER,
     STORAGE_GRACE,
     Decision,
     Observation,
@@ -16,6 +18,7 @@ from service.jobs.lifecycle import (
     backoff,
     check_request,
     decide,
+    jittered,
 )
 from service.jobs.records import AttemptRecord, JobRecord
 from tests.unit.service.conftest import make_spec
@@ -24,7 +27,11 @@ from trainer.contract.spec import RetrySpec
 from trainer.contract.status import ACTIVE, TERMINAL, TRANSITIONS, Desired, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SPEC = make_spec(retry={"max_attempts": 3, "backoff_s": 2, "max_backoff_s": 60})
+RETRY = {"max_attempts": 3, "backoff_s": 2, "max_backoff_s": 60}
+SPEC = make_spec(retry=RETRY)
+TIMED = make_spec(retry=RETRY | {"deadline_s": 3600})
+PAST = NOW + timedelta(hours=1)
+HUNG = Outcome(outcome="failed", reason=Reason.HUNG, message="silent")
 
 
 def job(**changes: object) -> JobRecord:
@@ -79,6 +86,7 @@ observations = st.builds(
     has_advanced=st.booleans(),
     storage_trouble=st.none() | st.just("the disk is full"),
     storage_trouble_age=st.sampled_from([timedelta(0), STORAGE_GRACE]),
+    overdue=st.none() | st.just(HUNG),
 )
 
 
@@ -89,6 +97,8 @@ def situations(draw: st.DrawFn) -> tuple[JobRecord, AttemptRecord, Observation]:
     desired = draw(st.sampled_from(Desired))
     some_job = job(
         status=status,
+        spec=draw(st.sampled_from([SPEC, TIMED])),
+        created_at=draw(st.sampled_from([NOW, NOW - timedelta(hours=1)])),
         desired=Desired.CANCEL if status is Status.CANCELLING else desired,
         num_failures=draw(st.integers(0, 3)),
         status_since=NOW - draw(st.sampled_from([timedelta(0), CANCEL_GRACE])),
@@ -172,9 +182,9 @@ def test_only_faults_of_the_machines_are_retried(reason: Reason) -> None:
 def test_a_job_that_always_crashes_is_given_up() -> None:
     crash = Observation(ray=RayState.ENDED, ray_message="exit code 1")
     first = decide(job(num_failures=0), attempt(), crash, NOW)
-    assert first.retry_at == NOW + timedelta(seconds=2)
+    assert first.retry_at == NOW + jittered(timedelta(seconds=2), "abc-1")
     second = decide(job(num_failures=1), attempt(), crash, NOW)
-    assert second.retry_at == NOW + timedelta(seconds=4)
+    assert second.retry_at == NOW + jittered(timedelta(seconds=4), "abc-1")
     third = decide(job(num_failures=2), attempt(), crash, NOW)
     assert third.status is Status.FAILED
     assert third.message is not None
@@ -218,7 +228,7 @@ def test_a_week_of_restarts_fails_no_job_that_gets_on() -> None:
         decision = decide(running, attempt(), lost, NOW)
         assert (decision.status, decision.reason) == (Status.RETRYING, Reason.LOST)
         # Nor does it wait longer each time.
-        assert decision.retry_at == NOW + timedelta(seconds=2)
+        assert decision.retry_at == NOW + jittered(timedelta(seconds=2), "abc-1")
         assert decision.num_failures is not None
         running = replace(running, num_failures=decision.num_failures)
 
@@ -315,3 +325,111 @@ def test_requests_that_come_too_late_are_refused(
     else:
         with pytest.raises(RefusedError, match="abc"):
             check_request(some_job, asked)
+
+
+_ENDING_AS = {Desired.PAUSE: "paused", Desired.CANCEL: "cancelled"}
+
+
+@pytest.mark.parametrize("desired", [Desired.PAUSE, Desired.CANCEL])
+@pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
+@pytest.mark.parametrize("obeys", [True, False], ids=["obeys", "is stopped"])
+def test_a_wish_is_granted_from_every_status(status: Status, desired: Desired, obeys: bool) -> None:
+    some_job = job(status=status)
+    if status is Status.CANCELLING:
+        some_job = replace(some_job, desired=Desired.CANCEL)
+        if desired is Desired.PAUSE:
+            with pytest.raises(RefusedError, match="being cancelled"):
+                check_request(some_job, desired)
+            return
+    check_request(some_job, desired)
+    some_job = replace(some_job, desired=desired)
+    told = Outcome(outcome=_ENDING_AS[desired]) if obeys else None  # type: ignore[arg-type]
+    seen = Observation(ray=RayState.ENDED, outcome=told)
+    passed = [status]
+    while (decision := decide(some_job, attempt(), seen, NOW)).status is not some_job.status:
+        some_job = replace(some_job, status=decision.status, attempt=1)
+        passed.append(some_job.status)
+        assert len(passed) < 6, passed
+    wanted = Status.PAUSED if desired is Desired.PAUSE else Status.CANCELLED
+    # One that died while it was to pause is paused where its last checkpoint is.
+    assert some_job.status is wanted, passed
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RETRYING, Status.PAUSED])
+@pytest.mark.parametrize("desired", Desired)
+def test_a_job_that_waits_past_its_deadline_has_failed_unless_it_is_to_be_cancelled(
+    status: Status, desired: Desired
+) -> None:
+    waiting = job(status=status, spec=TIMED, desired=desired)
+    before = decide(waiting, None, Observation(ray=None), PAST - timedelta(seconds=1))
+    assert before.reason is not Reason.DEADLINE
+    decision = decide(waiting, None, Observation(ray=None), PAST)
+    if desired is Desired.CANCEL:
+        assert decision.status is Status.CANCELLED
+    else:
+        assert (decision.status, decision.reason) == (Status.FAILED, Reason.DEADLINE)
+        assert "3,600 s" in str(decision.message)
+
+
+@pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING])
+def test_at_its_deadline_a_job_checkpoints_as_at_a_pause_and_fails(status: Status) -> None:
+    running = job(status=status, spec=TIMED)
+    alive = Observation(ray=RayState.ALIVE)
+    decision = decide(running, attempt(), alive, PAST)
+    assert (decision.status, decision.reason) == (Status.PAUSING, Reason.DEADLINE)
+    pausing = replace(running, status=Status.PAUSING, status_since=PAST)
+    assert pausing.told is Desired.PAUSE
+    assert decide(pausing, attempt(), alive, PAST) == Decision(status=Status.PAUSING)
+    paused = replace(alive, ray=RayState.ENDED, outcome=Outcome(outcome="paused", step=7))
+    idle = replace(pausing, status=decide(pausing, attempt(), paused, PAST).status)
+    assert decide(idle, attempt(), paused, PAST).reason is Reason.DEADLINE
+
+
+def test_what_does_not_pause_at_its_deadline_is_stopped() -> None:
+    pausing = job(status=Status.PAUSING, spec=TIMED, status_since=PAST)
+    later = PAST + DEADLINE_GRACE
+    assert decide(pausing, attempt(), Observation(ray=RayState.ALIVE), later).act == "stop"
+    decision = decide(pausing, attempt(), Observation(ray=RayState.ENDED), later)
+    assert (decision.status, decision.reason) == (Status.FAILED, Reason.DEADLINE)
+
+
+def test_what_is_done_when_its_deadline_comes_has_succeeded() -> None:
+    seen = Observation(ray=RayState.ENDED, outcome=Outcome(outcome="succeeded"))
+    assert decide(job(spec=TIMED), attempt(), seen, PAST).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("status", sorted(ACTIVE - {Status.STARTING}))
+def test_a_silent_attempt_is_stopped(status: Status) -> None:
+    desired = Desired.CANCEL if status is Status.CANCELLING else Desired.RUN
+    seen = Observation(ray=RayState.ALIVE, overdue=HUNG)
+    decision = decide(job(status=status, desired=desired), attempt(), seen, NOW)
+    assert decision == Decision(status=status, act="stop", message="silent")
+
+
+@pytest.mark.parametrize("told", [None, Outcome(outcome="failed", reason=Reason.CRASHED)])
+def test_an_attempt_that_was_stopped_for_its_silence_has_hung(told: Outcome | None) -> None:
+    seen = Observation(ray=RayState.ENDED, overdue=HUNG, outcome=told)
+    decision = decide(job(), attempt(), seen, NOW)
+    assert (decision.status, decision.reason, decision.ended) == (
+        *(Status.RETRYING, Reason.HUNG, HUNG),
+    )
+    succeeded = replace(seen, outcome=Outcome(outcome="succeeded"))
+    assert decide(job(), attempt(), succeeded, NOW).status is Status.SUCCEEDED
+
+
+def test_what_ray_says_of_a_dead_driver_gives_the_reason() -> None:
+    for message, reason in (
+        ("The actor died because its node has died.", Reason.LOST_NODE),
+        ("1 worker(s) were killed due to the node running low on memory.", Reason.OUT_OF_MEMORY),
+        ("exit code 1", Reason.CRASHED),
+    ):
+        seen = Observation(ray=RayState.ENDED, ray_message=message)
+        assert decide(job(), attempt(), seen, NOW).reason is reason
+
+
+@given(st.floats(0, 86_400), st.text(max_size=9))
+def test_jitter_adds_a_little_and_always_the_same(wait_s: float, seed: str) -> None:
+    wait = timedelta(seconds=wait_s)
+    assert wait <= jittered(wait, seed) <= wait * (1 + JITTER)
+    assert jittered(wait, seed) == jittered(wait, seed)
+    assert jittered(timedelta(1), "a") != jittered(timedelta(1), "b")

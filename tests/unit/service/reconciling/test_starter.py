@@ -83,7 +83,7 @@ def _failing_once(world: World) -> None:
     world.ray.end("a-1", "worker killed")
     world.tick()
     assert world.status() is Status.RETRYING
-    world.now += timedelta(seconds=1)
+    world.now += timedelta(seconds=1.1)
 
 
 @pytest.mark.parametrize("begun_before", [False, True])
