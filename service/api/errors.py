@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError, OperationalError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, InternalError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -127,9 +127,11 @@ def add_error_handlers(app: FastAPI) -> None:
         logger.error("%s", error)
         return answer(503, str(error), headers=RETRY, kind=ProblemType.DISK_UNAVAILABLE)
 
+    # InternalError: of a server that takes no writes, or gave up a transaction of ours.
+    @app.exception_handler(InternalError)
     @app.exception_handler(OperationalError)
     @app.exception_handler(NoConnectionError)
-    def no_store(_request: Request, error: OperationalError | NoConnectionError) -> Response:
+    def no_store(_request: Request, error: DBAPIError | NoConnectionError) -> Response:
         logger.error("the store does not answer: %s", error)
         detail = f"the store does not answer ({why_no_answer(error)}); try again"
         return answer(503, detail, headers=RETRY, kind=ProblemType.STORE_UNAVAILABLE)

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 
@@ -34,7 +34,7 @@ class ChangedMeanwhileError(RuntimeError):
     """A decision was made about a job that has changed since; decide again."""
 
 
-def why_no_answer(error: OperationalError | NoConnectionError) -> str:
+def why_no_answer(error: DBAPIError | NoConnectionError) -> str:
     """Say why the store does not answer, without where it is."""
     if isinstance(error, NoConnectionError):
         return "every connection to it is in use"

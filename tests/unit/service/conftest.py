@@ -173,10 +173,13 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Settings:
+def settings(
+    tmp_path_factory: pytest.TempPathFactory, data_root: Path, databases: Databases
+) -> Settings:
     # Nothing listens on the discard port: Ray is never there in these tests.
     return Settings(
         state_dir=tmp_path_factory.mktemp("service") / "state",
+        store_url=databases.empty(),
         data_roots=(data_root,),
         ray_address="http://127.0.0.1:9",
         port=free_port(),

@@ -2,6 +2,8 @@
 
 import itertools
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -101,3 +103,24 @@ def change(url: str, statement: str, **values: str) -> None:
         pytest.skip("PostgreSQL holds a column to its type")
     finally:
         engine.dispose()
+
+
+def sqlite_file(url: str) -> Path:
+    """Return the file of a store; skip the test where it is a server's."""
+    if not url.startswith("sqlite:///"):
+        pytest.skip("about the file of a SQLite store")
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@contextmanager
+def written_by_another(url: str) -> Iterator[None]:
+    """Keep everybody else from writing jobs while the block runs."""
+    # Itself it may take its time.
+    engine = connect(url, busy_timeout_ms=60_000)
+    is_file = engine.dialect.name == "sqlite"
+    if is_file:
+        engine = engine.execution_options(begin_statement="BEGIN EXCLUSIVE")
+    with engine.begin() as connection:
+        connection.execute(text("SELECT 1" if is_file else "LOCK TABLE jobs IN EXCLUSIVE MODE"))
+        yield
+    engine.dispose()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from sqlalchemy import select
 from starlette.routing import BaseRoute
 
 from service.access.caller import EVERYONE, Role
@@ -18,6 +19,7 @@ from service.api.dependencies import NoRule, RoleRule
 from service.control_plane import ControlPlane
 from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
+from service.store.tables import metadata
 from service.store.tokens import find_token, revoke_token
 from tests.unit.service.api.test_errors import merged
 from tests.unit.service.conftest import (
@@ -30,6 +32,7 @@ from tests.unit.service.conftest import (
     serving,
     wait_until,
 )
+from tests.unit.service.databases import Databases, sqlite_file
 from tests.unit.service.guarded import Guarded, add_token, bearer, guarding
 from trainer.contract.status import Status
 
@@ -38,8 +41,8 @@ FORBIDDEN = "urn:alexnet:problem:not-allowed"
 
 
 @pytest.fixture(scope="module")
-def guarded(settings: Settings) -> Iterator[Guarded]:
-    with guarding(settings) as served:
+def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
+    with guarding(settings, databases) as served:
         yield served
 
 
@@ -47,6 +50,20 @@ def submit(client: httpx.Client, body: dict[str, Any], **more: Any) -> str:
     answer = client.post("/jobs", json=body | more)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
+
+
+def stored_text(plane: ControlPlane) -> str:
+    """Return everything that is in the store, and in its files where it has some."""
+    rows = plane.store.read(
+        lambda connection: [
+            repr(row)
+            for table in metadata.sorted_tables
+            for row in connection.execute(select(table.columns))
+        ]
+    )
+    path = plane.settings.store_path
+    files = [] if path is None else path.parent.glob(f"{path.name}*")
+    return "\n".join([*rows, *(file.read_bytes().decode("latin-1") for file in files)])
 
 
 # Every route has a rule
@@ -271,8 +288,10 @@ def test_metrics_tell_of_hidden_jobs_to_nobody_else(
 # Floods and credentials
 
 
-def test_a_flood_is_refused_by_sender_and_told_when_to_come_again(settings: Settings) -> None:
-    with guarding(settings, requests_per_second=0.01, request_burst=5) as flooded:
+def test_a_flood_is_refused_by_sender_and_told_when_to_come_again(
+    settings: Settings, databases: Databases
+) -> None:
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
         answers = [flooded.ann.get("/jobs") for _ in range(20)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 15
         problem = answers[-1]
@@ -290,8 +309,10 @@ def test_a_flood_is_refused_by_sender_and_told_when_to_come_again(settings: Sett
         assert flooded.nobody.get("/readyz").status_code in {200, 503}
 
 
-def test_reports_of_attempts_are_as_many_as_they_like(settings: Settings) -> None:
-    with guarding(settings, requests_per_second=0.01, request_burst=5) as flooded:
+def test_reports_of_attempts_are_as_many_as_they_like(
+    settings: Settings, databases: Databases
+) -> None:
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
         job_in(flooded.plane.store, Status.RUNNING, "busy", token_sha256=sha256_of_token("its own"))
         for _ in range(20):
             answer = flooded.nobody.post(
@@ -327,7 +348,7 @@ def test_credentials_in_a_location_are_refused_and_come_out_nowhere(
     assert "hush" not in "\n".join(
         record.getMessage() for record in caplog.records if record.name != "httpcore.http11"
     )
-    store = guarded.plane.settings.store_path
+    store = sqlite_file(guarded.plane.settings.store_url)
     for file in store.parent.glob(f"{store.name}*"):
         assert b"hush" not in file.read_bytes()
 
@@ -347,6 +368,6 @@ def test_no_secret_of_a_token_is_stored_or_logged(
     secret = created["token"].split("_", 2)[2]
     for text in (listed, audited, caplog.text):
         assert secret not in text
-    store = guarded.plane.settings.store_path
+    store = sqlite_file(guarded.plane.settings.store_url)
     for file in store.parent.glob(f"{store.name}*"):
         assert secret.encode() not in file.read_bytes()

@@ -1,8 +1,6 @@
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from sqlite3 import connect
 from typing import Any
 
 import httpx
@@ -19,6 +17,7 @@ from tests.unit.service.conftest import (
     serving,
     write_manifest,
 )
+from tests.unit.service.databases import written_by_another
 from trainer.contract.status import Status
 
 JSON = {"Content-Type": "application/json"}
@@ -247,12 +246,11 @@ def test_a_store_that_is_locked_for_too_long_is_a_503(
     monkeypatch.setattr("service.store.engine.BUSY_TIMEOUT_MS", 10)
     plane.store.close()  # So that the next connection is made with the short time-out.
     before = num_jobs(plane)
-    with closing(connect(plane.settings.store_path)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with written_by_another(plane.settings.store_url):
         answer = http.post("/jobs", json=request_body)
     problem = problem_of(answer, 503)
     assert answer.headers["Retry-After"]
-    assert "locked" in problem["detail"]
+    assert "lock" in problem["detail"]
     assert num_jobs(plane) == before
     plane.store.close()
 
