@@ -14,6 +14,7 @@ from service.control_plane import ControlPlane
 from service.settings import Settings
 from service.store.tokens import create_token
 from tests.unit.service.conftest import free_port, now, serving
+from tests.unit.service.databases import Databases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ def bearer(token: object) -> dict[str, str]:
 
 
 @contextmanager
-def guarding(settings: Settings, *, with_tokens: bool = True, **changes: Any) -> Iterator[Guarded]:
+def guarding(
+    settings: Settings, databases: Databases, *, with_tokens: bool = True, **changes: Any
+) -> Iterator[Guarded]:
     """Serve a control plane of its own store, beside the one of the settings.
 
     Without tokens all its clients are as `nobody`.
@@ -57,7 +60,7 @@ def guarding(settings: Settings, *, with_tokens: bool = True, **changes: Any) ->
     changed = settings.model_copy(
         update={
             "state_dir": state,
-            "store_url": f"sqlite:///{state / 'store.db'}",
+            "store_url": databases.migrated(),
             "run_root": state / "runs",
             "port": free_port(),
         }

@@ -14,6 +14,7 @@ from service.client import ProblemError
 from service.jobs.lifecycle import Decision
 from service.settings import Settings
 from tests.unit.service.conftest import job_in, now
+from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, bearer, guarding
 from trainer.contract.status import Status
 
@@ -21,8 +22,8 @@ OVER_QUOTA = "urn:alexnet:problem:over-quota"
 
 
 @pytest.fixture(scope="module")
-def guarded(settings: Settings) -> Iterator[Guarded]:
-    with guarding(settings) as served:
+def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
+    with guarding(settings, databases) as served:
         yield served
 
 
@@ -163,11 +164,11 @@ def test_what_is_changed_is_told_with_who_and_from_where(
 
 
 def test_the_address_is_a_proxys_word_only_where_it_is_trusted(
-    settings: Settings, request_body: dict[str, Any]
+    settings: Settings, databases: Databases, request_body: dict[str, Any]
 ) -> None:
     forwarded = {"X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
     for proxies, address in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9")):
-        with guarding(settings, trusted_proxies=proxies) as served:
+        with guarding(settings, databases, trusted_proxies=proxies) as served:
             answer = served.ann.post("/jobs", json=request_body, headers=forwarded)
             assert answer.status_code == 201
             newest = served.admin.get("/audit", params={"limit": 1}).json()["entries"][0]
@@ -239,8 +240,8 @@ def test_a_run_root_that_is_away_is_a_503(
 # Where there are no tokens
 
 
-def test_the_first_token_ends_the_time_without(settings: Settings) -> None:
-    with guarding(settings, with_tokens=False) as served:
+def test_the_first_token_ends_the_time_without(settings: Settings, databases: Databases) -> None:
+    with guarding(settings, databases, with_tokens=False) as served:
         assert served.nobody.get("/jobs").status_code == 200
         # What another service wants is of no interest.
         assert served.nobody.get("/jobs", headers=bearer("of another")).status_code == 200

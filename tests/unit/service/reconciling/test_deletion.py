@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from service.access.caller import EVERYONE
+from service.control_plane import ControlPlane
 from service.jobs.lifecycle import RefusedError
 from service.reconciling import deletion
 from service.reconciling.deletion import NotDeletedError, delete, finish_deletions
+from service.settings import Settings
 from service.store.errors import JobNotFoundError
 from service.store.store import Store
-from tests.unit.service.conftest import job_in
+from tests.unit.service.conftest import job_in, wait_until
 from trainer.contract.status import Status
 
 
@@ -128,3 +130,17 @@ def test_a_mark_that_somebody_put_on_a_live_job_deletes_nothing(
 
 def test_without_a_run_root_there_is_nothing_to_finish(store: Store, tmp_path: Path) -> None:
     finish_deletions(store, tmp_path / "gone")
+
+
+def test_a_control_plane_that_starts_finishes_them(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "runs" / ".deleted-a" / "deep").mkdir(parents=True)
+    own = settings.model_copy(update={"run_root": tmp_path / "runs"})
+    plane = ControlPlane(own, token=None)
+    plane.try_to_lead()
+    job_in(plane.store, Status.SUCCEEDED, "a")
+    plane.start()
+    try:
+        wait_until(lambda: names(tmp_path / "runs") == [])
+        assert plane.store.jobs(limit=9) == []
+    finally:
+        plane.stop()

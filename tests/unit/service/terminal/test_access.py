@@ -15,6 +15,7 @@ from service.store.tokens import list_tokens
 from service.terminal.access import OptionError, duration, until_idle
 from service.terminal.cli import main
 from tests.unit.service.conftest import job_in, make_spec
+from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, guarding
 from trainer.contract.status import Status
 
@@ -143,8 +144,8 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(settings: Settings) -> Iterator[Guarded]:
-    with guarding(settings) as served:
+def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
+    with guarding(settings, databases) as served:
         yield served
 
 
