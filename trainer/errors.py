@@ -1,5 +1,7 @@
 """What can go wrong in training, in words for people, and the reason any error stands for."""
 
+import errno
+
 from data_shards.errors import DataError, PlanError, StorageError
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import CheckpointError
@@ -71,6 +73,18 @@ class StaleAttemptError(TrainingError):
     reason = Reason.STALE
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or this machine had not the memory that was asked for."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # torch.OutOfMemoryError, of any device, and Ray's; neither need be imported here.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
+        # torch has no error of its own for the host's memory.
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 def reason_of(error: BaseException) -> Reason:
     """Return the reason an error stands for, by which the service decides on another attempt."""
     if isinstance(error, TrainingError | CheckpointError):
@@ -84,4 +98,4 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.BAD_DATA
     if isinstance(error, DiskFullError):
         return Reason.NO_STORAGE
-    return Reason.CRASHED
+    return Reason.OUT_OF_MEMORY if is_out_of_memory(error) else Reason.CRASHED

@@ -1,13 +1,14 @@
 """What an attempt's loop needs of the world around it, and how it tells that it ended."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from data_shards.feeding.reader import Batch
 from trainer.attempt.fence import Fence
+from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEventData
 from trainer.contract.run_directory import AttemptDirectory
@@ -46,6 +47,8 @@ class Setting:
     desired: Callable[[], Desired]
     disowned: Callable[[], bool]
     fence: Fence
+    watchdog: Watchdog = field(default_factory=Watchdog)
+    """Is told what gets on."""
 
     def votes(self) -> Votes:
         """Return what this replica has been told meanwhile."""

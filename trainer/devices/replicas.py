@@ -4,6 +4,7 @@ Small values travel over the default process group (gloo, on the CPU), gradients
 of their own (nccl): one for each of a replica's GPUs, for a communicator has one device.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,9 +13,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from trainer.errors import ReplicaGoneError
+from trainer.errors import ReplicaGoneError, is_out_of_memory
 
 T = TypeVar("T")
+
+# gloo has no error of its own for a replica that is gone, and nccl's is for all that can be wrong;
+# what is wrong with the values themselves names no transport.
+_OF_ANOTHER = re.compile(
+    r"gloo|nccl|Dist\w*Error|connection|socket|peer|broken pipe|timed? ?out", re.IGNORECASE
+)
 
 
 class Summing:
@@ -83,8 +90,7 @@ class Replicas:
 def _needing_the_others() -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        # gloo and nccl have no error of their own for it.
+        if is_out_of_memory(error) or not _OF_ANOTHER.search(f"{type(error).__name__} {error}"):
+            raise
         raise ReplicaGoneError(error) from error

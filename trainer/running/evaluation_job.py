@@ -61,6 +61,7 @@ class EvaluationJob:
         for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
             with self._stopwatch.within("compute"):
                 sums, votes = self._take_step(batch)
+            self._setting.watchdog.note_step()
             if votes.disowned:
                 raise StaleAttemptError("the control plane refused this attempt's events")
             self._check_finite(sums)
@@ -72,6 +73,7 @@ class EvaluationJob:
             if step < num_steps and (votes.cancel or votes.pause):
                 ending: Ending = "cancelled" if votes.cancel else "paused"
                 return Ended(ending, step)
+        self._setting.watchdog.stand("its end")
         self._conclude(seconds=time.monotonic() - begun)
         return Ended("succeeded", num_steps)
 

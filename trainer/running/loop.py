@@ -73,6 +73,7 @@ class Loop:
     def __init__(self, setting: Setting, datasets: Datasets, ledger: Ledger) -> None:
         spec = setting.order.spec
         self._setting = setting
+        self._watchdog = setting.watchdog
         self._spec = spec
         self._datasets = datasets
         self._validation = datasets.validation
@@ -162,6 +163,7 @@ class Loop:
         """Wait for a step to be done, enter it in the ledger, and tell what was met in it."""
         with self._stopwatch.within("compute"):
             result = taken.pending.result()
+        self._watchdog.note_step()
         batch = taken.batch
         self._state.step = batch.step + 1
         self._ledger.write(
@@ -199,7 +201,7 @@ class Loop:
                     error=1 - evaluation.top1,
                 )
         if pausing or self._times.saves(step):
-            with self._stopwatch.within("checkpoint"):
+            with self._stopwatch.within("checkpoint"), self._watchdog.within("a checkpoint"):
                 self._save_checkpoint()
         self.checkpointer.raise_if_failed()
 
@@ -226,10 +228,10 @@ class Loop:
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         begun = time.monotonic()
-        with self._stopwatch.within("evaluation"):
+        with self._stopwatch.within("evaluation"), self._watchdog.within("an evaluation"):
             evaluation = evaluate(
                 self._validation.member(self._state.network, self._spec.model, protocol),
-                self._corruption.watch(self._state.step, batches),
+                self._watchdog.passing(self._corruption.watch(self._state.step, batches)),
                 self._setting.replicas,
                 micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
             )
@@ -311,6 +313,7 @@ class Loop:
         )
 
     def _end(self, ending: Ending) -> Ended:
+        self._watchdog.stand("its end")
         self._report_progress()
         self.checkpointer.wait()
         return Ended(ending, self._state.step)
