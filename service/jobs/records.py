@@ -141,4 +141,3 @@ class CheckpointRecord:
     size_bytes: int
     weights_sha256: str
     top1: float | None
-    pinned: bool = False

@@ -98,7 +98,7 @@ def ingest(
                 place = {"job_id": job_id, "attempt": attempt, "saved_at": event.at}
                 saved.append(place | data.model_dump(exclude={"kind"}))
     _append(connection, job_id, told)
-    # What is told again, as a checkpoint at a pause may be, is the same; one stays pinned.
+    # What is told again, as a checkpoint at a pause may be, is the same.
     upsert(connection, points, found_points)
     upsert(connection, checkpoints, saved)
     if of_job:

@@ -150,7 +150,6 @@ checkpoints = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("weights_sha256", String, nullable=False),
     Column("top1", Float),
-    Column("pinned", Boolean, nullable=False, default=False, server_default=false()),
     ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
     Index(None, "job_id", "step"),
 )

@@ -31,9 +31,6 @@ def upgrade() -> None:
     for name in ("fence", "num_gpus", "num_cpus"):
         op.add_column("attempts", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("checkpoints") as checkpoints:
-        checkpoints.add_column(
-            sa.Column("pinned", sa.Boolean(), nullable=False, server_default=sa.false())
-        )
         checkpoints.alter_column("size_bytes", type_=sa.BigInteger(), existing_nullable=False)
     op.create_table(
         "labels",

@@ -98,7 +98,6 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
         assert [event.number for event in store.events("done", limit=1)] == [4]
         assert store.attempt("runs", 2).worker_pids == (7, 8)
         assert [one.step for one in store.checkpoints("runs")] == [4, 3]
-        assert not any(one.pinned for one in store.checkpoints("runs"))
         # It goes on from there.
         reported = AttemptEvent(number=4, at=datetime.now(UTC), data=runs.progress)
         assert store.append_events("runs", 2, [reported])[0] == 4

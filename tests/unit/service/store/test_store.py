@@ -313,16 +313,15 @@ def test_a_step_that_is_done_again_counts_as_it_was_done_last(store: Store) -> N
     assert losses == [1.5]
 
 
-def test_a_checkpoint_that_is_told_of_again_stays_pinned(store: Store, store_url: str) -> None:
+def test_a_checkpoint_that_is_told_of_again_is_the_same(store: Store) -> None:
     begun(store)
     saved = CheckpointSaved(
         step=3, epoch=0.3, path="p", size_bytes=2**40, weights_sha256="f" * 64, top1=None
     )
     store.append_events("a", 1, [event(1, saved)])
-    change(store_url, "UPDATE checkpoints SET pinned = true")
     store.append_events("a", 1, [event(2, saved.model_copy(update={"top1": 0.5}))])
     (checkpoint,) = store.checkpoints("a")
-    assert (checkpoint.pinned, checkpoint.top1, checkpoint.size_bytes) == (True, 0.5, 2**40)
+    assert (checkpoint.top1, checkpoint.size_bytes) == (0.5, 2**40)
 
 
 def test_jobs_are_found_by_all_of_their_labels(store: Store) -> None:
