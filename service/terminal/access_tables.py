@@ -9,6 +9,9 @@ from rich.text import Text
 
 from service.access_views import AuditRecord, OwnerUsage, Token
 
+# Columns that may be broken into lines; of the others each cell is to be copied whole.
+_PROSE = frozenset({"WHO", "FROM", "DETAIL", "DESCRIPTION"})
+
 
 def token_table(tokens: Sequence[Token]) -> Table:
     """One row a token."""
@@ -60,7 +63,7 @@ def audit_table(entries: Sequence[AuditRecord]) -> Table:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading not in _PROSE)
     return table
 
 
