@@ -19,6 +19,7 @@ from service.reconciling.reconciler import Reconciler, now_utc
 from service.reconciling.thinner import Thinner
 from service.scheduling.placement import Node
 from service.settings import Settings, SettingsError
+from service.store.leases import LostLeadershipError, has_leases
 from service.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.5
 # Plans tell of the cluster as it was so long ago at most.
 NODES_EVERY_S = 5.0
-LOCK_POLL_S = 1.0
+LEASE_POLL_S = 1.0
+_NOT_REACHED = "not reached yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,11 @@ class ControlPlane:
             _make_folder("STORE_URL", settings.store_path.parent)
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
-        self.store = Store(settings.store_url)
         self.leadership = Leadership(
-            settings.store_path or settings.state_dir / "store", url=settings.advertised_url
+            settings.store_url, url=settings.advertised_url, lease_s=settings.lease_s
         )
+        # Whatever is written here, by the API too, is written by the leader.
+        self.store = Store(settings.store_url, fence=self.leadership.fence)
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )
@@ -68,6 +71,46 @@ class ControlPlane:
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
         )
+        self._thinner = Thinner(
+            self.store,
+            max_points=settings.max_points,
+            full_for=timedelta(days=settings.full_history_days),
+            old_points=settings.old_points,
+        )
+        self._reconciler: Reconciler | None = None
+        """Of this term; None: this process has not begun to lead, or is known to have lost that."""
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._ray_trouble: str | None = _NOT_REACHED
+        self._ray_address: str | None = settings.ray_address
+        self._nodes: tuple[Node, ...] | None = None
+        self._nodes_at = -math.inf
+        self._thread = threading.Thread(target=self._run, name="reconciler")
+
+    def start(self) -> None:
+        """Become leader at once if the lease is free; go on in the background."""
+        self.try_to_lead()
+        self._thread.start()
+
+    def try_to_lead(self) -> None:
+        """Become leader if the lease is free, with the store at this release's schema."""
+        if not self.store.read(has_leases):
+            # New, or of a release before there were leases.
+            self.store.migrate()
+        if not self.leadership.try_to_take() or self._reconciler is not None:
+            return
+        try:
+            self.store.migrate()
+        except BaseException:
+            # One that cannot open the store must not keep out another that can.
+            self.leadership.release()
+            raise
+        self._begin_term()
+        logger.info("this process leads")
+
+    def _begin_term(self) -> None:
+        """Know nothing of what was seen in a term before: others have led since."""
+        settings = self.settings
         self._reconciler = Reconciler(
             self.store,
             run_root=settings.run_root,
@@ -76,38 +119,12 @@ class ControlPlane:
             python=settings.attempt_python,
             policy=settings.queue_policy,
         )
-        self._thinner = Thinner(
-            self.store,
-            max_points=settings.max_points,
-            full_for=timedelta(days=settings.full_history_days),
-            old_points=settings.old_points,
-        )
-        self._leads = threading.Event()
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
-        self._ray_trouble: str | None = "not reached yet"
-        self._ray_address: str | None = settings.ray_address
-        self._nodes: tuple[Node, ...] | None = None
-        self._nodes_at = -math.inf
-        self._thread = threading.Thread(target=self._run, name="reconciler")
 
-    def start(self) -> None:
-        """Become leader at once if the lock is free; go on in the background."""
-        self.try_to_lead()
-        self._thread.start()
-
-    def try_to_lead(self) -> None:
-        """Become leader if the lock is free, with the store at this release's schema."""
-        if not self.leadership.acquire():
-            return
-        try:
-            self.store.migrate()
-        except BaseException:
-            # One that cannot open the store must not keep out another that can.
-            self.leadership.release()
-            raise
-        self._leads.set()
-        logger.info("this process leads")
+    def _end_term(self) -> None:
+        logger.warning("this process leads no longer; the leader is %s", self.leadership.holder())
+        self._reconciler = None
+        self._local.leave()
+        self._ray_trouble = _NOT_REACHED
 
     def begin_stop(self) -> None:
         """Let the loop and the open streams end; returns at once."""
@@ -120,15 +137,17 @@ class ControlPlane:
         if self._thread.is_alive():
             self._thread.join()
         try:
-            if self._leads.is_set() and self._remote is None and self._local.ownership.acquire():
+            # Also while the store is away, and with it the lease: nobody else stops this Ray.
+            term = self._reconciler if self.leadership.is_kept else None
+            if term is not None and self._remote is None and self._local.ownership.acquire():
                 self._local.stop()
-                self._reconciler.interrupt()
+                term.interrupt()
         finally:
             self._local.ownership.release()
             if self._remote is not None:
                 self._remote.close()
             self.store.close()
-            self.leadership.release()
+            self.leadership.close()
 
     def wake(self) -> None:
         """Reconcile now: something was asked."""
@@ -136,8 +155,8 @@ class ControlPlane:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process may write: it has the lock, and the schema is this release's."""
-        return self._leads.is_set()
+        """Whether this process may act: it has the lease, and the schema is this release's."""
+        return self._reconciler is not None and self.leadership.is_held
 
     @property
     def is_stopping(self) -> bool:
@@ -174,23 +193,31 @@ class ControlPlane:
             self._nodes = None
 
     def _run(self) -> None:
-        while not self._leads.is_set():
-            if self._stopping.wait(LOCK_POLL_S):
-                return
-            try:
-                self.try_to_lead()
-            except Exception:
-                # Without the store there is nothing to lead; it is tried again.
-                logger.exception("the store cannot be opened")
-        self._finish_deletions()
+        term: Reconciler | None = None
         while not self._stopping.is_set():
+            reconciler = self._reconciler
             try:
-                self._tick()
+                if reconciler is None or not self.is_leader:
+                    self._stand_by()
+                else:
+                    if reconciler is not term:
+                        self._finish_deletions()
+                        term = reconciler
+                    self._tick(reconciler)
             except Exception:
                 # A loop that died would leave jobs as they are for ever, and nobody told.
                 logger.exception("the reconciler failed; it goes on")
-            self._wake.wait(TICK_S)
+            self._wake.wait(TICK_S if self.is_leader else LEASE_POLL_S)
             self._wake.clear()
+
+    def _stand_by(self) -> None:
+        """Lead as soon as nobody else does; until the store answers there is nothing to lead."""
+        if self._reconciler is not None and not self.leadership.is_kept:
+            self._end_term()
+        try:
+            self.try_to_lead()
+        except SQLAlchemyError as error:
+            logger.warning("the store cannot be opened: %s", error)
 
     def _finish_deletions(self) -> None:
         try:
@@ -199,7 +226,7 @@ class ControlPlane:
             # They lie aside, and in nobody's way, until the next start.
             logger.exception("what was deleted before could not be finished")
 
-    def _tick(self) -> None:
+    def _tick(self, reconciler: Reconciler) -> None:
         try:
             ray: RayJobs | None = None
             try:
@@ -210,12 +237,14 @@ class ControlPlane:
             except (RayUnreachableError, LocalRayError) as error:
                 ray = None
                 self._note_ray(str(error))
-            self._reconciler.tick(ray)
+            reconciler.tick(ray)
             if ray is not None:
                 self._look_at_nodes(ray)
             self._thinner.tick(now_utc())
         except RayUnreachableError as error:
             self._note_ray(str(error))
+        except LostLeadershipError as error:
+            logger.warning("%s", error)
         except SQLAlchemyError:
             # The store may be locked or its disk full for a while; nothing is lost by waiting.
             logger.exception("the store does not answer")

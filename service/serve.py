@@ -18,8 +18,6 @@ from sqlalchemy.exc import DatabaseError
 from service.api.app import create_app
 from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
-from service.file_lock import FileLock
-from service.reconciling.leadership import Leadership
 from service.settings import Settings, SettingsError
 from service.store.tokens import has_tokens
 
@@ -152,21 +150,13 @@ def stop_leftover_ray(settings: Settings) -> bool:
     """
     if not settings.state_dir.is_dir():
         return False
-    url = settings.advertised_url
-    ray = LocalRay(settings.state_dir, url=url, num_cpus=None, num_gpus=None)
-    # The one that owns this Ray may lead another store.
-    locks: list[FileLock] = [
-        ray.ownership,
-        Leadership(settings.store_path or settings.state_dir / "store", url=url),
-    ]
+    ray = LocalRay(settings.state_dir, url=settings.advertised_url, num_cpus=None, num_gpus=None)
+    if not ray.ownership.acquire():
+        raise SettingsError(
+            f"a control plane runs: {ray.ownership.holder()}; stop it with Ctrl-C where it runs, "
+            "and it stops its Ray"
+        )
     try:
-        for lock in locks:
-            if not lock.acquire():
-                raise SettingsError(
-                    f"a control plane runs: {lock.holder()}; stop it with Ctrl-C where it runs, "
-                    "and it stops its Ray"
-                )
         return ray.stop()
     finally:
-        for lock in locks:
-            lock.release()
+        ray.ownership.release()

@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         repr=False,
         description="SQLite file, or postgresql://USER:PASSWORD@HOST/DATABASE.",
     )
+    lease_s: float = Field(
+        default=5.0,
+        ge=1,
+        le=600,
+        description="A leader that does not renew its lease for so long is replaced by a standby.",
+    )
     run_root: Path = Field(
         default_factory=lambda data: data["state_dir"] / "runs",
         description="Run directories; a path that every worker shares.",

@@ -124,6 +124,14 @@ class LocalRay:
         self._deadline = None
         return True
 
+    def leave(self) -> None:
+        """Let another control plane own it; it goes on running."""
+        if self._jobs is not None:
+            self._jobs.close()
+            self._jobs = None
+        self._deadline = None
+        self.ownership.release()
+
     def _own(self) -> None:
         if not self.ownership.acquire():
             raise LocalRayError(

@@ -26,6 +26,7 @@ from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Cluster
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
+from service.store.leases import LostLeadershipError
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -151,7 +152,7 @@ class Reconciler:
             self._tell(job, self._advance(job, ray))
         except ChangedMeanwhileError:
             return
-        except RayUnreachableError:
+        except (RayUnreachableError, LostLeadershipError):
             raise
         except Exception as error:
             if self._troubles.is_news(job.id, repr(error)):
@@ -174,6 +175,8 @@ class Reconciler:
         decision = self._follow(job, attempt, seen, now)
         if decision.act is not None:
             assert ray is not None
+            # This process may have slept since it decided.
+            self._store.check_fence()
             if decision.act == "stop":
                 ray.stop(attempt.submission_id)
             else:
@@ -243,6 +246,7 @@ class Reconciler:
     def _redirect(self, attempt: AttemptRecord) -> None:
         """Have an attempt that may live report here, whoever began it."""
         if attempt.submission_id not in self._redirected:
+            self._store.check_fence()
             redirect(self._directory(attempt), self._url)
             self._redirected.add(attempt.submission_id)
 

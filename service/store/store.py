@@ -12,7 +12,7 @@ from sqlalchemy.exc import NoResultFound
 from service.access.audit import Action
 from service.access.caller import EVERYONE, Caller
 from service.access.quotas import UNLIMITED, check_submission
-from service.jobs.events import StatusChanged
+from service.jobs.events import Resized, StatusChanged
 from service.jobs.lifecycle import Decision, check_request
 from service.jobs.records import (
     Accelerator,
@@ -22,12 +22,14 @@ from service.jobs.records import (
     JobRecord,
     UnreadableJob,
 )
+from service.jobs.resizing import resized
 from service.store.audit import note_audit
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.idempotency import Reservation, complete
 from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs
+from service.store.leases import FencedWrites
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
@@ -57,6 +59,8 @@ class NewAttempt:
     resume_from: str | None
     token_sha256: str | None = None
     """Digest of the token that its order holds; None: nobody may report as this attempt."""
+    fence: int = 0
+    """Of the leader that begins it."""
     num_cpus: int = 0
     num_gpus: int = 0
 
@@ -64,11 +68,12 @@ class NewAttempt:
 class Store:
     """Jobs, attempts, events and checkpoints."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, fence: Callable[[], int] | None = None) -> None:
+        """`fence`: what every write goes by (see `leases`); None: unfenced."""
         self._url = url
         engine = connect(url)
         self._engine = reading(engine)
-        self._writing = writing(engine)
+        self._writing = FencedWrites(writing(engine), fence)
         self._unreadable: set[str] = set()
         """Jobs that were logged."""
 
@@ -83,6 +88,13 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def check_fence(self) -> int:
+        """Return the fence of this process's writes, 0 if unfenced; for acts beyond the store.
+
+        Raises LostLeadershipError.
+        """
+        return self._writing.check()
 
     # Jobs
 
@@ -164,12 +176,29 @@ class Store:
                 logger.error("%s", UnreadableJobError(job.id, job.problem))
         return [job for job in found if isinstance(job, JobRecord)]
 
-    def ask(self, job_id: str, desired: Desired, *, by: Caller = EVERYONE) -> JobRecord:
-        """Write down what the owner wants; raise RefusedError where it is too late for that."""
+    def ask(
+        self,
+        job_id: str,
+        desired: Desired,
+        *,
+        by: Caller = EVERYONE,
+        replicas: int | None = None,
+    ) -> JobRecord:
+        """Write down what the owner wants, from now on with so many replicas.
+
+        Raises RefusedError where it is too late for that, ReplicasRefusedError.
+        """
+        now = datetime.now(UTC)
         with self._writing.begin() as connection:
-            check_request(read_job(connection, job_id, lock=True), desired)
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
-            note_audit(connection, by, _ACTIONS[desired], job_id, datetime.now(UTC))
+            job = read_job(connection, job_id, lock=True)
+            check_request(job, desired)
+            values: dict[str, Any] = {"desired": desired}
+            if replicas is not None and (spec := resized(job, replicas)) != job.spec:
+                values["spec"] = spec.model_dump(mode="json")
+                change = Resized(before=job.spec.scale.replicas, after=replicas)
+                append_event(connection, job_id, now, change)
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            note_audit(connection, by, _ACTIONS[desired], job_id, now)
             return read_job(connection, job_id)
 
     def note_wait(self, job_id: str, message: str) -> None:
@@ -204,6 +233,7 @@ class Store:
                     token_sha256=new.token_sha256,
                     accelerator=new.accelerator,
                     resume_from=new.resume_from,
+                    fence=new.fence,
                     num_cpus=new.num_cpus,
                     num_gpus=new.num_gpus,
                     created_at=now,

@@ -180,6 +180,8 @@ leases = Table(
     Column("name", String, primary_key=True),
     Column("holder", String, nullable=False),
     Column("url", String, nullable=False),
+    # So long after its last renewal anyone may take it.
+    Column("duration_s", Float, nullable=False),
     # Grows with each holder; whoever writes with an older one is refused.
     Column("fence", Integer, nullable=False),
     # Grows with each renewal: a waiting process sees by its own clock that the holder lives.

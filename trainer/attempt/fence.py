@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from trainer.contract.order_file import order_of
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.errors import StaleAttemptError
 
@@ -9,19 +10,33 @@ from trainer.errors import StaleAttemptError
 class Fence:
     """Asks the run directory, and what the control plane said, whether an attempt is current."""
 
-    def __init__(self, attempt: AttemptDirectory, disowned: Callable[[], bool]) -> None:
+    def __init__(
+        self, attempt: AttemptDirectory, disowned: Callable[[], bool], *, fence: int = 0
+    ) -> None:
+        """`fence`: of this attempt's order."""
         self._attempt = attempt
         self._disowned = disowned
+        self._fence = fence
 
     def check(self) -> None:
         """Raise StaleAttemptError if a later attempt exists or the control plane said so."""
         number = self._attempt.number
         newest = RunDirectory(self._attempt.run).newest_attempt()
-        if newest > number:
-            raise StaleAttemptError(
-                f"attempt {number} is no longer current: attempt {newest} has begun"
-            )
+        for later in range(number + 1, newest + 1):
+            if self._has_begun(later):
+                raise StaleAttemptError(
+                    f"attempt {number} is no longer current: attempt {later} has begun"
+                )
         if self._disowned():
             raise StaleAttemptError(
                 f"attempt {number} is no longer current: the control plane refused its events"
             )
+
+    def _has_begun(self, later: int) -> bool:
+        """Whether a later folder may be of an attempt that the store knows.
+
+        Without an order it has not come so far. An order with a lower fence than this attempt's is
+        of a leader that thawed in another's term, and that the store then refused.
+        """
+        order = order_of(RunDirectory(self._attempt.run).attempt(later))
+        return order is not None and order.fence >= self._fence

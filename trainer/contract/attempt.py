@@ -27,6 +27,12 @@ class AttemptOrder(Record):
         default=None, description="Where events go; None: only to the run directory."
     )
     token: str | None = Field(default=None, description="The attempt's own bearer token.")
+    fence: int = Field(
+        default=0,
+        ge=0,
+        description="Fence of the leader that wrote this; of an older one than the leader that "
+        "began an earlier attempt, it began none.",
+    )
 
 
 class Reason(StrEnum):

@@ -16,7 +16,7 @@ class AttemptDirectory:
 
     @property
     def path(self) -> Path:
-        """The folder itself; its existence makes every earlier attempt stale."""
+        """The folder itself; once an order lies in it, earlier attempts are stale."""
         return self.run / "attempts" / f"{self.number:04d}"
 
     @property

@@ -56,7 +56,11 @@ def run_replica(
             report=reporter.emit if reporter else lambda _: None,
             desired=lambda: reporter.desired if reporter else Desired.RUN,
             disowned=lambda: reporter is not None and reporter.disowned,
-            fence=Fence(attempt, disowned=lambda: reporter is not None and reporter.disowned),
+            fence=Fence(
+                attempt,
+                disowned=lambda: reporter is not None and reporter.disowned,
+                fence=order.fence,
+            ),
         )
         ended = _WORK[order.spec.kind](setting)
         setting.report(Finished(outcome=ended.ending, step=ended.step))

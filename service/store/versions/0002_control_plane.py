@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
+        sa.Column("duration_s", sa.Float(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("renewals", sa.Integer(), nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False, server_default=sa.false()),

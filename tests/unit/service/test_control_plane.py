@@ -49,7 +49,7 @@ def test_one_that_cannot_open_the_store_does_not_keep_another_from_leading(
     monkeypatch.setattr(first.store, "migrate", fail)
     with pytest.raises(RuntimeError, match="disk is full"):
         first.try_to_lead()
-    assert not first.leadership.is_held
+    assert not first.leadership.is_kept
     second.try_to_lead()
     assert second.is_leader
     second.stop()

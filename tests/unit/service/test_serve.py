@@ -9,7 +9,6 @@ from rich.console import Console
 from service.access.caller import Role
 from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
-from service.reconciling.leadership import Leadership
 from service.serve import serve, stop_leftover_ray
 from service.settings import Settings, SettingsError
 from tests.unit.service.conftest import free_port
@@ -36,12 +35,9 @@ def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
     owner.ownership.release()
     assert stop_leftover_ray(settings)
     assert len(stopped) == 1
-    # It holds no lock of them afterwards.
-    assert settings.store_path is not None
-    leadership = Leadership(settings.store_path, url="http://next")
-    for lock in (owner.ownership, leadership):
-        assert lock.acquire()
-        lock.release()
+    # It does not hold the lock afterwards.
+    assert owner.ownership.acquire()
+    owner.ownership.release()
 
 
 class ListeningError(Exception):
@@ -75,8 +71,8 @@ def test_where_others_could_reach_it_it_starts_with_a_token_only(
         with pytest.raises(SettingsError, match="alexnet tokens create"):
             serve(settings, Console(), until_stdin_closes=False)
         plane = ControlPlane(settings, token=None)
-        plane.store.migrate()
+        plane.try_to_lead()
         add_token(plane, "root", Role.ADMIN)
-        plane.store.close()
+        plane.stop()
     with pytest.raises(ListeningError):
         serve(settings, Console(), until_stdin_closes=False)

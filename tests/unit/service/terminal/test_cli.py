@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.terminal.cli import main
@@ -219,7 +220,8 @@ def test_a_store_that_is_none_is_named(
     (tmp_path / "store.db").write_text("not a database" * 100)
     code, _, err = alexnet("serve", "--port", free_port(), "--state-dir", tmp_path)
     assert code == 2
-    assert f"ALEXNET_STORE_URL: {tmp_path}/store.db cannot be used as the store" in err
+    named = f"sqlite:///{tmp_path}/store.db"
+    assert f"ALEXNET_STORE_URL: {named} cannot be used as the store" in err
 
 
 def test_stop_finds_nothing_or_a_control_plane_that_runs(
@@ -228,7 +230,11 @@ def test_stop_finds_nothing_or_a_control_plane_that_runs(
     monkeypatch.setenv("ALEXNET_STATE_DIR", str(tmp_path / "none"))
     assert alexnet("stop") == (0, "no local Ray was left behind\n", "")
     assert alexnet("stop", "--quiet") == (0, "", "")
-    monkeypatch.setenv("ALEXNET_STATE_DIR", str(service.settings.state_dir))
+    url, state_dir = service.settings.advertised_url, service.settings.state_dir
+    monkeypatch.setenv("ALEXNET_STATE_DIR", str(state_dir))
+    owner = LocalRay(state_dir, url=url, num_cpus=None, num_gpus=None)
+    assert owner.ownership.acquire()
     code, _, err = alexnet("stop")
+    owner.ownership.release()
     assert code == 2
-    assert f"a control plane runs: {service.settings.advertised_url}" in err
+    assert f"a control plane runs: {url}" in err
