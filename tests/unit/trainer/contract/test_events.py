@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from data_shards.feeding.corrupt import CorruptReason
-from trainer.contract.events import CorruptReasonName, SamplesSkipped, in_words
+from trainer.contract.events import CorruptReasonName, Progress, SamplesSkipped, in_words
 
 
 def skipped(**by_reason: int) -> SamplesSkipped:
@@ -36,6 +36,28 @@ def test_an_event_of_the_first_release_is_read() -> None:
     event = SamplesSkipped.model_validate(document)
     assert event.by_reason == {}
     assert event.in_words() == "skipped a.tar:1: end of JPEG"
+
+
+PROGRESS = {
+    "kind": "progress",
+    "step": 7,
+    "epoch": 0.7,
+    "planned_steps": 10,
+    "loss": 1.5,
+    "learning_rate": 0.01,
+    "images_per_second": 100.0,
+    "data_wait_ratio": 0.25,
+}
+
+
+def test_progress_of_the_first_release_is_read() -> None:
+    assert Progress.model_validate(PROGRESS).phase_seconds == {}
+
+
+@pytest.mark.parametrize("phase_seconds", [{"thinking": 1.0}, {"compute": -1.0}])
+def test_phases_stay_few_and_no_time_is_negative(phase_seconds: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Progress.model_validate(PROGRESS | {"phase_seconds": phase_seconds})
 
 
 @pytest.mark.parametrize(
