@@ -257,6 +257,19 @@ def test_the_first_token_ends_the_time_without(settings: Settings, databases: Da
         assert served.nobody.get("/jobs").status_code == 401
 
 
+@pytest.mark.parametrize("name", ["%00", "%ff", "%ed%a0%80", "'--", "a%2Fb", "💾", "x" * 64])
+def test_names_that_nothing_has_are_not_found_or_refused(guarded: Guarded, name: str) -> None:
+    for method, path in (
+        ("GET", f"/audit?target={name}"),
+        ("DELETE", f"/tokens/{name}"),
+        ("DELETE", f"/jobs/{name}"),
+        ("GET", f"/jobs/{name}"),
+        ("GET", f"/quotas/{name}"),
+    ):
+        answer = guarded.admin.request(method, path)
+        assert answer.status_code in {200, 404, 422}, (path, answer.text)
+
+
 def test_headers_without_end_are_refused(guarded: Guarded) -> None:
     with socket.create_connection(("127.0.0.1", guarded.plane.settings.port)) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
