@@ -76,3 +76,11 @@ def test_a_job_that_never_began_has_no_files(http: httpx.Client, plane: ControlP
     job_in(plane.store, Status.QUEUED, "nofiles")
     assert http.get("/jobs/nofiles/artifacts").json()["artifacts"] == []
     assert http.get("/jobs/nosuchjob/artifacts").status_code == 404
+
+
+def test_a_list_that_is_too_long_says_so(
+    http: httpx.Client, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.artifacts.MAX_LISTED", 1)
+    listed = http.get("/jobs/files/artifacts").json()
+    assert (len(listed["artifacts"]), listed["truncated"]) == (1, True)

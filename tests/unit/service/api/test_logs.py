@@ -206,3 +206,12 @@ def test_a_disk_that_cannot_be_read_is_told_of(
     answer = http.get(f"/jobs/{printed}/logs")
     assert answer.status_code == 503
     assert answer.json()["type"].endswith("disk-unavailable")
+
+
+def test_a_silent_stream_says_that_it_lives(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.logs.KEEP_ALIVE_S", 0.0)
+    job_in(plane.store, Status.QUEUED, "silent")
+    with http.stream("GET", "/jobs/silent/logs?follow=true", headers=STREAM) as answer:
+        assert any(line.startswith(":") for line in answer.iter_lines())
