@@ -21,7 +21,6 @@ from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
 from service.store.tables import metadata
 from service.store.tokens import find_token, revoke_token
-from tests.unit.service.api.test_errors import merged
 from tests.unit.service.conftest import (
     FIRST_ATTEMPT,
     free_port,
@@ -340,7 +339,7 @@ def test_credentials_in_a_location_are_refused_and_come_out_nowhere(
     location: str,
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        body = merged(request_body, {"data": {field: location}})
+        body = request_body | {"data": request_body["data"] | {field: location}}
         answer = guarded.ann.post("/jobs", json=body)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [f"data.{field}"]
