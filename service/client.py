@@ -151,9 +151,10 @@ class Client:
         """Have a job checkpoint and give its devices back."""
         return self._ask("POST", f"/jobs/{segment(job_id)}/pause", Job)
 
-    def resume(self, job_id: str) -> Job:
-        """Queue a paused job again."""
-        return self._ask("POST", f"/jobs/{segment(job_id)}/resume", Job)
+    def resume(self, job_id: str, *, replicas: int | None = None) -> Job:
+        """Queue a paused job again, from now on with so many replicas."""
+        body = {} if replicas is None else {"json": {"replicas": replicas}}
+        return self._ask("POST", f"/jobs/{segment(job_id)}/resume", Job, **body)
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its run directory."""

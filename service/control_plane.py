@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.jobs.silence import Patience
 from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler, now_utc
@@ -117,6 +118,10 @@ class ControlPlane:
             data_roots=settings.data_roots,
             control_plane_url=settings.advertised_url,
             python=settings.attempt_python,
+            patience=Patience(
+                start=timedelta(seconds=settings.start_timeout_s),
+                silence=timedelta(seconds=settings.silence_timeout_s),
+            ),
             policy=settings.queue_policy,
         )
 

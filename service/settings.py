@@ -128,6 +128,19 @@ class Settings(BaseSettings):
         description="So long a request that is sent again with its Idempotency-Key makes no other "
         "job.",
     )
+    start_timeout_s: float = Field(
+        default=900.0,
+        ge=1,
+        le=86_400,
+        description="An attempt that gives no sign of life so long after Ray took it is ended.",
+    )
+    silence_timeout_s: float = Field(
+        default=120.0,
+        ge=15,
+        le=86_400,
+        description="An attempt that gives none for so long later on is ended; it gives one every "
+        "few seconds, unless a process of it is frozen.",
+    )
     ray_address: str | None = Field(
         default_factory=lambda: os.environ.get("RAY_ADDRESS"),
         description="Ray's dashboard, http://HOST:8265. None: a local Ray of our own.",

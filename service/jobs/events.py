@@ -27,7 +27,22 @@ class StatusChanged(Record):
     message: str | None = Field(default=None, description="For people.")
 
 
+class Resized(Record):
+    """The job goes on with other replicas, from its checkpoint and over the same data."""
+
+    kind: Literal["resized"] = "resized"
+    before: int = Field(description="Replicas, as in scale.replicas.")
+    after: int
+
+
 JobEventData = Annotated[
-    StatusChanged | Started | Progress | Evaluated | CheckpointSaved | SamplesSkipped | Finished,
+    StatusChanged
+    | Resized
+    | Started
+    | Progress
+    | Evaluated
+    | CheckpointSaved
+    | SamplesSkipped
+    | Finished,
     Field(discriminator="kind"),
 ]

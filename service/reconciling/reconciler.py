@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
 from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
+from service.jobs.silence import Patience
 from service.reconciling.attempt_files import (
     has_advanced,
     read_outcome,
@@ -21,6 +22,7 @@ from service.reconciling.attempt_files import (
     redirect,
     unusable,
 )
+from service.reconciling.listener import Listener
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
@@ -79,13 +81,17 @@ class Reconciler:
         control_plane_url: str,
         python: str,
         policy: QueuePolicy | None = None,
+        patience: Patience | None = None,
         clock: Callable[[], datetime] = now_utc,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._run_root = run_root
         self._url = control_plane_url
         self._python = python
         self._clock = clock
+        self._monotonic = monotonic
+        self._listener = Listener(patience or Patience())
         self._troubles = Troubles()
         self._starter = Starter(
             store,
@@ -195,6 +201,8 @@ class Reconciler:
             self._store.apply(job, decision, now)
             why = f" ({decision.reason})" if decision.reason else ""
             logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
+            if attempt is not None and decision.ended is not None:
+                self._listener.forget(attempt)
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
@@ -220,6 +228,10 @@ class Reconciler:
         over = seen.ray in {RayState.ABSENT, RayState.ENDED}
         try:
             outcome = read_outcome(directory)
+            if seen.ray is RayState.ALIVE:
+                overdue = self._listener.listen(job, attempt, directory, self._monotonic())
+            else:
+                overdue = self._listener.verdict(attempt)
             if outcome is None and seen.ray is not RayState.ENDED:
                 self._redirect(attempt)
             age = 0.0 if outcome is None else now.timestamp() - directory.outcome.stat().st_mtime
@@ -240,7 +252,11 @@ class Reconciler:
             )
         self._unseen_since.pop(attempt.submission_id, None)
         return replace(
-            seen, outcome=outcome, outcome_age=timedelta(seconds=age), has_advanced=advanced
+            seen,
+            outcome=outcome,
+            outcome_age=timedelta(seconds=age),
+            has_advanced=advanced,
+            overdue=overdue,
         )
 
     def _redirect(self, attempt: AttemptRecord) -> None:

@@ -136,9 +136,16 @@ def pause(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> Non
 
 
 @app.command()
-def resume(job_id: JobId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def resume(
+    job_id: JobId,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Go on with so many; a paused job alone.")
+    ] = None,
+) -> None:
     """Queue a paused job again; it goes on from its last checkpoint."""
-    _ask(url, lambda client: client.resume(job_id), as_json)
+    _ask(url, lambda client: client.resume(job_id, replicas=replicas), as_json)
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """One replica's part in an attempt: the loop with its surroundings, and how it ended."""
 
+import faulthandler
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import torch
@@ -13,8 +15,10 @@ from trainer.attempt.attempt_folder import write_outcome
 from trainer.attempt.fence import Fence
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.attempt.setting import Setting
+from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.confinement import ConfinementError, confined_location
+from trainer.contract.death import MORE_MEMORY
 from trainer.contract.durable import write_whole
 from trainer.contract.events import AttemptEventData, Finished
 from trainer.contract.run_directory import AttemptDirectory
@@ -46,6 +50,9 @@ def run_replica(
     replicas = Replicas(*devices)
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
+        watchdog = Watchdog()
+        if replicas.rank == 0:
+            watchdog = stack.enter_context(_open_watchdog(order, attempt))
         setting = Setting(
             order=order,
             attempt=attempt,
@@ -54,6 +61,7 @@ def run_replica(
             pid=os.getpid(),
             gpu_ids=gpu_ids,
             report=reporter.emit if reporter else lambda _: None,
+            watchdog=watchdog,
             desired=lambda: reporter.desired if reporter else Desired.RUN,
             disowned=lambda: reporter is not None and reporter.disowned,
             fence=Fence(
@@ -88,6 +96,8 @@ def failure(error: BaseException) -> Outcome:
     reason = reason_of(error)
     foreseen = reason is not Reason.CRASHED
     message = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    if reason is Reason.OUT_OF_MEMORY:
+        message = f"out of memory: {MORE_MEMORY} ({type(error).__name__}: {error})"
     return Outcome(outcome="failed", reason=reason, message=message)
 
 
@@ -118,6 +128,26 @@ def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
     except OSError as unwritten:
         _log.warning("the outcome could not be written: %s", unwritten)
         return outcome
+
+
+def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory) -> Watchdog:
+    def end(hang: str) -> None:
+        message = f"{hang}; the log has the stacks of rank 0 (retry.hang_factor)"
+        _log.error("the attempt hangs: %s", message)
+        faulthandler.dump_traceback(file=sys.stderr.fileno())
+        hung = Outcome(outcome="failed", reason=Reason.HUNG, message=message)
+        with suppress(OSError):
+            write_whole(attempt.failure(0), hung.model_dump_json(indent=1).encode())
+        # What hangs would not let this process end in good order.
+        os._exit(1)
+
+    def sign() -> None:
+        # Where its disk is away, the control plane cannot see it either.
+        with suppress(OSError):
+            os.utime(attempt.events)
+
+    retry = order.spec.retry
+    return Watchdog(factor=retry.hang_factor, floor_s=retry.hang_floor_s, on_hang=end, on_sign=sign)
 
 
 def _open_reporter(

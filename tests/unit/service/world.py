@@ -95,6 +95,7 @@ class World:
             python="/usr/bin/python3",
             policy=self.policy,
             clock=lambda: self.now,
+            monotonic=lambda: self.now.timestamp(),
         )
 
     def submit(self, job_id: str = "a", **fields: object) -> JobRecord:

@@ -1,4 +1,5 @@
 import json
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_a_crashed_attempt_is_followed_by_one_from_the_last_whole_checkpoint(wor
     )
     world.tick()
     assert world.status() is Status.RETRYING
-    world.now += timedelta(seconds=2)
+    world.now += timedelta(seconds=2.2)
     world.tick()
     assert world.status() is Status.STARTING
     assert world.order(2).resume_from == "attempts/0001/checkpoints/step-00000010"
@@ -275,3 +276,73 @@ def test_a_job_that_gets_on_is_not_given_up_however_often_ray_forgets_it(world: 
     world.ray.end("a-6")
     world.tick()
     assert world.status() is Status.FAILED
+
+
+def test_an_attempt_that_falls_silent_is_ended_and_followed_by_another(world: World) -> None:
+    world.submit(retry={"backoff_s": 0})
+    world.tick()
+    world.folder().events.write_bytes(b"")
+    world.report()
+    for _ in range(5):
+        # It is heard by its spool alone too, as when it cannot reach the service.
+        world.now += timedelta(seconds=100)
+        os.utime(world.folder().events, (0, world.now.timestamp()))
+        world.tick()
+    assert world.ray.stopped == []
+    world.now += timedelta(seconds=119)
+    world.tick()
+    assert world.ray.stopped == []
+    world.now += timedelta(seconds=1)
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+    assert "no sign of life for 120 s" in str(world.store.job("a").message)
+    world.ray.end("a-1", "Job was stopped by user")
+    world.tick()
+    first = world.store.attempt("a", 1).outcome
+    assert first is not None
+    assert first.reason is Reason.HUNG
+    assert world.order(2).attempt == 2
+
+
+def test_whoever_takes_over_listens_anew(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.now += timedelta(hours=1)
+    world.restart()
+    world.tick()
+    assert world.ray.stopped == []
+
+
+def test_an_attempt_that_ray_never_starts_is_ended(world: World) -> None:
+    world.submit()
+    world.tick(2)
+    world.now += timedelta(minutes=15) - timedelta(seconds=1)
+    world.tick()
+    assert world.ray.stopped == []
+    world.now += timedelta(seconds=1)
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1")
+    world.tick()
+    assert (world.status(), world.store.job("a").reason) == (Status.RETRYING, Reason.HUNG)
+
+
+def test_at_its_deadline_a_job_is_told_to_pause_and_fails_with_its_checkpoint(
+    world: World,
+) -> None:
+    world.submit(retry={"deadline_s": 60})
+    world.tick()
+    world.report()
+    world.tick()
+    world.now += timedelta(seconds=60)
+    world.tick()
+    assert world.status() is Status.PAUSING
+    assert world.store.job("a").told is Desired.PAUSE
+    world.checkpoint(7)
+    world.end(Outcome(outcome="paused", step=7))
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.reason) == (Status.FAILED, Reason.DEADLINE)
+    assert "retry.deadline_s" in str(job.message)

@@ -1,0 +1,95 @@
+"""What hangs, or asks for more memory than there is, is found, named, and gone on from."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.acceptance.conftest import Shards
+from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+REPLICAS = 2
+
+
+@pytest.fixture(scope="module")
+def impatient(shards: Shards, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    state = tmp_path_factory.mktemp("impatient") / "state"
+    settings = {"ALEXNET_SILENCE_TIMEOUT_S": "15", "ALEXNET_LOCAL_RAY_CPUS": "2"}
+    plane = ControlPlane(state, shards.root, **settings).start()
+    yield plane
+    plane.stop()
+
+
+def _spec(shards: Shards) -> dict[str, object]:
+    return shards.spec(
+        seed=11,
+        optim={"global_batch_size": 64, "epochs": 1},
+        scale={"replicas": REPLICAS, "cpus_per_replica": 1},
+        checkpoint={"interval_steps": 10},
+        retry={"backoff_s": 0.5, "hang_floor_s": 10.0},
+    )
+
+
+def _weights(plane: ControlPlane, job_id: str) -> str:
+    checkpoints = plane.http.get(f"/jobs/{job_id}/checkpoints").json()["checkpoints"]
+    return str(max(checkpoints, key=lambda one: one["step"])["weights_sha256"])
+
+
+def _workers(plane: ControlPlane, job_id: str, step: int) -> list[int]:
+    """Return the process of each replica of the first attempt, once it is past a step."""
+    folder = plane.run_directory(job_id) / "attempts" / "0001"
+    wait_for(
+        f"step {step}",
+        lambda: any(line["step"] >= step for line in ledger_lines(folder)),
+        timeout_s=180,
+    )
+    started = json.loads((folder / "events.jsonl").read_text().splitlines()[0])
+    return list(started["data"]["worker_pids"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(impatient: ControlPlane, shards: Shards) -> str:
+    job_id = impatient.submit(**_spec(shards))
+    impatient.wait_status(job_id, "SUCCEEDED", timeout_s=300)
+    return _weights(impatient, job_id)
+
+
+@pytest.mark.parametrize("rank", range(REPLICAS))
+def test_a_frozen_worker_is_found_ended_and_resumed_to_the_same_weights(
+    impatient: ControlPlane, shards: Shards, undisturbed: str, rank: int
+) -> None:
+    job_id = impatient.submit(**_spec(shards))
+    pid = _workers(impatient, job_id, 14)[rank]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(
+        "the hang to be found",
+        lambda: len(impatient.job(job_id)["attempts"]) == 2,
+        timeout_s=180,
+    )
+    first, _ = impatient.job(job_id)["attempts"]
+    assert first["outcome"]["reason"] == "hung"
+    impatient.wait_status(job_id, "SUCCEEDED", timeout_s=300)
+    assert _weights(impatient, job_id) == undisturbed
+    # What was frozen holds nothing any longer.
+    wait_for("the frozen worker to go", lambda: not psutil.pid_exists(pid), timeout_s=60)
+
+
+def test_a_worker_without_memory_names_what_to_do(impatient: ControlPlane, shards: Shards) -> None:
+    job_id = impatient.submit(**_spec(shards))
+    pid = _workers(impatient, job_id, 4)[0]
+    limited = psutil.Process(pid)
+    limited.rlimit(psutil.RLIMIT_AS, (limited.memory_info().vms, limited.memory_info().vms))
+    wait_for(
+        "the end of the attempt",
+        lambda: len(impatient.job(job_id)["attempts"]) == 2,
+        timeout_s=180,
+    )
+    first, _ = impatient.job(job_id)["attempts"]
+    assert first["outcome"]["reason"] == "out_of_memory"
+    assert "micro_batch_size" in first["outcome"]["message"]
+    impatient.wait_status(job_id, "SUCCEEDED", timeout_s=300)
