@@ -8,7 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError, DBAPIError, InternalError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,6 +28,7 @@ from service.store.errors import (
     JobNotFoundError,
     StaleAttemptError,
     UnreadableJobError,
+    has_other_schema,
     why_no_answer,
 )
 from service.store.idempotency import KeyInUseError, KeyReusedError
@@ -135,6 +143,12 @@ def add_error_handlers(app: FastAPI) -> None:
         logger.error("the store does not answer: %s", error)
         detail = f"the store does not answer ({why_no_answer(error)}); try again"
         return answer(503, detail, headers=RETRY, kind=ProblemType.STORE_UNAVAILABLE)
+
+    @app.exception_handler(ProgrammingError)
+    def other_schema(request: Request, error: ProgrammingError) -> Response:
+        if not has_other_schema(error):
+            raise error
+        return no_store(request, error)
 
     @app.exception_handler(DataError)
     @app.exception_handler(StatementError)

@@ -1,1 +1,1 @@
-"""The store: jobs, attempts, events and checkpoints, in SQLite. SQL stands here only."""
+"""The store: jobs, attempts and what they tell, in SQLite or PostgreSQL. SQL stands here only."""

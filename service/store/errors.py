@@ -34,6 +34,18 @@ class ChangedMeanwhileError(RuntimeError):
     """A decision was made about a job that has changed since; decide again."""
 
 
+# Undefined table, undefined column.
+_OTHER_SCHEMA = frozenset({"42P01", "42703"})
+
+
+def has_other_schema(error: DBAPIError) -> bool:
+    """Whether PostgreSQL refused a query because no leader has brought the store to this release.
+
+    SQLite's driver tells of that by an OperationalError, as of whatever else will pass.
+    """
+    return getattr(error.orig, "sqlstate", None) in _OTHER_SCHEMA
+
+
 def why_no_answer(error: DBAPIError | NoConnectionError) -> str:
     """Say why the store does not answer, without where it is."""
     if isinstance(error, NoConnectionError):

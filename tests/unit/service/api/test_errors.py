@@ -9,6 +9,7 @@ import pytest
 from service.api.errors import MAX_BODY_BYTES
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
+from service.settings import Settings
 from service.store.engine import BUSY_TIMEOUT_MS
 from tests.unit.service.conftest import (
     free_port,
@@ -247,12 +248,22 @@ def test_a_store_that_is_locked_for_too_long_is_a_503(
     plane.store.close()  # So that the next connection is made with the short time-out.
     before = num_jobs(plane)
     with written_by_another(plane.settings.store_url):
-        answer = http.post("/jobs", json=request_body)
+        answer = http.post("/jobs", json=request_body, timeout=30)
     problem = problem_of(answer, 503)
     assert answer.headers["Retry-After"]
     assert "lock" in problem["detail"]
     assert num_jobs(plane) == before
     plane.store.close()
+
+
+def test_a_store_that_no_leader_has_made_yet_is_a_503(
+    settings: Settings, empty_store_url: str
+) -> None:
+    standby = ControlPlane(settings.model_copy(update={"store_url": empty_store_url}), token=None)
+    with serving(standby, port=free_port()) as url:
+        problem = problem_of(httpx.get(f"{url}/jobs"), 503)
+        assert "the store does not answer" in problem["detail"]
+    standby.stop()
 
 
 def test_the_unforeseen_is_a_500_without_its_inside(
