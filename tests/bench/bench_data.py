@@ -54,7 +54,8 @@ from tests.bench.data.contender import Contender, ContenderDiedError, Results, R
 from tests.bench.data.contenders import BATCH, OURS, Absent, Field, field_of
 from tests.bench.data.loaders import LoadersMemory, loaders_memory, shared_ratio, whole_ratio
 from tests.bench.data.memory import descendants
-from tests.bench.data.report import Figure, Ratio, figure_of, show, to_json
+from tests.bench.data.report import Ratio, figure_of, show, to_json
+from tests.bench.figures import Figure
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("jpeg", "raw", "packing", "memory")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.data.contender import Results
+from tests.bench.figures import Figure, figure_table
 
 
 @dataclass(frozen=True)
@@ -17,25 +18,6 @@ class Ratio:
     of: str
     to: str
     target: float
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Something measured, beside what was aimed at."""
-
-    name: str
-    value: float | None
-    """None: not measured in this run."""
-    target: float | None
-    """None: told, and held to nothing."""
-    at_most: bool = False
-
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the target is met; None where nothing was measured, or there is none."""
-        if self.value is None or self.target is None:
-            return None
-        return self.value <= self.target if self.at_most else self.value >= self.target
 
 
 def figure_of(ratio: Ratio, results: Mapping[str, Results]) -> Figure:
@@ -88,23 +70,7 @@ def show(results: Mapping[str, Results], figures: list[Figure], settings: str) -
             f"{each.peak.mapped >> 20:,}" if each.peak else "",
         )
     console.print(table)
-    table = Table(title="Beside the targets", title_justify="left")
-    table.add_column("figure")
-    for column in ("measured", "target", ""):
-        table.add_column(column, justify="right")
-    for figure in figures:
-        table.add_row(
-            figure.name,
-            "not measured" if figure.value is None else f"{figure.value:.2f}",
-            _target(figure),
-            {True: "met", False: "missed", None: ""}[figure.is_met],
-        )
-    console.print(table)
-
-
-def _target(figure: Figure) -> str:
-    sign = "≤" if figure.at_most else "≥"
-    return "" if figure.target is None else f"{sign} {figure.target:g}"
+    console.print(figure_table(figures))
 
 
 def _rounded(rate: float | None) -> int | None:
