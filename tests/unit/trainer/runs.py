@@ -19,7 +19,9 @@ SPEC = JobSpec.model_validate(
 DATA_SHA256 = DataDigests(train="a" * 64, validation="b" * 64)
 
 
-def add_attempt(run: RunDirectory, *, resume_from: Path | None = None) -> AttemptDirectory:
+def add_attempt(
+    run: RunDirectory, *, resume_from: Path | None = None, fence: int = 0
+) -> AttemptDirectory:
     """Begin the next attempt of a run, from the start or a checkpoint's folder."""
     number = run.newest_attempt() + 1
     attempt = run.attempt(number)
@@ -29,6 +31,7 @@ def add_attempt(run: RunDirectory, *, resume_from: Path | None = None) -> Attemp
         spec=SPEC,
         accelerator="cpu",
         resume_from=None if resume_from is None else str(resume_from.relative_to(run.path)),
+        fence=fence,
     )
     write_order(attempt, order)
     return attempt

@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.trainer.runs import add_attempt
 from trainer.attempt.fence import Fence
+from trainer.contract.order_file import read_order, write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import StaleAttemptError
 
@@ -27,3 +28,21 @@ def test_the_control_plane_may_disown(tmp_path: Path) -> None:
     attempt = add_attempt(RunDirectory(tmp_path))
     with pytest.raises(StaleAttemptError, match="the control plane refused its events"):
         Fence(attempt, disowned=lambda: True).check()
+
+
+def test_what_a_leader_left_that_thawed_in_anothers_term_fences_nobody_off(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    current = add_attempt(run, fence=2)
+    check = Fence(current, disowned=lambda: False, fence=2).check
+    # A folder whose order is yet to be written began nothing either.
+    run.attempt(2).path.mkdir()
+    check()
+    write_order(
+        run.attempt(2),
+        read_order(current).model_copy(update={"attempt": 2, "fence": 1}),
+        again=True,
+    )
+    check()
+    add_attempt(run, fence=2)
+    with pytest.raises(StaleAttemptError, match="attempt 3 has begun"):
+        check()

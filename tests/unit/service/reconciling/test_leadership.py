@@ -1,0 +1,178 @@
+"""Leaders that freeze and thaw: each is a process of its own, with a clock of its own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+from sqlalchemy import Connection
+
+from service.jobs.lifecycle import Decision
+from service.jobs.records import JobRecord
+from service.reconciling import leadership as module
+from service.reconciling.leadership import Leadership
+from service.store.leases import LeaseRecord, LostLeadershipError, read_lease, take_lease
+from service.store.store import Store
+from tests.unit.service.conftest import job_in, now, wait_until
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.status import Status
+
+LEASE_S = 5.0
+Start = Callable[[str], "Process"]
+
+
+class Process:
+    """One control plane's part in it; its keeper renews only when it is told to."""
+
+    def __init__(self, store_url: str, name: str) -> None:
+        # Clocks of machines that were started at other times.
+        self.now_s = float(len(name) * 1000)
+        self.leadership = Leadership(
+            store_url, url=f"http://{name}", lease_s=LEASE_S, clock=lambda: self.now_s
+        )
+        self.store = Store(store_url, fence=self.leadership.fence)
+
+    def close(self) -> None:
+        self.leadership.close()
+        self.store.close()
+
+
+@pytest.fixture
+def start(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    monkeypatch.setattr(Leadership, "_keep", lambda _: None)
+    monkeypatch.setattr(module, "is_gone", lambda _: False)
+    started: list[Process] = []
+
+    def start(name: str) -> Process:
+        started.append(Process(store_url, name))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+def take_over(process: Process) -> None:
+    assert not process.leadership.try_to_take()
+    process.now_s += LEASE_S
+    assert process.leadership.try_to_take()
+
+
+def test_one_leads_and_the_next_at_once_when_it_has_gone(start: Start) -> None:
+    first, second = start("a"), start("bb")
+    assert first.leadership.try_to_take()
+    assert not second.leadership.try_to_take()
+    assert second.leadership.holder() == first.leadership.holder()
+    with pytest.raises(LostLeadershipError, match="http://a"):
+        second.leadership.fence()
+    first.leadership.release()
+    assert not first.leadership.is_held
+    assert second.leadership.try_to_take()
+    assert second.leadership.fence() == 2
+
+
+def test_one_that_slept_knows_before_it_acts_and_is_refused_if_it_does_not(start: Start) -> None:
+    first, second = start("a"), start("bb")
+    assert first.leadership.try_to_take()
+    take_over(second)
+    first.now_s += LEASE_S
+    assert not first.leadership.is_held
+    # For as long as it has not asked, its writes are refused by the store.
+    assert first.leadership.is_kept
+    with pytest.raises(LostLeadershipError, match="http://bb"):
+        first.store.check_fence()
+    first.leadership._renew()
+    assert not first.leadership.is_kept
+    assert second.leadership.is_held
+
+
+def test_one_that_could_not_renew_goes_on_if_nobody_took_over(start: Start) -> None:
+    first, second = start("a"), start("bb")
+    assert first.leadership.try_to_take()
+    assert not second.leadership.try_to_take()
+    first.now_s += 60
+    assert not first.leadership.is_held
+    first.leadership._renew()
+    assert first.leadership.is_held
+    assert first.leadership.fence() == 1
+    second.now_s += 60
+    assert not second.leadership.try_to_take()
+
+
+def test_a_leader_of_this_machine_that_is_gone_is_not_waited_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = start("a"), start("bb")
+    assert first.leadership.try_to_take()
+    monkeypatch.setattr(module, "is_gone", lambda holder: holder == first.leadership._holder)
+    assert second.leadership.try_to_take()
+
+
+def frozen_leader_thaws(start: Start) -> tuple[JobRecord, Callable[[], None]]:
+    """Return a job as the second leader has it, and what the first decided before it froze.
+
+    The first saw that Ray does not have the attempt; the second has since given it to Ray.
+    """
+    first, second = start("a"), start("bb")
+    assert first.leadership.try_to_take()
+    seen = job_in(first.store, Status.STARTING, "job")
+    take_over(second)
+    second.store.note_submitted(seen.id, seen.attempt, now())
+    lost = Outcome(outcome="failed", reason=Reason.LOST)
+    decision = Decision(status=Status.RETRYING, ended=lost, reason=Reason.LOST)
+    return second.store.job(seen.id), lambda: first.store.apply(seen, decision, now())
+
+
+def test_a_thawed_leader_does_not_end_the_attempt_that_the_next_one_runs(
+    start: Start, store_url: str
+) -> None:
+    job, thaw = frozen_leader_thaws(start)
+    with pytest.raises(LostLeadershipError):
+        thaw()
+    with closing(Store(store_url)) as store:
+        assert store.job(job.id) == job
+        assert store.attempt(job.id, 1).ended_at is None
+
+
+def test_without_the_fence_it_does(
+    start: Start, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unchecked(_connection: Connection, _fence: int) -> None:
+        return
+
+    monkeypatch.setattr("service.store.leases.check_fence", unchecked)
+    job, thaw = frozen_leader_thaws(start)
+    thaw()
+    with closing(Store(store_url)) as store:
+        # The attempt runs in Ray, and another is about to.
+        assert store.job(job.id).status is Status.RETRYING
+        assert store.attempt(job.id, 1).submitted_at is not None
+
+
+def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_gone", lambda holder: holder.startswith("gone"))
+    keeping = Leadership(store_url, url="http://a", lease_s=0.5)
+    assert keeping.try_to_take()
+    with closing(Store(store_url)) as store:
+
+        def lease() -> LeaseRecord:
+            record = store.read(read_lease)
+            assert record is not None
+            return record
+
+        before = lease().renewals
+        wait_until(lambda: lease().renewals > before + 2)
+        assert keeping.is_held
+        seen = lease()
+        # As of a moment; a renewal may come between.
+        wait_until(
+            lambda: store.write(
+                lambda connection: take_lease(
+                    connection, lease(), holder="b", url="http://b", duration_s=5.0
+                )
+            )
+        )
+        assert lease().fence == seen.fence + 1
+        wait_until(lambda: not keeping.is_kept)
+    keeping.close()
