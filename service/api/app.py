@@ -29,10 +29,10 @@ from service.api import (
     wishes,
 )
 from service.api.access import AccessMiddleware, add_access_handlers
+from service.api.description import complete
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
-from service.problems import MEDIA_TYPE
 from service.settings import Settings
 
 
@@ -79,38 +79,12 @@ def create_app(plane: ControlPlane) -> FastAPI:
     return app
 
 
-# What every route answers that asks who sends it.
-_REFUSALS = {
-    status: {
-        "description": description,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status, description in (
-        ("401", "No token, or one that is unknown, revoked or expired."),
-        ("403", "The token's role, or a quota, does not allow it."),
-        ("429", "Too many requests; `Retry-After` says how long to wait."),
-    )
-}
-
-
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """Describe the API; problems under the media type that they are answered with."""
-        document = super().openapi()
-        for path in document["paths"].values():
-            for operation in path.values():
-                if "security" in operation:
-                    operation["responses"] |= _REFUSALS | operation["responses"]
-                for response in operation["responses"].values():
-                    _name_problem(response.get("content", {}))
-        return document
-
-
-def _name_problem(content: dict[str, Any]) -> None:
-    # FastAPI describes every model as JSON, the type of the route's other answers.
-    described = content.get("application/json")
-    if described is not None and described["schema"].get("$ref", "").endswith("/Problem"):
-        content[MEDIA_TYPE] = content.pop("application/json")
+        """Describe the API; made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
 
 
 def _hosts(settings: Settings) -> list[str]:

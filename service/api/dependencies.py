@@ -55,7 +55,7 @@ Leader = Annotated[ControlPlane, Depends(_leading)]
 
 _bearer = HTTPBearer(
     auto_error=False,
-    scheme_name="API token",
+    scheme_name="api-token",
     description="As `alexnet tokens create` printed it. Where there are no tokens, none is needed.",
 )
 
