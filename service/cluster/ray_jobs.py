@@ -106,6 +106,18 @@ class RayJobs:
         message = document.get("message")
         return RayJob(state=state, message=str(message)[-MESSAGE_CHARACTERS:] if message else None)
 
+    def live_submissions(self) -> list[str]:
+        """Return the ids of the submissions that wait to start or live, whoever made them."""
+        answer = self._ask("GET", "/api/jobs/")
+        try:
+            return [
+                row["submission_id"]
+                for row in answer.json()
+                if row["submission_id"] and _STATES.get(row["status"]) is RayState.ALIVE
+            ]
+        except (LookupError, TypeError, ValueError) as error:
+            raise RayUnreachableError(f"Ray's list of jobs cannot be read: {error!r}") from error
+
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go; it is gone when `job` says so."""
         self._ask("POST", f"/api/jobs/{submission_id}/stop")

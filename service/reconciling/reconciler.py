@@ -23,6 +23,7 @@ from service.reconciling.attempt_files import (
     unusable,
 )
 from service.reconciling.listener import Listener
+from service.reconciling.orphans import end_orphans
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
@@ -48,6 +49,10 @@ INTERRUPT_PATIENCE_S = 30.0
 INTERRUPT_PAUSE_S = 0.1
 
 
+# The list is of all that Ray remembers. Assumed: a driver that nobody wants may live so long.
+ORPHANS_EVERY_S = 30.0
+
+
 class Ray(Protocol):
     """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
 
@@ -59,6 +64,9 @@ class Ray(Protocol):
 
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go."""
+
+    def live_submissions(self) -> list[str]:
+        """Return the ids of the submissions that wait to start or live."""
 
     def cluster(self) -> Cluster:
         """Return the nodes that live, and what is held of them."""
@@ -102,6 +110,7 @@ class Reconciler:
             troubles=self._troubles,
             clock=clock,
         )
+        self._orphans_due_s = float("-inf")
         self._redirected: set[str] = set()
         """Attempts whose order is known to name this control plane."""
         self._unseen_since: dict[str, datetime] = {}
@@ -117,9 +126,19 @@ class Reconciler:
         if ray is None:
             self._starter.note_outage()
         else:
+            self._end_orphans(ray)
             for begun in self._starter.begin(ray.cluster):
                 # While Ray takes no job, no more are begun.
                 self._try_to_advance(begun, ray)
+
+    def _end_orphans(self, ray: Ray) -> None:
+        if self._monotonic() < self._orphans_due_s:
+            return
+        self._orphans_due_s = self._monotonic() + ORPHANS_EVERY_S
+        try:
+            end_orphans(self._store, ray, self._troubles)
+        except RayUnreachableError as error:
+            logger.warning("orphans are looked for later: %s", error)
 
     def interrupt(self) -> None:
         """End every attempt: the Ray they ran in was stopped on purpose. They go on later.

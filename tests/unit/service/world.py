@@ -58,6 +58,10 @@ class FakeRay:
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)
 
+    def live_submissions(self) -> list[str]:
+        self._reach()
+        return [name for name, job in self.jobs.items() if job.state is RayState.ALIVE]
+
     def cluster(self) -> Cluster:
         self._reach()
         return Cluster(
@@ -95,8 +99,11 @@ class World:
             python="/usr/bin/python3",
             policy=self.policy,
             clock=lambda: self.now,
-            monotonic=lambda: self.now.timestamp(),
+            monotonic=self._monotonic,
         )
+
+    def _monotonic(self) -> float:
+        return self.now.timestamp()
 
     def submit(self, job_id: str = "a", **fields: object) -> JobRecord:
         return self.store.submit(job_id, make_spec(**fields), self.now)

@@ -43,6 +43,7 @@ EVERY_CALL: list[Callable[[RayJobs], Any]] = [
     lambda ray: ray.job("job-1"),
     lambda ray: ray.stop("job-1"),
     lambda ray: ray.nodes(),
+    lambda ray: ray.live_submissions(),
 ]
 
 
@@ -219,3 +220,14 @@ def test_neither_proxy_nor_ray_address_leads_elsewhere(monkeypatch: pytest.Monke
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     with ray_at(ok({"ray_version": "2.60.0"})) as asked:
         assert asked.ray.version() == "2.60.0"
+
+
+def test_submissions_that_live_are_listed() -> None:
+    rows = [
+        {"submission_id": "a-1", "status": "SUCCEEDED"},
+        {"submission_id": "a-2", "status": "RUNNING"},
+        {"submission_id": "b-1", "status": "PENDING"},
+        {"submission_id": None, "status": "RUNNING"},
+    ]
+    with ray_at(ok(rows)) as asked:
+        assert asked.ray.live_submissions() == ["a-2", "b-1"]

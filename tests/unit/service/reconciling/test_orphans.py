@@ -1,0 +1,73 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.jobs.lifecycle import RayState
+from service.store.store import Store
+from tests.unit.service.world import World
+from trainer.contract.attempt import Outcome
+from trainer.contract.status import Status
+
+ALIVE = RayJob(state=RayState.ALIVE)
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
+
+def _tick_later(world: World) -> None:
+    world.now += timedelta(seconds=60)
+    world.report()
+    world.tick(2)
+
+
+def test_what_is_no_current_attempt_is_stopped_and_others_are_left_alone(world: World) -> None:
+    world.submit()
+    world.tick()
+    for name in ("a-2", "b-1", "by-hand", "a", "another-a-1"):
+        world.ray.jobs[name] = ALIVE
+    _tick_later(world)
+    assert world.ray.stopped == ["a-2"]
+    assert world.status() is Status.RUNNING
+
+
+def test_a_submission_that_starts_after_its_attempt_was_given_up_is_stopped(world: World) -> None:
+    world.submit(retry={"backoff_s": 0})
+    world.tick()
+    world.report()
+    # Ray forgets it, so another begins; then the first comes back.
+    world.ray.jobs.clear()
+    world.tick(3)
+    assert list(world.ray.jobs) == ["a-2"]
+    world.ray.jobs["a-1"] = ALIVE
+    world.now += timedelta(seconds=60)
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+
+
+def test_what_lives_of_a_job_that_is_over_is_stopped(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.end(Outcome(outcome="succeeded"))
+    world.tick(2)
+    assert world.status() is Status.SUCCEEDED
+    world.ray.jobs["a-1"] = ALIVE
+    world.now += timedelta(seconds=60)
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+
+
+def test_an_outage_while_orphans_are_looked_for_holds_up_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> list[str]:
+        raise RayUnreachableError("no answer")
+
+    monkeypatch.setattr(world.ray, "live_submissions", fail)
+    world.submit()
+    world.tick()
+    assert world.status() is Status.STARTING
