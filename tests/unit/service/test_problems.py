@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import service
 from service.problems import FieldError, ProblemType, SpecRefusedError, field_errors
 from trainer.contract.problem import ATTEMPT_DISOWNED
 from trainer.contract.spec import JobSpec
@@ -66,3 +67,12 @@ def test_no_status_alone_disowns_an_attempt() -> None:
     assert ProblemType.ATTEMPT_DISOWNED not in types
     assert ProblemType.of_status(418) is ProblemType.BAD_REQUEST
     assert ProblemType.of_status(599) is ProblemType.FAILED
+
+
+def test_every_type_is_answered_somewhere_and_none_by_a_name_that_is_none() -> None:
+    (root,) = service.__path__
+    code = [file.read_text() for file in Path(root).rglob("*.py") if file.name != "problems.py"]
+    named = {name for text in code for name in re.findall(r"ProblemType\.([A-Z_]+)", text)}
+    # What the status alone names is answered by of_status.
+    by_status = {ProblemType.of_status(one.status).name for one in ProblemType}
+    assert named | by_status == set(ProblemType.__members__)
