@@ -1,14 +1,14 @@
 """The scheduler's parts again, slow and literal: what the fast ones are compared with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import combinations
 
 from service.scheduling.placement import Demand, Node
-from service.scheduling.room import Holding
+from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
+from service.scheduling.room import Cluster, Holding
 
 
-def free_beside(nodes: Iterable[Node], holdings: Iterable[Holding]) -> list[Node]:
+def free_beside(nodes: Sequence[Node], holdings: Iterable[Holding]) -> list[Node]:
     """Return what nodes have beside what is held of them."""
     free = {node.id: node for node in nodes}
     for one in holdings:
@@ -19,7 +19,7 @@ def free_beside(nodes: Iterable[Node], holdings: Iterable[Holding]) -> list[Node
     return sorted(free.values(), key=lambda node: (_total(nodes, node.id), node.id))
 
 
-def _total(nodes: Iterable[Node], node_id: str) -> float:
+def _total(nodes: Sequence[Node], node_id: str) -> float:
     return next(node.num_gpus for node in nodes if node.id == node_id)
 
 
@@ -38,8 +38,61 @@ def place(free: list[Node], gang: Demand) -> list[Node] | None:
     return left
 
 
-def smallest_sets(names: Iterable[str]) -> Iterable[tuple[str, ...]]:
-    """Yield every set of names, the smallest first."""
-    names = tuple(names)
-    for size in range(len(names) + 1):
-        yield from combinations(names, size)
+def admitted(
+    cluster: Cluster,
+    active: list[ActiveJob],
+    waiting: list[WaitingJob],
+    policy: QueuePolicy,
+    *,
+    limits: dict[str, int],
+    now: float,
+) -> list[str]:
+    """Say who may start, one job after another in the order of effective priorities."""
+    free: list[Node] | None = free_beside(cluster.nodes, cluster.holdings)
+    empty = free_beside(cluster.nodes, [])
+    for job in sorted(active, key=lambda job: size(job.demand), reverse=True):
+        missing = num_missing(job, cluster)
+        whole = place(empty, job.demand) is not None
+        left = None if free is None else place(free, replace(job.demand, num_replicas=missing))
+        free = left if left is not None or whole else free
+    begun: list[WaitingJob] = []
+    for job in by_priority(waiting, policy, now):
+        owners = [one.owner for one in (*active, *begun)]
+        limit = limits.get(job.owner or "", policy.max_active_jobs_per_owner)
+        if place(empty, job.demand) is None:
+            continue
+        if job.owner is not None and limit is not None and owners.count(job.owner) >= limit:
+            continue
+        if policy.max_active_jobs is not None and len(owners) >= policy.max_active_jobs:
+            break
+        free = None if free is None else place(free, job.demand)
+        if free is None:
+            break
+        begun.append(job)
+    return [job.id for job in begun]
+
+
+def by_priority(waiting: list[WaitingJob], policy: QueuePolicy, now: float) -> list[WaitingJob]:
+    """Sort by effective priority, which is computed, and then by arrival."""
+    return sorted(
+        waiting,
+        key=lambda job: (-job.turn.effective_priority(now, policy.ageing_s), job.turn.seq),
+    )
+
+
+def num_missing(job: ActiveJob, cluster: Cluster) -> int:
+    """Count the bundles that an active job does not hold yet."""
+    demand = job.demand
+    held = [
+        one
+        for one in cluster.holdings
+        if one.holder == job.submission_id
+        and one.num_cpus >= demand.cpus_per_replica
+        and one.num_gpus >= demand.gpus_per_replica
+    ]
+    return max(demand.num_replicas - len(held), 0)
+
+
+def size(demand: Demand) -> tuple[int, int, int]:
+    """Return what gangs are placed in the order of, the largest first."""
+    return demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
