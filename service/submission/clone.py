@@ -23,7 +23,8 @@ def expand_clone(
     job_id = changes.pop("clone")
     if "preset" in changes:
         raise _refused("preset", "an earlier job's spec is whole; leave preset or clone out")
-    if not isinstance(job_id, str):
+    # Letters and digits: of all else a database may refuse to be asked.
+    if not isinstance(job_id, str) or not job_id.isalnum():
         raise _refused("clone", "name a job by its id")
     try:
         job = find(job_id)

@@ -173,3 +173,34 @@ def test_a_clone_that_cannot_be_is_refused_by_its_field(
     answer = http.post("/jobs", json=body)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"seed": NaN}',
+        b'{"optim": {"learning_rate": Infinity}}',
+        b'{"seed": 9223372036854775808}',
+        b'{"name": "\\u0000\\u001b[31m"}',
+        b'{"labels": {' + b",".join(b'"k%d": "v"' % n for n in range(1000)) + b"}}",
+        b'{"\\ud800": "\\ud800"}',
+        b'{"name": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"clone": {"a": [NaN, "\\ud800"]}}',
+        b'{"clone": "\\u0000"}',
+        b'{"clone": "\\ud800"}',
+    ],
+)
+def test_an_attack_is_a_422_with_a_key_or_without_and_keeps_no_key(
+    http: httpx.Client, plane: ControlPlane, content: bytes
+) -> None:
+    before = num_jobs(plane)
+    for headers in ({}, keyed("attack"), keyed("attack")):
+        for path in ("/jobs", "/jobs/plan"):
+            sent = {"Content-Type": "application/json", **headers}
+            answer = http.post(path, content=content, headers=sent)
+            assert answer.status_code == 422, answer.text
+            assert answer.json()["type"] in (
+                ProblemType.SPEC_REFUSED,
+                ProblemType.INVALID_REQUEST,
+            )
+    assert num_jobs(plane) == before
