@@ -20,6 +20,8 @@ from service.store.leases import (
 
 logger = logging.getLogger(__name__)
 
+_NOBODY = "none is known at the moment"
+
 
 def clock_s() -> float:
     """Return seconds since the boot: as no one sets them, and with those of a suspended machine."""
@@ -71,9 +73,10 @@ class Leadership:
         """Name the leader as it was last seen, for people."""
         state = self._state
         if isinstance(state, Leading):
-            return f"{self._url} (process {pid_of(self._holder)})"
+            is_held = state.holds(self._clock())
+            return f"{self._url} (process {pid_of(self._holder)})" if is_held else _NOBODY
         if state.seen is None or state.seen.released:
-            return "none at the moment"
+            return _NOBODY
         return f"{state.seen.url} (process {pid_of(state.seen.holder)})"
 
     def try_to_take(self) -> bool:
@@ -137,8 +140,9 @@ class Leadership:
         asked_s = self._clock()
         with self._writing.begin() as connection:
             is_ours = renew_lease(connection, state.fence)
+            record = None if is_ours else read_lease(connection)
         if is_ours:
             self._state = state.renew(asked_s)
         else:
-            logger.warning("another control plane has taken the lease over")
-            self._state = Waiting()
+            self._state = Waiting().look(record, self._clock())
+            logger.warning("the lease was taken over by %s", self.holder())

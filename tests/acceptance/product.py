@@ -72,6 +72,8 @@ def pack(source: Path, out: Path, *, split: str) -> Path:
 class ControlPlane:
     """One `alexnet serve`, on its own state directory, that a test may kill and start again."""
 
+    module = "service"
+
     def __init__(self, state_dir: Path, data_root: Path, **settings: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -92,7 +94,7 @@ class ControlPlane:
     def start(self) -> "ControlPlane":
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve"],
+                [sys.executable, "-m", self.module, "serve"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
