@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 BUSY_TIMEOUT_MS = 5_000
 # A control plane that starts or takes over has nobody waiting, and is of no use without its store.
 MIGRATE_BUSY_TIMEOUT_MS = 30_000
+_LOG_POLL_S = 0.01
 # As many as PostgreSQL's default of 100 leaves room for with a leader and some standbys.
 _POOL_SIZE = 20
 # What people and processes say may hold anything; it is stored, with this for what cannot be.
@@ -72,11 +74,26 @@ def _configure(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {busy_timeout_ms}",
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _keep_log(connection, busy_timeout_ms)
+
+
+def _keep_log(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
+    """Have the file's write-ahead log, which a file that is new does not have."""
+    deadline = time.monotonic() + busy_timeout_ms / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # Of several that begin a log at once SQLite refuses some, without waiting.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_LOG_POLL_S)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:
