@@ -80,8 +80,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     # torch.OutOfMemoryError, of any device, and Ray's; neither need be imported here.
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or (
-        # torch has no error of its own for the host's memory.
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        # torch has no error of its own for the host's memory, nor Python for that of a stack.
+        isinstance(error, RuntimeError)
+        and any(
+            words in str(error) for words in ("can't allocate memory", "can't start new thread")
+        )
     )
 
 

@@ -90,6 +90,6 @@ def test_a_worker_without_memory_names_what_to_do(impatient: ControlPlane, shard
         timeout_s=180,
     )
     first, _ = impatient.job(job_id)["attempts"]
-    assert first["outcome"]["reason"] == "out_of_memory"
+    assert first["outcome"]["reason"] == "out_of_memory", first["outcome"]
     assert "micro_batch_size" in first["outcome"]["message"]
     impatient.wait_status(job_id, "SUCCEEDED", timeout_s=300)

@@ -11,6 +11,7 @@ from trainer.errors import reason_of
     "error",
     [
         MemoryError(),
+        RuntimeError("can't start new thread"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError(
