@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, RootModel, ValidationError
 
 from service.access_views import OwnerUsage, UsageList
+from service.cluster_views import ClusterView
 from service.credentials import find_token
 from service.errors import UserError
 from service.history_views import MetricHistory
@@ -161,6 +162,10 @@ class Client:
         response = self._request("DELETE", f"/jobs/{segment(job_id)}")
         if response.is_error:
             raise problem_of(response)
+
+    def cluster(self, *, limit: int = 100) -> ClusterView:
+        """Look at the nodes, what is free of them, and the first of those who wait."""
+        return self._ask("GET", "/cluster", ClusterView, params={"limit": limit})
 
     def usage(self) -> tuple[OwnerUsage, ...]:
         """Read what owners have and may have: admins of all, others their own."""

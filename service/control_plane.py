@@ -19,6 +19,7 @@ from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler, now_utc
 from service.reconciling.thinner import Thinner
 from service.scheduling.placement import Node
+from service.scheduling.room import Cluster
 from service.settings import Settings, SettingsError
 from service.store.leases import LostLeadershipError, has_leases
 from service.store.store import Store
@@ -84,7 +85,7 @@ class ControlPlane:
         self._wake = threading.Event()
         self._ray_trouble: str | None = _NOT_REACHED
         self._ray_address: str | None = settings.ray_address
-        self._nodes: tuple[Node, ...] | None = None
+        self._cluster: Cluster | None = None
         self._nodes_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="reconciler")
 
@@ -181,10 +182,15 @@ class ControlPlane:
 
     def nodes(self) -> tuple[Node, ...] | str:
         """Return the cluster's nodes as they were last seen, or why they are not known."""
-        nodes, trouble = self._nodes, self._ray_trouble
-        if trouble is not None or nodes is None:
+        seen = self.cluster()
+        return seen if isinstance(seen, str) else tuple(seen.nodes)
+
+    def cluster(self) -> Cluster | str:
+        """Return the nodes and what is held of them as last seen, or why that is not known."""
+        seen, trouble = self._cluster, self._ray_trouble
+        if trouble is not None or seen is None:
             return f"Ray: {trouble or 'its nodes are not known yet'}"
-        return nodes
+        return seen
 
     def _look_at_nodes(self, ray: RayJobs) -> None:
         """Read the nodes now and then, so that no request waits for Ray."""
@@ -192,10 +198,10 @@ class ControlPlane:
             return
         self._nodes_at = time.monotonic()
         try:
-            self._nodes = tuple(ray.nodes())
+            self._cluster = ray.cluster()
         except RayUnreachableError:
             # What needs them asks by itself, and tells of it.
-            self._nodes = None
+            self._cluster = None
 
     def _run(self) -> None:
         term: Reconciler | None = None

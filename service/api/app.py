@@ -15,6 +15,7 @@ from service.api import (
     attempts,
     audit,
     checkpoints,
+    cluster,
     deletion,
     drain,
     history,
@@ -62,6 +63,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
         quotas,
         audit,
         drain,
+        cluster,
         operations,
     ):
         app.include_router(module.router)

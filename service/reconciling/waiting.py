@@ -24,7 +24,7 @@ def waiting_job(job: JobRecord, accelerator: str) -> WaitingJob:
         id=job.id,
         owner=job.owner,
         demand=demand_of(job.spec, accelerator),
-        turn=_turn(job, job.waits_since),
+        turn=turn_of(job, job.waits_since),
     )
 
 
@@ -36,7 +36,7 @@ def active_job(job: JobRecord, accelerator: str, now: datetime) -> ActiveJob:
         id=job.id,
         owner=job.owner,
         demand=demand_of(job.spec, accelerator),
-        turn=_turn(job, now),
+        turn=turn_of(job, now),
         submission_id=f"{job.id}-{job.attempt}",
         is_leaving=job.status not in {Status.STARTING, Status.RUNNING}
         or job.told is not Desired.RUN,
@@ -49,7 +49,8 @@ def why_it_waits(job: JobRecord, why: str) -> str:
     return why if job.preempted_by is None else f"made room for job {job.preempted_by}; {why}"
 
 
-def _turn(job: JobRecord, since: datetime) -> Turn:
+def turn_of(job: JobRecord, since: datetime) -> Turn:
+    """Return what decides when its turn comes, if it waits since then."""
     return Turn(
         priority=job.spec.priority,
         since=since.timestamp(),

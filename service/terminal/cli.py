@@ -12,6 +12,7 @@ from rich.console import Console
 from service.client import DEFAULT_URL, Client
 from service.errors import UserError
 from service.terminal import access, files, history, plans
+from service.terminal.cluster_table import cluster_tables
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
@@ -146,6 +147,18 @@ def resume(
 ) -> None:
     """Queue a paused job again; it goes on from its last checkpoint."""
     _ask(url, lambda client: client.resume(job_id, replicas=replicas), as_json)
+
+
+@app.command()
+def cluster(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Of the queue, so many.")] = 20,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show the nodes, who holds them, and the queue in order."""
+    with Client(url) as client:
+        seen = client.cluster(limit=limit)
+    print_answer(seen, as_json, lambda: console.print(cluster_tables(seen)))
 
 
 @app.command()

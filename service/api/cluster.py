@@ -1,0 +1,80 @@
+"""/cluster: what the nodes have, who holds it, and who waits."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.access.caller import Caller
+from service.api.dependencies import INVALID, Plane, Viewer
+from service.cluster_views import ClusterView, HeldView, NodeView, QueuedView
+from service.jobs.records import JobRecord
+from service.reconciling.reconciler import now_utc
+from service.reconciling.waiting import turn_of, waits
+from service.scheduling.placement import Node
+from service.scheduling.room import Cluster, Holding
+
+router = APIRouter(tags=["operations"], responses=INVALID)
+
+
+@router.get("/cluster")
+def get_cluster(
+    plane: Plane,
+    caller: Viewer,
+    *,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Of the queue, at most so many.")] = 100,
+) -> ClusterView:
+    """Show the nodes, what is free of them and who holds the rest, and the queue in order."""
+    seen = plane.cluster()
+    ageing_s = plane.settings.priority_ageing_s
+    waiting = [job for job in plane.store.live_jobs() if waits(job)]
+    waiting.sort(key=lambda job: turn_of(job, job.waits_since).key(ageing_s))
+    return ClusterView(
+        trouble=seen if isinstance(seen, str) else None,
+        nodes=() if isinstance(seen, str) else _nodes(seen, caller),
+        num_waiting=len(waiting),
+        queue=tuple(
+            _queued(place, job, caller, ageing_s)
+            for place, job in enumerate(waiting[:limit], start=1)
+        ),
+    )
+
+
+def _nodes(cluster: Cluster, caller: Caller) -> tuple[NodeView, ...]:
+    held: dict[str, list[Holding]] = {node.id: [] for node in cluster.nodes}
+    for holding in cluster.holdings:
+        held.setdefault(holding.node_id, []).append(holding)
+    return tuple(_node(node, held[node.id], caller) for node in cluster.nodes)
+
+
+def _node(node: Node, held: list[Holding], caller: Caller) -> NodeView:
+    sums: dict[str, tuple[float, float]] = {}
+    for one in held:
+        cpus, gpus = sums.get(one.holder, (0.0, 0.0))
+        sums[one.holder] = cpus + one.num_cpus, gpus + one.num_gpus
+    # Names of others' jobs are theirs where they may be private.
+    shown = caller.is_admin
+    return NodeView(
+        id=node.id,
+        num_cpus=node.num_cpus,
+        num_gpus=node.num_gpus,
+        free_cpus=round(max(node.num_cpus - sum(cpus for cpus, _ in sums.values()), 0.0), 4),
+        free_gpus=round(max(node.num_gpus - sum(gpus for _, gpus in sums.values()), 0.0), 4),
+        held=tuple(
+            HeldView(holder=holder if shown else "in use", num_cpus=cpus, num_gpus=gpus)
+            for holder, (cpus, gpus) in sums.items()
+        ),
+    )
+
+
+def _queued(place: int, job: JobRecord, caller: Caller, ageing_s: float) -> QueuedView:
+    seen = caller.may_see(job.ownership)
+    turn = turn_of(job, job.waits_since)
+    return QueuedView(
+        place=place,
+        job_id=job.id if seen else None,
+        status=job.status,
+        priority=job.spec.priority,
+        effective_priority=turn.effective_priority(now_utc().timestamp(), ageing_s),
+        since=job.waits_since,
+        message=job.message if seen else None,
+    )
