@@ -1,11 +1,15 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
 from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
+from service.store.leases import read_lease, take_lease
+from service.store.store import Store
 from tests.unit.service.conftest import wait_until
 
 
@@ -83,3 +87,23 @@ def test_a_folder_that_cannot_be_used_is_named(settings: Settings, setting: str)
     wrong = settings.model_copy(update={setting: file})
     with pytest.raises(SettingsError, match=f"ALEXNET_{setting.upper()}: .*a-file"):
         ControlPlane(wrong, token=None)
+
+
+def test_one_that_lost_its_lease_lets_go_of_its_local_ray_and_stands_by(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, ray_address=None, lease_s=1)
+    plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    assert plane._local.ownership.acquire()
+
+    def take(connection: Connection) -> int | None:
+        seen = read_lease(connection)
+        return take_lease(connection, seen, holder="b", url="http://b", duration_s=60)
+
+    with closing(Store(settings.store_url)) as store:
+        assert store.write(take) == 2
+    wait_until(lambda: not plane.leadership.is_kept)
+    plane._stand_by()
+    assert not plane.is_leader
+    assert plane.health().leader == "http://b (process b)"
+    assert not plane._local.ownership.is_held
+    plane.stop()
