@@ -7,11 +7,13 @@ import pytest
 
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
+from service.scheduling.queue import QueuePolicy
+from service.scheduling.room import Holding
 from service.store.store import Store
 from tests.unit.service.databases import change
-from tests.unit.service.world import World
+from tests.unit.service.world import World, event_of
 from trainer.contract.attempt import Outcome
-from trainer.contract.status import Status
+from trainer.contract.status import Desired, Status
 
 
 @pytest.fixture
@@ -219,3 +221,49 @@ def test_a_job_that_waits_for_ray_says_so_until_it_is_there(world: World) -> Non
     message = world.store.job("a").message
     assert message is not None
     assert message.startswith("needs 1 ×")
+
+
+def test_a_higher_priority_has_a_lower_one_pause_and_it_comes_back_by_itself(world: World) -> None:
+    world.policy = QueuePolicy(preemption=True)
+    world.restart()
+    world.submit("a", scale={"cpus_per_replica": 2})
+    world.tick()
+    world.store.append_events("a", 1, [event_of(1)], now=world.now)
+    world.tick()
+    assert world.status() is Status.RUNNING
+    world.submit("b", scale={"cpus_per_replica": 2}, priority=1)
+    world.tick()
+    # It is left alone for its first minutes.
+    assert world.store.job("a").told is Desired.RUN
+    world.now += timedelta(seconds=300)
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.told, job.desired) == (Status.PAUSING, Desired.PAUSE, Desired.RUN)
+    assert job.message == "makes room for job b"
+    world.end(Outcome(outcome="paused", step=1))
+    world.tick(2)
+    assert (world.status("a"), world.status("b")) == (Status.QUEUED, Status.STARTING)
+    message = world.store.job("a").message or ""
+    assert message.startswith("made room for job b; needs 1 ×")
+    world.end(Outcome(outcome="succeeded"), job_id="b")
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.attempt, job.preempted_by) == (Status.STARTING, 2, None)
+    assert Status.PAUSED not in world.transitions()
+
+
+def test_what_others_hold_of_the_cluster_is_not_given_out(world: World) -> None:
+    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=1, num_gpus=0)]
+    world.submit("a", scale={"cpus_per_replica": 2})
+    world.tick()
+    assert world.store.job("a").message == ("needs 1 × (2 CPU); free are 1 CPU and 0 GPU on 1 node")
+    world.ray.holdings = []
+    world.submit("b")
+    world.store.ask("a", Desired.PAUSE)
+    world.tick(2)
+    assert world.status("b") is Status.STARTING
+    # What its own attempt holds is not counted twice.
+    world.ray.holdings = [Holding(node_id="n", holder="b-1", num_cpus=1, num_gpus=0)]
+    world.submit("c")
+    world.tick()
+    assert world.status("c") is Status.STARTING
