@@ -1,0 +1,61 @@
+"""What a real Ray tells of who holds what of its nodes."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cluster.local_ray import LocalRay
+from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from tests.acceptance.product import wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(120)]
+
+HOLDS = """
+import ray, time
+from ray.util.placement_group import placement_group
+ray.init(address="auto", log_to_driver=False)
+@ray.remote(num_cpus=1)
+class Actor:
+    def ready(self): return True
+actor = Actor.remote()
+ray.get(actor.ready.remote())
+ray.get(placement_group([{"CPU": 1, "GPU": 2}]).ready())
+time.sleep(100)
+"""
+
+
+@pytest.fixture
+def ray(tmp_path: Path) -> Iterator[RayJobs]:
+    local = LocalRay(tmp_path, url="http://test", num_cpus=3, num_gpus=4)
+
+    def reached() -> RayJobs | None:
+        try:
+            return local.jobs()
+        except RayUnreachableError:
+            return None
+
+    try:
+        jobs = wait_for("Ray", reached, timeout_s=60)
+        assert isinstance(jobs, RayJobs)
+        yield jobs
+    finally:
+        local.stop()
+        local.ownership.release()
+
+
+def test_groups_and_actors_of_a_submission_are_told_while_it_lives(
+    ray: RayJobs, tmp_path: Path
+) -> None:
+    (node,) = wait_for("its node", ray.nodes, timeout_s=30)
+    assert (node.num_cpus, node.num_gpus) == (3, 4)
+    assert ray.cluster().holdings == []
+    (tmp_path / "holds.py").write_text(HOLDS)
+    ray.submit("another", [sys.executable, str(tmp_path / "holds.py")])
+    wait_for("both to be held", lambda: len(ray.cluster().holdings) == 2, timeout_s=60)
+    held = ray.cluster().holdings
+    assert {(one.node_id, one.holder) for one in held} == {(node.id, "another")}
+    assert sorted((one.num_cpus, one.num_gpus) for one in held) == [(1, 0), (1, 2)]
+    ray.stop("another")
+    wait_for("all to be given back", lambda: not ray.cluster().holdings, timeout_s=60)
