@@ -72,6 +72,7 @@ class ControlPlane:
             url=settings.advertised_url,
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
+            warm=settings.local_ray_warm,
         )
         self._thinner = Thinner(
             self.store,

@@ -175,6 +175,11 @@ class Settings(BaseSettings):
     local_ray_gpus: int | None = Field(
         default=None, ge=0, description="GPUs the local Ray has. None: those it finds."
     )
+    local_ray_warm: bool = Field(
+        default=True,
+        description="Whether the local Ray keeps a process that has imported torch, some 250 MB, of "
+        "which its others are forks that start in a fraction of the time.",
+    )
 
     @field_validator("state_dir", "run_root")
     @classmethod

@@ -8,11 +8,15 @@ with what stood there before, and never with a time.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Update, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.store.group_commit import GroupCommit
 from service.store.tables import leases
+
+Result = TypeVar("Result")
 
 _LEADER = "leader"
 
@@ -112,16 +116,31 @@ class FencedWrites:
     def __init__(self, engine: Engine, fence: Callable[[], int] | None) -> None:
         """`fence`: gives this process's own, or raises LostLeadershipError; None: unfenced."""
         self._engine = engine
+        self._group = GroupCommit(engine)
         self._fence = fence
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Give a connection in a transaction. Raises LostLeadershipError before it writes."""
         fence = None if self._fence is None else self._fence()
-        with self._engine.begin() as connection:
+        with self._group.begin() as connection:
             if fence is not None:
                 check_fence(connection, fence)
             yield connection
+
+    def run(self, do: Callable[[Connection], Result]) -> Result:
+        """Return what `do` gives, committed with what other threads write meanwhile.
+
+        It may be run twice, the first time undone. Raises LostLeadershipError before it is run.
+        """
+        fence = None if self._fence is None else self._fence()
+
+        def fenced(connection: Connection) -> Result:
+            if fence is not None:
+                check_fence(connection, fence)
+            return do(connection)
+
+        return self._group.run(fenced)
 
     def check(self) -> int:
         """Return the fence of this process, 0 where none is asked for.

@@ -296,21 +296,11 @@ class Store:
         `now`: by which a job advances; None: by the clock of this process. Returns the highest
         number stored and the job as it was. Raises StaleAttemptError.
         """
-        with self._writing.begin() as connection:
-            job = read_job(connection, job_id, lock=True)
-            attempt = _attempt(connection, job_id, number)
-            if number != job.attempt or attempt.ended_at is not None:
-                raise StaleAttemptError(job_id, number)
-            through = attempt.events_through
-            following: list[AttemptEvent] = []
-            for one in sorted(reported, key=lambda event: event.number):
-                if one.number == through + 1:
-                    following.append(one)
-                    through += 1
-            if following:
-                ingest(connection, job_id, number, following, now or datetime.now(UTC))
-                update_attempt(connection, job_id, number, events_through=through)
-            return through, job
+        at = now or datetime.now(UTC)
+        # Many attempts report at once, and none of them needs a commit of its own.
+        return self._writing.run(
+            lambda connection: _append_events(connection, job_id, number, reported, at)
+        )
 
     def events(self, job_id: str, *, after: int = 0, limit: int) -> list[EventRecord]:
         """Return the events of a job numbered above `after`, in order."""
@@ -350,6 +340,29 @@ def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
         return attempt_of(connection.execute(query).one())
     except NoResultFound:
         raise StaleAttemptError(job_id, number) from None
+
+
+def _append_events(
+    connection: Connection,
+    job_id: str,
+    number: int,
+    reported: Sequence[AttemptEvent],
+    now: datetime,
+) -> tuple[int, JobRecord]:
+    job = read_job(connection, job_id, lock=True)
+    attempt = _attempt(connection, job_id, number)
+    if number != job.attempt or attempt.ended_at is not None:
+        raise StaleAttemptError(job_id, number)
+    through = attempt.events_through
+    following: list[AttemptEvent] = []
+    for one in sorted(reported, key=lambda event: event.number):
+        if one.number == through + 1:
+            following.append(one)
+            through += 1
+    if following:
+        ingest(connection, job_id, number, following, now)
+        update_attempt(connection, job_id, number, events_through=through)
+    return through, job
 
 
 def _apply(connection: Connection, job: JobRecord, decision: Decision, now: datetime) -> None:
