@@ -43,6 +43,9 @@ bench-data: $(STAMP) ## Measure how fast images are fed and packed, beside webda
 bench-step: $(STAMP) ## Measure a training step of the full-size network, beside other code.
 	$(BIN)/python tests/bench/bench_step.py $(BENCH_ARGS)
 
+bench-service: $(STAMP) ## Measure how the control plane bears its load, on SQLite and PostgreSQL.
+	$(BIN)/python -m tests.bench.bench_service $(BENCH_ARGS)
+
 bench-learning: $(STAMP) ## Train on CIFAR-10 and draw what is learned: an hour of two cores.
 	$(BIN)/python tests/bench/bench_learning.py $(BENCH_ARGS)
 
@@ -68,4 +71,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose quick check bench-data bench-step bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean

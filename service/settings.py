@@ -177,8 +177,8 @@ class Settings(BaseSettings):
     )
     local_ray_warm: bool = Field(
         default=True,
-        description="Whether the local Ray keeps a process that has imported torch, some 250 MB, of "
-        "which its others are forks that start in a fraction of the time.",
+        description="Whether the local Ray keeps a process that has imported torch, some 250 MB, "
+        "of which its others are forks that start in a fraction of the time.",
     )
 
     @field_validator("state_dir", "run_root")
