@@ -13,7 +13,9 @@ from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob, i
 from service.scheduling.room import Cluster, Holding
 from tests.unit.service.scheduling import slow
 
-AGEING_S = 3600.0
+# A power of two: priorities of whole seconds are exact, so that equal ones are equal to both.
+AGEING_S = 4096.0
+ROUND_S = 512.0
 OWNERS = ("ann", "bob", None)
 PRIORITIES = st.integers(-1, 2)
 demands = st.builds(
@@ -267,11 +269,12 @@ class Scheduler(RuleBasedStateMachine):
             for job in self.jobs.values()
             if not job.is_active and slow.place(empty, job.demand) is not None
         }
-        # In each round one at least begins, and who comes later is in front for 3 h at most.
-        for _ in range(len(self.jobs) + int(3 * AGEING_S / 600) + 2):
+        # In each round one at least begins, and who comes later is in front for so long at most
+        # as three steps of priority take.
+        for _ in range(len(self.jobs) + int(3 * AGEING_S / ROUND_S) + 2):
             self.submit(None, 2, Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=0))
             self.decide()
-            self.wait(600.0)
+            self.wait(ROUND_S)
             for job in self.active():
                 if job.bundles or slow.place(empty, job.demand) is None:
                     del self.jobs[job.id]

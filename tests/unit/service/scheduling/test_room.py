@@ -96,3 +96,13 @@ def test_what_needs_no_gpu_goes_first_where_none_is() -> None:
     room = Room([Node(id="a", num_cpus=1, num_gpus=1), Node(id="b", num_cpus=1, num_gpus=0)])
     assert room.take(Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=0)) is not None
     assert room.take(Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=1)) is not None
+
+
+def test_what_is_given_back_is_taken_again() -> None:
+    one = Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=0)
+    room = Room([Node(id="a", num_cpus=1, num_gpus=0)])
+    taken = room.take(one)
+    assert taken is not None
+    assert room.take(one) is None
+    room.give(taken)
+    assert room.take(one) is not None
