@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from service.api.dependencies import INVALID, Plane, SeenJobId
 from service.api.run_files import RANGED, RangedResponse, reading
-from service.file_views import Artifact, ArtifactList
 from service.problems import Problem
 from service.run_files.confined import list_files
 from service.run_files.content import FileContent
+from service.views.files import Artifact, ArtifactList
 
 router = APIRouter(prefix="/jobs", tags=["files"], responses=INVALID)
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.access_views import AuditPage, AuditRecord
 from service.api.dependencies import INVALID, MAX_INTEGER, Admin, Plane
 from service.store.audit import read_audit
+from service.views.access import AuditPage, AuditRecord
 
 router = APIRouter(prefix="/audit", tags=["access"], responses=INVALID)
 

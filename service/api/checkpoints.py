@@ -35,7 +35,7 @@ from service.run_files.kept_checkpoints import (
 )
 from service.store.audit import note_audit
 from service.store.losses import losses_before
-from service.views import Checkpoint, CheckpointList
+from service.views.jobs import Checkpoint, CheckpointList
 from trainer.contract.pins import clear_discarded, discard, pin, unpin
 from trainer.contract.run_directory import RunDirectory
 

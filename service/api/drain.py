@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
-from service.access_views import DrainState
 from service.api.dependencies import INVALID, Admin, Leader, Plane, Viewer
 from service.reconciling.reconciler import now_utc
 from service.store.switches import begin_drain, end_drain, num_active, read_drain
+from service.views.access import DrainState
 
 router = APIRouter(tags=["operations"], responses=INVALID)
 

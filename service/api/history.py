@@ -5,10 +5,10 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query
 
 from service.api.dependencies import INVALID, Plane, SeenJobId
-from service.history_views import MetricHistory
 from service.jobs.history import Series
 from service.problems import Problem
 from service.store.points import MAX_STEP, read_history
+from service.views.history import MetricHistory
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 

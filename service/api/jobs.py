@@ -9,7 +9,7 @@ from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId, Vie
 from service.api.present import job_detail, job_view
 from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
-from service.views import JobDetail, JobPage
+from service.views.jobs import JobDetail, JobPage
 from trainer.contract.status import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)

@@ -14,11 +14,11 @@ from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
 from service.api.run_files import RANGED, RangedResponse, reading
 from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream, StreamSlots
 from service.control_plane import ControlPlane
-from service.file_views import LogText
 from service.problems import Problem
 from service.run_files.confined import NoSuchFileError
 from service.run_files.content import Content
 from service.run_files.logs import Piece, Place, open_log, read_piece, tail_of, tail_start
+from service.views.files import LogText
 
 router = APIRouter(prefix="/jobs", tags=["files"], responses=INVALID)
 

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.dependencies import IS_PUBLIC, Plane, Viewer
 from service.metrics import exposition
 from service.store.switches import read_drain
-from service.views import Readiness
+from service.views.jobs import Readiness
 
 router = APIRouter(tags=["operations"])
 

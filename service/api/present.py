@@ -9,9 +9,17 @@ from pydantic import ValidationError
 
 from service.jobs.progress import bottleneck, fraction, seconds_left
 from service.jobs.records import AttemptRecord, EventRecord, JobRecord
-from service.plan_views import Plan
 from service.run_files.kept_checkpoints import KeptCheckpoint
-from service.views import Attempt, Checkpoint, Event, Job, JobDetail, JobProgress, LastCheckpoint
+from service.views.jobs import (
+    Attempt,
+    Checkpoint,
+    Event,
+    Job,
+    JobDetail,
+    JobProgress,
+    LastCheckpoint,
+)
+from service.views.plans import Plan
 from trainer.contract.checkpoint import WEIGHTS_NAME
 from trainer.contract.report import Report, parse_report
 from trainer.contract.run_directory import RunDirectory

@@ -24,7 +24,7 @@ from service.jobs.events import StatusChanged
 from service.jobs.records import EventRecord, JobRecord
 from service.metrics import event_streams
 from service.problems import Problem, ProblemType
-from service.views import EventPage, LiveProgress
+from service.views.jobs import EventPage, LiveProgress
 from trainer.contract.events import Progress
 from trainer.contract.status import TERMINAL
 

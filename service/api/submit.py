@@ -11,11 +11,11 @@ from service.api.present import job_view
 from service.api.quotas import DiskSubmitter
 from service.api.request_examples import CHANGES, SUBMISSIONS
 from service.control_plane import ControlPlane
-from service.plan_views import PlannedJob
 from service.problems import Problem
 from service.reconciling.reconciler import now_utc
 from service.submission.desk import Desk
-from service.views import Job
+from service.views.jobs import Job
+from service.views.plans import PlannedJob
 from trainer.contract.presets import PRESETS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)

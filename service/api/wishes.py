@@ -10,7 +10,7 @@ from service.api.dependencies import INVALID, Leader, OwnJobId, Viewer
 from service.api.present import job_view
 from service.jobs.resizing import ReplicasRefusedError
 from service.problems import FieldError, Problem, SpecRefusedError
-from service.views import Job
+from service.views.jobs import Job
 from trainer.contract.status import Desired
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)

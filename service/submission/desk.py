@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from service.access.caller import Caller
 from service.jobs.records import JobRecord
-from service.plan_views import CheckedShards, Plan, PlannedJob
 from service.problems import FieldError, SpecRefusedError
 from service.scheduling.placement import Node
 from service.store.errors import JobNotFoundError
@@ -31,6 +30,7 @@ from service.submission.privacy import split_private
 from service.submission.shards import check_shards
 from service.submission.speed import FinishedJob, nearest
 from service.submission.start import Cluster, accelerator_on, foresee_start
+from service.views.plans import CheckedShards, Plan, PlannedJob
 from trainer.contract.confinement import path_roots
 from trainer.contract.report import parse_report
 from trainer.contract.run_directory import RunDirectory

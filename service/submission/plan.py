@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from data_shards.manifest import Manifest
-from service.plan_views import (
+from service.submission.speed import Nearest
+from service.views.plans import (
     CheckedShards,
     MemoryPart,
     Plan,
@@ -12,7 +13,6 @@ from service.plan_views import (
     PlannedSpeed,
     PlannedStart,
 )
-from service.submission.speed import Nearest
 from trainer.contract.description import Description, DeviceMemory, describe
 from trainer.contract.spec import JobSpec
 from trainer.contract.timetable import Timetable

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data_shards.manifest import Manifest, ManifestError
 from data_shards.storage.location import is_url
-from service.plan_views import CheckedShards
 from service.submission.manifests import StoreBusyError, stored_sizes
+from service.views.plans import CheckedShards
 
 MAX_NAMED = 5
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
-from service.plan_views import JobAhead, PlannedStart
 from service.scheduling.placement import Node, accelerator_of, admit, demand_of
+from service.views.plans import JobAhead, PlannedStart
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import ACTIVE, Desired, Status
 

@@ -14,7 +14,12 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from service.access.caller import Role
-from service.access_views import (
+from service.client.client import Client
+from service.client.jobs import DEFAULT_URL
+from service.errors import UserError
+from service.terminal.access_tables import audit_table, token_table, usage_table
+from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.views.access import (
     AuditPage,
     Description,
     DrainState,
@@ -23,11 +28,6 @@ from service.access_views import (
     TokenList,
     UsageList,
 )
-from service.admin_client import AdminClient
-from service.client import DEFAULT_URL, Client
-from service.errors import UserError
-from service.terminal.access_tables import audit_table, token_table, usage_table
-from service.terminal.options import AsJson, JobId, Url, console, print_answer
 
 tokens = typer.Typer(
     help="Who may do what. On the machine of the service: works on its store directly.",
@@ -98,7 +98,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Show who changed what, the newest first."""
-    with AdminClient(url) as client:
+    with Client(url) as client:
         entries = tuple(islice(client.audit(target=target, limit=min(limit, 500)), limit))
     page = AuditPage(entries=entries, next_cursor=None)
     print_answer(page, as_json, lambda: console.print(audit_table(entries)))
@@ -131,7 +131,7 @@ def quota(
         "disk_bytes": disk_bytes,
     }
     changes = {name: None if value == "none" else value for name, value in given.items() if value}
-    with AdminClient(url) as client:
+    with Client(url) as client:
         found = client.quota(_checked("OWNER", Owner, owner))
         if changes:
             found = client.set_quota(owner, _changed(found, changes))
@@ -152,7 +152,7 @@ def drain(
     as_json: AsJson = False,
 ) -> None:
     """Begin no attempt until `alexnet undrain`, for an upgrade; jobs queue meanwhile."""
-    with AdminClient(url) as client:
+    with Client(url) as client:
         state = client.drain(pause=pause)
         if wait:
             state = until_idle(client.drain_state)
@@ -161,7 +161,7 @@ def drain(
 
 def undrain(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Begin attempts again, of what was paused for the drain too."""
-    with AdminClient(url) as client:
+    with Client(url) as client:
         state = client.undrain()
     print_answer(state, as_json, lambda: console.print(_drain_line(state)))
 

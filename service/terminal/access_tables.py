@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from service.access_views import AuditRecord, OwnerUsage, Token
+from service.views.access import AuditRecord, OwnerUsage, Token
 
 # Columns that may be broken into lines; of the others each cell is to be copied whole.
 _PROSE = frozenset({"WHO", "FROM", "DETAIL", "DESCRIPTION"})

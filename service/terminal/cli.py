@@ -9,7 +9,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from service.client import DEFAULT_URL, Client
+from service.client.client import Client
+from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
 from service.terminal import access, files, history, plans
 from service.terminal.cluster_table import cluster_tables
@@ -18,7 +19,7 @@ from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
 from service.terminal.tables import detail_table, job_table
-from service.views import Job
+from service.views.jobs import Job
 from trainer.contract.status import Status
 
 app = typer.Typer(

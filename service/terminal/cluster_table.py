@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from service.cluster_views import ClusterView
+from service.views.cluster import ClusterView
 
 
 def cluster_tables(seen: ClusterView) -> Group:

@@ -7,8 +7,8 @@ import plotext
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from service.history_views import MetricHistory
-from service.views import JobProgress
+from service.views.history import MetricHistory
+from service.views.jobs import JobProgress
 
 # Two curves, the bar and its figures in a terminal of 24 lines.
 PLOT_LINES = 9

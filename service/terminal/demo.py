@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.client import Client, ServiceUnreachableError
+from service.client.client import Client
+from service.client.jobs import ServiceUnreachableError
 from service.errors import UserError
 from service.terminal.follow import follow
 from trainer.contract.status import TERMINAL, Status

@@ -15,15 +15,16 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from service.checkpoint_download import OnProgress, download_checkpoint
-from service.client import DEFAULT_URL
+from service.client.client import Client
+from service.client.download import OnProgress, download_checkpoint
+from service.client.files import AttemptChoice
+from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
-from service.file_client import AttemptChoice, FileClient
-from service.file_views import LogText
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.printable import printable
 from service.terminal.tables import checkpoint_table
-from service.views import CheckpointList
+from service.views.files import LogText
+from service.views.jobs import CheckpointList
 
 
 class UsageError(UserError):
@@ -52,7 +53,7 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print what a job's attempts printed."""
-    with FileClient(url) as client:
+    with Client(url) as client:
         read = client.follow_logs if follow else client.logs
         _print(read(job_id, attempt=_attempt(attempt), tail=tail), as_json=as_json)
 
@@ -104,7 +105,7 @@ def checkpoints(
         raise UsageError("give one of --download, --pin, --unpin and --delete")
     if output is not None and download is None:
         raise UsageError("--output goes with --download")
-    with FileClient(url) as client:
+    with Client(url) as client:
         if download is not None:
             target = output or Path(f"{job_id}-step-{download:08d}.tar")
             with _bar() as on_progress:

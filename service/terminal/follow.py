@@ -7,10 +7,10 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from service.client import Client
+from service.client.client import Client
 from service.jobs.events import StatusChanged
 from service.terminal.curves import Curves
-from service.views import Event, JobDetail, JobProgress, LiveProgress
+from service.views.jobs import Event, JobDetail, JobProgress, LiveProgress
 from trainer.contract import events
 
 

@@ -6,9 +6,10 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from service.client import DEFAULT_URL, Client
-from service.history_views import MetricHistory
+from service.client.client import Client
+from service.client.jobs import DEFAULT_URL
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.views.history import MetricHistory
 from trainer.contract.report_text import PROTOCOLS
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from rich.table import Table
 from rich.text import Text
 
-from service.plan_views import CheckedShards, Plan, PlannedJob, PlannedNetwork
+from service.views.plans import CheckedShards, Plan, PlannedJob, PlannedNetwork
 
 
 def plan_table(planned: PlannedJob) -> Table:

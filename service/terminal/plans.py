@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 
-from service.client import DEFAULT_URL, Client
+from service.client.client import Client
+from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
-from service.plan_views import PlannedJob
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.plan_table import plan_table
 from service.terminal.request import build_changes, build_request
+from service.views.plans import PlannedJob
 from trainer.contract.spec import JobSpec
 
 Settings = Annotated[

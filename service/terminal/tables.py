@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.terminal.follow import last_line, time_left
-from service.views import Checkpoint, Job, JobDetail
+from service.views.jobs import Checkpoint, Job, JobDetail
 from trainer.contract.report_text import PROTOCOLS
 from trainer.contract.status import Status
 

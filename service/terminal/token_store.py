@@ -10,7 +10,6 @@ from sqlalchemy.exc import DatabaseError
 
 from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord, issue_token
-from service.access_views import CreatedToken, Token, token_view
 from service.errors import UserError
 from service.reconciling.reconciler import now_utc
 from service.settings import Settings
@@ -23,6 +22,7 @@ from service.store.tokens import (
     list_tokens,
     revoke_token,
 )
+from service.views.access import CreatedToken, Token, token_view
 
 
 class TokenStoreError(UserError):

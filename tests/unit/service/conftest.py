@@ -19,7 +19,7 @@ from service.jobs.progress import bottleneck, fraction
 from service.jobs.records import JobRecord
 from service.settings import Settings
 from service.store.store import NewAttempt, Store
-from service.views import JobProgress
+from service.views.jobs import JobProgress
 from tests.postgres import Postgres
 from tests.unit.service.databases import (
     Databases,

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from service.access.caller import Role
-from service.access_views import QuotaView
-from service.admin_client import AdminClient
-from service.client import ProblemError
+from service.client.client import Client
+from service.client.jobs import ProblemError
 from service.jobs.lifecycle import Decision
 from service.settings import Settings
+from service.views.access import QuotaView
 from tests.unit.service.conftest import job_in, now
 from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, bearer, guarding
@@ -28,18 +28,16 @@ def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
 
 
 @pytest.fixture
-def client(guarded: Guarded) -> Iterator[AdminClient]:
+def client(guarded: Guarded) -> Iterator[Client]:
     token = guarded.admin.headers["Authorization"].removeprefix("Bearer ")
-    with AdminClient(guarded.url, token=token) as client:
+    with Client(guarded.url, token=token) as client:
         yield client
 
 
 # Tokens
 
 
-def test_a_token_that_is_made_lets_in_until_it_is_revoked(
-    guarded: Guarded, client: AdminClient
-) -> None:
+def test_a_token_that_is_made_lets_in_until_it_is_revoked(guarded: Guarded, client: Client) -> None:
     made = client.create_token("eve", Role.SUBMITTER, expires_in_days=7, description="nightly")
     assert (made.owner, made.role, made.description) == ("eve", "submitter", "nightly")
     assert made.expires_at is not None
@@ -79,7 +77,7 @@ def test_a_token_is_not_kept_by_caches(guarded: Guarded) -> None:
 
 
 def test_what_an_owner_may_have_is_set_shown_and_held_to(
-    guarded: Guarded, client: AdminClient, request_body: dict[str, Any]
+    guarded: Guarded, client: Client, request_body: dict[str, Any]
 ) -> None:
     assert client.quota("bob") == QuotaView()
     quota = QuotaView(max_queued_jobs=1, gpu_hours=5.5)
@@ -102,7 +100,7 @@ def test_what_an_owner_may_have_is_set_shown_and_held_to(
 
 def test_a_full_disk_quota_is_a_403_until_something_is_deleted(
     guarded: Guarded,
-    client: AdminClient,
+    client: Client,
     request_body: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -148,7 +146,7 @@ def test_usage_where_there_are_no_tokens_is_of_nobody(http: httpx.Client) -> Non
 
 
 def test_what_is_changed_is_told_with_who_and_from_where(
-    guarded: Guarded, client: AdminClient, request_body: dict[str, Any]
+    guarded: Guarded, client: Client, request_body: dict[str, Any]
 ) -> None:
     job_id = guarded.ann.post("/jobs", json=request_body).json()["id"]
     guarded.admin.post(f"/jobs/{job_id}/cancel")
@@ -179,7 +177,7 @@ def test_the_address_is_a_proxys_word_only_where_it_is_trusted(
 
 
 def test_a_drain_is_told_and_jobs_queue_meanwhile(
-    guarded: Guarded, client: AdminClient, request_body: dict[str, Any]
+    guarded: Guarded, client: Client, request_body: dict[str, Any]
 ) -> None:
     assert not client.drain_state().draining
     assert not guarded.nobody.get("/readyz").json()["draining"]

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from service.client import Client
+from service.client.client import Client
 from service.control_plane import ControlPlane
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding

@@ -1,10 +1,11 @@
 import httpx
 import pytest
 
-from service.client import Client, ProblemError
+from service.client.client import Client
+from service.client.jobs import ProblemError
 from service.control_plane import ControlPlane
-from service.history_views import MetricHistory
 from service.jobs.lifecycle import Decision
+from service.views.history import MetricHistory
 from tests.unit.service.conftest import job_in, now, progress, report
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import CheckpointSaved, Evaluated

@@ -8,7 +8,7 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
-from service.views import LiveProgress
+from service.views.jobs import LiveProgress
 from tests.unit.service.conftest import (
     free_port,
     job_in,

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from data_shards.manifest import Manifest, load_manifest
-from service.plan_views import Plan, PlannedStart
 from service.submission.plan import make_plan
 from service.submission.shards import MAX_NAMED, check_shards
 from service.submission.speed import FinishedJob, Nearest, nearest
+from service.views.plans import Plan, PlannedStart
 from tests.unit.service.conftest import make_spec, write_manifest
 from trainer.contract.description import describe
 from trainer.contract.spec import JobSpec

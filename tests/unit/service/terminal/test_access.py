@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from service.access_views import DrainState
 from service.settings import Settings
 from service.store.store import Store
 from service.store.tokens import list_tokens
 from service.terminal.access import OptionError, duration, until_idle
 from service.terminal.cli import main
+from service.views.access import DrainState
 from tests.unit.service.conftest import job_in, make_spec
 from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, guarding

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from service.access_views import AuditRecord, OwnerUsage, QuotaView, Token
 from service.terminal.access_tables import audit_table, token_table, usage_table
+from service.views.access import AuditRecord, OwnerUsage, QuotaView, Token
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

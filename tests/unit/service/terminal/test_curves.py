@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from service.history_views import MetricHistory, MetricPoint, SeriesSpread
 from service.terminal.curves import MAX_POINTS, Curves
-from service.views import JobProgress
+from service.views.history import MetricHistory, MetricPoint, SeriesSpread
+from service.views.jobs import JobProgress
 from tests.unit.service.conftest import job_progress
 
 NOTHING = MetricHistory(points=(), evaluations=())

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.client import Client
+from service.client.client import Client
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.terminal.demo import DemoError, DemoResult, run_demo
-from service.views import JobDetail
+from service.views.jobs import JobDetail
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, now, write_manifest
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from service.control_plane import ControlPlane
-from service.file_views import LogText
 from service.terminal import files
+from service.views.files import LogText
 from tests.unit.service.api.test_checkpoints import begin
 from tests.unit.service.api.test_logs import begin_again, end, write
 from tests.unit.service.conftest import job_in

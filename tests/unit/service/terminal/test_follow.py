@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from service.client import Client
+from service.client.client import Client
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.terminal.follow import follow, last_line, time_left

@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from service.control_plane import ControlPlane
-from service.history_views import MetricHistory
 from service.jobs.lifecycle import Decision
 from service.terminal.cli import main
 from service.terminal.history import history_table
+from service.views.history import MetricHistory
 from tests.unit.service.conftest import job_in, now, progress, report
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import Evaluated

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from service.client import Client
+from service.client.client import Client
 from service.control_plane import ControlPlane
 from service.terminal.cli import app
 from service.terminal.plans import CalibrationError

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from service.terminal.tables import checkpoint_table, detail_table, job_table
-from service.views import Attempt, Checkpoint, Job, JobDetail, LastCheckpoint
+from service.views.jobs import Attempt, Checkpoint, Job, JobDetail, LastCheckpoint
 from tests.unit.service.conftest import job_progress, make_spec
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated

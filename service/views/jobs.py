@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.jobs.events import JobEventData
-from service.plan_views import Plan
+from service.views.plans import Plan
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, SecondsByPhase
 from trainer.contract.report import Report

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.client import Client, ProblemError, ServiceUnreachableError
+from service.client.client import Client
+from service.client.jobs import ProblemError, ServiceUnreachableError
 from service.problems import Problem, ProblemType
-from service.views import Job
+from service.views.jobs import Job
 from tests.unit.service.conftest import free_port
 from tests.unit.service.stub_server import Answer, Request, StubServer
 from tests.unit.service.terminal.test_tables import FIELDS
@@ -36,7 +37,7 @@ def stub_of(*answers: Answer | type[LostError]) -> StubServer:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("service.client.jobs.RECONNECT_PAUSE_S", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_a_service_that_is_not_there_is_told_at_once() -> None:
 
 
 def test_one_that_stays_away_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.RECONNECT_FOR_S", 0.0)
+    monkeypatch.setattr("service.client.jobs.RECONNECT_FOR_S", 0.0)
     with (
         stub_of(LostError, LostError, LostError) as stub,
         Client(stub.url) as client,

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from service.jobs.history import Series
-from service.views import View
+from service.views.jobs import View
 from trainer.contract.events import Evaluated
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.client import Client
-from service.credentials import CredentialsError, find_token, token_file
+from service.client.client import Client
+from service.client.credentials import CredentialsError, find_token, token_file
 
 
 @pytest.fixture

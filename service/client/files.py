@@ -7,24 +7,24 @@ from typing import Any, Literal
 
 import httpx
 
-from service.client import (
+from service.client.jobs import (
     RECONNECT_FOR_S,
     RECONNECT_PAUSE_S,
     STREAM_TIMEOUT,
     UNAVAILABLE,
-    Client,
+    JobClient,
     ProblemError,
     ServiceUnreachableError,
     problem_of,
     segment,
 )
-from service.file_views import ArtifactList, LogText
-from service.views import Checkpoint
+from service.views.files import ArtifactList, LogText
+from service.views.jobs import Checkpoint
 
 AttemptChoice = int | Literal["all"] | None
 
 
-class FileClient(Client):
+class FileClient(JobClient):
     """Speaks to one service, also of what jobs have printed and saved."""
 
     def logs(
@@ -89,7 +89,7 @@ class FileClient(Client):
     def open_checkpoint(
         self, job_id: str, step: int, *, start: int, stop: int | None = None, etag: str = ""
     ) -> Iterator[httpx.Response]:
-        """Give bytes [start, stop) of a checkpoint's tar, to be read (see `checkpoint_download`).
+        """Give bytes [start, stop) of a checkpoint's tar, to be read (see `download`).
 
         All of it where it no longer has the ETag that is given.
         """

@@ -5,11 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.client import Client, ProblemError, ServiceUnreachableError
+from service.client.client import Client
+from service.client.jobs import ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision
-from service.views import Event, JobDetail, LiveProgress
+from service.views.jobs import Event, JobDetail, LiveProgress
 from tests.unit.service.conftest import free_port, job_in, now, progress, report, serving
 from tests.unit.service.stub_server import Answer, Request, StubServer
 from tests.unit.service.terminal.test_tables import FIELDS
@@ -52,7 +53,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("service.client.time", clock)
+    monkeypatch.setattr("service.client.jobs.time", clock)
     return clock
 
 
@@ -204,7 +205,7 @@ def test_the_proxy_of_the_environment_is_for_other_hosts_alone(
 
 @pytest.mark.slow
 def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.RECONNECT_FOR_S", 0.6)
+    monkeypatch.setattr("service.client.jobs.RECONNECT_FOR_S", 0.6)
     job_in(plane.store, Status.RUNNING, "outage")
     standby = ControlPlane(plane.settings.model_copy(update={"port": free_port()}), token=None)
     with serving(standby) as url:
@@ -238,7 +239,7 @@ def test_an_answer_that_is_not_ours_is_told() -> None:
 
 
 def test_a_service_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.TIMEOUT", httpx.Timeout(0.2))
+    monkeypatch.setattr("service.client.jobs.TIMEOUT", httpx.Timeout(0.2))
     release = threading.Event()
 
     def hang(_request: Any) -> Answer:

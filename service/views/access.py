@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.access.caller import Role
 from service.access.tokens import TokenRecord
-from service.views import View
+from service.views.jobs import View
 
 # Shown in tables, headers and paths: no spaces, nothing that a terminal acts on.
 Owner = Annotated[

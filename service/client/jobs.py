@@ -10,17 +10,16 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, RootModel, ValidationError
 
-from service.access_views import OwnerUsage, UsageList
-from service.cluster_views import ClusterView
-from service.credentials import find_token
+from service.client.credentials import find_token
 from service.errors import UserError
-from service.history_views import MetricHistory
 from service.jobs.events import StatusChanged
 from service.jobs.history import Series
 from service.loopback import is_loopback
-from service.plan_views import PlannedJob
 from service.problems import Problem, ProblemType
-from service.views import (
+from service.views.access import OwnerUsage, UsageList
+from service.views.cluster import ClusterView
+from service.views.history import MetricHistory
+from service.views.jobs import (
     Checkpoint,
     CheckpointList,
     Event,
@@ -30,6 +29,7 @@ from service.views import (
     JobPage,
     LiveProgress,
 )
+from service.views.plans import PlannedJob
 from trainer.contract.report import Report
 from trainer.contract.status import TERMINAL, Status
 
@@ -69,7 +69,7 @@ class ProblemError(UserError):
         self.problem = problem
 
 
-class Client:
+class JobClient:
     """Speaks to one service; close it, or use it in a `with` statement."""
 
     def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None) -> None:

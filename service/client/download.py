@@ -11,9 +11,9 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from service.client import RECONNECT_FOR_S, RECONNECT_PAUSE_S, ServiceUnreachableError
+from service.client.files import FileClient
+from service.client.jobs import RECONNECT_FOR_S, RECONNECT_PAUSE_S, ServiceUnreachableError
 from service.errors import UserError
-from service.file_client import FileClient
 from trainer.contract.checkpoint import (
     MANIFEST_NAME,
     VELOCITY_NAME,

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from service.access.caller import Role
-from service.access_views import (
+from service.client.jobs import JobClient
+from service.views.access import (
     AuditPage,
     AuditRecord,
     CreatedToken,
@@ -13,10 +14,9 @@ from service.access_views import (
     TokenList,
     TokenRequest,
 )
-from service.client import Client
 
 
-class AdminClient(Client):
+class AdminClient(JobClient):
     """Speaks to one service with the token of an admin."""
 
     def tokens(self) -> tuple[Token, ...]:

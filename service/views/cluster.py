@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from service.views import View
+from service.views.jobs import View
 from trainer.contract.status import Status
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from service.checkpoint_download import DownloadError, download_checkpoint
-from service.client import ProblemError, ServiceUnreachableError
+from service.client.client import Client
+from service.client.download import DownloadError, download_checkpoint
+from service.client.jobs import ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
-from service.file_client import FileClient
-from service.file_views import LogText
+from service.views.files import LogText
 from tests.unit.service.api.test_checkpoints import begin
 from tests.unit.service.api.test_logs import begin_again, end, write
 from tests.unit.service.conftest import free_port, job_in, serving
@@ -22,17 +22,17 @@ from trainer.contract.status import Status
 
 
 @pytest.fixture
-def client(plane: ControlPlane) -> Iterator[FileClient]:
-    with FileClient(plane.settings.advertised_url) as client:
+def client(plane: ControlPlane) -> Iterator[Client]:
+    with Client(plane.settings.advertised_url) as client:
         yield client
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once, and only where something has come since."""
-    for module in ("file_client", "checkpoint_download"):
-        monkeypatch.setattr(f"service.{module}.RECONNECT_PAUSE_S", 0.0)
-        monkeypatch.setattr(f"service.{module}.RECONNECT_FOR_S", 0.0)
+    for module in ("files", "download"):
+        monkeypatch.setattr(f"service.client.{module}.RECONNECT_PAUSE_S", 0.0)
+        monkeypatch.setattr(f"service.client.{module}.RECONNECT_FOR_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def texts(found: Iterator[LogText]) -> str:
     return "".join(one.text for one in found)
 
 
-def test_what_was_printed_is_read(client: FileClient, plane: ControlPlane) -> None:
+def test_what_was_printed_is_read(client: Client, plane: ControlPlane) -> None:
     job_in(plane.store, Status.RUNNING, "read")
     assert texts(client.logs("read")) == ""
     write(plane, "read", b"one\ntwo")
@@ -71,7 +71,7 @@ def test_following_survives_a_restart_of_the_service(plane: ControlPlane) -> Non
     update["advertised_url"] = f"http://127.0.0.1:{update['port']}"
     first = ControlPlane(plane.settings.model_copy(update=update), token=None)
     with serving(first) as url:
-        client = FileClient(url)
+        client = Client(url)
         seen = client.follow_logs("outlives")
         assert next(seen).text == "one\n"
     first.stop()
@@ -91,14 +91,14 @@ def test_following_survives_a_restart_of_the_service(plane: ControlPlane) -> Non
 
 @pytest.mark.usefixtures("impatient")
 def test_a_service_that_stays_away_is_told_of(tmp_path: Path) -> None:
-    with FileClient(f"http://127.0.0.1:{free_port()}") as client:
+    with Client(f"http://127.0.0.1:{free_port()}") as client:
         with pytest.raises(ServiceUnreachableError):
             list(client.follow_logs("any"))
         with pytest.raises(ServiceUnreachableError):
             download_checkpoint(client, "any", 1, tmp_path / "a.tar")
 
 
-def test_checkpoints_are_pinned_and_deleted(client: FileClient, plane: ControlPlane) -> None:
+def test_checkpoints_are_pinned_and_deleted(client: Client, plane: ControlPlane) -> None:
     world = World(plane.settings.state_dir, plane.store)
     job_in(plane.store, Status.RUNNING, "pins")
     begin(world, "pins")
@@ -120,7 +120,7 @@ def test_checkpoints_are_pinned_and_deleted(client: FileClient, plane: ControlPl
 
 
 def test_a_checkpoint_is_downloaded_as_a_file_or_into_a_folder(
-    client: FileClient, saved: World, tmp_path: Path
+    client: Client, saved: World, tmp_path: Path
 ) -> None:
     told: list[tuple[int, int]] = []
     file = download_checkpoint(
@@ -138,9 +138,9 @@ def test_a_checkpoint_is_downloaded_as_a_file_or_into_a_folder(
 
 
 def test_a_download_goes_on_where_it_broke_off(
-    client: FileClient, saved: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, saved: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.checkpoint_download.RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("service.client.download.RECONNECT_PAUSE_S", 0.0)
     whole = download_checkpoint(client, "saved", 20, tmp_path / "whole.tar").read_bytes()
     asked: list[str] = []
 
@@ -153,14 +153,14 @@ def test_a_download_goes_on_where_it_broke_off(
             raise ConnectionError
         return Answer(206, part[:1000] if len(asked) == 2 else part, headers)
 
-    with StubServer(answer) as stub, FileClient(stub.url) as far:
+    with StubServer(answer) as stub, Client(stub.url) as far:
         found = download_checkpoint(far, "saved", 20, tmp_path / "far.tar")
     assert found.read_bytes() == whole
     assert asked == ["0", "0", "1000", "1000"]
 
 
 def test_what_was_damaged_on_its_way_is_not_kept(
-    client: FileClient, saved: World, tmp_path: Path
+    client: Client, saved: World, tmp_path: Path
 ) -> None:
     whole = download_checkpoint(client, "saved", 20, tmp_path / "whole.tar").read_bytes()
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
@@ -175,7 +175,7 @@ def test_what_was_damaged_on_its_way_is_not_kept(
 
     with (
         StubServer(answer) as stub,
-        FileClient(stub.url) as far,
+        Client(stub.url) as far,
         pytest.raises(DownloadError, match=r"model\.safetensors does not have the sha256"),
     ):
         download_checkpoint(far, "saved", 20, tmp_path / "far.tar")

@@ -1,0 +1,12 @@
+"""All that the API offers, in one client."""
+
+from service.client.admin import AdminClient
+from service.client.files import FileClient
+
+
+class Client(FileClient, AdminClient):
+    """Speaks to one service; close it, or use it in a `with` statement.
+
+    Jobs, their events, history, logs, files and checkpoints, and what admins do. Each call raises
+    ProblemError where the service refuses, ServiceUnreachableError where it does not answer.
+    """
