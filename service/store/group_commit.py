@@ -70,21 +70,26 @@ class GroupCommit:
         try:
             self._write(group)
         except SQLAlchemyError as error:
+            _fail(group, error)
             # One value that cannot be stored is to fail one; a disk that is full fails each.
             for one in group if len(group) > 1 else ():
-                try:
-                    self._write([one])
-                except SQLAlchemyError as its_own:
-                    one.error = its_own
-            if len(group) == 1:
-                group[0].error = error
+                self._write_alone(one)
         except BaseException as error:
-            for one in group:
-                one.error = error
+            _fail(group, error)
             raise
         finally:
             for one in group:
                 one.is_done = True
+
+    def _write_alone(self, one: _Write[Any]) -> None:
+        try:
+            self._write([one])
+        except SQLAlchemyError as error:
+            one.error = error
+        except BaseException as error:
+            # Those behind it keep the error of all: nothing of them is stored.
+            one.error = error
+            raise
 
     def _write(self, group: list[_Write[Any]]) -> None:
         with self._engine.begin() as connection:
@@ -97,3 +102,9 @@ class GroupCommit:
                     raise
                 except Exception as error:  # noqa: BLE001  # raised where it was asked for
                     one.error = error
+
+
+def _fail(group: list[_Write[Any]], error: BaseException) -> None:
+    """Have nobody take for stored what was undone."""
+    for one in group:
+        one.value, one.error = None, error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.store.engine import connect, writing
 from service.store.group_commit import GroupCommit
@@ -62,6 +62,33 @@ def test_those_who_wait_share_a_commit_and_what_fails_fails_alone(commits: Commi
     assert [type(error) for error in (errors[0], errors[4]) if error] == [IntegrityError]
     assert [errors[index] for index in (1, 3, 5)] == [None] * 3
     assert commits.stored() == [1, 2, 4, 5]
+
+
+def test_what_was_undone_and_not_tried_again_is_never_told_as_stored(commits: Commits) -> None:
+    tries: list[int] = []
+
+    def do(connection: Connection, number: int) -> int:
+        tries.append(number)
+        # All fail by the first; then each is tried alone, and memory runs out on the way.
+        if tries == [0]:
+            raise OperationalError("", None, Exception())
+        if len(tries) == 3:
+            raise MemoryError
+        connection.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": number})
+        return number
+
+    def ask(number: int) -> int:
+        return commits.group.run(lambda connection: do(connection, number))
+
+    with ThreadPoolExecutor(3) as pool:
+        with commits.group.begin():
+            futures = []
+            for number in range(3):
+                futures.append(pool.submit(ask, number))
+                while len(commits.group._waiting) <= number:
+                    threading.Event().wait(0.001)
+        told = {future.result() for future in futures if future.exception() is None}
+    assert told == set(commits.stored())
 
 
 def test_many_writes_take_few_commits(commits: Commits) -> None:
