@@ -5,6 +5,7 @@ the next one finds it by STATE_DIR/ray.json and adopts it. All its processes car
 temporary folder in their environment: that is how every one of them is found when it is stopped.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class Record:
     pid: int | None
     start: str | None
     """When that process started, as `start_of` tells it."""
+    warm_code: str | None = None
+    """Of which code its warm process is; None: it has none."""
 
 
 class LocalRay:
@@ -155,7 +158,7 @@ class LocalRay:
 
     def _reach(self, record: Record, deadline: float) -> RayJobs:
         token = self._token_path.read_text().strip()
-        jobs = RayJobs(record.url, token=token, python=_launcher() if self._warm else ())
+        jobs = RayJobs(record.url, token=token, python=_launcher() if self._is_warm(record) else ())
         try:
             jobs.version()
         except RayUnreachableError as error:
@@ -171,7 +174,13 @@ class LocalRay:
         # Short, because Ray puts sockets in it and their paths are limited to 107 bytes.
         temp_dir = tempfile.mkdtemp(prefix="alexnet-ray-")
         ports = _free_ports(4)
-        record = Record(temp_dir=temp_dir, url=f"http://127.0.0.1:{ports[0]}", pid=None, start=None)
+        record = Record(
+            temp_dir=temp_dir,
+            url=f"http://127.0.0.1:{ports[0]}",
+            pid=None,
+            start=None,
+            warm_code=_code_sha256() if self._warm else None,
+        )
         # Before the process, so that one that is started is never unknown.
         self._write(record)
         if not self._token_path.exists():
@@ -186,12 +195,7 @@ class LocalRay:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        record = Record(
-            temp_dir=temp_dir,
-            url=record.url,
-            pid=self._child.pid,
-            start=start_of(self._child.pid),
-        )
+        record = replace(record, pid=self._child.pid, start=start_of(self._child.pid))
         self._write(record)
         self._deadline = time.monotonic() + START_TIMEOUT_S
         logger.info("starting a local Ray: %s, files in %s", record.url, temp_dir)
@@ -248,6 +252,10 @@ class LocalRay:
         self._reap()
         return record.pid is not None and record.start == start_of(record.pid) is not None
 
+    def _is_warm(self, record: Record) -> bool:
+        # The warm process of a Ray that is adopted may have imported an earlier release.
+        return self._warm and record.warm_code == _code_sha256()
+
     def _reap(self) -> None:
         if self._child is not None:
             self._child.poll()
@@ -283,6 +291,17 @@ def _launcher() -> list[str]:
     assert found is not None
     assert found.origin is not None
     return [sys.executable, "-I", "-S", found.origin]
+
+
+def _code_sha256() -> str:
+    """Return a digest of which files attempts import, and of when they were written."""
+    launcher = Path(_launcher()[-1])
+    files = [
+        (str(file), file.stat().st_mtime_ns, file.stat().st_size)
+        for package in ("trainer", "data_shards")
+        for file in sorted((launcher.parents[2] / package).rglob("*.py"))
+    ]
+    return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
 def _fork_socket(temp_dir: str) -> str:

@@ -43,11 +43,15 @@ print("\\n".join(name for name in sys.modules if name.partition(".")[0] not in {
 """
 _IMPORTS_RAY = {"trainer.running.ray_train"}
 _PR_SET_PDEATHSIG = 1
+# Where memory runs out Ray has its workers killed first; it says so of its own child, the launcher.
+_RAY_WORKER = "default_worker.py"
+_KILLED_FIRST = "1000"
 _MAX_REQUEST_BYTES = 64 << 20
 
 
 def main() -> None:
-    """Import, listen, fork; ends with SIGTERM."""
+    """Import, listen, fork; ends with SIGTERM, and with the process that started it."""
+    _die_with(os.getppid(), signal.SIGTERM)
     path = Path(sys.argv[1])
     _import_all(sys.argv[2:] or _modules_of_attempts())
     listener = socket.socket(socket.AF_UNIX)
@@ -104,7 +108,9 @@ def _answer(launcher: socket.socket) -> None:
     pid = os.fork()
     if pid == 0:
         launcher.close()
-        _die_with(waiting)
+        _die_with(waiting, signal.SIGKILL)
+        # A group of its own, with what it starts: the server's is that of Ray itself.
+        os.setpgid(0, 0)
         os._exit(_run(request, files))
     for file in files:
         os.close(file)
@@ -135,6 +141,8 @@ def _wait(pid: int, launcher: socket.socket) -> None:
     poll.register(launcher, select.POLLIN | select.POLLHUP)
     ready = {descriptor for descriptor, _ in poll.poll()}
     if fork not in ready:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
         signal.pidfd_send_signal(fork, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     with contextlib.suppress(OSError):
@@ -142,9 +150,9 @@ def _wait(pid: int, launcher: socket.socket) -> None:
     os._exit(0)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the one that waits for it is killed."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -185,6 +193,10 @@ def _settle(request: Mapping[str, Any]) -> None:
         # The hard ones of another process may be beyond what this one may ask for.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(int(which), tuple(limits))
+    is_worker = any(Path(one).name == _RAY_WORKER for one in request["arguments"][:2])
+    with contextlib.suppress(OSError):
+        score = _KILLED_FIRST if is_worker else request["oom_score_adj"]
+        Path("/proc/self/oom_score_adj").write_text(score)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, request["priority"])
     with contextlib.suppress(OSError):

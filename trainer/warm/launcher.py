@@ -72,9 +72,15 @@ def _request(arguments: list[str]) -> bytes:
             "umask": umask,
             "priority": os.getpriority(os.PRIO_PROCESS, 0),
             "cpus": sorted(os.sched_getaffinity(0)),
+            "oom_score_adj": _oom_score_adj(),
             "limits": {str(which): resource.getrlimit(which) for which in set(_LIMITS)},
         }
     ).encode()
+
+
+def _oom_score_adj() -> str:
+    with open("/proc/self/oom_score_adj") as file:  # noqa: PTH123  # as above
+        return file.read().strip()
 
 
 def _send(server: socket.socket, request: bytes) -> None:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from service.cluster import local_ray
-from service.cluster.local_ray import LocalRay, LocalRayError
+from service.cluster.local_ray import LocalRay, LocalRayError, Record, _code_sha256
 from service.cluster.ray_jobs import RayUnreachableError
 
 
@@ -88,3 +89,20 @@ def test_a_ray_that_another_process_owns_is_neither_used_nor_stopped(
         with pytest.raises(LocalRayError, match=r"http://owner .*ALEXNET_STATE_DIR"):
             use()
     assert begin(owner) == pid
+
+
+def test_a_warm_process_of_other_code_is_not_asked_for_forks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=True)
+    record = Record(temp_dir="x", url="http://ray", pid=1, start="s", warm_code=_code_sha256())
+    assert ray._is_warm(record)
+    cold = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=False)
+    assert not cold._is_warm(record)
+    assert not ray._is_warm(replace(record, warm_code=None))
+    code = tmp_path / "site"
+    (code / "trainer" / "warm").mkdir(parents=True)
+    monkeypatch.setattr(
+        "service.cluster.local_ray._launcher", lambda: ["", str(code / "trainer/warm/launcher.py")]
+    )
+    assert not ray._is_warm(record)

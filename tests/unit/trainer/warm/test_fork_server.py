@@ -106,8 +106,8 @@ def test_a_fork_has_what_was_imported_before(
 
 SLEEP = """
 import os, sys, time
-print(os.getpid(), flush=True)
 try:
+    print(os.getpid(), flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     sys.exit(5)
@@ -175,3 +175,52 @@ def test_forks_outlive_the_server_and_then_python_starts_as_ever(
     # The socket's file is still there, and nobody listens.
     warm, plain = both(socket, tmp_path, script(tmp_path, TELL), "one")
     assert (warm.returncode, warm.stdout) == (plain.returncode, plain.stdout)
+
+
+@pytest.mark.usefixtures("server")
+def test_what_a_fork_starts_goes_with_its_launcher(socket: Path, tmp_path: Path) -> None:
+    text = """
+import os, subprocess
+child = subprocess.Popen(["sleep", "60"])
+print(child.pid, os.getpgid(0) == os.getpid(), flush=True)
+child.wait()
+"""
+    with subprocess.Popen(
+        [*LAUNCHER, str(script(tmp_path, text))],
+        env=environment(socket),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid, leads_its_group = process.stdout.readline().split()
+        assert leads_its_group == "True"
+        sleeper = psutil.Process(int(pid))
+        process.kill()
+    wait_for("the sleeper to be gone", lambda: not sleeper.is_running(), timeout_s=20)
+
+
+def test_the_server_goes_with_who_started_it(socket: Path) -> None:
+    command = f"{sys.executable} -m trainer.warm.fork_server {socket} wave & echo $!; exec sleep 60"
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        wait_for("the fork server", socket.exists, timeout_s=30)
+        parent.kill()
+    wait_for("the server to be gone", lambda: not server.is_running(), timeout_s=20)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(("name", "score"), [("told.py", "7"), ("default_worker.py", "1000")])
+def test_workers_are_killed_first_where_memory_runs_out(
+    socket: Path, tmp_path: Path, name: str, score: str
+) -> None:
+    script(tmp_path, "print(open('/proc/self/oom_score_adj').read())").rename(tmp_path / name)
+    done = subprocess.run(
+        ["sh", "-c", 'echo 7 > /proc/self/oom_score_adj; exec "$@"', "sh", *LAUNCHER, name],
+        cwd=tmp_path,
+        env=environment(socket),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == score
