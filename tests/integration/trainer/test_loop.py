@@ -129,7 +129,10 @@ def test_an_attempt_that_was_overtaken_commits_nothing_more(spec: JobSpec, tmp_p
     run, world = RunDirectory(tmp_path / "run"), World()
 
     def overtake() -> Desired:
-        run.attempt(2).path.mkdir()
+        later = AttemptOrder(
+            job_id="job", attempt=2, spec=spec, accelerator="cpu", resume_from=None
+        )
+        write_order(run.attempt(2), later)
         return Desired.RUN
 
     world.at = {15: overtake}

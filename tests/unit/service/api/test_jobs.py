@@ -40,8 +40,10 @@ def test_links_and_relative_paths_are_stored_as_true_paths(
     http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
 ) -> None:
     (root,) = path_roots(plane.settings.data_roots)
-    (root / "link").symlink_to(root / "train")
-    data = {"train": "link", "validation": "validation/manifest.json"}
+    # The folder is that of all tests here.
+    link = root / f"link-{plane.settings.port}"
+    link.symlink_to(root / "train")
+    data = {"train": link.name, "validation": "validation/manifest.json"}
     answer = http.post("/jobs", json=request_body | {"data": data})
     assert answer.status_code == 201, answer.text
     assert answer.json()["spec"]["data"]["train"] == str(root / "train" / "manifest.json")
