@@ -18,7 +18,7 @@ from service.metrics import count_events
 from service.problems import Problem
 from service.reconciling.starter import sha256_of_token
 from service.store.errors import StaleAttemptError
-from trainer.contract.events import EventBatch, EventReply
+from trainer.contract.events import EventBatch, EventReply, Progress
 
 router = APIRouter(
     prefix="/jobs/{job_id}/attempts",
@@ -60,6 +60,7 @@ def report_events(
         raise UnknownTokenError
     through, job = plane.store.append_events(job_id, attempt, batch.events)
     count_events(one for one in batch.events if record.events_through < one.number <= through)
-    if batch.events:
+    # Of progress alone no status follows but the first, which the next tick sees.
+    if any(not isinstance(one.data, Progress) for one in batch.events):
         plane.wake()
     return EventReply(stored_through=through, desired=job.told)
