@@ -29,7 +29,11 @@ def list_jobs(
     status: Annotated[Status | None, Query(description="Only jobs of this status.")] = None,
     label: Annotated[
         tuple[LabelFilter, ...],
-        Query(description="KEY=VALUE: only jobs with this label; of several, with all."),
+        # Each is a join.
+        Query(
+            max_length=16,
+            description="KEY=VALUE: only jobs with this label; of several, with all.",
+        ),
     ] = (),
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[
@@ -37,7 +41,7 @@ def list_jobs(
     ] = None,
 ) -> JobPage:
     """List jobs, the newest first."""
-    labels = [(key, value) for key, _, value in (one.partition("=") for one in label)]
+    labels = [(key, value) for key, _, value in (one.partition("=") for one in {*label})]
     found = plane.store.jobs(
         status=status, labels=labels, seen_by=caller, before_seq=cursor, limit=limit + 1
     )

@@ -15,6 +15,7 @@ from service.client.jobs import (
     JobClient,
     ProblemError,
     ServiceUnreachableError,
+    lines_of,
     problem_of,
     segment,
 )
@@ -108,7 +109,7 @@ class FileClient(JobClient):
             headers["Last-Event-ID"] = last_id
         path = f"/jobs/{segment(job_id)}/logs"
         with self._open(path, headers=headers, params=query, timeout=STREAM_TIMEOUT) as answer:
-            for line in answer.iter_lines():
+            for line in lines_of(answer):
                 is_event = line.startswith("data:")
                 yield self._read(LogText, line.removeprefix("data:")) if is_event else None
 

@@ -250,7 +250,7 @@ class JobClient:
                 if answer.is_error:
                     answer.read()
                     raise problem_of(answer)
-                for line in answer.iter_lines():
+                for line in lines_of(answer):
                     is_event = line.startswith("data:")
                     yield self._read(_Told, line.removeprefix("data:")).root if is_event else None
         except httpx.TransportError as error:
@@ -301,6 +301,16 @@ def _may_repeat(error: ServiceUnreachableError | ProblemError, *, was_lost: bool
     if error.problem.type == ProblemType.KEY_IN_USE:
         return True
     return was_lost and error.problem.status in UNAVAILABLE
+
+
+def lines_of(answer: httpx.Response) -> Iterator[str]:
+    """Yield the lines of a stream, which end with a newline: httpx ends them at U+2028 too."""
+    rest = ""
+    for text in answer.iter_text():
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def segment(job_id: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from service.problems import FieldError, SpecRefusedError
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
 from trainer.contract.checkpoint_reference import named_checkpoints, with_checkpoints
@@ -42,8 +44,9 @@ def holding(spec: JobSpec, run: RunDirectory) -> Iterator[JobSpec]:
 
     Gives the spec with the folders in which they are held. Those outside the run root, of which
     `run` is a folder by its true path, are left where they are: no job deletes there. If anything
-    fails, in the block too, the run directory is removed. A process that dies on the way leaves
-    one whose job nobody knows, and which nobody reads.
+    fails, in the block too, the run directory is removed, unless a database went away that may have
+    stored the job. That, and a process that dies on the way, may leave one whose job nobody knows,
+    and which nobody reads.
 
     Raises SpecRefusedError, which names the fields whose checkpoints are gone, or NotHeldError.
     """
@@ -63,8 +66,11 @@ def holding(spec: JobSpec, run: RunDirectory) -> Iterator[JobSpec]:
     try:
         _hold(sources, run)
         yield with_checkpoints(spec, {field: str(folder) for field, folder in held.items()})
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
+    except BaseException as error:
+        # Where the database went away the job may be stored though nobody heard so: then these
+        # are its inputs.
+        if not (isinstance(error, DBAPIError) and error.connection_invalidated):
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
 
 

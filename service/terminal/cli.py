@@ -16,6 +16,7 @@ from service.terminal import access, files, history, plans
 from service.terminal.cluster_table import cluster_tables
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.terminal.printable import printable
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
 from service.terminal.tables import detail_table, job_table
@@ -267,5 +268,5 @@ def _setting_message(details: Any) -> str:
 
 def _fail(message: str, exit_code: int) -> None:
     # Not wrapped: a line that is searched or copied is one line.
-    errors.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(printable(message), style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(exit_code)

@@ -4,6 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from service.terminal.printable import printable
 from service.views.cluster import ClusterView
 
 
@@ -29,7 +30,7 @@ def cluster_tables(seen: ClusterView) -> Group:
             str(job.place),
             job.job_id or "(private)",
             f"{job.priority} ({job.effective_priority:.1f})",
-            Text(job.message or ""),
+            Text(printable(job.message or "")),
         )
     head = nodes if seen.trouble is None else Text(seen.trouble, style="red")
     waiting = Text(f"\n{seen.num_waiting} waiting")

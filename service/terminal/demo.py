@@ -25,6 +25,7 @@ from service.client.client import Client
 from service.client.jobs import ServiceUnreachableError
 from service.errors import UserError
 from service.terminal.follow import follow
+from service.terminal.printable import printable
 from trainer.contract.status import TERMINAL, Status
 
 NUM_TRAINING_IMAGES = 12_000
@@ -99,7 +100,7 @@ def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResu
     console.print(_table(result, folder))
     if job.status is not Status.SUCCEEDED:
         # Not markup: it may be the end of a log, with brackets of its own.
-        console.print(Text(job.message or job.status, style="red"))
+        console.print(Text(printable(job.message or job.status), style="red"))
     return result
 
 

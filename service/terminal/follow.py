@@ -10,6 +10,7 @@ from rich.text import Text
 from service.client.client import Client
 from service.jobs.events import StatusChanged
 from service.terminal.curves import Curves
+from service.terminal.printable import printable
 from service.views.jobs import Event, JobDetail, JobProgress, LiveProgress
 from trainer.contract import events
 
@@ -118,7 +119,7 @@ class _View:
 
 def last_line(message: str) -> str:
     """Return what a message comes to: of a crash it is the end of a log, whose last line says."""
-    return message.strip().splitlines()[-1] if message.strip() else ""
+    return printable(message.strip().splitlines()[-1]) if message.strip() else ""
 
 
 def time_left(progress: JobProgress) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.terminal.follow import last_line, time_left
+from service.terminal.printable import printable
 from service.views.jobs import Checkpoint, Job, JobDetail
 from trainer.contract.report_text import PROTOCOLS
 from trainer.contract.status import Status
@@ -52,7 +53,7 @@ def detail_table(job: JobDetail) -> Table:
     table.add_row("name", Text(job.name))
     table.add_row("status", _status(job.status))
     if job.message:
-        table.add_row("message", Text(job.message))
+        table.add_row("message", Text(printable(job.message)))
     table.add_row("accepted", f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC")
     table.add_row("run directory", Text(job.run_directory))
     if job.progress is not None:

@@ -277,3 +277,11 @@ def test_an_unknown_job_is_a_404_problem(
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["status"] == 404
     assert answer.json()["detail"].startswith("there is no job")
+
+
+def test_labels_beyond_what_one_query_can_join_are_refused(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    assert http.get("/jobs", params={"label": ["a=b"] * 16}).status_code == 200
+    answer = http.get("/jobs", params={"label": [f"a{n}=b" for n in range(17)]})
+    assert answer.status_code == 422, answer.text

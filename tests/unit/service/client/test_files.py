@@ -59,6 +59,10 @@ def test_what_was_printed_is_read(client: Client, plane: ControlPlane) -> None:
     assert texts(client.logs("read")) == "three\n"
     assert texts(client.logs("read", attempt=1)) == "one\ntwo"
     assert [one.attempt for one in client.logs("read", attempt="all", tail=2)] == [1, 2]
+    begin_again(plane, "read")
+    # Lines to Unicode, and not to a stream of events.
+    write(plane, "read", "a\u2028b\x85c\n".encode(), 3)
+    assert texts(client.logs("read")) == "a\u2028b\x85c\n"
     for ask in (client.logs, client.follow_logs):
         with pytest.raises(ProblemError):
             next(ask("nosuchjob"))

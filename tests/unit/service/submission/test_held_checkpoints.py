@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.problems import SpecRefusedError
 from service.store.store import Store
@@ -203,6 +204,18 @@ def test_a_job_that_is_not_stored_holds_nothing(world: World, run: RunDirectory)
         store()
     assert not run.path.exists()
     assert (source / WEIGHTS_NAME).stat().st_nlink == 1
+
+
+def test_what_a_job_that_may_be_stored_needs_stays(world: World, run: RunDirectory) -> None:
+    def store() -> None:
+        with holding(_evaluation(world.folder().checkpoint(10)), run):
+            # The answer to the commit was lost, and not the commit.
+            gone = Exception("the connection is gone")
+            raise OperationalError("COMMIT", None, gone, connection_invalidated=True)
+
+    with pytest.raises(OperationalError):
+        store()
+    assert run.inputs.is_dir()
 
 
 def test_the_run_directory_of_another_is_left_alone(world: World, run: RunDirectory) -> None:

@@ -50,6 +50,12 @@ def job(*, age: timedelta = timedelta(hours=3, minutes=5), **fields: Any) -> Job
     return Job.model_validate(FIELDS | {"created_at": datetime.now(UTC) - age} | fields)
 
 
+def test_what_a_crash_printed_does_nothing_to_the_terminal() -> None:
+    active = job(message="\x1b]0;owned\x07\x1b[2J")
+    assert "\x1b]" not in shown(job_table((active,)))
+    assert "\\x1b]0;owned" in shown(job_table((active,)))
+
+
 def test_jobs_are_a_row_each_and_their_messages_lines_below() -> None:
     waiting = {"progress": None, "evaluation": None, "id": "00000000000a", "status": "QUEUED"}
     jobs = (
