@@ -127,7 +127,11 @@ class RetrySpec(Record):
         "one. None: nobody looks.",
     )
     hang_floor_s: float = Field(
-        default=60.0, ge=1, le=86_400, description="A step that takes less is never a hang."
+        default=360.0,
+        ge=1,
+        le=86_400,
+        description="A step that takes less is never a hang. Longer than an object store is borne "
+        "that is slow or away, for which loaders wait within a step.",
     )
     deadline_s: float | None = Field(
         default=None,
