@@ -54,6 +54,8 @@ def train(setting: Setting) -> Ended:
         ledger = stack.enter_context(Ledger(setting.attempt.ledger(setting.replicas.rank)))
         loop = Loop(setting, datasets, ledger)
         stack.enter_context(loop.checkpointer)
+        # First on the way out, whatever ended the steps: a checkpoint in work is waited for next.
+        stack.callback(setting.watchdog.stand, "its end")
         return loop.run()
 
 
