@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     )
     local_ray_warm: bool = Field(
         default=True,
-        description="Whether the local Ray keeps a process that has imported torch, some 250 MB, "
+        description="Whether the local Ray keeps a process that has imported torch, some 650 MB, "
         "of which its others are forks that start in a fraction of the time.",
     )
 

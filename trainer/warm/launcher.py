@@ -1,7 +1,7 @@
 """Stands where Python would: `LAUNCHER -m trainer ...` runs that in a fork of the warm process.
 
-Started as `python -I -S launcher.py ARGUMENTS`, so that it is there in some 20 ms: standard library
-only. It hands over arguments, environment, files and limits, lives as long as the fork does, passes
+Started as `python -I -S launcher.py ARGUMENTS`, so that it starts quickly: standard library only.
+It hands over arguments, environment, files and limits, lives as long as the fork does, passes
 signals on, and ends as the fork ended. Where no fork server listens at ALEXNET_FORK_SERVER, it
 becomes an ordinary Python.
 """
