@@ -26,11 +26,14 @@ demo: $(STAMP) ## Pack Fashion-MNIST, train it through the service, print the re
 serve: $(STAMP) ## Start the control plane on loopback, with a local Ray it owns.
 	@$(BIN)/alexnet serve
 
-test: $(STAMP) ## Run every test but those that need a Docker engine.
-	$(BIN)/python -m pytest -m "not compose"
+test: $(STAMP) ## Run every test but the faults and those that need a Docker engine.
+	$(BIN)/python -m pytest -m "not compose and not faults"
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 	$(BIN)/python -m pytest -s -m compose
+
+test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
+	$(BIN)/python -m pytest -s tests/faults
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: about a minute, for every commit.
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
@@ -71,4 +74,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose test-faults quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean

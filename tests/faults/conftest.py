@@ -1,0 +1,38 @@
+"""Every test here is of a fault; together they report a table."""
+
+
+import pytest
+from rich.console import Console
+
+from tests.faults.report import as_json, rows, table
+from tests.faults.trials import Trials
+
+_trials = Trials()
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is here, so that other runs leave it out."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture(scope="session")
+def faults() -> Trials:
+    """Where each fault is noted that is seen through."""
+    return _trials
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, and the whole of it in one last line."""
+    report = rows(_trials.all)
+    if not report:
+        return
+    terminalreporter.section("faults")
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table(report))
+    terminalreporter.write_line(captured.get())
+    terminalreporter.write_line(as_json(report))
