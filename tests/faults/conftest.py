@@ -1,5 +1,6 @@
 """Every test here is of a fault; together they report a table."""
 
+from pathlib import Path
 
 import pytest
 from rich.console import Console
