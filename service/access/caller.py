@@ -29,6 +29,14 @@ class Ownership:
     private: bool = False
 
 
+def may_name(job: Ownership, other: Ownership) -> bool:
+    """Whether everyone who sees a job may see the other: what is stored with it may then name it.
+
+    Admins see both; that is not counted on, as what is stored is read by others too.
+    """
+    return not other.private or (job.private and job.owner == other.owner)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caller:
     """Who asks."""

@@ -143,7 +143,7 @@ def _begin_end(job: JobRecord, outcome: Outcome | None, now: datetime) -> Decisi
     begun = _begun_wish(job, outcome)
     if begun is not job.status:
         makes_room = begun is Status.PAUSING and job.preempted_by is not None
-        message = f"makes room for job {job.preempted_by}" if makes_room else None
+        message = "makes room for a job of higher priority" if makes_room else None
         return Decision(status=begun, message=message)
     to_pause = job.status in {Status.STARTING, Status.RUNNING}
     if to_pause and outcome is None and is_past_deadline(job, now):

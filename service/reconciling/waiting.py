@@ -46,7 +46,9 @@ def active_job(job: JobRecord, accelerator: str, now: datetime) -> ActiveJob:
 
 def why_it_waits(job: JobRecord, why: str) -> str:
     """Say why a job waits; where it made room for another, that first."""
-    return why if job.preempted_by is None else f"made room for job {job.preempted_by}; {why}"
+    # Which one is not said: it may be private.
+    made_room = job.preempted_by is not None
+    return f"made room for a job of higher priority; {why}" if made_room else why
 
 
 def turn_of(job: JobRecord, since: datetime) -> Turn:

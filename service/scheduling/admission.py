@@ -14,10 +14,10 @@ from service.scheduling.preemption import choose_victims
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
 from service.scheduling.room import Cluster, Holding, Room, Taken
 
-# Who stands behind the first is told of it by name up to here: the name changes whenever the first
-# does, and each change is a write.
-NUM_TOLD_BY_NAME = 50
+# Reasons are stored with the job that waits, and name no other: it may be private. How many are
+# before it changes with each that starts, and each change would be a write.
 BEHIND = "waits behind the jobs before it; `alexnet cluster` shows the queue"
+UNPLACED = "waits until a job that began before it has the devices that it was given"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,13 @@ def admit(
     whole = Room(cluster.nodes)
     has = str(whole)
     most: dict[tuple[int, int], int] = {}
-    room, held, unplaced = _room_beside(cluster, active, whole)
+    room, held, is_one_unplaced = _room_beside(cluster, active, whole)
     owners = _Owners(active, limits, policy)
     num_active = len(active)
     admitted: list[str] = []
     reasons: dict[str, str] = {}
     preempted: dict[str, str] = {}
     first: WaitingJob | None = None
-    num_behind = 0
     for job in queue:
         demand = job.demand
         shape = demand.cpus_per_replica, demand.gpus_per_replica
@@ -66,18 +65,16 @@ def admit(
         elif (limit := owners.limit_reached(job.owner)) is not None:
             reasons[job.id] = _beyond(job.owner, limit)
         elif first is not None:
-            num_behind += 1
-            named = num_behind <= NUM_TOLD_BY_NAME
-            reasons[job.id] = f"waits behind job {first.id}" if named else BEHIND
+            reasons[job.id] = BEHIND
         elif policy.max_active_jobs is not None and num_active >= policy.max_active_jobs:
             first = job
             reasons[job.id] = (
                 f"waits for one to end: {num_active} jobs are at work, and "
                 f"{policy.max_active_jobs} may be (ALEXNET_MAX_ACTIVE_JOBS)"
             )
-        elif unplaced is not None:
+        elif is_one_unplaced:
             first = job
-            reasons[job.id] = f"waits until job {unplaced} has the devices that it was given"
+            reasons[job.id] = UNPLACED
         elif room.take(demand) is not None:
             admitted.append(job.id)
             owners.add(job.owner)
@@ -93,11 +90,12 @@ def admit(
 
 def _room_beside(
     cluster: Cluster, active: Sequence[ActiveJob], whole: Room
-) -> tuple[Room, dict[str, list[Taken]], str | None]:
+) -> tuple[Room, dict[str, list[Taken]], bool]:
     """Return what is left beside all that is held, and what each active job has of it.
 
-    What an attempt has been given and does not hold yet is kept for it. The third: an active job
-    for which there is no room, though the cluster could have it; then nothing more is begun.
+    What an attempt has been given and does not hold yet is kept for it. The third:
+    whether there is no room for an active job that the cluster could have; then nothing more is
+    begun.
     """
     room = Room(cluster.nodes)
     by_holder = cluster.by_holder()
@@ -114,14 +112,14 @@ def _room_beside(
         num_missing = job.demand.num_replicas - sum(_is_bundle(one, job.demand) for one in own)
         if num_missing > 0:
             missing.append((job, num_missing))
-    unplaced: str | None = None
+    is_one_unplaced = False
     for job, num_missing in sorted(missing, key=lambda one: _size(one[0].demand), reverse=True):
         taken_again = room.take(job.demand, num_bundles=num_missing)
         if taken_again is not None:
             held[job.id].extend(taken_again)
-        elif unplaced is None and whole.num_bundles(job.demand) >= job.demand.num_replicas:
-            unplaced = job.id
-    return room, held, unplaced
+        elif whole.num_bundles(job.demand) >= job.demand.num_replicas:
+            is_one_unplaced = True
+    return room, held, is_one_unplaced
 
 
 def _is_bundle(holding: Holding, demand: Demand) -> bool:

@@ -105,7 +105,7 @@ def admit(
         if place(nodes, demand) is None:
             reasons[job_id] = f"needs {demand}; the whole cluster has {_total(nodes)}"
         elif blocker is not None:
-            reasons[job_id] = f"waits behind job {blocker}"
+            reasons[job_id] = "waits behind the jobs before it"
         elif free is None or (left := place(free, demand)) is None:
             blocker = job_id
             reasons[job_id] = f"needs {demand}; free are {_total(free or ())}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.access.caller import Caller
+from service.access.caller import Caller, Ownership, may_name
 from service.jobs.records import JobRecord
 from service.problems import FieldError, SpecRefusedError
 from service.scheduling.placement import Node
@@ -85,8 +85,8 @@ class Desk:
 
         Blocks while it reads manifests and lists shards. Raises what `submit` does.
         """
-        admitted = self._read(request).admitted
-        return PlannedJob(spec=admitted.spec, plan=self._plan(admitted, ask_stores=True))
+        read = self._read(request)
+        return PlannedJob(spec=read.admitted.spec, plan=self._plan(read, ask_stores=True))
 
     def submit(
         self, request: Mapping[str, Any], *, key: str | None, keep_for: timedelta
@@ -132,7 +132,7 @@ class Desk:
 
     def _submit(self, request: Mapping[str, Any], reservation: Reservation | None) -> JobRecord:
         read = self._read(request)
-        plan = self._plan(read.admitted, ask_stores=False)
+        plan = self._plan(read, ask_stores=False)
         job_id = secrets.token_hex(6)
         run = RunDirectory(self._run_root.resolve() / job_id)
         with holding(read.admitted.spec, run) as held:
@@ -147,13 +147,15 @@ class Desk:
                 reservation=reservation,
             )
 
-    def _plan(self, admitted: Admitted, *, ask_stores: bool) -> Plan:
-        spec = admitted.spec
+    def _plan(self, read: _Read, *, ask_stores: bool) -> Plan:
+        admitted, spec = read.admitted, read.admitted.spec
+        # A plan is stored with the job, and names what all who see the job may see.
+        ownership = Ownership(owner=self._caller.owner, private=read.private)
         nodes = self._nodes()
         cluster = None if isinstance(nodes, str) else self._cluster(nodes)
         like = None
         if spec.kind == "train" and cluster is not None:
-            like = nearest(spec, accelerator_on(spec, cluster), self._finished())
+            like = nearest(spec, accelerator_on(spec, cluster), self._finished(ownership))
             if like is not None:
                 like = replace(like, job=self._measured(like.job))
         return make_plan(
@@ -161,7 +163,9 @@ class Desk:
             (admitted.train, admitted.validation),
             shards=_checked(admitted, ask_stores=ask_stores),
             nearest=like,
-            start=foresee_start(spec, cluster, unseen=nodes if isinstance(nodes, str) else ""),
+            start=foresee_start(
+                spec, cluster, of=ownership, unseen=nodes if isinstance(nodes, str) else ""
+            ),
         )
 
     def _cluster(self, nodes: Sequence[Node]) -> Cluster:
@@ -171,12 +175,13 @@ class Desk:
             accelerators=self._store.accelerators_in_use(),
         )
 
-    def _finished(self) -> list[FinishedJob]:
+    def _finished(self, ownership: Ownership) -> list[FinishedJob]:
         found = self._store.read(lambda connection: newest_succeeded(connection, _LOOK_BACK))
-        return [_finished(one) for one in found if self._is_told_of(one.job)]
-
-    def _is_told_of(self, job: JobRecord) -> bool:
-        return job.spec.kind == "train" and self._caller.may_see(job.ownership)
+        return [
+            _finished(one)
+            for one in found
+            if one.job.spec.kind == "train" and may_name(ownership, one.job.ownership)
+        ]
 
     def _measured(self, job: FinishedJob) -> FinishedJob:
         """Return the job with the mean rate of its report, where that can be read."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from service.access.caller import Ownership, may_name
 from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
 from service.scheduling.placement import Node, accelerator_of, admit, demand_of
@@ -31,8 +32,13 @@ def accelerator_on(spec: JobSpec, cluster: Cluster) -> Literal["cpu", "gpu"]:
     return "gpu" if accelerator_of(spec, cluster.nodes) == "gpu" else "cpu"
 
 
-def foresee_start(spec: JobSpec, cluster: Cluster | None, *, unseen: str = "") -> PlannedStart:
-    """Say whether the job would start now; `unseen` is why the cluster is None."""
+def foresee_start(
+    spec: JobSpec, cluster: Cluster | None, *, of: Ownership, unseen: str = ""
+) -> PlannedStart:
+    """Say whether the job would start now; `unseen` is why the cluster is None.
+
+    `of`: whose the job would be. It is stored with it, and names what all who see it may see.
+    """
     if cluster is None:
         return PlannedStart(when="unknown", message=unseen, accelerator=None)
     nodes = cluster.nodes
@@ -62,7 +68,11 @@ def foresee_start(spec: JobSpec, cluster: Cluster | None, *, unseen: str = "") -
         message=admission.waiting[_NEW],
         accelerator=accelerator,
         ahead=tuple(
-            JobAhead(id=job.id, status=job.status, seconds_left=_seconds_left(job))
+            JobAhead(
+                id=job.id if may_name(of, job.ownership) else None,
+                status=job.status,
+                seconds_left=_seconds_left(job),
+            )
             for job in (*running, *first)
         ),
     )

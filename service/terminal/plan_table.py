@@ -28,7 +28,8 @@ def plan_table(planned: PlannedJob) -> Table:
     table.add_row("start", Text(f"{plan.start.when}: {plan.start.message}"))
     for job in plan.start.ahead:
         left = "" if job.seconds_left is None else f", {_duration(job.seconds_left)} left"
-        table.add_row("", f"behind {job.id}, {job.status}{left}")
+        name = job.id or "a private job"
+        table.add_row("", f"behind {name}, {job.status}{left}")
     return table
 
 

@@ -72,7 +72,7 @@ class PlannedSpeed(PlanView):
 class JobAhead(PlanView):
     """A job that runs or goes first."""
 
-    id: str
+    id: str | None = Field(description="Null: it is private, and who sees this may not see it.")
     status: Status
     seconds_left: float | None = Field(description="By its present rate; null: not known.")
 

@@ -11,6 +11,7 @@ from service.access.caller import (
     Role,
     check_change,
     check_role,
+    may_name,
 )
 
 owners = st.sampled_from([None, "ann", "bob"])
@@ -29,6 +30,21 @@ def test_only_its_owner_and_admins_are_told_of_a_private_job(
 ) -> None:
     is_theirs = job.owner is not None and job.owner == caller.owner
     assert caller.may_see(job) == (caller.role is Role.ADMIN or is_theirs or not job.private)
+
+
+@given(caller=callers, job=jobs, other=jobs)
+def test_what_a_job_names_whoever_sees_the_job_may_see(
+    caller: Caller, job: Ownership, other: Ownership
+) -> None:
+    if may_name(job, other) and caller.may_see(job):
+        assert caller.may_see(other)
+
+
+def test_a_job_names_what_is_public_and_a_private_one_what_its_owner_has() -> None:
+    assert may_name(Ownership(owner="ann"), Ownership(owner="bob"))
+    mine = Ownership(owner="ann", private=True)
+    assert may_name(mine, mine)
+    assert not may_name(Ownership(owner="ann"), mine)
 
 
 @given(caller=callers, job=jobs)

@@ -7,6 +7,7 @@ import pytest
 
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
+from service.scheduling.admission import BEHIND
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Holding
 from service.store.store import Store
@@ -57,7 +58,7 @@ def test_jobs_wait_in_order_of_priority_and_age(world: World) -> None:
         "d": Status.QUEUED,
     }
     assert "free are" in (world.store.job("a").message or "")
-    assert world.store.job("b").message == "waits behind job a"
+    assert world.store.job("b").message == BEHIND
     assert "whole cluster" in (world.store.job("d").message or "")
     world.end(Outcome(outcome="succeeded"), job_id="c")
     world.tick()
@@ -239,12 +240,12 @@ def test_a_higher_priority_has_a_lower_one_pause_and_it_comes_back_by_itself(wor
     world.tick(2)
     job = world.store.job("a")
     assert (job.status, job.told, job.desired) == (Status.PAUSING, Desired.PAUSE, Desired.RUN)
-    assert job.message == "makes room for job b"
+    assert job.message == "makes room for a job of higher priority"
     world.end(Outcome(outcome="paused", step=1))
     world.tick(2)
     assert (world.status("a"), world.status("b")) == (Status.QUEUED, Status.STARTING)
     message = world.store.job("a").message or ""
-    assert message.startswith("made room for job b; needs 1 ×")
+    assert message.startswith("made room for a job of higher priority; needs 1 ×")
     world.end(Outcome(outcome="succeeded"), job_id="b")
     world.tick(2)
     job = world.store.job("a")

@@ -1,5 +1,6 @@
 """A scheduler among nodes that come and go, jobs of several owners, and others on the cluster."""
 
+import re
 from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
@@ -206,6 +207,8 @@ class Scheduler(RuleBasedStateMachine):
         last = max((ranks[job_id] for job_id in admission.admitted), default=None)
         for job_id, why in admission.waiting.items():
             assert why
+            # It is stored with the job, whose readers may not know of others.
+            assert not [one for one in self.jobs if re.search(rf"\b{one}\b", why)]
             if last is not None and ranks[job_id] < last:
                 assert "the whole cluster has" in why or "(quota" in why
 

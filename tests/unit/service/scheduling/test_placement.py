@@ -118,7 +118,7 @@ def test_a_job_that_waits_for_its_turn_holds_back_the_smaller_ones_behind_it() -
     assert admission.admitted == ()
     assert admission.waiting == {
         "large": "needs 2 × (1 CPU); free are 1 CPU and 0 GPU on 1 node",
-        "small": "waits behind job large",
+        "small": "waits behind the jobs before it",
     }
 
 
