@@ -67,6 +67,7 @@ for _reason in get_args(CorruptReasonName):
     # A series that is there from the beginning has a rate when it first grows.
     skipped_samples.labels(_reason)
 event_streams = Gauge("alexnet_event_streams", "Event streams that are open.", registry=registry)
+downloads = Gauge("alexnet_downloads", "Files that are being sent.", registry=registry)
 
 
 def exposition(store: Store, caller: Caller = EVERYONE) -> bytes:

@@ -57,7 +57,7 @@ class ProblemType(StrEnum):
     STORE_UNAVAILABLE = "store-unavailable", 503, "The store does not answer"
     DISK_UNAVAILABLE = "disk-unavailable", 503, "The disk of the run root cannot be used"
     OBJECT_STORES_BUSY = "object-stores-busy", 503, "Too many requests wait for object stores"
-    STREAMS_TAKEN = "streams-taken", 503, "As many event streams are open as may be"
+    STREAMS_TAKEN = "streams-taken", 503, "As many streams or downloads are open as may be"
 
     @classmethod
     def of_status(cls, status: int) -> Self:

@@ -23,6 +23,10 @@ from service.store.tokens import has_tokens
 
 # Streams end by themselves within a moment; a client that does not read is cut off.
 GRACEFUL_SHUTDOWN_S = 5
+# Assumed: a client that lives reads something within it, and tries again for longer (client.jobs).
+TAKES_NOTHING_S = 30
+# So often the kernel asks whether a client that is silent is still there.
+ASKED_EVERY_S = 15
 
 
 def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> None:
@@ -34,7 +38,7 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
     # Of the requests to Ray, several a second, only the failed ones are worth a line.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         plane = ControlPlane(settings, token=_ray_token())
         _check_access(plane)
         server = _Server(plane)
@@ -119,15 +123,26 @@ def _exit_at_end_of_stdin(server: _Server) -> None:
     server.handle_exit(signal.SIGTERM, None)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Listen where the settings say. Raises SettingsError where that cannot be.
+
+    Whoever takes nothing of what it is sent for TAKES_NOTHING_S is let go by the kernel, and so
+    is whoever is gone without a word: neither keeps a slot, a file or memory.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}; "
             "stop what uses it, or choose another with --port"
         ) from error
+    # Connections have these of the socket that they come by.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_EVERY_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASKED_EVERY_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TAKES_NOTHING_S * 1000)
+    return listener
 
 
 def _reason(error: OSError) -> str:

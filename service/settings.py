@@ -86,6 +86,15 @@ class Settings(BaseSettings):
         ge=1,
         description="Event streams open at once; each reads the store four times a second.",
     )
+    max_downloads: int = Field(
+        default=50, ge=1, description="Files of run directories that are sent at once."
+    )
+    max_open_per_sender: int = Field(
+        default=25,
+        ge=1,
+        description="Event streams, and downloads, that one token may have open, or one address "
+        "that sends none.",
+    )
     store_url: str = Field(
         default_factory=_default_store_url,
         repr=False,

@@ -4,6 +4,8 @@ import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from service.access.tokens import sha256_of_secret
+
 # Beyond so many senders the one unheard of for longest is forgotten: it is likeliest to be full.
 MAX_SENDERS = 10_000
 
@@ -59,6 +61,13 @@ class RateLimiter:
             self._buckets.popitem(last=False)
         return wait
 
+    def give_back(self, sender: str, now_s: float) -> None:
+        """Count a request less, which was another's."""
+        if self._rate is not None:
+            bucket = self._bucket(sender, self._rate, now_s)
+            level = min(bucket.level + 1.0, float(self._rate.burst))
+            self._buckets[sender] = Bucket(level=level, at_s=now_s)
+
     def wait_s(self, sender: str, now_s: float) -> float:
         """Return how long the sender must wait; counts nothing."""
         if self._rate is None:
@@ -70,6 +79,31 @@ class RateLimiter:
         if known is None:
             return Bucket(level=float(rate.burst), at_s=now_s)
         return refill(known, rate, now_s)
+
+
+class ValidTokens:
+    """Ids of tokens that were valid when they were last looked up, by what was sent."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, str] = OrderedDict()
+
+    def id_of(self, sent: str) -> str | None:
+        """Return the id of a token that was valid; None: it is not known to be one."""
+        digest = sha256_of_secret(sent)
+        if digest not in self._ids:
+            return None
+        self._ids.move_to_end(digest)
+        return self._ids[digest]
+
+    def note(self, sent: str, token_id: str) -> None:
+        """Note that a token is valid."""
+        self._ids[sha256_of_secret(sent)] = token_id
+        if len(self._ids) > MAX_SENDERS:
+            self._ids.popitem(last=False)
+
+    def forget(self, sent: str) -> None:
+        """Note that a token is not."""
+        self._ids.pop(sha256_of_secret(sent), None)
 
 
 def sender_of(address: str | None) -> str:

@@ -15,9 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.caller import Caller, ForbiddenError, UnidentifiedError
 from service.access.identity import Credentials, identify
 from service.access.quotas import QuotaExceededError
-from service.access.rate_limits import Rate, RateLimiter, sender_of
+from service.access.rate_limits import Rate, RateLimiter, ValidTokens, sender_of
+from service.access.slots import NoSlotError
 from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
 from service.api.errors import RETRY, answer
+from service.api.senders import Sender
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
 from service.reconciling.deletion import NotDeletedError
@@ -51,6 +53,11 @@ def add_access_handlers(app: FastAPI) -> None:
         status, headers = (429, _LATER) if error.passes else (403, None)
         return answer(status, str(error), headers=headers, kind=ProblemType.OVER_QUOTA)
 
+    @app.exception_handler(NoSlotError)
+    def no_slot(_request: Request, error: NoSlotError) -> Response:
+        status = 429 if error.is_own else 503
+        return answer(status, str(error), headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
+
     @app.exception_handler(NotDeletedError)
     def not_deleted(_request: Request, error: NotDeletedError) -> Response:
         logger.error("%s", error)
@@ -64,8 +71,11 @@ def add_access_handlers(app: FastAPI) -> None:
 class AccessMiddleware:
     """Puts who asks, or why that is not known, into the request; refuses a flood.
 
-    A token is one sender, and so is an address that sends without one. Attempts report with tokens
-    of their own, as often as they like; whoever guesses at those is a sender like any other.
+    A token is one sender, and so is an address that sends without one. What claims to be a token
+    counts as its address until the store knows it, so that tokens that are made up are not looked
+    up without end; one that was valid before is not held up by what others of its address send.
+    Attempts report with tokens of their own, as often as they like; whoever guesses at those is a
+    sender like any other.
     """
 
     def __init__(
@@ -79,6 +89,7 @@ class AccessMiddleware:
         self._plane = plane
         self._clock = clock
         self._limiter = RateLimiter(_rate(plane.settings))
+        self._valid = ValidTokens()
         self._noted: dict[str, datetime] = {}
         """When the use of each token was last written down, or tried to be."""
 
@@ -93,19 +104,28 @@ class AccessMiddleware:
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         credentials = _credentials(scope)
-        sender = sender_of(credentials.address)
-        # Without a token of the service it is the address that asks, whatever the store says.
-        claims_one = credentials.token_id is not None
-        wait_s = 0.0 if claims_one else self._limiter.take(sender, self._clock())
+        sent, address = credentials.bearer or "", sender_of(credentials.address)
+        sender = self._valid.id_of(sent) or address
+        wait_s = self._limiter.take(sender, self._clock())
         if not wait_s:
             identity, known = await self._identify(credentials)
-            if claims_one:
-                sender = known.id if known is not None else sender
+            if known is None:
+                if isinstance(identity, UnidentifiedError):
+                    self._valid.forget(sent)
+            elif sender != known.id:
+                self._valid.note(sent, known.id)
+                self._limiter.give_back(address, self._clock())
+                sender = known.id
                 wait_s = self._limiter.take(sender, self._clock())
         if wait_s:
             await self._refuse(wait_s)(scope, receive, send)
             return
-        scope.setdefault("state", {})["identity"] = identity
+
+        async def identify() -> Caller | Exception:
+            return (await self._identify(credentials))[0]
+
+        state = scope.setdefault("state", {})
+        state["identity"], state["sender"] = identity, Sender(key=sender, identify=identify)
         await self._app(scope, receive, send)
         if known is not None:
             await self._note_use(known)

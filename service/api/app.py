@@ -24,6 +24,7 @@ from service.api import (
     operations,
     quotas,
     reports,
+    run_files,
     streams,
     submit,
     tokens,
@@ -45,7 +46,9 @@ def create_app(plane: ControlPlane) -> FastAPI:
         description="Trains the two-tower network of Krizhevsky, Sutskever and Hinton (2012).",
     )
     app.state.plane = plane
-    app.state.stream_slots = streams.StreamSlots(plane.settings.max_event_streams)
+    app.state.stream_slots = streams.stream_slots(plane.settings)
+    app.state.download_slots = run_files.download_slots(plane.settings)
+    app.state.is_draining = operations.drain_reader(plane)
     app.state.disk_meter = DiskMeter(plane.settings.run_root)
     for module in (
         submit,

@@ -1,5 +1,6 @@
 """/cluster: what the nodes have, who holds it, and who waits."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -26,11 +27,16 @@ def get_cluster(
     """Show the nodes, what is free of them and who holds the rest, and the queue in order."""
     seen = plane.cluster()
     ageing_s = plane.settings.priority_ageing_s
-    waiting = [job for job in plane.store.live_jobs() if waits(job)]
+    live = plane.store.live_jobs()
+    waiting = [job for job in live if waits(job)]
+    # Names of others' jobs are theirs where they may be private.
+    visible = {f"{job.id}-{job.attempt}" for job in live if caller.may_see(job.ownership)}
     waiting.sort(key=lambda job: turn_of(job, job.waits_since).key(ageing_s))
     return ClusterView(
         trouble=seen if isinstance(seen, str) else None,
-        nodes=() if isinstance(seen, str) else _nodes(seen, caller),
+        nodes=()
+        if isinstance(seen, str)
+        else _nodes(seen, lambda holder: caller.is_admin or holder in visible),
         num_waiting=len(waiting),
         queue=tuple(
             _queued(place, job, caller, ageing_s)
@@ -39,20 +45,18 @@ def get_cluster(
     )
 
 
-def _nodes(cluster: Cluster, caller: Caller) -> tuple[NodeView, ...]:
+def _nodes(cluster: Cluster, is_named: Callable[[str], bool]) -> tuple[NodeView, ...]:
     held: dict[str, list[Holding]] = {node.id: [] for node in cluster.nodes}
     for holding in cluster.holdings:
         held.setdefault(holding.node_id, []).append(holding)
-    return tuple(_node(node, held[node.id], caller) for node in cluster.nodes)
+    return tuple(_node(node, held[node.id], is_named) for node in cluster.nodes)
 
 
-def _node(node: Node, held: list[Holding], caller: Caller) -> NodeView:
+def _node(node: Node, held: list[Holding], is_named: Callable[[str], bool]) -> NodeView:
     sums: dict[str, tuple[float, float]] = {}
     for one in held:
         cpus, gpus = sums.get(one.holder, (0.0, 0.0))
         sums[one.holder] = cpus + one.num_cpus, gpus + one.num_gpus
-    # Names of others' jobs are theirs where they may be private.
-    shown = caller.is_admin
     return NodeView(
         id=node.id,
         num_cpus=node.num_cpus,
@@ -60,7 +64,7 @@ def _node(node: Node, held: list[Holding], caller: Caller) -> NodeView:
         free_cpus=round(max(node.num_cpus - sum(cpus for cpus, _ in sums.values()), 0.0), 4),
         free_gpus=round(max(node.num_gpus - sum(gpus for _, gpus in sums.values()), 0.0), 4),
         held=tuple(
-            HeldView(holder=holder if shown else "in use", num_cpus=cpus, num_gpus=gpus)
+            HeldView(holder=holder if is_named(holder) else "in use", num_cpus=cpus, num_gpus=gpus)
             for holder, (cpus, gpus) in sums.items()
         ),
     )

@@ -1,7 +1,7 @@
 """/jobs/{id}/logs: what attempts printed, as it grows."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
 from service.api.run_files import RANGED, RangedResponse, reading
-from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream, StreamSlots
+from service.api.senders import Sender, while_let_in
+from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream
 from service.control_plane import ControlPlane
 from service.problems import Problem
 from service.run_files.confined import NoSuchFileError
@@ -75,12 +76,14 @@ async def get_logs(
         place = await run_in_threadpool(_place, run, chosen, tail)
     # One attempt alone is given where it is asked for and not followed.
     last = None if follow or not chosen else chosen[-1]
-    pieces = _pieces(plane, job_id, place, follow=follow, last=last)
-    slots = request.app.state.stream_slots
-    assert isinstance(slots, StreamSlots)
+    pieces = while_let_in(
+        _pieces(plane, job_id, place, follow=follow, last=last),
+        Sender.of(request.scope),
+        every_s=KEEP_ALIVE_S,
+    )
     if as_events:
-        return SlottedStream(_frames(pieces), slots)
-    return SlottedStream(_text(pieces), slots, media_type=_TEXT)
+        return SlottedStream(_frames(pieces))
+    return SlottedStream(_text(pieces), media_type=_TEXT)
 
 
 def _chosen(
@@ -120,7 +123,7 @@ def _file(request: Request, run: Path, attempts: Sequence[int], tail: int | None
 
 async def _pieces(
     plane: ControlPlane, job_id: str, place: Place, *, follow: bool, last: int | None
-) -> AsyncIterator[Piece | None]:
+) -> AsyncGenerator[Piece | None]:
     """Yield what is printed from a place on; None: nothing for a while.
 
     `last`: end with this attempt.

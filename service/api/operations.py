@@ -1,15 +1,30 @@
 """For those who run the service: health, readiness, metrics."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import IS_PUBLIC, Plane, Viewer
+from service.api.remembered import Remembered
+from service.control_plane import ControlPlane
 from service.metrics import exposition
 from service.store.switches import read_drain
 from service.views.jobs import Readiness
 
 router = APIRouter(tags=["operations"])
+
+# So often the store is asked, however many ask whether the service is ready.
+REMEMBER_S = 1.0
+
+
+def drain_reader(plane: ControlPlane) -> Remembered[bool]:
+    """Return what tells /readyz of a drain: whoever asks has neither a token nor a limit."""
+
+    def read() -> bool:
+        # One that stands by may not know the tables yet.
+        return plane.is_leader and plane.store.read(read_drain) is not None
+
+    return Remembered(read, for_s=REMEMBER_S)
 
 
 @router.get("/", include_in_schema=False, dependencies=[IS_PUBLIC])
@@ -29,8 +44,8 @@ async def healthz() -> dict[str, str]:
     responses={503: {"model": Readiness, "description": "Not now."}},
     dependencies=[IS_PUBLIC],
 )
-def readyz(plane: Plane, response: Response) -> Readiness:
-    """Say whether jobs that are posted here will run."""
+async def readyz(request: Request, plane: Plane, response: Response) -> Readiness:
+    """Say whether jobs that are posted here will run; of a drain, as of a second ago at most."""
     health = plane.health()
     if not health.is_ready:
         response.status_code = 503
@@ -38,8 +53,7 @@ def readyz(plane: Plane, response: Response) -> Readiness:
         ready=health.is_ready,
         role="leader" if health.is_leader else "standby",
         leader=health.leader,
-        # One that stands by may not know the tables yet.
-        draining=health.is_leader and plane.store.read(read_drain) is not None,
+        draining=await request.app.state.is_draining.get(),
         ray=health.ray,
         ray_address=health.ray_address,
     )

@@ -11,16 +11,28 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from service.access.slots import Slots
 from service.api.errors import RETRY, RefusedRequestError
+from service.api.senders import Sender
+from service.metrics import downloads
 from service.problems import Problem, ProblemType
 from service.run_files.confined import NoSuchFileError
 from service.run_files.content import CHUNK_BYTES, Content
 from service.run_files.ranges import UnsatisfiableRangeError, parse_range
+from service.settings import Settings
 
 RANGED: dict[int | str, dict[str, Any]] = {
     206: {"description": "The range that was asked for; `Content-Range` says which."},
     416: {"model": Problem, "description": "The range begins behind the last byte."},
-    503: {"model": Problem, "description": "The disk of the run root cannot be used."},
+    429: {
+        "model": Problem,
+        "description": "Too many requests, or the sender has as many downloads open as one may.",
+    },
+    503: {
+        "model": Problem,
+        "description": "The disk of the run root cannot be used, or as many downloads are open as "
+        "may be.",
+    },
 }
 # What lies in a run directory is shown by no browser as a page of this service.
 _HEADERS = {
@@ -29,6 +41,16 @@ _HEADERS = {
     "Content-Security-Policy": "sandbox",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+def download_slots(settings: Settings) -> Slots:
+    """Return the slots of one application's downloads."""
+    return Slots(
+        "downloads",
+        settings.max_downloads,
+        per_sender=settings.max_open_per_sender,
+        mend="try again, or have the operator raise ALEXNET_MAX_DOWNLOADS",
+    )
 
 
 @contextmanager
@@ -48,7 +70,10 @@ def reading(run: Path) -> Iterator[None]:
 
 
 class RangedResponse(StreamingResponse):
-    """Sends what is asked for of a content, a chunk at a time, and closes it whatever happens."""
+    """Sends what is asked for of a content, a chunk at a time, and closes it whatever happens.
+
+    Holds one of the application's slots meanwhile.
+    """
 
     def __init__(
         self,
@@ -86,9 +111,12 @@ class RangedResponse(StreamingResponse):
         self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it. Raises NoSlotError before anything is sent."""
+        slots = scope["app"].state.download_slots
+        assert isinstance(slots, Slots)
         try:
-            await super().__call__(scope, receive, send)
+            with slots.take(Sender.of(scope).key), downloads.track_inprogress():
+                await super().__call__(scope, receive, send)
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(self._content.close)

@@ -5,7 +5,7 @@ the type `progress` without an id: they are not kept, and whoever reconnects mis
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -16,14 +16,16 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from service.access.slots import Slots
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
-from service.api.errors import RETRY, answer
 from service.api.present import event_view, progress_view
+from service.api.senders import Sender, while_let_in
 from service.control_plane import ControlPlane
 from service.jobs.events import StatusChanged
 from service.jobs.records import EventRecord, JobRecord
 from service.metrics import event_streams
-from service.problems import Problem, ProblemType
+from service.problems import Problem
+from service.settings import Settings
 from service.views.jobs import EventPage, LiveProgress
 from trainer.contract.events import Progress
 from trainer.contract.status import TERMINAL
@@ -37,38 +39,31 @@ MAX_WAIT_S = 50.0
 PAGE = 500
 
 
-class StreamSlots:
-    """How many streams of one application are open, and may be. For its event loop alone."""
+def stream_slots(settings: Settings) -> Slots:
+    """Return the slots of one application's streams."""
+    return Slots(
+        "streams",
+        settings.max_event_streams,
+        per_sender=settings.max_open_per_sender,
+        mend="try again, ask for events as application/json without wait_s and for logs without "
+        "following, or have the operator raise ALEXNET_MAX_EVENT_STREAMS",
+    )
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._num_open = 0
 
-    @property
-    def are_taken(self) -> bool:
-        """Whether as many are open as may be."""
-        return self._num_open >= self.limit
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold one while the block runs."""
-        self._num_open += 1
-        try:
-            with event_streams.track_inprogress():
-                yield
-        finally:
-            self._num_open -= 1
+@contextmanager
+def _slot(scope: Scope) -> Iterator[None]:
+    """Hold a slot for the request's sender while the block runs. Raises NoSlotError."""
+    slots = scope["app"].state.stream_slots
+    assert isinstance(slots, Slots)
+    with slots.take(Sender.of(scope).key), event_streams.track_inprogress():
+        yield
 
 
 class SlottedStream(StreamingResponse):
     """Takes its slot when it begins to answer: nothing can come between that and giving it back."""
 
     def __init__(
-        self,
-        frames: AsyncIterator[bytes],
-        slots: StreamSlots,
-        *,
-        media_type: str = "text/event-stream",
+        self, frames: AsyncIterator[bytes], *, media_type: str = "text/event-stream"
     ) -> None:
         headers = {
             "Cache-Control": "no-cache",
@@ -76,14 +71,10 @@ class SlottedStream(StreamingResponse):
             "X-Content-Type-Options": "nosniff",
         }
         super().__init__(frames, media_type=media_type, headers=headers)
-        self._slots = slots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, or refuse."""
-        if self._slots.are_taken:
-            await _refusal(self._slots)(scope, receive, send)
-            return
-        with self._slots.take():
+        """Stream. Raises NoSlotError before anything is sent."""
+        with _slot(scope):
             await super().__call__(scope, receive, send)
 
 
@@ -97,6 +88,11 @@ class SlottedStream(StreamingResponse):
             "content": {"text/event-stream": {}},
         },
         404: {"model": Problem, "description": "No such job."},
+        429: {
+            "model": Problem,
+            "description": "Too many requests, or the sender has as many streams and waits open "
+            "as one may.",
+        },
         503: {"model": Problem, "description": "As many streams and waits are open as may be."},
     },
 )
@@ -124,29 +120,18 @@ async def job_events(
     """Follow a job. `Last-Event-ID` names the last event that is known already."""
     await run_in_threadpool(plane.store.job, job_id)
     last_id = last_event_id if after is None else after
-    slots = request.app.state.stream_slots
-    assert isinstance(slots, StreamSlots)
     if wait_s is None and "application/json" not in accept:
-        return SlottedStream(_follow(plane, job_id, last_id), slots)
+        frames = _follow(plane, job_id, last_id)
+        sender = Sender.of(request.scope)
+        return SlottedStream(while_let_in(frames, sender, every_s=KEEP_ALIVE_S))
     events = await _read(plane, job_id, last_id, limit)
     if not events and wait_s:
-        if slots.are_taken:
-            return _refusal(slots)
-        with slots.take():
+        with _slot(request.scope):
             events = await _wait(
                 request, plane, job_id, last_id=last_id, limit=limit, wait_s=wait_s
             )
     page = EventPage(events=tuple(event_view(event) for event in events))
     return JSONResponse(page.model_dump(mode="json"))
-
-
-def _refusal(slots: StreamSlots) -> Response:
-    detail = (
-        f"{slots.limit} streams are open, as many as may be; try again, ask for events as "
-        "application/json without wait_s and for logs without following, or have the operator "
-        "raise ALEXNET_MAX_EVENT_STREAMS"
-    )
-    return answer(503, detail, headers=RETRY, kind=ProblemType.STREAMS_TAKEN)
 
 
 async def _wait(
@@ -158,8 +143,12 @@ async def _wait(
     limit: int,
     wait_s: float,
 ) -> list[EventRecord]:
-    """Return the next events, or none once there will be no more or nobody waits any longer."""
+    """Return the next events, or none once there will be no more or nobody waits any longer.
+
+    Raises what the sender could not be identified by, if that changes.
+    """
     until = time.monotonic() + wait_s
+    checked_at = time.monotonic()
     while True:
         # The job first: what led to its end is then among the events.
         job = await run_in_threadpool(plane.store.job, job_id)
@@ -169,10 +158,13 @@ async def _wait(
             return events
         if await request.is_disconnected():
             return []
+        if time.monotonic() - checked_at >= KEEP_ALIVE_S:
+            await Sender.of(request.scope).check()
+            checked_at = time.monotonic()
         await anyio.sleep(min(POLL_S, left_s))
 
 
-async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncIterator[bytes]:
+async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncGenerator[bytes]:
     spoke_at = time.monotonic()
     told: Progress | None = None
     while not plane.is_stopping:

@@ -40,8 +40,8 @@ STREAM_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
 # A control plane that is started again is back well before this.
 RECONNECT_FOR_S = 60.0
 RECONNECT_PAUSE_S = 0.5
-# What the service says while it cannot serve, and a proxy while the service is away.
-UNAVAILABLE = (502, 503, 504)
+# What the service says while it cannot serve or has no slot, and a proxy while it is away.
+UNAVAILABLE = (429, 502, 503, 504)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 

@@ -13,7 +13,7 @@ class HeldView(View):
 
     holder: str = Field(
         description="A submission, ours being JOB-ATTEMPT, or Ray's number of a job; `in use` for "
-        "whoever is no admin."
+        "whoever is neither an admin nor may see that job."
     )
     num_cpus: float
     num_gpus: float

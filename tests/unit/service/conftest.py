@@ -204,7 +204,9 @@ def plane(settings: Settings) -> Iterator[ControlPlane]:
 
 
 @contextmanager
-def serving(plane: ControlPlane, *, port: int | None = None) -> Iterator[str]:
+def serving(
+    plane: ControlPlane, *, port: int | None = None, listener: socket.socket | None = None
+) -> Iterator[str]:
     """Answer over real HTTP, from a thread, while the block runs; gives the address."""
     server = uvicorn.Server(
         uvicorn.Config(
@@ -217,7 +219,8 @@ def serving(plane: ControlPlane, *, port: int | None = None) -> Iterator[str]:
             timeout_graceful_shutdown=2,
         )
     )
-    thread = threading.Thread(target=server.run)
+    sockets = None if listener is None else [listener]
+    thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
     try:
         wait_until(lambda: server.started)

@@ -74,6 +74,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "http_request_duration_seconds": "histogram",
         "alexnet_data_skipped_samples": "counter",
         "alexnet_event_streams": "gauge",
+        "alexnet_downloads": "gauge",
         "alexnet_build_info": "gauge",
         "alexnet_jobs": "gauge",
         "alexnet_jobs_submitted": "counter",

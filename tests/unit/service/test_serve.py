@@ -1,18 +1,21 @@
 """Where a service may listen; stopping what a killed control plane left behind."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from rich.console import Console
 
 from service.access.caller import Role
 from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
-from service.serve import serve, stop_leftover_ray
+from service.serve import listen, serve, stop_leftover_ray
 from service.settings import Settings, SettingsError
-from tests.unit.service.conftest import free_port
+from tests.unit.service.conftest import free_port, job_in, serving, wait_until
 from tests.unit.service.guarded import add_token
+from trainer.contract.status import Status
 
 
 def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
@@ -76,3 +79,31 @@ def test_where_others_could_reach_it_it_starts_with_a_token_only(
         plane.stop()
     with pytest.raises(ListeningError):
         serve(settings, Console(), until_stdin_closes=False)
+
+
+def test_a_client_that_takes_nothing_of_what_it_asked_for_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.serve.TAKES_NOTHING_S", 1)
+    settings = Settings(
+        state_dir=tmp_path, ray_address="http://127.0.0.1:9", port=free_port(), max_downloads=1
+    )
+    plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    job_in(plane.store, Status.QUEUED, "a")
+    run = settings.run_root / "a"
+    run.mkdir()
+    with (run / "large.bin").open("wb") as file:
+        file.truncate(1 << 26)
+    path = "/jobs/a/artifacts/large.bin"
+    address = settings.host, settings.port
+    with (
+        listen(settings) as listener,
+        serving(plane, listener=listener) as url,
+        socket.create_connection(address) as idle,
+    ):
+        idle.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        wait_until(lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_error)
+        # It is still connected, as far as it knows, and has the one slot no longer.
+        wait_until(lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_success)
+    plane.stop()

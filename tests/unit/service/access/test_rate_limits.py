@@ -2,10 +2,11 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.access.rate_limits import MAX_SENDERS, Rate, RateLimiter, sender_of
+from service.access.rate_limits import MAX_SENDERS, Rate, RateLimiter, ValidTokens, sender_of
 
 rates = st.builds(
     Rate, per_second=st.sampled_from([0.5, 1.0, 3.0, 200.0]), burst=st.integers(1, 20)
@@ -52,6 +53,35 @@ def test_senders_without_number_take_no_memory_without_bound() -> None:
     assert len(limiter._buckets) == MAX_SENDERS
     # Those that were heard of last are still known.
     assert limiter.take(str(MAX_SENDERS + 99), 0.0) > 0
+
+
+@given(rate=rates, gaps=gaps)
+def test_a_request_that_is_given_back_was_none(rate: Rate, gaps: list[float]) -> None:
+    limiter, other = RateLimiter(rate), RateLimiter(rate)
+    for now in itertools.accumulate(gaps, initial=100.0):
+        if limiter.take("a", now) == 0:
+            limiter.give_back("a", now)
+        wait = limiter.take("a", now)
+        assert wait == pytest.approx(other.take("a", now))
+
+
+def test_valid_tokens_are_known_until_they_are_forgotten_or_too_many() -> None:
+    valid = ValidTokens()
+    valid.note("sent", "id")
+    assert valid.id_of("sent") == "id"
+    valid.forget("sent")
+    assert valid.id_of("sent") is None
+    for number in range(MAX_SENDERS + 1):
+        valid.note(f"sent {number}", f"id {number}")
+        # It is asked for all the while.
+        assert valid.id_of("sent 0") == "id 0"
+    assert valid.id_of("sent 1") is None
+
+
+def test_what_is_kept_of_valid_tokens_is_none() -> None:
+    valid = ValidTokens()
+    valid.note("secret", "id")
+    assert "secret" not in repr(vars(valid))
 
 
 def test_without_a_rate_nothing_is_refused() -> None:

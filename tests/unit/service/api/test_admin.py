@@ -13,7 +13,7 @@ from service.client.jobs import ProblemError
 from service.jobs.lifecycle import Decision
 from service.settings import Settings
 from service.views.access import QuotaView
-from tests.unit.service.conftest import job_in, now
+from tests.unit.service.conftest import job_in, now, wait_until
 from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, bearer, guarding
 from trainer.contract.status import Status
@@ -187,12 +187,12 @@ def test_a_drain_is_told_and_jobs_queue_meanwhile(
         assert state.draining
         assert state.pause
         assert state.active_jobs == 1
-        assert guarded.nobody.get("/readyz").json()["draining"]
+        wait_until(lambda: guarded.nobody.get("/readyz").json()["draining"])
         assert guarded.ann.get("/drain").json()["draining"]
         assert guarded.ann.post("/jobs", json=request_body).status_code == 201
     finally:
         assert not client.undrain().draining
-    assert not guarded.nobody.get("/readyz").json()["draining"]
+    wait_until(lambda: not guarded.nobody.get("/readyz").json()["draining"])
 
 
 # Deletions

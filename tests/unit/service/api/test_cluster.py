@@ -3,13 +3,19 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 from rich.console import Console
+from sqlalchemy import update
 
 from service.client.client import Client
 from service.control_plane import ControlPlane
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
+from service.settings import Settings
+from service.store.tables import jobs
 from service.terminal.cluster_table import cluster_tables
-from tests.unit.service.conftest import make_spec
+from tests.unit.service.conftest import job_in, make_spec
+from tests.unit.service.databases import Databases
+from tests.unit.service.guarded import guarding
+from trainer.contract.status import Status
 
 
 def test_the_cluster_is_shown_with_its_holders_and_the_queue_in_order(
@@ -32,3 +38,31 @@ def test_the_cluster_is_shown_with_its_holders_and_the_queue_in_order(
     with Client(plane.settings.advertised_url) as client:
         tables.print(cluster_tables(client.cluster()))
     assert "Ray: away" in tables.export_text()
+
+
+def test_whoever_is_no_admin_is_shown_who_holds_what_where_they_may_see_the_job(
+    settings: Settings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with guarding(settings, databases) as guarded:
+        store = guarded.plane.store
+        for job_id in ("hidden", "shown"):
+            job_in(store, Status.RUNNING, job_id)
+        store.write(
+            lambda connection: connection.execute(
+                update(jobs).where(jobs.c.id == "hidden").values(owner="ann", private=True)
+            )
+        )
+        holders = ["hidden-1", "shown-1", "shown-2", "another"]
+        seen = Cluster(
+            nodes=[Node(id="n", num_cpus=4, num_gpus=0)],
+            holdings=[Holding(node_id="n", holder=one, num_cpus=1, num_gpus=0) for one in holders],
+        )
+        monkeypatch.setattr(guarded.plane, "cluster", lambda: seen)
+
+        def shown(client: httpx.Client) -> list[str]:
+            (node,) = client.get("/cluster").json()["nodes"]
+            return [one["holder"] for one in node["held"]]
+
+        assert shown(guarded.admin) == holders
+        assert shown(guarded.ann) == ["hidden-1", "shown-1", "in use", "in use"]
+        assert shown(guarded.bob) == ["in use", "shown-1", "in use", "in use"]
