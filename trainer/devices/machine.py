@@ -29,7 +29,11 @@ def settle(devices: Sequence[torch.device], *, num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     # Read when CUDA starts; without it cuBLAS may add in another order each time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    if devices[0].type == "cpu":
+        # The same, without importing torch's compiler to set it too: two seconds (docs/LOG.md).
+        torch.set_deterministic_debug_mode("error")
+    else:
+        torch.use_deterministic_algorithms(True)
     # Would fill every new tensor; nothing here reads memory it has not written.
     deterministic: Any = torch.utils.deterministic
     deterministic.fill_uninitialized_memory = False

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # Tests only: compute on the CPU where Ray declares GPUs that do not exist.
 COMPUTE_ON_CPU = "ALEXNET_TEST_COMPUTE_ON_CPU"
+# Ray's name for a process that watches for nodes about to be taken away.
+_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 
 
 def run_on_ray(attempt: AttemptDirectory) -> Outcome:
@@ -37,6 +39,9 @@ def run_on_ray(attempt: AttemptDirectory) -> Outcome:
     order = read_order(attempt)
     # Train's driver ends its workers on SIGINT only (ray#40185).
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # The next attempt goes on from the last checkpoint either way: it would only delay the first
+    # step, by the seconds that importing Ray takes.
+    os.environ.setdefault(_WATCHER, "0")
     ray.init(logging_level=logging.WARNING)
     oom_kills_before = num_oom_kills()
     try:

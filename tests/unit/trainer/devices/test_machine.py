@@ -1,6 +1,8 @@
 import ctypes
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,16 @@ def test_a_settled_process_is_deterministic_and_exact(
     assert os.environ[WORKSPACE] == ":4096:8"
     # Freed memory is neither mapped apart nor given back.
     assert calls == [(-4, 0), (-1, 2**31 - 1)]
+
+
+def test_settling_on_the_cpu_does_not_import_torchs_compiler() -> None:
+    code = (
+        "import sys, torch; from trainer.devices.machine import settle\n"
+        "settle([torch.device('cpu')], num_threads=1)\n"
+        "assert torch.are_deterministic_algorithms_enabled()\n"
+        "sys.exit('torch._inductor' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_workspace_that_was_chosen_is_kept(
