@@ -10,11 +10,15 @@ from service.jobs.lifecycle import RefusedError
 from service.store.audit import note_audit
 from service.store.errors import JobNotFoundError
 from service.store.quotas import keep_gpu_time
-from service.store.tables import jobs, metadata
+from service.store.tables import deliveries, jobs, metadata
 from trainer.contract.status import TERMINAL
 
-# Each before what it refers to.
-_ROWS = tuple(table for table in reversed(metadata.sorted_tables) if "job_id" in table.c)
+# Each before what it refers to. What webhooks are still to be told of the job goes out all the same.
+_ROWS = tuple(
+    table
+    for table in reversed(metadata.sorted_tables)
+    if "job_id" in table.c and table is not deliveries
+)
 
 
 def check_deletable(connection: Connection, job_id: str) -> None:

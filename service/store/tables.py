@@ -256,3 +256,42 @@ switches = Table(
     Column("name", String, primary_key=True),
     Column("value", Document, nullable=False),
 )
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String, primary_key=True),
+    # None where no tokens were asked for.
+    Column("owner", String, index=True),
+    # Whether it is told of every job, or of its owner's alone.
+    Column("all_jobs", Boolean, nullable=False),
+    Column("url", String, nullable=False),
+    Column("events", Document, nullable=False),
+    # As it is: what is sent is signed with it.
+    Column("secret", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # What became of the last try.
+    Column("last_try", Document),
+    Column("num_given_up", Integer, nullable=False, default=0, server_default="0"),
+)
+
+# What webhooks are still to be told, written with the events: an outbox.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    # The same at every try, so that a receiver knows what it has heard before.
+    Column("message_id", String, nullable=False, unique=True),
+    Column("webhook_id", String, ForeignKey("webhooks.id"), nullable=False),
+    # No key of `jobs`: that a job has ended is told though it is deleted meanwhile.
+    Column("job_id", String, nullable=False),
+    Column("event", String, nullable=False),
+    Column("body", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("num_tries", Integer, nullable=False, default=0, server_default="0"),
+    Column("due_at", UtcDateTime, nullable=False),
+    # Of each job the oldest is next.
+    Index(None, "webhook_id", "job_id", "seq"),
+    sqlite_autoincrement=True,
+)

@@ -134,6 +134,40 @@ def upgrade() -> None:
         sa.Column("value", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_switches"),
     )
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("owner", sa.String()),
+        sa.Column("all_jobs", sa.Boolean(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
+        sa.Column("secret", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("last_try", sa.JSON()),
+        sa.Column("num_given_up", sa.Integer(), nullable=False, server_default="0"),
+        sa.PrimaryKeyConstraint("id", name="pk_webhooks"),
+    )
+    op.create_index("ix_webhooks_owner", "webhooks", ["owner"])
+    op.create_table(
+        "deliveries",
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("webhook_id", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("event", sa.String(), nullable=False),
+        sa.Column("body", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("num_tries", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("due_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="pk_deliveries"),
+        sa.UniqueConstraint("message_id", name="uq_deliveries_message_id"),
+        sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], name="fk_deliveries_webhook_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_deliveries_webhook_id_job_id_seq", "deliveries", ["webhook_id", "job_id", "seq"]
+    )
     _copy_labels()
     _move_progress()
     _note_newest_checkpoints()
