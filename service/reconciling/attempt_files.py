@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,27 +61,46 @@ def read_spool(attempt: AttemptDirectory) -> list[AttemptEvent]:
     return events
 
 
+# Of damaged checkpoints so many are told of one by one: a job may keep a thousand.
+_MAX_TOLD = 3
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a next attempt goes on."""
+
+    checkpoint: str | None
+    """The latest whole one of the lineage, relative to the run directory; None: from the start."""
+    damaged: str | None
+    """For people: which later ones are damaged, and how; None: none is."""
+
+
 def has_advanced(run: RunDirectory, attempts: Iterable[int], resume_from: str | None) -> bool:
     """Say whether a next attempt would go on from beyond `resume_from`: damaged steps are none.
 
     Raises OSError where the run directory cannot be used.
     """
-    following = resume_point(run, attempts)
+    following = resume_point(run, attempts).checkpoint
     start = 0 if resume_from is None else step_of(resume_from)
     return following is not None and step_of(following) > start
 
 
-def resume_point(run: RunDirectory, attempts: Iterable[int]) -> str | None:
-    """Return the latest whole checkpoint of the lineage, relative to the run directory.
-
-    Raises OSError where the run directory cannot be used.
-    """
+def resume_point(run: RunDirectory, attempts: Iterable[int]) -> ResumePoint:
+    """Find where a next attempt goes on. Raises OSError where the run directory cannot be used."""
     latest = latest_checkpoint(run, attempts)
     for damaged in latest.damaged:
         logger.warning("%s; an earlier one is taken", damaged)
-    if latest.checkpoint is None:
-        return None
-    return str(latest.checkpoint.folder.relative_to(run.path))
+    told = [
+        f"{damaged.folder.relative_to(run.path)} is damaged ({damaged.problem})"
+        for damaged in latest.damaged[:_MAX_TOLD]
+    ]
+    if (num_left := len(latest.damaged) - len(told)) > 0:
+        told.append(f"so are {num_left} more")
+    found = latest.checkpoint
+    return ResumePoint(
+        None if found is None else str(found.folder.relative_to(run.path)),
+        "; ".join(told) or None,
+    )
 
 
 def unusable(folder: Path, error: OSError) -> str:

@@ -194,14 +194,14 @@ class Starter:
         # A folder beyond what the store knows is of a store that was lost, or of a beginning that
         # was cut short.
         number = max(job.attempt, run.newest_attempt()) + 1
-        resume_from = resume_point(run, self._store.attempt_numbers(job.id))
+        point = resume_point(run, self._store.attempt_numbers(job.id))
         token = secrets.token_urlsafe(32)
         order = AttemptOrder(
             job_id=job.id,
             attempt=number,
             spec=job.spec,
             accelerator="gpu" if demand.gpus_per_replica else "cpu",
-            resume_from=resume_from,
+            resume_from=point.checkpoint,
             data_roots=self._data_roots,
             control_plane_url=self._url,
             token=token,
@@ -218,7 +218,8 @@ class Starter:
         new = NewAttempt(
             number=number,
             accelerator=order.accelerator,
-            resume_from=resume_from,
+            resume_from=point.checkpoint,
+            damaged=point.damaged,
             token_sha256=sha256_of_token(token),
             fence=fence,
             num_cpus=demand.num_replicas * demand.cpus_per_replica,

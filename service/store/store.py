@@ -59,6 +59,8 @@ class NewAttempt:
     resume_from: str | None
     token_sha256: str | None = None
     """Digest of the token that its order holds; None: nobody may report as this attempt."""
+    damaged: str | None = None
+    """For people: which later checkpoints it does not go on from, as they are damaged."""
     fence: int = 0
     """Of the leader that begins it."""
     num_cpus: int = 0
@@ -215,6 +217,8 @@ class Store:
         """
         with self._writing.begin() as connection:
             source = f"from {new.resume_from}" if new.resume_from else "from the start"
+            if new.damaged is not None:
+                source += f", as {new.damaged}"
             change_status(
                 connection,
                 job,

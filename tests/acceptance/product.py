@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -73,6 +73,8 @@ class ControlPlane:
     """One `alexnet serve`, on its own state directory, that a test may kill and start again."""
 
     module = "service"
+    prefix: tuple[str, ...] = ()
+    """Of the command that starts it."""
 
     def __init__(self, state_dir: Path, data_root: Path, **settings: str) -> None:
         with socket.socket() as probe:
@@ -91,10 +93,10 @@ class ControlPlane:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "ControlPlane":
+    def start(self) -> Self:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve"],
+                [*self.prefix, sys.executable, "-m", self.module, "serve"],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,6 +105,14 @@ class ControlPlane:
             )
         wait_for("the control plane to be ready", self._ready, timeout_s=90)
         return self
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start it, and stop it with the block, also where it never becomes ready."""
+        try:
+            yield self.start()
+        finally:
+            self.stop()
 
     def _ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -123,7 +133,11 @@ class ControlPlane:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(60)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
         self.http.close()
 
     def submit(self, **spec: Any) -> str:
@@ -148,6 +162,12 @@ class ControlPlane:
             return None
 
         return wait_for(f"{job_id} to be {' or '.join(statuses)}", probe, timeout_s=timeout_s)
+
+    @property
+    def store_url(self) -> str:
+        return self._environment.get(
+            "ALEXNET_STORE_URL", f"sqlite:///{self.state_dir / 'store.db'}"
+        )
 
     def run_directory(self, job_id: str) -> Path:
         return self.state_dir / "runs" / job_id

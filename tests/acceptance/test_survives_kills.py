@@ -114,4 +114,5 @@ def _zero_velocity(run: Path) -> None:
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    manifest["manifest_sha256"] = None
     manifest_file.write_text(json.dumps(manifest))

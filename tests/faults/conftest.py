@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 
 from tests.faults.report import as_json, rows, table
+from tests.faults.small_jobs import SmallJobs
 from tests.faults.trials import Trials
+from tests.integration.trainer.conftest import pack_few
 
 _trials = Trials()
 _HERE = Path(__file__).parent
@@ -23,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def faults() -> Trials:
     """Where each fault is noted that is seen through."""
     return _trials
+
+
+@pytest.fixture(scope="session")
+def small_jobs(tmp_path_factory: pytest.TempPathFactory) -> SmallJobs:
+    """A job of seconds, on few images."""
+    folder = tmp_path_factory.mktemp("small-jobs")
+    return SmallJobs(folder, pack_few(folder))
 
 
 @pytest.hookimpl(trylast=True)

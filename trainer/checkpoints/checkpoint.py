@@ -113,7 +113,7 @@ def _write_into(aside: Path, snapshot: Snapshot) -> CheckpointManifest:
         sync_file(aside / name)
         size_bytes, sha256 = measure(aside / name)
         files[name] = CheckpointFile(size_bytes=size_bytes, sha256=sha256)
-    manifest = snapshot.manifest.model_copy(update={"files": files})
+    manifest = snapshot.manifest.model_copy(update={"files": files}).sealed()
     write_whole(aside / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
     return manifest
 

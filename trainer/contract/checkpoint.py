@@ -1,6 +1,9 @@
 """checkpoint.json, the manifest that makes a folder of tensors a checkpoint."""
 
-from typing import Annotated, Literal
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -12,6 +15,8 @@ CHECKPOINT_VERSION: Literal[1] = 1
 MANIFEST_NAME = "checkpoint.json"
 WEIGHTS_NAME = "model.safetensors"
 VELOCITY_NAME = "velocity.safetensors"
+
+_DIGEST = "manifest_sha256"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -81,3 +86,22 @@ class CheckpointManifest(Record):
         "changed at the resumes before, each once; empty: they are.",
     )
     files: dict[str, CheckpointFile]
+    manifest_sha256: Sha256 | None = Field(
+        default=None,
+        description="Of all that this manifest says beside (`digest_of`); None in checkpoints of "
+        "release 0.1, and before a checkpoint is written.",
+    )
+
+    def sealed(self) -> Self:
+        """Return the same with its digest."""
+        return self.model_copy(update={_DIGEST: digest_of(self.model_dump(mode="json"))})
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """Take the sha256 of what a manifest says, however it is laid out; without its own digest.
+
+    Of the document, not the record: later releases may know more fields.
+    """
+    said = {name: value for name, value in document.items() if name != _DIGEST}
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

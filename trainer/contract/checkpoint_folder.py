@@ -1,6 +1,7 @@
 """Reading checkpoint folders: is one complete, is it whole, which is the latest? No torch here."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from trainer.contract.checkpoint import (
     VELOCITY_NAME,
     WEIGHTS_NAME,
     CheckpointManifest,
+    digest_of,
 )
 from trainer.contract.lineage import spans
 from trainer.contract.run_directory import RunDirectory
@@ -70,9 +72,10 @@ class Latest:
 
 
 def read_manifest(folder: Path) -> CheckpointManifest:
-    """Read a checkpoint's manifest. Raises CheckpointError if it is missing or not ours."""
+    """Read a checkpoint's manifest. Raises CheckpointError if it is missing, damaged or not ours."""
     try:
-        manifest = CheckpointManifest.model_validate_json(_read(folder / MANIFEST_NAME))
+        content = _read(folder / MANIFEST_NAME)
+        manifest = CheckpointManifest.model_validate_json(content)
     except OSError as error:
         raise CheckpointError(folder, _unread(folder, error)) from error
     except ValidationError as error:
@@ -80,6 +83,8 @@ def read_manifest(folder: Path) -> CheckpointManifest:
         where = "".join(f"{part}: " for part in first["loc"])
         problem = f"{MANIFEST_NAME} is not one of ours: {where}{first['msg']}"
         raise CheckpointError(folder, problem) from error
+    if manifest.manifest_sha256 not in {None, digest_of(json.loads(content))}:
+        raise CheckpointError(folder, f"{MANIFEST_NAME} does not say what was written into it")
     if manifest.files.keys() != {WEIGHTS_NAME, VELOCITY_NAME}:
         raise CheckpointError(folder, f"holds {sorted(manifest.files)}")
     return manifest

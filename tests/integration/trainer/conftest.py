@@ -29,7 +29,11 @@ class Shards:
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    root = tmp_path_factory.mktemp("shards")
+    return pack_few(tmp_path_factory.mktemp("shards"))
+
+
+def pack_few(root: Path) -> Shards:
+    """Draw a small set below a folder, and pack it."""
     train = draw_images(root / "images-train", num_images=NUM_TRAINING_IMAGES, seed=1)
     validation = draw_images(root / "images-validation", num_images=NUM_VALIDATION_IMAGES, seed=2)
     return Shards(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.reconciling.attempt_files import (
+    ResumePoint,
     has_advanced,
     read_outcome,
     read_spool,
@@ -46,10 +47,25 @@ def test_a_checkpoint_counts_as_an_advance_by_what_is_in_it_and_not_by_its_name(
     assert has_advanced(run, [1], began_from)
 
 
+def test_damaged_checkpoints_are_told_and_no_more_of_them_than_can_be_read(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick()
+    for step in range(10, 60, 10):
+        (world.checkpoint(step) / "checkpoint.json").write_text("{}" if step > 10 else "{")
+    point = resume_point(RunDirectory(world.folder().run), [1])
+    assert point.checkpoint is None
+    assert point.damaged is not None
+    assert "attempts/0001/checkpoints/step-00000050 is damaged (checkpoint.json" in point.damaged
+    assert "step-00000020" not in point.damaged
+    assert point.damaged.endswith("; so are 2 more")
+
+
 def test_what_is_not_there_is_nothing_and_what_cannot_be_used_is_told(tmp_path: Path) -> None:
     none = RunDirectory(tmp_path / "none")
     assert read_spool(none.attempt(1)) == []
-    assert resume_point(none, [1]) is None
+    assert resume_point(none, [1]) == ResumePoint(None, None)
     redirect(none.attempt(1), "http://here")
     assert not none.path.exists()
     # An attempt without a folder is one whose disk is away.

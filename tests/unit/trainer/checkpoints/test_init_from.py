@@ -190,6 +190,7 @@ def _forge(folder: Path) -> str:
     size_bytes, sha256 = measure(folder / WEIGHTS_NAME)
     document = json.loads((folder / MANIFEST_NAME).read_text())
     document["files"][WEIGHTS_NAME] = {"size_bytes": size_bytes, "sha256": sha256}
+    document["manifest_sha256"] = None
     (folder / MANIFEST_NAME).write_text(json.dumps(document))
     return f"{WEIGHTS_NAME} holds no tensors"
 

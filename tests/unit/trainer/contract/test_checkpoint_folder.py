@@ -99,10 +99,29 @@ def test_a_manifest_of_other_files_is_refused(run: RunDirectory) -> None:
     folder = add_checkpoint(add_attempt(run), 10)
     manifest = read_manifest(folder)
     one_file = dict(list(manifest.files.items())[:1])
-    fewer = manifest.model_copy(update={"files": one_file})
+    fewer = manifest.model_copy(update={"files": one_file}).sealed()
     (folder / "checkpoint.json").write_text(fewer.model_dump_json())
     with pytest.raises(CheckpointError, match=r"holds \['model\.safetensors'\]"):
         verify(folder)
+
+
+def test_whatever_bit_of_a_manifest_is_flipped_it_says_the_same_or_is_refused(
+    run: RunDirectory,
+) -> None:
+    folder = add_checkpoint(add_attempt(run), 10)
+    file = folder / "checkpoint.json"
+    whole, manifest = file.read_bytes(), read_manifest(folder)
+    num_refused = 0
+    for place in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        file.write_bytes(content)
+        try:
+            assert read_manifest(folder) == manifest
+        except CheckpointError:
+            num_refused += 1
+    # The rest is of the layout.
+    assert num_refused > 7 * len(whole)
 
 
 def _problem(folder: Path) -> str:

@@ -261,6 +261,7 @@ def _flip(folder: Path) -> str:
 def _swap(folder: Path) -> str:
     document = json.loads((folder / "checkpoint.json").read_text())
     document["model"]["sixth_conv"] = True
+    document["manifest_sha256"] = None
     (folder / "checkpoint.json").write_text(json.dumps(document))
     return "does not fit the network"
 
@@ -271,6 +272,7 @@ def _forge(folder: Path) -> str:
     size_bytes, sha256 = measure(weights)
     document = json.loads((folder / "checkpoint.json").read_text())
     document["files"][weights.name] = {"size_bytes": size_bytes, "sha256": sha256}
+    document["manifest_sha256"] = None
     (folder / "checkpoint.json").write_text(json.dumps(document))
     return r"model\.safetensors holds no tensors"
 
@@ -292,7 +294,9 @@ def test_of_the_first_release_the_specs_network_is_taken_and_said_to_be(
 ) -> None:
     folder = save("old")
     document = json.loads((folder / "checkpoint.json").read_text())
-    (folder / "checkpoint.json").write_text(json.dumps(document | {"model": None}))
+    (folder / "checkpoint.json").write_text(
+        json.dumps(document | {"model": None, "manifest_sha256": None})
+    )
     with pytest.raises(BadDataError, match=r"does not fit .*; release 0\.1 wrote no network"):
         _run(_spec(shards, folder, input_size=64, num_classes=2), run, World())
 

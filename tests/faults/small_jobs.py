@@ -1,0 +1,99 @@
+"""A job that takes seconds, and what must hold of it when it is over, whatever struck it."""
+
+import json
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from service.jobs.events import Resized, StatusChanged
+from service.reconciling.attempt_files import read_spool
+from service.store.store import Store
+from service.store.tables import points
+from tests.faults.trials import Trial
+from tests.integration.trainer.conftest import (
+    EPOCHS,
+    NUM_TRAINING_IMAGES,
+    Shards,
+    final_weights,
+    train,
+    write_job,
+)
+from tests.ledgers import presented
+from trainer.contract.checkpoint_folder import latest_checkpoint
+from trainer.contract.events import Progress
+from trainer.contract.run_directory import RunDirectory
+from trainer.contract.status import TERMINAL
+
+INTERVAL_STEPS = 10
+
+
+class SmallJobs:
+    """The job, and the weights it comes to where nothing happens."""
+
+    def __init__(self, folder: Path, shards: Shards) -> None:
+        self._folder = folder
+        self.data_root = folder
+        self._job = write_job(folder, shards)
+
+    def request(self, **over: Any) -> dict[str, Any]:
+        """Return what to submit: 104 steps, a checkpoint every 10."""
+        retry = {"backoff_s": 0.5, "max_backoff_s": 2.0}
+        return {**json.loads(self._job.read_text()), "retry": retry, **over}
+
+    @cached_property
+    def undisturbed(self) -> str:
+        """Digest of the weights, by a run that nothing happens to."""
+        done = train(self._job, self._folder / "undisturbed")
+        assert done.returncode == 0, done.stderr
+        return final_weights(self._folder / "undisturbed")
+
+    def check(self, trial: Trial, job_id: str, run: Path, store_url: str) -> None:
+        """Note what is wrong with a job that has succeeded: J, W, S and C, each event told once."""
+        latest = latest_checkpoint(RunDirectory(run))
+        assert latest.checkpoint is not None
+        weights = latest.checkpoint.manifest.files["model.safetensors"].sha256
+        trial.must(weights == self.undisturbed, "W", f"the weights are {weights}")
+        ledger = presented(run)
+        for epoch in range(EPOCHS):
+            exact = Counter(ledger.epochs.get(epoch, ())) == Counter(range(NUM_TRAINING_IMAGES))
+            trial.must(exact, "S", f"epoch {epoch} is not each sample once")
+        trial.steps_redone = (trial.steps_redone or 0) + ledger.steps_redone
+        self._check_told(trial, job_id, run, store_url)
+
+    def _check_told(self, trial: Trial, job_id: str, run: Path, store_url: str) -> None:
+        store = Store(store_url)
+        try:
+            attempts = store.attempts(job_id)
+            told = store.events(job_id, limit=100_000)
+            query = select(points.c.attempt, points.c.step).where(points.c.job_id == job_id)
+            found = set(store.read(lambda c: [tuple(row) for row in c.execute(query)]))
+        finally:
+            store.close()
+        numbers = [one.number for one in told]
+        trial.must(numbers == list(range(1, len(told) + 1)), "J", f"events are {numbers}")
+        ends = [
+            one.data.after
+            for one in told
+            if isinstance(one.data, StatusChanged) and one.data.after in TERMINAL
+        ]
+        trial.must(len(ends) == 1, "J", f"it has ended as {ends}")
+        for attempt in attempts:
+            trial.must(attempt.ended_at, "J", f"attempt {attempt.number} has not ended")
+            spooled = read_spool(RunDirectory(run).attempt(attempt.number))
+            said = [one.data for one in spooled if not isinstance(one.data, Progress)]
+            heard = [
+                one.data
+                for one in told
+                if one.attempt == attempt.number
+                and not isinstance(one.data, StatusChanged | Resized)
+            ]
+            what = f"of attempt {attempt.number} {len(heard)} events are told, not {len(said)}"
+            trial.must(heard == said, "J", what)
+            steps = {
+                (attempt.number, one.data.step) for one in spooled if isinstance(one.data, Progress)
+            }
+            found_here = {one for one in found if one[0] == attempt.number}
+            trial.must(found_here == steps, "J", f"points are {len(found_here)}, not {len(steps)}")
