@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.delivering.deliverer import Deliverer
 from service.jobs.silence import Patience
 from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
@@ -80,6 +81,9 @@ class ControlPlane:
             full_for=timedelta(days=settings.full_history_days),
             old_points=settings.old_points,
         )
+        self._deliverer = Deliverer(
+            self.store, is_leader=lambda: self.is_leader, allowed=settings.webhook_allowed
+        )
         self._reconciler: Reconciler | None = None
         """Of this term; None: this process has not begun to lead, or is known to have lost that."""
         self._stopping = threading.Event()
@@ -94,6 +98,7 @@ class ControlPlane:
         """Become leader at once if the lease is free; go on in the background."""
         self.try_to_lead()
         self._thread.start()
+        self._deliverer.start()
 
     def try_to_lead(self) -> None:
         """Become leader if the lease is free, with the store at this release's schema."""
@@ -137,12 +142,14 @@ class ControlPlane:
         """Let the loop and the open streams end; returns at once."""
         self._stopping.set()
         self._wake.set()
+        self._deliverer.begin_stop()
 
     def stop(self) -> None:
         """End the loop, stop the local Ray if it is ours, and let the next one lead."""
         self.begin_stop()
         if self._thread.is_alive():
             self._thread.join()
+        self._deliverer.stop()
         try:
             # Also while the store is away, and with it the lease: nobody else stops this Ray.
             term = self._reconciler if self.leadership.is_kept else None

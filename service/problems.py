@@ -48,6 +48,7 @@ class ProblemType(StrEnum):
     NO_SUCH_RANGE = "no-such-range", 416, "There are not that many bytes"
     INVALID_REQUEST = "invalid-request", 422, "The request is not valid"
     SPEC_REFUSED = "spec-refused", 422, "The job cannot be accepted"
+    WEBHOOK_REFUSED = "webhook-refused", 422, "The webhook cannot be registered"
     KEY_REUSED = "idempotency-key-reused", 422, "The key was used for another request"
     TOO_MANY_REQUESTS = "too-many-requests", 429, "Too many requests"
     FAILED = "failed", 500, "The service failed"

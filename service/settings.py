@@ -150,6 +150,11 @@ class Settings(BaseSettings):
         description="An attempt that gives none for so long later on is ended; it gives one every "
         "few seconds, unless a process of it is frozen.",
     )
+    webhook_networks: tuple[str, ...] = Field(
+        default=(),
+        description="Networks beside the public ones that webhooks may be sent to, such as "
+        "10.0.0.0/8; those of loopback also by http.",
+    )
     ray_address: str | None = Field(
         default_factory=lambda: os.environ.get("RAY_ADDRESS"),
         description="Ray's dashboard, http://HOST:8265. None: a local Ray of our own.",
@@ -195,13 +200,13 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "webhook_networks")
     @classmethod
-    def _all_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
-        for proxy in proxies:
+    def _all_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
             # As uvicorn reads them, but for `*`, which would believe anyone of any address.
-            ipaddress.ip_network(proxy)
-        return proxies
+            ipaddress.ip_network(network)
+        return networks
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -244,6 +249,11 @@ class Settings(BaseSettings):
             max_active_jobs_per_owner=self.max_active_jobs_per_owner,
             preemption=self.preemption,
         )
+
+    @property
+    def webhook_allowed(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Networks that webhooks may be sent to although they are not public."""
+        return tuple(map(ipaddress.ip_network, self.webhook_networks))
 
     @property
     def attempt_python(self) -> str:

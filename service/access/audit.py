@@ -23,6 +23,9 @@ class Action(StrEnum):
     SET_QUOTA = "quota.set"
     DRAIN = "service.drain"
     UNDRAIN = "service.undrain"
+    CREATE_WEBHOOK = "webhook.create"
+    TEST_WEBHOOK = "webhook.test"
+    DELETE_WEBHOOK = "webhook.delete"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,5 +39,5 @@ class AuditEntry:
     address: str | None
     action: str
     target: str | None
-    """Id of the job or token, name of the owner."""
+    """Id of the job, token or webhook, name of the owner."""
     detail: Mapping[str, Any] | None

@@ -28,6 +28,7 @@ from service.api import (
     streams,
     submit,
     tokens,
+    webhooks,
     wishes,
 )
 from service.api.access import AccessMiddleware, add_access_handlers
@@ -64,6 +65,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
         attempts,
         tokens,
         quotas,
+        webhooks,
         audit,
         drain,
         cluster,
@@ -72,6 +74,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
         app.include_router(module.router)
     add_error_handlers(app)
     add_access_handlers(app)
+    webhooks.add_webhook_handlers(app)
     app.add_middleware(AccessMiddleware, plane=plane)
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=_hosts(plane.settings), www_redirect=False

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from service.access.caller import Role
-from service.client.jobs import JobClient
+from service.client.jobs import JobClient, segment
 from service.views.access import (
     AuditPage,
     AuditRecord,
@@ -39,7 +39,7 @@ class AdminClient(JobClient):
 
     def revoke_token(self, token_id: str) -> Token:
         """End a token."""
-        return self._ask("DELETE", f"/tokens/{token_id}", Token)
+        return self._ask("DELETE", f"/tokens/{segment(token_id, 'token')}", Token)
 
     def audit(self, *, target: str | None = None, limit: int = 50) -> Iterator[AuditRecord]:
         """Yield what was done, the newest first, page by page of `limit`."""

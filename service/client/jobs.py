@@ -313,12 +313,13 @@ def lines_of(answer: httpx.Response) -> Iterator[str]:
         yield rest
 
 
-def segment(job_id: str) -> str:
-    """Return an id as a part of a path; raise ProblemError for what is none."""
-    # Job ids are letters and digits; anything else would be another path.
-    if not job_id.isalnum():
-        raise ProblemError(Problem(title="Not Found", status=404, detail=f"no job {job_id!r}"))
-    return job_id
+def segment(of_id: str, what: str = "job") -> str:
+    """Return an id as a part of a path; raise ProblemError for what is none of any `what`."""
+    # Ids are letters and digits; anything else would be another path.
+    if not (of_id.isascii() and of_id.isalnum()):
+        detail = f"there is no {what} {of_id!r}: ids are letters and digits"
+        raise ProblemError(Problem(title="Not Found", status=404, detail=detail))
+    return of_id
 
 
 def problem_of(answer: httpx.Response) -> ProblemError:

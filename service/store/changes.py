@@ -11,6 +11,7 @@ from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
 from service.store.dialects import upsert
 from service.store.errors import ChangedMeanwhileError
+from service.store.outbox import put_out
 from service.store.tables import attempts, checkpoints, events, jobs, points
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
 from trainer.contract.status import check_transition
@@ -146,3 +147,4 @@ def _append(connection: Connection, job_id: str, rows: Sequence[Mapping[str, Any
         {**row, "job_id": job_id, "number": number} for number, row in enumerate(rows, before + 1)
     ]
     connection.execute(insert(events), numbered)
+    put_out(connection, job_id, numbered)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 console = Console()
+errors = Console(stderr=True)
 
 Url = Annotated[str, typer.Option("--url", envvar="ALEXNET_URL", help="Address of the service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]

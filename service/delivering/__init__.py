@@ -1,0 +1,1 @@
+"""Sending webhooks what they are to be told."""

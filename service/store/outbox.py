@@ -1,0 +1,123 @@
+"""What webhooks are to be told: put out with the events, taken when it was delivered."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
+
+from service.store.tables import deliveries, jobs, webhooks
+from service.store.webhooks import note_try, webhook_of
+from service.webhooks.happenings import happening_of
+from service.webhooks.records import Delivery, Try, message
+from service.webhooks.signing import new_message_id
+
+
+def put_out(connection: Connection, job_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+    """Have webhooks told of new rows of `events`, in the transaction that stores them."""
+    query = (
+        select(webhooks.c.id, webhooks.c.events, jobs.c.spec, jobs.c.owner)
+        .join(jobs, or_(webhooks.c.all_jobs, webhooks.c.owner == jobs.c.owner))
+        .where(jobs.c.id == job_id)
+        # None is deleted before this is stored.
+        .with_for_update(read=True, key_share=True, of=webhooks)
+    )
+    listening = connection.execute(query).all()
+    if not listening:
+        return
+    # By our own clock: an event is as old as the clock of its attempt says.
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "message_id": new_message_id(),
+            "webhook_id": one.id,
+            "job_id": job_id,
+            "event": happening,
+            "body": json.dumps(message(happening, event["at"], _data(one.spec, one.owner, event))),
+            "created_at": now,
+            "due_at": now,
+        }
+        for event in events
+        if (happening := happening_of(event["data"])) is not None
+        for one in listening
+        if happening in one.events
+    ]
+    if rows:
+        connection.execute(insert(deliveries), rows)
+
+
+def _data(spec: Mapping[str, Any], owner: str | None, event: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "job_id": event["job_id"],
+        "name": spec["name"],
+        "owner": owner,
+        "labels": spec.get("labels", {}),
+        "number": event["number"],
+        "attempt": event["attempt"],
+        "event": event["data"],
+    }
+
+
+def due_deliveries(
+    connection: Connection, now: datetime, *, at_most: int, of_each: int
+) -> list[Delivery]:
+    """Return what is to be sent now, the longest due first.
+
+    Of each webhook and job the oldest alone: what follows waits for it. `of_each`: at most so many
+    of a webhook, so that one that hangs keeps no other waiting.
+    """
+    oldest = (
+        select(func.min(deliveries.c.seq))
+        .group_by(deliveries.c.webhook_id, deliveries.c.job_id)
+        .scalar_subquery()
+    )
+    order = (deliveries.c.due_at, deliveries.c.seq)
+    place = func.row_number().over(partition_by=deliveries.c.webhook_id, order_by=order)
+    due = (
+        select(deliveries.c.seq, place.label("place"))
+        .where(deliveries.c.seq.in_(oldest), deliveries.c.due_at <= now)
+        .subquery()
+    )
+    query = (
+        select(
+            webhooks,
+            *(deliveries.c[name] for name in ("seq", "message_id", "job_id", "event", "body")),
+            deliveries.c.created_at.label("put_out_at"),
+            deliveries.c.num_tries,
+        )
+        .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+        .join(due, due.c.seq == deliveries.c.seq)
+        .where(due.c.place <= of_each)
+        .order_by(*order)
+        .limit(at_most)
+    )
+    return [
+        Delivery(
+            seq=row.seq,
+            message_id=row.message_id,
+            webhook=webhook_of(row),
+            job_id=row.job_id,
+            event=row.event,
+            body=row.body,
+            created_at=row.put_out_at,
+            num_tries=row.num_tries,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def take(connection: Connection, delivery: Delivery, tried: Try) -> None:
+    """Take out what was delivered, or is given up."""
+    connection.execute(delete(deliveries).where(deliveries.c.seq == delivery.seq))
+    note_try(connection, delivery.webhook.id, tried, gave_up=not tried.delivered)
+
+
+def put_off(connection: Connection, delivery: Delivery, tried: Try, due_at: datetime) -> None:
+    """Have what could not be delivered tried again."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.seq == delivery.seq)
+        .values(due_at=due_at, num_tries=delivery.num_tries + 1)
+    )
+    note_try(connection, delivery.webhook.id, tried)
