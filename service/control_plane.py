@@ -19,7 +19,6 @@ from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler, now_utc
 from service.reconciling.thinner import Thinner
-from service.scheduling.placement import Node
 from service.scheduling.room import Cluster
 from service.settings import Settings, SettingsError
 from service.store.leases import LostLeadershipError, has_leases
@@ -187,11 +186,6 @@ class ControlPlane:
             is_ray_ready=trouble is None,
             ray_address=self._ray_address,
         )
-
-    def nodes(self) -> tuple[Node, ...] | str:
-        """Return the cluster's nodes as they were last seen, or why they are not known."""
-        seen = self.cluster()
-        return seen if isinstance(seen, str) else tuple(seen.nodes)
 
     def cluster(self) -> Cluster | str:
         """Return the nodes and what is held of them as last seen, or why that is not known."""

@@ -96,7 +96,8 @@ def desk(plane: ControlPlane, caller: Caller) -> Desk:
         caller=caller,
         run_root=plane.settings.run_root,
         data_roots=plane.settings.data_roots,
-        nodes=plane.nodes,
+        cluster=plane.cluster,
+        policy=plane.settings.queue_policy,
         clock=now_utc,
     )
 

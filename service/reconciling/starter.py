@@ -13,11 +13,17 @@ from service.jobs.lifecycle import backoff
 from service.jobs.records import JobRecord
 from service.reconciling.attempt_files import resume_point, unusable
 from service.reconciling.troubles import Troubles
-from service.reconciling.waiting import active_job, may_start, waiting_job, why_it_waits
 from service.scheduling.admission import admit
 from service.scheduling.placement import Demand, accelerator_of
 from service.scheduling.queue import QueuePolicy, in_order
 from service.scheduling.room import Cluster
+from service.scheduling.waiting import (
+    DRAINS,
+    active_job,
+    may_start,
+    waiting_job,
+    why_it_waits,
+)
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.queueing import make_room, note_waits
@@ -32,7 +38,6 @@ from trainer.contract.status import ACTIVE, Status
 
 logger = logging.getLogger(__name__)
 
-DRAINS = "waits: the service drains, until an operator ends that with `alexnet undrain`"
 OUTAGE = "waits for Ray to answer; /readyz says how it stands"
 
 # Assumed: soon enough for a disk that is back, and seldom enough for one that stays away.

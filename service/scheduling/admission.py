@@ -28,6 +28,8 @@ class Admission:
     """Who may start now, in order."""
     waiting: Mapping[str, str]
     """Why each of the others waits."""
+    too_large: frozenset[str]
+    """Who of them waits for nodes that the cluster does not have."""
     preempted: Mapping[str, str] = field(default_factory=dict)
     """Who is to pause, and for whom."""
 
@@ -53,6 +55,7 @@ def admit(
     num_active = len(active)
     admitted: list[str] = []
     reasons: dict[str, str] = {}
+    too_large: set[str] = set()
     preempted: dict[str, str] = {}
     first: WaitingJob | None = None
     for job in queue:
@@ -61,6 +64,7 @@ def admit(
         if shape not in most:
             most[shape] = whole.num_bundles(demand)
         if most[shape] < demand.num_replicas:
+            too_large.add(job.id)
             reasons[job.id] = f"needs {demand}; the whole cluster has {has}"
         elif (limit := owners.limit_reached(job.owner)) is not None:
             reasons[job.id] = _beyond(job.owner, limit)
@@ -85,7 +89,12 @@ def admit(
             if policy.preemption:
                 victims = choose_victims(room, held, active, job, now=now, ageing_s=policy.ageing_s)
                 preempted = dict.fromkeys(victims, job.id)
-    return Admission(admitted=tuple(admitted), waiting=reasons, preempted=preempted)
+    return Admission(
+        admitted=tuple(admitted),
+        waiting=reasons,
+        too_large=frozenset(too_large),
+        preempted=preempted,
+    )
 
 
 def _room_beside(

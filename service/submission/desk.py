@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,11 +16,14 @@ from pydantic import ValidationError
 from service.access.caller import Caller, Ownership, may_name
 from service.jobs.records import JobRecord
 from service.problems import FieldError, SpecRefusedError
-from service.scheduling.placement import Node
+from service.scheduling.queue import QueuePolicy
+from service.scheduling.room import Cluster
 from service.store.errors import JobNotFoundError
 from service.store.finished import Succeeded, newest_succeeded
 from service.store.idempotency import KeyedRequest, Made, Reservation, release, reserve
+from service.store.quotas import active_limits
 from service.store.store import Store
+from service.store.switches import read_drain
 from service.submission.admission import Admitted, admit_request
 from service.submission.checkpoint_finder import CheckpointFinder
 from service.submission.clone import expand_clone
@@ -29,7 +32,7 @@ from service.submission.plan import make_plan
 from service.submission.privacy import split_private
 from service.submission.shards import check_shards
 from service.submission.speed import FinishedJob, nearest
-from service.submission.start import Cluster, accelerator_on, foresee_start
+from service.submission.start import Situation, accelerator_on, foresee_start
 from service.views.plans import CheckedShards, Plan, PlannedJob
 from trainer.contract.confinement import path_roots
 from trainer.contract.report import parse_report
@@ -68,15 +71,17 @@ class Desk:
         caller: Caller,
         run_root: Path,
         data_roots: tuple[str, ...],
-        nodes: Callable[[], Sequence[Node] | str],
+        cluster: Callable[[], Cluster | str],
+        policy: QueuePolicy,
         clock: Callable[[], datetime],
     ) -> None:
-        """`nodes` gives the cluster's, or says why they are not known."""
+        """`cluster` gives it as it was last seen, or says why it is not known."""
         self._store = store
         self._caller = caller
         self._run_root = run_root
         self._data_roots = data_roots
-        self._nodes = nodes
+        self._cluster = cluster
+        self._policy = policy
         self._clock = clock
         self._finder = CheckpointFinder(store, run_root, path_roots(data_roots), seen_by=caller)
 
@@ -151,10 +156,10 @@ class Desk:
         admitted, spec = read.admitted, read.admitted.spec
         # A plan is stored with the job, and names what all who see the job may see.
         ownership = Ownership(owner=self._caller.owner, private=read.private)
-        nodes = self._nodes()
-        cluster = None if isinstance(nodes, str) else self._cluster(nodes)
+        cluster = self._cluster()
+        situation = None if isinstance(cluster, str) else self._situation(cluster)
         like = None
-        if spec.kind == "train" and cluster is not None:
+        if spec.kind == "train" and not isinstance(cluster, str):
             like = nearest(spec, accelerator_on(spec, cluster), self._finished(ownership))
             if like is not None:
                 like = replace(like, job=self._measured(like.job))
@@ -164,15 +169,20 @@ class Desk:
             shards=_checked(admitted, ask_stores=ask_stores),
             nearest=like,
             start=foresee_start(
-                spec, cluster, of=ownership, unseen=nodes if isinstance(nodes, str) else ""
+                spec, situation, of=ownership, unseen=cluster if isinstance(cluster, str) else ""
             ),
         )
 
-    def _cluster(self, nodes: Sequence[Node]) -> Cluster:
-        return Cluster(
-            nodes=nodes,
+    def _situation(self, cluster: Cluster) -> Situation:
+        now = self._clock()
+        return Situation(
+            cluster=cluster,
             live=self._store.live_jobs(),
             accelerators=self._store.accelerators_in_use(),
+            policy=self._policy,
+            limits=self._store.read(lambda connection: active_limits(connection, now)),
+            is_draining=self._store.read(read_drain) is not None,
+            now=now,
         )
 
     def _finished(self, ownership: Ownership) -> list[FinishedJob]:

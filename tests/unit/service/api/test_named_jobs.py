@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from service.jobs.lifecycle import Decision
 from service.scheduling.placement import Node
+from service.scheduling.room import Cluster
 from service.settings import Settings
 from service.store.tables import jobs
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
@@ -26,7 +27,8 @@ def test_a_plan_is_measured_in_jobs_that_whoever_sees_the_plan_may_see(
         model={"width": 0.25, "input_size": 64, "num_classes": 10}, optim={"global_batch_size": 64}
     )
     with guarding(settings, databases) as guarded:
-        monkeypatch.setattr(guarded.plane, "nodes", lambda: (Node(id="n", num_cpus=2, num_gpus=0),))
+        cluster = Cluster(nodes=[Node(id="n", num_cpus=2, num_gpus=0)])
+        monkeypatch.setattr(guarded.plane, "cluster", lambda: cluster)
         store = guarded.plane.store
         job_in(store, Status.RUNNING, "hidden", spec=like)
         report(store, "hidden", progress(100, images_per_second=50.0))

@@ -9,6 +9,7 @@ from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.problems import ProblemType
 from service.scheduling.placement import Node
+from service.scheduling.room import Cluster
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
@@ -109,7 +110,8 @@ def test_a_plan_knows_the_cluster_and_jobs_like_it(
     request_body: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plane, "nodes", lambda: (Node(id="n", num_cpus=2, num_gpus=0),))
+    cluster = Cluster(nodes=[Node(id="n", num_cpus=2, num_gpus=0)])
+    monkeypatch.setattr(plane, "cluster", lambda: cluster)
     finished = make_spec(
         model={"width": 0.25, "input_size": 64, "num_classes": 10}, optim={"global_batch_size": 64}
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.access.caller import EVERYONE
-from service.reconciling.starter import DRAINS
+from service.scheduling.waiting import DRAINS
 from service.store.store import Store
 from service.store.switches import begin_drain, end_drain
 from tests.unit.service.world import World

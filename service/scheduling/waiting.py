@@ -7,6 +7,8 @@ from service.scheduling.placement import demand_of
 from service.scheduling.queue import ActiveJob, Turn, WaitingJob
 from trainer.contract.status import Desired, Status
 
+DRAINS = "waits: the service drains, until an operator ends that with `alexnet undrain`"
+
 
 def may_start(job: JobRecord, now: datetime) -> bool:
     """Whether its next attempt is due."""

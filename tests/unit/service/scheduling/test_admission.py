@@ -1,0 +1,80 @@
+from collections.abc import Sequence
+
+from service.scheduling.admission import BEHIND, UNPLACED, Admission, admit
+from service.scheduling.placement import Demand, Node
+from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob
+from service.scheduling.room import Cluster, Holding
+
+POLICY = QueuePolicy()
+
+
+def demand(replicas: int, gpus: int = 0) -> Demand:
+    return Demand(num_replicas=replicas, cpus_per_replica=1, gpus_per_replica=gpus)
+
+
+def turn(seq: int) -> Turn:
+    return Turn(priority=0, since=0.0, waited_s=0.0, seq=seq)
+
+
+def admitted(
+    *queue: tuple[str, Demand],
+    running: Demand | None = None,
+    nodes: Sequence[tuple[float, float]] = ((2, 0),),
+    holdings: Sequence[Holding] = (),
+) -> Admission:
+    """Decide over a queue beside a job that Ray has not placed yet, on nodes of (CPUs, GPUs)."""
+    active = [] if running is None else [active_job(running)]
+    cluster = Cluster(
+        nodes=[
+            Node(id=f"n{place}", num_cpus=cpus, num_gpus=gpus)
+            for place, (cpus, gpus) in enumerate(nodes)
+        ],
+        holdings=holdings,
+    )
+    waiting = [
+        WaitingJob(id=name, owner=None, demand=wanted, turn=turn(place))
+        for place, (name, wanted) in enumerate(queue, 1)
+    ]
+    return admit(cluster, active, waiting, POLICY, limits={}, now=0.0)
+
+
+def active_job(wanted: Demand) -> ActiveJob:
+    return ActiveJob(
+        id="runs",
+        owner=None,
+        demand=wanted,
+        turn=turn(0),
+        submission_id="runs-1",
+        is_leaving=False,
+        runs_since=None,
+    )
+
+
+def test_a_job_too_large_for_the_cluster_waits_with_a_reason_and_holds_back_nobody() -> None:
+    admission = admitted(("large", demand(4)), ("small", demand(1)))
+    assert admission.admitted == ("small",)
+    assert admission.too_large == {"large"}
+    assert admission.waiting == {
+        "large": "needs 4 × (1 CPU); the whole cluster has 2 CPU and 0 GPU on 1 node"
+    }
+
+
+def test_a_job_that_waits_for_its_turn_holds_back_the_smaller_ones_behind_it() -> None:
+    admission = admitted(("large", demand(2)), ("small", demand(1)), running=demand(1))
+    assert (admission.admitted, admission.too_large) == ((), frozenset())
+    assert admission.waiting == {
+        "large": "needs 2 × (1 CPU); free are 1 CPU and 0 GPU on 1 node",
+        "small": BEHIND,
+    }
+
+
+def test_a_pair_of_gpus_lies_on_one_node() -> None:
+    pair = ("pair", demand(1, gpus=2))
+    assert admitted(pair, nodes=((8, 1), (8, 1))).too_large == {"pair"}
+    assert admitted(pair, nodes=((8, 1), (8, 2))).admitted == ("pair",)
+
+
+def test_nothing_begins_before_a_job_that_began_has_its_devices() -> None:
+    foreign = Holding(node_id="n0", holder="another", num_cpus=1, num_gpus=0)
+    admission = admitted(("next", demand(1)), running=demand(2), holdings=[foreign])
+    assert admission.waiting == {"next": UNPLACED}
