@@ -44,11 +44,17 @@ class SmallJobs:
         return {**json.loads(self._job.read_text()), "retry": retry, **over}
 
     @cached_property
-    def undisturbed(self) -> str:
-        """Digest of the weights, by a run that nothing happens to."""
-        done = train(self._job, self._folder / "undisturbed")
+    def undisturbed_run(self) -> Path:
+        """The folder of a run that nothing happened to."""
+        run = self._folder / "undisturbed"
+        done = train(self._job, run)
         assert done.returncode == 0, done.stderr
-        return final_weights(self._folder / "undisturbed")
+        return run
+
+    @cached_property
+    def undisturbed(self) -> str:
+        """Digest of its final weights."""
+        return final_weights(self.undisturbed_run)
 
     def check(self, trial: Trial, job_id: str, run: Path, store_url: str) -> None:
         """Note what is wrong with a job that has succeeded: J, W, S and C, each event told once."""
