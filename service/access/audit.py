@@ -14,6 +14,7 @@ class Action(StrEnum):
     CANCEL = "job.cancel"
     PAUSE = "job.pause"
     RESUME = "job.resume"
+    EDIT = "job.edit"
     DELETE = "job.delete"
     PIN = "checkpoint.pin"
     UNPIN = "checkpoint.unpin"

@@ -157,6 +157,18 @@ class JobClient:
         body = {} if replicas is None else {"json": {"replicas": replicas}}
         return self._ask("POST", f"/jobs/{segment(job_id)}/resume", Job, **body)
 
+    def edit(
+        self,
+        job_id: str,
+        *,
+        priority: int | None = None,
+        labels: Mapping[str, str | None] | None = None,
+    ) -> Job:
+        """Give a job another priority or other labels, None removes one; the rest stays."""
+        given = {"priority": priority, "labels": labels}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return self._ask("PATCH", f"/jobs/{segment(job_id)}", Job, json=changes)
+
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its run directory."""
         response = self._request("DELETE", f"/jobs/{segment(job_id)}")

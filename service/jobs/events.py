@@ -35,9 +35,20 @@ class Resized(Record):
     after: int
 
 
+class Edited(Record):
+    """Another priority or other labels were given to the job."""
+
+    kind: Literal["edited"] = "edited"
+    priority: int | None = Field(default=None, description="From now on; null: as it was.")
+    labels: dict[str, str | None] = Field(
+        default_factory=dict, description="Those that have changed; null: removed."
+    )
+
+
 JobEventData = Annotated[
     StatusChanged
     | Resized
+    | Edited
     | Started
     | Progress
     | Evaluated

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.rows import job_of
 from service.store.tables import jobs, labels
+from trainer.contract.spec import JobSpec
 
 # What columns and records raise where a value is not what this release writes.
 _UNREADABLE = (ValueError, TypeError)
@@ -39,7 +40,7 @@ def page_of_jobs(
 
 
 def add_labels(connection: Connection, job_id: str, labelled: Mapping[str, str]) -> None:
-    """Write the labels of a job that is new, to be found by."""
+    """Write the labels of a job that has none yet, to be found by."""
     if labelled:
         seq = connection.execute(select(jobs.c.seq).where(jobs.c.id == job_id)).scalar_one()
         rows = [
@@ -47,6 +48,13 @@ def add_labels(connection: Connection, job_id: str, labelled: Mapping[str, str])
             for key, value in labelled.items()
         ]
         connection.execute(insert(labels), rows)
+
+
+def write_spec(connection: Connection, job_id: str, spec: JobSpec) -> None:
+    """Replace a job's spec, whose row must be locked."""
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(spec=spec.model_dump(mode="json"))
+    )
 
 
 def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobRecord:

@@ -28,7 +28,7 @@ from service.store.changes import append_event, change_status, ingest, update_at
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.idempotency import Reservation, complete
-from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs
+from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs, write_spec
 from service.store.leases import FencedWrites
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
@@ -194,12 +194,11 @@ class Store:
         with self._writing.begin() as connection:
             job = read_job(connection, job_id, lock=True)
             check_request(job, desired)
-            values: dict[str, Any] = {"desired": desired}
             if replicas is not None and (spec := resized(job, replicas)) != job.spec:
-                values["spec"] = spec.model_dump(mode="json")
+                write_spec(connection, job_id, spec)
                 change = Resized(before=job.spec.scale.replicas, after=replicas)
                 append_event(connection, job_id, now, change)
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(desired=desired))
             note_audit(connection, by, _ACTIONS[desired], job_id, now)
             return read_job(connection, job_id)
 

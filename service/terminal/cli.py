@@ -12,7 +12,7 @@ from rich.console import Console
 from service.client.client import Client
 from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
-from service.terminal import access, files, history, plans
+from service.terminal import access, editing, files, history, plans
 from service.terminal.cluster_table import cluster_tables
 from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
@@ -33,6 +33,7 @@ app = typer.Typer(
 errors = Console(stderr=True)
 
 access.register(app)
+editing.register(app)
 files.register(app)
 history.register(app)
 plans.register(app)

@@ -19,6 +19,7 @@ class Happening(StrEnum):
     FAILED = "job.failed"
     CANCELLED = "job.cancelled"
     RESIZED = "job.resized"
+    EDITED = "job.edited"
     STARTED = "job.started"
     EVALUATED = "job.evaluated"
     CHECKPOINT = "job.checkpoint"

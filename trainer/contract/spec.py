@@ -20,6 +20,7 @@ SPEC_VERSION: Literal[1] = 1
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 ._-]{0,80}$")]
+Priority = Annotated[int, Field(ge=-100, le=100)]
 MAX_LOCATION_CHARACTERS = 1024
 Location = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LOCATION_CHARACTERS)]
 
@@ -183,7 +184,7 @@ class JobSpec(Record):
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Free key-value pairs to filter by."
     )
-    priority: int = Field(default=0, ge=-100, le=100, description="Higher goes first.")
+    priority: Priority = Field(default=0, description="Higher goes first.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every random draw.")
     kind: Literal["train", "evaluate"] = Field(
         default="train",

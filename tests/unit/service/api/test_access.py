@@ -222,6 +222,7 @@ def test_a_private_job_is_told_of_to_its_owner_and_admins_alone(
         for answer in (
             *(other.get(path, headers={"Accept": "application/json"}) for path in gets),
             *(other.post(path) for path in posts),
+            other.patch(f"/jobs/{job_id}", json={"priority": 1}),
             other.delete(f"/jobs/{job_id}"),
         ):
             assert answer.status_code == 404
@@ -266,8 +267,12 @@ def test_others_jobs_may_be_looked_at_and_not_changed(
         answer = guarded.bob.post(f"/jobs/{job_id}/{wish}")
         assert answer.status_code == 403
         assert f"job {job_id} is ann's" in answer.json()["detail"]
+    assert guarded.bob.patch(f"/jobs/{job_id}", json={"priority": 1}).status_code == 403
     assert guarded.bob.delete(f"/jobs/{job_id}").status_code == 403
     assert guarded.plane.store.job(job_id).desired == "run"
+    assert guarded.plane.store.job(job_id).spec.priority == 0
+    assert guarded.ann.patch(f"/jobs/{job_id}", json={"priority": 1}).status_code == 200
+    assert guarded.admin.patch(f"/jobs/{job_id}", json={"priority": 2}).status_code == 200
     assert guarded.ann.post(f"/jobs/{job_id}/pause").status_code == 202
     assert guarded.admin.post(f"/jobs/{job_id}/cancel").status_code == 202
 

@@ -72,11 +72,15 @@ def test_a_job_is_submitted_listed_shown_and_asked(
     assert client.get(job.id).attempts == ()
     assert client.pause(job.id).desired is Desired.PAUSE
     assert client.resume(job.id).desired is Desired.RUN
+    edited = client.edit(job.id, priority=3, labels={"team": "vision"}).spec
+    assert (edited.priority, edited.labels) == (3, {"team": "vision"})
+    assert client.edit(job.id, labels={"team": None}).spec == edited.model_copy(
+        update={"labels": {}}
+    )
     assert client.cancel(job.id).desired is Desired.CANCEL
     assert client.checkpoints(job.id) == ()
-    (event,) = client.events(job.id)
-    assert event.number == 1
-    assert client.events(job.id, after=1) == ()
+    assert [event.number for event in client.events(job.id)] == [1, 2, 3]
+    assert client.events(job.id, after=3) == ()
     assert not client.ready()
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from service.jobs.lifecycle import RefusedError
 from service.jobs.resizing import ReplicasRefusedError, resized
 from tests.unit.service.conftest import make_spec
-from tests.unit.service.jobs.test_lifecycle import job
+from tests.unit.service.jobs.records import job
 from trainer.contract.status import Status
 
 SPEC = make_spec(data={"train": "/d/t", "validation": "/d/v", "num_streams": 8})

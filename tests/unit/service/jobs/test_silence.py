@@ -5,7 +5,7 @@ import pytest
 
 from service.jobs.silence import Patience, overdue
 from tests.unit.service.conftest import make_spec
-from tests.unit.service.jobs.test_lifecycle import attempt, job
+from tests.unit.service.jobs.records import attempt, job
 from trainer.contract.attempt import Outcome, Reason
 
 PATIENCE = Patience(start=timedelta(seconds=100), silence=timedelta(seconds=10))

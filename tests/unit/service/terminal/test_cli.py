@@ -67,6 +67,24 @@ def test_json_is_all_that_json_prints(
     assert service.store.job(job["id"]).desired is Desired.CANCEL
 
 
+def test_a_job_is_edited(alexnet: Run, service: ControlPlane) -> None:
+    job_in(service.store, Status.QUEUED, "moved", spec=make_spec(labels={"old": "1"}))
+    options = ("--priority", "-5", "--label", "team=a=b", "--label", "run=2")
+    assert alexnet("edit", "moved", *options)[0] == 2
+    options = ("--priority", "-5", "--label", "team=a b", "--label", "run=2")
+    code, out, _ = alexnet("edit", "moved", *options, "--remove-label", "old")
+    assert (code, out) == (0, "job moved has priority -5; labels: team=a b run=2\n")
+    assert json.loads(alexnet("edit", "moved", "--priority", 1, "--json")[1])["id"] == "moved"
+    for wrong, told in (
+        ((), "nothing is to change"),
+        (("--label", "team"), "write KEY=VALUE"),
+        (("--label", "a=1", "--remove-label", "a"), "named twice"),
+    ):
+        code, _, err = alexnet("edit", "moved", *wrong)
+        assert code == 2
+        assert told in err
+
+
 def test_jobs_are_shown_as_tables(alexnet: Run, service: ControlPlane) -> None:
     job_in(service.store, Status.RUNNING, "shown")
     report(service.store, "shown", progress(20))

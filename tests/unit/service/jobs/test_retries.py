@@ -1,0 +1,116 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.jobs.lifecycle import (
+    JITTER,
+    STORAGE_GRACE,
+    Observation,
+    RayState,
+    backoff,
+    decide,
+    jittered,
+)
+from tests.unit.service.conftest import make_spec
+from tests.unit.service.jobs.records import NOW, attempt, job
+from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.spec import RetrySpec
+from trainer.contract.status import Status
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_only_faults_of_the_machines_are_retried(reason: Reason) -> None:
+    seen = Observation(ray=RayState.ENDED, outcome=Outcome(outcome="failed", reason=reason))
+    expected = Status.RETRYING if reason in RETRYABLE else Status.FAILED
+    assert decide(job(), attempt(), seen, NOW).status is expected
+
+
+def test_a_job_that_always_crashes_is_given_up() -> None:
+    crash = Observation(ray=RayState.ENDED, ray_message="exit code 1")
+    first = decide(job(num_failures=0), attempt(), crash, NOW)
+    assert first.retry_at == NOW + jittered(timedelta(seconds=2), "abc-1")
+    second = decide(job(num_failures=1), attempt(), crash, NOW)
+    assert second.retry_at == NOW + jittered(timedelta(seconds=4), "abc-1")
+    third = decide(job(num_failures=2), attempt(), crash, NOW)
+    assert third.status is Status.FAILED
+    assert third.message is not None
+    assert "exit code 1" in third.message
+
+
+# What a machine does to an attempt, and whether the attempt had got on by then.
+mishaps = st.builds(
+    Observation,
+    ray=st.sampled_from([RayState.ABSENT, RayState.ENDED]),
+    outcome=st.none()
+    | st.sampled_from(sorted(RETRYABLE)).map(lambda why: Outcome(outcome="failed", reason=why)),
+    has_advanced=st.booleans(),
+    storage_trouble=st.none() | st.just("the disk is full"),
+    storage_trouble_age=st.just(STORAGE_GRACE),
+)
+
+
+@given(st.lists(mishaps, max_size=30), st.integers(1, 4))
+def test_only_failures_in_a_row_without_a_new_checkpoint_end_a_job(
+    seen: list[Observation], max_attempts: int
+) -> None:
+    running = job(spec=make_spec(retry={"max_attempts": max_attempts}))
+    in_a_row = 0
+    for mishap in seen:
+        decision = decide(running, attempt(), mishap, NOW)
+        interrupted = mishap.outcome is not None and mishap.outcome.reason is Reason.INTERRUPTED
+        in_a_row = (0 if mishap.has_advanced else in_a_row) + (0 if interrupted else 1)
+        assert decision.num_failures == in_a_row
+        given_up = in_a_row >= max_attempts and not interrupted
+        assert decision.status is (Status.FAILED if given_up else Status.RETRYING)
+        if given_up:
+            return
+        running = replace(running, num_failures=decision.num_failures)
+
+
+def test_a_week_of_restarts_fails_no_job_that_gets_on() -> None:
+    lost = Observation(ray=RayState.ABSENT, has_advanced=True)
+    running = job()
+    for _ in range(100):
+        decision = decide(running, attempt(), lost, NOW)
+        assert (decision.status, decision.reason) == (Status.RETRYING, Reason.LOST)
+        # Nor does it wait longer each time.
+        assert decision.retry_at == NOW + jittered(timedelta(seconds=2), "abc-1")
+        assert decision.num_failures is not None
+        running = replace(running, num_failures=decision.num_failures)
+
+
+def test_an_interruption_is_no_failure_of_the_job() -> None:
+    outcome = Outcome(outcome="failed", reason=Reason.INTERRUPTED)
+    seen = Observation(ray=RayState.ENDED, outcome=outcome)
+    decision = decide(job(num_failures=2), attempt(), seen, NOW)
+    assert decision.status is Status.RETRYING
+    assert decision.retry_at == NOW
+    assert decision.num_failures == 2
+
+
+@given(st.floats(0, 3600), st.floats(0, 86_400), st.integers(1, 100), st.integers(1, 100))
+def test_backoff_grows_and_is_bounded(base: float, longest: float, few: int, more: int) -> None:
+    retry = RetrySpec(backoff_s=base, max_backoff_s=longest)
+    few, more = sorted((few, more))
+    assert backoff(retry, few) <= backoff(retry, more) <= timedelta(seconds=longest)
+
+
+def test_what_ray_says_of_a_dead_driver_gives_the_reason() -> None:
+    for message, reason in (
+        ("The actor died because its node has died.", Reason.LOST_NODE),
+        ("1 worker(s) were killed due to the node running low on memory.", Reason.OUT_OF_MEMORY),
+        ("exit code 1", Reason.CRASHED),
+    ):
+        seen = Observation(ray=RayState.ENDED, ray_message=message)
+        assert decide(job(), attempt(), seen, NOW).reason is reason
+
+
+@given(st.floats(0, 86_400), st.text(max_size=9))
+def test_jitter_adds_a_little_and_always_the_same(wait_s: float, seed: str) -> None:
+    wait = timedelta(seconds=wait_s)
+    assert wait <= jittered(wait, seed) <= wait * (1 + JITTER)
+    assert jittered(wait, seed) == jittered(wait, seed)
+    assert jittered(timedelta(1), "a") != jittered(timedelta(1), "b")
