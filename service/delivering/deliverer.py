@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.delivering.sender import Letter, send
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.leases import LostLeadershipError
 from service.store.outbox import due_deliveries, put_off, take
 from service.store.store import Store
@@ -105,6 +105,8 @@ class Deliverer:
         """Return what to send now, beside what is under way."""
         if not self._is_leader() or len(self._under_way) >= MAX_AT_ONCE:
             return []
+        # What ends while the store is read may be among what is read.
+        before = set(self._under_way)
         try:
             due = await asyncio.to_thread(self._read_due)
         except SQLAlchemyError as error:
@@ -118,7 +120,7 @@ class Deliverer:
         found = []
         for delivery in due:
             webhook_id = delivery.webhook.id
-            if delivery.seq in self._under_way or places[webhook_id] >= MAX_OF_EACH:
+            if delivery.seq in before or places[webhook_id] >= MAX_OF_EACH:
                 continue
             places[webhook_id] += 1
             found.append(delivery)

@@ -54,7 +54,7 @@ async def send(letter: Letter, allowed: Sequence[Network], now: datetime) -> Try
         async with asyncio.timeout(TIMEOUT_S):
             delivered, detail = await _send(letter, allowed, now)
     except TimeoutError:
-        delivered, detail = False, f"there was no answer within {TIMEOUT_S:.0f} s"
+        delivered, detail = False, f"there was no answer within {TIMEOUT_S:g} s"
     except AddressRefusedError as error:
         delivered, detail = False, str(error)
     except httpx.HTTPError as error:
