@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, update
 
 from service.jobs.events import JobEventData, StatusChanged
 from service.jobs.lifecycle import Decision
@@ -141,10 +141,15 @@ def _event_row(
 def _append(connection: Connection, job_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
-    newest = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
-    before = connection.execute(newest).scalar_one()
+    last = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(last_event=jobs.c.last_event + len(rows))
+        .returning(jobs.c.last_event)
+    ).scalar_one()
     numbered = [
-        {**row, "job_id": job_id, "number": number} for number, row in enumerate(rows, before + 1)
+        {**row, "job_id": job_id, "number": number}
+        for number, row in enumerate(rows, last - len(rows) + 1)
     ]
     connection.execute(insert(events), numbered)
     put_out(connection, job_id, numbered)

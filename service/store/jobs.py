@@ -52,8 +52,11 @@ def add_labels(connection: Connection, job_id: str, labelled: Mapping[str, str])
 
 def write_spec(connection: Connection, job_id: str, spec: JobSpec) -> None:
     """Replace a job's spec, whose row must be locked."""
+    document = spec.model_dump(mode="json")
     connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(spec=spec.model_dump(mode="json"))
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(spec=document, spec_version=jobs.c.spec_version + 1)
     )
 
 

@@ -18,6 +18,8 @@ _event_data: TypeAdapter[JobEventData] = TypeAdapter(JobEventData)
 def job_of(row: Row[Any]) -> JobRecord:
     """Make a job of a row of `jobs`."""
     values = dict(row._mapping)
+    # The store's own affair.
+    del values["spec_version"], values["last_event"]
     progress, evaluation, reason = (
         values.pop("progress"),
         values.pop("evaluation"),

@@ -61,6 +61,8 @@ jobs = Table(
     # Whether others than its owner and admins are told that there is no such job.
     Column("private", Boolean, nullable=False, default=False, server_default=false()),
     Column("spec", Document, nullable=False),
+    # Grows with each change of the spec: who remembers one knows whether it is still so.
+    Column("spec_version", Integer, nullable=False, default=0, server_default="0"),
     # What was foreseen of it when it was accepted.
     Column("plan", Document),
     # The job whose spec it was made of.
@@ -87,6 +89,8 @@ jobs = Table(
     Column("preempted_by", String),
     # Seconds it has waited for its attempts, before the wait it may be in.
     Column("waited_s", Float, nullable=False, default=0.0, server_default="0"),
+    # The highest number that an event of it was given; that one may be gone from `events`.
+    Column("last_event", Integer, nullable=False, default=0, server_default="0"),
     # Pages are cut from the newest.
     Index(None, "status", "seq"),
     Index(None, "owner", "seq"),

@@ -1,6 +1,7 @@
 """Owners, labels, history by step, leases, idempotency keys, tokens, quotas, audit, switches."""
 
 import json
+import math
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +26,8 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("advanced_at", sa.DateTime()))
     op.add_column("jobs", sa.Column("preempted_by", sa.String()))
     op.add_column("jobs", sa.Column("waited_s", sa.Float(), nullable=False, server_default="0"))
+    for name in ("spec_version", "last_event"):
+        op.add_column("jobs", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
     op.drop_index("ix_jobs_status", "jobs")
     op.create_index("ix_jobs_status_seq", "jobs", ["status", "seq"])
     op.create_index("ix_jobs_owner_seq", "jobs", ["owner", "seq"])
@@ -169,6 +172,7 @@ def upgrade() -> None:
         "ix_deliveries_webhook_id_job_id_seq", "deliveries", ["webhook_id", "job_id", "seq"]
     )
     _copy_labels()
+    _note_last_events()
     _move_progress()
     _note_newest_checkpoints()
 
@@ -198,7 +202,20 @@ def _labels_of(spec: str | None) -> dict[str, str]:
         return {}
 
 
+def _note_last_events() -> None:
+    """Write the highest number of each job's events beside the job: it is given to no other.
+
+    Before any is moved away: whoever follows the stream across the upgrade has seen it.
+    """
+    jobs = sa.table("jobs", *map(sa.column, ("id", "last_event")))
+    events = sa.table("events", *map(sa.column, ("job_id", "number")))
+    highest = sa.select(sa.func.coalesce(sa.func.max(events.c.number), 0))
+    last = highest.where(events.c.job_id == jobs.c.id).scalar_subquery()
+    op.execute(sa.update(jobs).values(last_event=last))
+
+
 _ROWS_AT_ONCE = 1000
+_MAX_STEP = 2**31 - 1
 _NUMBERS = ("epoch", "loss", "learning_rate", "images_per_second", "data_wait_ratio")
 
 
@@ -248,9 +265,12 @@ def _progress_of(text: str) -> dict[str, Any] | None:
         document: Any = json.loads(text)
         if document["kind"] != "progress":
             return None
-        return {"step": int(document["step"]), **{name: float(document[name]) for name in _NUMBERS}}
-    except (KeyError, TypeError, ValueError):
+        step, values = int(document["step"]), {name: float(document[name]) for name in _NUMBERS}
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
+    # SQLite takes what is no number for NULL, which these columns refuse.
+    is_whole = 0 <= step <= _MAX_STEP and all(map(math.isfinite, values.values()))
+    return {"step": step, **values} if is_whole else None
 
 
 def _note_newest_checkpoints() -> None:

@@ -36,6 +36,7 @@ def test_what_is_named_changes_and_the_change_tells_all_of_it(
     assert spec.priority == (0 if edit.priority is None else edit.priority)
     assert spec.priority == (0 if told.priority is None else told.priority)
     assert (change is None) == (spec == before.spec)
+    assert spec.sha256() == before.spec.sha256()
     # Nothing else does, and once it is so there is nothing to tell.
     assert spec.model_copy(update={"labels": labels, "priority": 0}) == before.spec
     assert edited(replace(before, spec=spec), edit) == (spec, None)

@@ -57,7 +57,21 @@ def write(path: Path) -> None:
             "INSERT INTO events VALUES ('done', 99, ?, 1, 99, '{torn')",
             (AT,),
         )
+        # Its last event is of progress, of a step that was told of before.
+        _progress(database, "runs", 10, 2, progress(3))
+        # What no column takes.
+        torn = ({"loss": float("nan")}, {"epoch": float("inf")}, {"step": 1e999}, {"step": 2**63})
+        for number, change in enumerate(torn, start=95):
+            _progress(database, "done", number, 1, progress(1) | change)
         database.commit()
+
+
+def _progress(
+    database: sqlite3.Connection, job_id: str, number: int, attempt: int, data: dict[str, Any]
+) -> None:
+    values = {"job_id": job_id, "number": number, "at": AT, "attempt": attempt}
+    values |= {"attempt_event": number, "data": json.dumps(data)}
+    _insert(database, "events", values)
 
 
 def _make_tables(path: Path) -> None:

@@ -16,10 +16,10 @@ from service.jobs.records import UnreadableJob
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.migrate import StoreVersionError, current_version, migrate
 from service.store.store import Store
-from service.store.tables import metadata, points
+from service.store.tables import events, metadata, points
 from tests.unit.service.conftest import make_spec
 from tests.unit.service.store import release_0_1
-from trainer.contract.events import AttemptEvent, Progress
+from trainer.contract.events import AttemptEvent, CheckpointSaved, Progress
 from trainer.contract.status import Desired
 
 
@@ -95,14 +95,24 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
         assert [event.number for event in store.events("runs", limit=100)] == [5, 9]
         assert _steps(store, "runs") == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3)]
         assert _steps(store, "done") == [(1, 1), (1, 2), (1, 3)]
-        assert [event.number for event in store.events("done", limit=1)] == [4]
+        assert _numbers(store, "done") == [4, 95, 96, 97, 98, 99]
         assert store.attempt("runs", 2).worker_pids == (7, 8)
         assert [one.step for one in store.checkpoints("runs")] == [4, 3]
-        # It goes on from there.
-        reported = AttemptEvent(number=4, at=datetime.now(UTC), data=runs.progress)
-        assert store.append_events("runs", 2, [reported])[0] == 4
+        # It goes on from there; the numbers of what was moved are given to nothing else.
+        saved = CheckpointSaved.model_validate({"step": 4, **release_0_1.SAVED})
+        reported = [
+            AttemptEvent(number=4, at=datetime.now(UTC), data=runs.progress),
+            AttemptEvent(number=5, at=datetime.now(UTC), data=saved),
+        ]
+        assert store.append_events("runs", 2, reported)[0] == 5
+        assert _numbers(store, "runs") == [5, 9, 11]
         assert store.ask("waits", Desired.CANCEL).desired is Desired.CANCEL
         assert store.submit("new", make_spec(), datetime.now(UTC)).seq > done.seq
+
+
+def _numbers(store: Store, job_id: str) -> list[int]:
+    query = select(events.c.number).where(events.c.job_id == job_id).order_by(events.c.number)
+    return store.read(lambda connection: list(connection.execute(query).scalars()))
 
 
 def _steps(store: Store, job_id: str) -> list[tuple[int, int]]:
