@@ -1,6 +1,7 @@
 """A typed client of the REST API."""
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ STREAM_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
 # A control plane that is started again is back well before this.
 RECONNECT_FOR_S = 60.0
 RECONNECT_PAUSE_S = 0.5
+# The service waits for events no longer than 50 s.
+MAX_WAIT_S = 30.0
 # What the service says while it cannot serve or has no slot, and a proxy while it is away.
 UNAVAILABLE = (429, 502, 503, 504)
 
@@ -58,6 +61,13 @@ class ServiceUnreachableError(UserError):
     """The service does not answer."""
 
     exit_code = 4
+
+
+class NotEndedError(UserError):
+    """A job that was waited for has not ended in time."""
+
+    exit_code = 124
+    """As `timeout` has it."""
 
 
 class ProblemError(UserError):
@@ -235,7 +245,7 @@ class JobClient:
                     if isinstance(event, LiveProgress):
                         continue
                     last_id = event.number
-                    if isinstance(event.data, StatusChanged) and event.data.after in TERMINAL:
+                    if _ends(event):
                         return
                 # The service is going down, or nothing is left to tell.
                 if self.get(job_id).is_terminal and not self.events(job_id, after=last_id):
@@ -248,6 +258,34 @@ class JobClient:
                 if time.monotonic() - away_since > RECONNECT_FOR_S:
                     raise
             time.sleep(RECONNECT_PAUSE_S)
+
+    def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobDetail:
+        """Return the job when it has ended, across short outages; `timeout_s` None: however late.
+
+        Raises NotEndedError after `timeout_s`.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        last, away_since = 0, None
+        self.get(job_id)  # What is wrong from the start is told at once.
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                events = self.events(job_id, after=last, wait_s=min(max(left_s, 0.0), MAX_WAIT_S))
+                if any(_ends(event) for event in events) or self.get(job_id).is_terminal:
+                    return self.get(job_id)
+                away_since = None
+                last = events[-1].number if events else last
+            except (ServiceUnreachableError, ProblemError) as error:
+                if isinstance(error, ProblemError) and error.problem.status not in UNAVAILABLE:
+                    raise
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > RECONNECT_FOR_S:
+                    raise
+                time.sleep(min(RECONNECT_PAUSE_S, max(left_s, 0.0)))
+            if left_s <= 0:
+                raise NotEndedError(
+                    f"job {job_id} has not ended within {timeout_s:g} s; it goes on"
+                )
 
     def ready(self) -> bool:
         """Whether jobs that are submitted now will run."""
@@ -313,6 +351,10 @@ def _may_repeat(error: ServiceUnreachableError | ProblemError, *, was_lost: bool
     if error.problem.type == ProblemType.KEY_IN_USE:
         return True
     return was_lost and error.problem.status in UNAVAILABLE
+
+
+def _ends(event: Event) -> bool:
+    return isinstance(event.data, StatusChanged) and event.data.after in TERMINAL
 
 
 def lines_of(answer: httpx.Response) -> Iterator[str]:

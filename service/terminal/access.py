@@ -18,7 +18,7 @@ from service.client.client import Client
 from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
 from service.terminal.access_tables import audit_table, token_table, usage_table
-from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.terminal.options import AsJson, Url, console, print_answer
 from service.views.access import (
     AuditPage,
     Description,
@@ -42,7 +42,7 @@ class OptionError(UserError):
     """An option cannot be used; the message says which and what to write."""
 
 
-@tokens.command("create")
+@tokens.command("create", epilog="Example: alexnet tokens create --owner alice --role admin")
 def create_token(
     owner: Annotated[str, typer.Option(help="Whose it is: a person, a team, a program.")],
     role: Annotated[Role, typer.Option(help="viewer reads, submitter submits, admin does all.")],
@@ -70,7 +70,7 @@ def create_token(
         sys.stdout.write(created.token + "\n")
 
 
-@tokens.command("list")
+@tokens.command("list", epilog="Example: alexnet tokens list --json")
 def list_tokens(as_json: AsJson = False) -> None:
     """List every token, the newest first."""
     from service.terminal.token_store import read_all  # noqa: PLC0415
@@ -79,7 +79,7 @@ def list_tokens(as_json: AsJson = False) -> None:
     print_answer(found, as_json, lambda: console.print(token_table(found.tokens)))
 
 
-@tokens.command("revoke")
+@tokens.command("revoke", epilog="Example: alexnet tokens revoke 4f1c2a90be77")
 def revoke_token(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As `tokens list` shows it.")],
     as_json: AsJson = False,
@@ -105,7 +105,10 @@ def audit(
 
 
 def usage(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Show what owners have of what they may have: admins of all, others their own."""
+    """Show what owners have of what they may have.
+
+    Admins see all owners, others themselves.
+    """
     with Client(url) as client:
         found = UsageList(usage=client.usage())
     print_answer(found, as_json, lambda: console.print(usage_table(found.usage)))
@@ -123,7 +126,10 @@ def quota(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an owner may have, after changing what is given; `none` lifts a limit."""
+    """Show or change what an owner may have.
+
+    What is given is changed; `none` lifts a limit.
+    """
     given = {
         "max_active_jobs": max_active_jobs,
         "max_queued_jobs": max_queued_jobs,
@@ -151,7 +157,10 @@ def drain(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Begin no attempt until `alexnet undrain`, for an upgrade; jobs queue meanwhile."""
+    """Begin no attempt until `undrain`, for an upgrade.
+
+    Jobs queue meanwhile.
+    """
     with Client(url) as client:
         state = client.drain(pause=pause)
         if wait:
@@ -160,24 +169,13 @@ def drain(
 
 
 def undrain(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Begin attempts again, of what was paused for the drain too."""
+    """Begin attempts again.
+
+    Of what was paused for the drain too.
+    """
     with Client(url) as client:
         state = client.undrain()
     print_answer(state, as_json, lambda: console.print(_drain_line(state)))
-
-
-def delete(job_id: JobId, url: Url = DEFAULT_URL) -> None:
-    """Delete a job that has ended, with its checkpoints and all its files."""
-    with Client(url) as client:
-        client.delete(job_id)
-    console.print(f"job {job_id} is deleted")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(tokens, name="tokens")
-    for command in (audit, usage, quota, drain, undrain, delete):
-        app.command()(command)
 
 
 def duration(text: str) -> timedelta:

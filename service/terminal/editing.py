@@ -12,11 +12,6 @@ from service.terminal.request import RequestError
 from service.views.jobs import Job
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: alexnet edit 0123456789ab --priority 10 --label team=vision")(edit)
-
-
 def edit(
     job_id: JobId,
     *,
@@ -33,7 +28,10 @@ def edit(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Give a job another priority or other labels; whatever is not named stays."""
+    """Give a job another priority or other labels.
+
+    Whatever is not named stays.
+    """
     labels = _labels(label or (), remove_label or ())
     if priority is None and not labels:
         raise RequestError("nothing is to change; give --priority, --label or --remove-label")

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Self
 
-from service.client.jobs import ServiceUnreachableError
+from service.client.jobs import NotEndedError, ServiceUnreachableError
 from service.errors import UserError
 from trainer.contract.status import Status
 
@@ -26,6 +26,7 @@ class ExitCode(IntEnum):
     CANCELLED = 3, "The job that was followed was CANCELLED."
     NO_SERVICE = ServiceUnreachableError.exit_code, "No service answers."
     FAULT = 70, "A fault of the command itself; its traceback says where."
+    NOT_ENDED = NotEndedError.exit_code, "The job has not ended within --timeout."
     INTERRUPTED = 130, "Ctrl-C. A job that was followed goes on."
     NO_READER = 141, "Whoever read the output has gone, as `head` does."
 

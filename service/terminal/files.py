@@ -31,12 +31,6 @@ class UsageError(UserError):
     """Options that do not go together, or name nothing."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(logs)
-    app.command()(checkpoints)
-
-
 def logs(
     job_id: JobId,
     *,
@@ -100,7 +94,10 @@ def checkpoints(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """List the checkpoints of a job, the oldest first; download, pin or delete one."""
+    """List, download, pin or delete the checkpoints of a job.
+
+    The oldest is first. A download that breaks off is gone on with by the same command.
+    """
     if sum(step is not None for step in (download, pin, unpin, delete)) > 1:
         raise UsageError("give one of --download, --pin, --unpin and --delete")
     if output is not None and download is None:

@@ -13,11 +13,6 @@ from service.views.history import MetricHistory
 from trainer.contract.report_text import PROTOCOLS
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(history)
-
-
 def history(
     job_id: JobId,
     *,
@@ -27,10 +22,10 @@ def history(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show how loss and images/s of a job went by step, and what its evaluations came to.
+    """Show how loss and images/s of a job went by step.
 
-    Where there are more steps than rows, each row stands for several, by their mean; with --json
-    by their least and greatest too.
+    Then what its evaluations came to. Where there are more steps than rows, each row stands for
+    several, by their mean; with --json by their least and greatest too.
     """
     with Client(url) as client:
         found = client.history(job_id, first=first, last=last, points=points)

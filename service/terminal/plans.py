@@ -37,12 +37,6 @@ class Calibration(BaseModel):
     seconds: float
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(plan)
-    app.command()(clone)
-
-
 def plan(
     spec: Annotated[Path | None, typer.Argument(help="A JSON file with the spec.")] = None,
     *,
@@ -57,7 +51,10 @@ def plan(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show what would become of a job: steps, memory, time, shards, start. Nothing is submitted."""
+    """Say what would become of a job; submit nothing.
+
+    Steps, memory, shards, expected time, and whether it would start now.
+    """
     request = build_request(
         spec, preset=preset, name=None, train=train, validation=validation, settings=settings or ()
     )
@@ -73,7 +70,10 @@ def clone(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Submit an earlier job's spec again, with changes; null takes a field back to its default."""
+    """Submit an earlier job again, with changes.
+
+    null takes a field back to its default.
+    """
     changes = build_changes(settings or ())
     with Client(url) as client:
         job = client.submit(changes | {"clone": job_id})

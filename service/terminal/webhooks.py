@@ -37,9 +37,10 @@ def create_webhook(
     service: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Have an address told what happens to jobs; print its secret, this once.
+    """Have an address told what happens to jobs.
 
-    Messages are signed with the secret (standardwebhooks.com; docs/operating.md).
+    Its secret is printed this once: messages are signed with it (standardwebhooks.com;
+    docs/operating.md).
     """
     with Client(service) as client:
         made = client.create_webhook(
@@ -55,7 +56,10 @@ def _print_created(made: CreatedWebhook) -> None:
 
 @webhooks.command("list", epilog="Example: alexnet webhooks list --json")
 def list_webhooks(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """List webhooks with what became of the last message: admins see all, others their own."""
+    """List webhooks, with what became of the last message.
+
+    Admins see all, others their own.
+    """
     with Client(url) as client:
         found = WebhookList(webhooks=client.webhooks())
     print_answer(
@@ -67,7 +71,10 @@ def list_webhooks(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 @webhooks.command("test", epilog="Example: alexnet webhooks test 4f1c2a90be77")
 def try_webhook(webhook_id: WebhookId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Send a webhook a message now; exits with 1 where it is not taken."""
+    """Send a webhook a message now.
+
+    Exits with 1 where it is not taken.
+    """
     with Client(url) as client:
         tried = client.test_webhook(webhook_id)
     print_answer(tried, as_json, lambda: _print_try(tried))
