@@ -17,10 +17,11 @@ from service.delivering.deliverer import Deliverer
 from service.jobs.silence import Patience
 from service.reconciling.deletion import finish_deletions
 from service.reconciling.leadership import Leadership
-from service.reconciling.reconciler import Reconciler, now_utc
+from service.reconciling.reconciler import Reconciler
 from service.reconciling.thinner import Thinner
 from service.scheduling.room import Cluster
 from service.settings import Settings, SettingsError
+from service.steady_clock import now_utc
 from service.store.leases import LostLeadershipError, has_leases
 from service.store.store import Store
 

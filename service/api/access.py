@@ -23,8 +23,8 @@ from service.api.senders import Sender
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
 from service.reconciling.deletion import NotDeletedError
-from service.reconciling.reconciler import now_utc
 from service.settings import Settings
+from service.steady_clock import now_utc
 from service.store.tokens import NoSuchTokenError, are_there_tokens, find_token, note_use
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,6 @@ from service.api.run_files import RANGED, RangedResponse, reading
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
 from service.problems import Problem, ProblemType
-from service.reconciling.reconciler import now_utc
 from service.run_files.checkpoint_tar import CheckpointTar
 from service.run_files.confined import NoSuchFileError
 from service.run_files.kept_checkpoints import (
@@ -33,6 +32,7 @@ from service.run_files.kept_checkpoints import (
     kept_checkpoints,
     why_not_deleted,
 )
+from service.steady_clock import now_utc
 from service.store.audit import note_audit
 from service.store.losses import losses_before
 from service.views.jobs import Checkpoint, CheckpointList

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from service.access.caller import Caller
 from service.api.dependencies import INVALID, Plane, Viewer
 from service.jobs.records import JobRecord
-from service.reconciling.reconciler import now_utc
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
 from service.scheduling.waiting import turn_of, waits
+from service.steady_clock import now_utc
 from service.views.cluster import ClusterView, HeldView, NodeView, QueuedView
 
 router = APIRouter(tags=["operations"], responses=INVALID)

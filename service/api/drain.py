@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from service.api.dependencies import INVALID, Admin, Leader, Plane, Viewer
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.switches import begin_drain, end_drain, num_active, read_drain
 from service.views.access import DrainState
 

@@ -10,7 +10,7 @@ from service.access.caller import Caller
 from service.access.disk import DiskMeter
 from service.access.quotas import Quota, Usage, check_submission
 from service.api.dependencies import INVALID, Admin, Leader, Plane, Submitter, Viewer
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.quotas import jobs_of, owners, quota_of, set_quota, usage_of
 from service.views.access import Owner, OwnerUsage, QuotaView, UsageList
 

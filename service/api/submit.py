@@ -12,7 +12,7 @@ from service.api.quotas import DiskSubmitter
 from service.api.request_examples import CHANGES, SUBMISSIONS
 from service.control_plane import ControlPlane
 from service.problems import Problem
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.submission.desk import Desk
 from service.views.jobs import Job
 from service.views.plans import PlannedJob

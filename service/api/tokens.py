@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from service.access.tokens import issue_token
 from service.api.dependencies import INVALID, Admin, Leader, Plane
 from service.problems import Problem
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.tokens import create_token, list_tokens, revoke_token
 from service.views.access import CreatedToken, Token, TokenList, TokenRequest, token_view
 

@@ -16,7 +16,7 @@ from service.api.dependencies import INVALID, Leader, Plane, Submitter
 from service.api.errors import RETRY, RefusedRequestError, answer
 from service.delivering.sender import Letter, checked_addresses, send
 from service.problems import FieldError, Problem, ProblemType
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.audit import note_audit
 from service.store.webhooks import (
     NoSuchWebhookError,

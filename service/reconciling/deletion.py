@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.access.caller import EVERYONE, Caller
 from service.jobs.lifecycle import RefusedError
-from service.reconciling.reconciler import now_utc
+from service.steady_clock import now_utc
 from service.store.deletion import check_deletable, delete_job
 from service.store.errors import JobNotFoundError
 from service.store.store import Store

@@ -2,13 +2,13 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.reconciling.holder import is_gone, new_holder, pid_of
 from service.reconciling.lease import RENEWALS_PER_DURATION, Leading, Waiting
+from service.steady_clock import since_boot_s
 from service.store.engine import connect, writing
 from service.store.leases import (
     LostLeadershipError,
@@ -23,11 +23,6 @@ logger = logging.getLogger(__name__)
 _NOBODY = "none is known at the moment"
 
 
-def clock_s() -> float:
-    """Return seconds since the boot: as no one sets them, and with those of a suspended machine."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Leadership:
     """Takes the lease of one store, and keeps it in a thread of its own until it is released.
 
@@ -35,7 +30,7 @@ class Leadership:
     """
 
     def __init__(
-        self, store_url: str, *, url: str, lease_s: float, clock: Callable[[], float] = clock_s
+        self, store_url: str, *, url: str, lease_s: float, clock: Callable[[], float] = since_boot_s
     ) -> None:
         """`url`: where this process is reached, for whoever finds it leading."""
         self._url = url

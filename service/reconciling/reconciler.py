@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Cluster
+from service.steady_clock import now_utc
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
@@ -72,11 +73,6 @@ class Ray(Protocol):
         """Return the nodes that live, and what is held of them."""
 
 
-def now_utc() -> datetime:
-    """Return the present moment."""
-    return datetime.now(UTC)
-
-
 class Reconciler:
     """Moves every job on, a step at a time. Any step may be the last before a crash."""
 
@@ -115,6 +111,8 @@ class Reconciler:
         """Attempts whose order is known to name this control plane."""
         self._unseen_since: dict[str, datetime] = {}
         """Attempts that are over, whose folder cannot be read, and since when."""
+        self._told_since_s: dict[str, float] = {}
+        """Attempts that have left an outcome, and since when that is seen."""
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
@@ -222,6 +220,7 @@ class Reconciler:
             logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
             if attempt is not None and decision.ended is not None:
                 self._listener.forget(attempt)
+                self._told_since_s.pop(attempt.submission_id, None)
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
@@ -253,7 +252,7 @@ class Reconciler:
                 overdue = self._listener.verdict(attempt)
             if outcome is None and seen.ray is not RayState.ENDED:
                 self._redirect(attempt)
-            age = 0.0 if outcome is None else now.timestamp() - directory.outcome.stat().st_mtime
+            told_for_s = 0.0 if outcome is None else self._told_for_s(attempt)
             failed = over and (outcome is None or outcome.outcome == "failed")
             # Every byte of a checkpoint is read for it: only where it makes a difference.
             asked = failed and job.num_failures > 0
@@ -273,10 +272,15 @@ class Reconciler:
         return replace(
             seen,
             outcome=outcome,
-            outcome_age=timedelta(seconds=age),
+            outcome_age=timedelta(seconds=told_for_s),
             has_advanced=advanced,
             overdue=overdue,
         )
+
+    def _told_for_s(self, attempt: AttemptRecord) -> float:
+        """Return for how long its outcome is seen, whenever a file server says it was written."""
+        now_s = self._monotonic()
+        return now_s - self._told_since_s.setdefault(attempt.submission_id, now_s)
 
     def _redirect(self, attempt: AttemptRecord) -> None:
         """Have an attempt that may live report here, whoever began it."""

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
+from service.steady_clock import now_utc
 from service.store.tables import deliveries, jobs, webhooks
 from service.store.webhooks import note_try, webhook_of
 from service.webhooks.happenings import happening_of
@@ -27,7 +28,7 @@ def put_out(connection: Connection, job_id: str, events: Sequence[Mapping[str, A
     if not listening:
         return
     # By our own clock: an event is as old as the clock of its attempt says.
-    now = datetime.now(UTC)
+    now = now_utc()
     rows = [
         {
             "message_id": new_message_id(),

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
@@ -23,6 +23,7 @@ from service.jobs.records import (
     UnreadableJob,
 )
 from service.jobs.resizing import resized
+from service.steady_clock import now_utc
 from service.store.audit import note_audit
 from service.store.changes import append_event, change_status, ingest, update_attempt
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
@@ -190,7 +191,7 @@ class Store:
 
         Raises RefusedError where it is too late for that, ReplicasRefusedError.
         """
-        now = datetime.now(UTC)
+        now = now_utc()
         with self._writing.begin() as connection:
             job = read_job(connection, job_id, lock=True)
             check_request(job, desired)
@@ -299,7 +300,7 @@ class Store:
         `now`: by which a job advances; None: by the clock of this process. Returns the highest
         number stored and the job as it was. Raises StaleAttemptError.
         """
-        at = now or datetime.now(UTC)
+        at = now or now_utc()
         # Many attempts report at once, and none of them needs a commit of its own.
         return self._writing.run(
             lambda connection: _append_events(connection, job_id, number, reported, at)

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DatabaseError
 from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord, issue_token
 from service.errors import UserError
-from service.reconciling.reconciler import now_utc
 from service.settings import Settings
+from service.steady_clock import now_utc
 from service.store.migrate import current_version
 from service.store.store import Store
 from service.store.tokens import (
