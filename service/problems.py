@@ -1,7 +1,8 @@
 """RFC 9457 problem documents: the one form in which the API says that something is wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +12,8 @@ from trainer.contract.problem import PROBLEM_MEDIA_TYPE
 from trainer.contract.spec_error import SpecError
 
 MEDIA_TYPE = PROBLEM_MEDIA_TYPE
+# Fields at fault that one answer names: nobody reads more.
+MAX_TOLD = 100
 
 
 class ProblemType(StrEnum):
@@ -101,8 +104,19 @@ class SpecRefusedError(ValueError):
 
 
 def field_errors(error: ValidationError, document: object) -> tuple[FieldError, ...]:
-    """Name the fields of `document` that pydantic found at fault."""
-    return tuple(_field_error(details, document) for details in error.errors(include_url=False))
+    """Name the fields of `document` that pydantic found at fault, the first of them."""
+    found = error.errors(include_url=False)
+    return first_errors((_field_error(details, document) for details in found), len(found))
+
+
+def first_errors(errors: Iterable[FieldError], number: int) -> tuple[FieldError, ...]:
+    """Return as many as anybody reads, and how many there are besides."""
+    told = tuple(islice(errors, MAX_TOLD))
+    num_left = number - len(told)
+    if not num_left:
+        return told
+    message = f"and {num_left:,} more are wrong; mend these first"
+    return (*told, FieldError(field="", message=message))
 
 
 def _field_error(details: ErrorDetails, document: object) -> FieldError:

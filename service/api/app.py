@@ -33,6 +33,7 @@ from service.api import (
     wishes,
 )
 from service.api.access import AccessMiddleware, add_access_handlers
+from service.api.bodies import ValueLimitMiddleware
 from service.api.description import complete
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.control_plane import ControlPlane
@@ -77,6 +78,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
     add_error_handlers(app)
     add_access_handlers(app)
     webhooks.add_webhook_handlers(app)
+    app.add_middleware(ValueLimitMiddleware)
     app.add_middleware(AccessMiddleware, plane=plane)
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=_hosts(plane.settings), www_redirect=False

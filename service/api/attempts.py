@@ -14,6 +14,7 @@ from service.api.dependencies import (
     Leader,
     UnknownTokenError,
 )
+from service.jobs.records import AttemptRecord
 from service.metrics import count_events
 from service.problems import Problem
 from service.reconciling.starter import sha256_of_token
@@ -29,6 +30,28 @@ router = APIRouter(
 _bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
 
 
+def _reporting(
+    plane: Leader,
+    job_id: JobId,
+    attempt: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> AttemptRecord:
+    """Return the attempt whose token was sent: before it is asked what is in the body."""
+    if credentials is None:
+        raise HTTPException(401, "an attempt's token is needed", {"WWW-Authenticate": "Bearer"})
+    try:
+        record = plane.store.attempt(job_id, attempt)
+    except StaleAttemptError:
+        raise UnknownTokenError from None
+    known = record.token_sha256
+    if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
+        raise UnknownTokenError
+    return record
+
+
+ReportingAttempt = Annotated[AttemptRecord, Depends(_reporting)]
+
+
 @router.post(
     "/{attempt}/events",
     responses={
@@ -40,25 +63,15 @@ _bearer = HTTPBearer(auto_error=False, description="The token of the attempt's o
 def report_events(
     plane: Leader,
     job_id: JobId,
-    attempt: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
+    record: ReportingAttempt,
     batch: EventBatch,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> EventReply:
     """Take the next events, say how far they are stored and what is wanted.
 
     What was stored before is passed over; what leaves a gap is not stored: send again from the
     reply on.
     """
-    if credentials is None:
-        raise HTTPException(401, "an attempt's token is needed", {"WWW-Authenticate": "Bearer"})
-    try:
-        record = plane.store.attempt(job_id, attempt)
-    except StaleAttemptError:
-        raise UnknownTokenError from None
-    known = record.token_sha256
-    if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
-        raise UnknownTokenError
-    through, job = plane.store.append_events(job_id, attempt, batch.events)
+    through, job = plane.store.append_events(job_id, record.number, batch.events)
     count_events(one for one in batch.events if record.events_through < one.number <= through)
     # Of progress alone no status follows but the first, which the next tick sees.
     if any(not isinstance(one.data, Progress) for one in batch.events):

@@ -23,7 +23,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.dependencies import StandbyError, UnknownTokenError
 from service.jobs.lifecycle import RefusedError
-from service.problems import MEDIA_TYPE, FieldError, Problem, ProblemType, SpecRefusedError
+from service.problems import (
+    MEDIA_TYPE,
+    FieldError,
+    Problem,
+    ProblemType,
+    SpecRefusedError,
+    first_errors,
+)
 from service.store.errors import (
     JobNotFoundError,
     StaleAttemptError,
@@ -89,7 +96,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> Response:
-        errors = tuple(_request_error(item) for item in error.errors())
+        found = error.errors()
+        errors = first_errors(map(_request_error, found), len(found))
         detail = "the request is not valid"
         return answer(422, detail, errors=errors, kind=ProblemType.INVALID_REQUEST)
 
@@ -171,8 +179,9 @@ def add_error_handlers(app: FastAPI) -> None:
             digits = sys.get_int_max_str_digits()
             detail = f"a number in the body has more than {digits} digits; no field takes one"
             return answer(422, detail, kind=ProblemType.INVALID_REQUEST)
-        detail = _TOO_LARGE if error.status_code == 413 else str(error.detail)
         kind = error.kind if isinstance(error, RefusedRequestError) else None
+        is_said = kind is not None or error.status_code != 413
+        detail = str(error.detail) if is_said else _TOO_LARGE
         return answer(error.status_code, detail, headers=error.headers, kind=kind)
 
     @app.exception_handler(Exception)

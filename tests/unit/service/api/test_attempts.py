@@ -154,3 +154,13 @@ def test_what_is_no_batch_is_refused(
     answer = http.post(path, json=body, headers=BEARER)
     assert answer.status_code == 422
     assert all(error["field"] and error["message"] for error in answer.json()["errors"])
+
+
+def test_whoever_has_not_the_token_is_not_told_what_is_wrong_with_a_report(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    path = begin(plane, "unread")
+    wrong = {"events": [0] * 1000}
+    assert http.post(path, json=wrong).status_code == 401
+    assert http.post(path, json=wrong, headers={"Authorization": "Bearer guess"}).status_code == 403
+    assert http.post(path, json=wrong, headers=BEARER).status_code == 422

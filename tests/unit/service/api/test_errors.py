@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.api.bodies import MAX_VALUES
 from service.api.errors import MAX_BODY_BYTES
 from service.control_plane import ControlPlane
-from service.problems import ProblemType
+from service.problems import MAX_TOLD, ProblemType
 from service.settings import Settings
 from service.store.engine import BUSY_TIMEOUT_MS
 from tests.unit.service.conftest import (
@@ -180,6 +181,24 @@ def test_a_body_that_is_too_large_is_a_413_announced_or_not(
     for answer in (announced, chunked):
         assert "send less" in problem_of(answer, 413)["detail"]
     assert num_jobs(plane) == before
+
+
+def test_a_body_of_more_values_than_any_request_has_is_a_413(http: httpx.Client) -> None:
+    content = b'{"labels": [' + b"0," * MAX_VALUES + b"0]}"
+    assert (
+        "50,000 values"
+        in problem_of(http.post("/jobs", content=content, headers=JSON), 413)["detail"]
+    )
+    content = b'{"labels": [' + b"0," * (MAX_VALUES - 2) + b"0]}"
+    problem_of(http.post("/jobs", content=content, headers=JSON), 422)
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/tokens"])
+def test_of_many_fields_at_fault_the_first_are_named(http: httpx.Client, path: str) -> None:
+    answer = http.post(path, json={str(number): 0 for number in range(5000)})
+    errors = problem_of(answer, 422)["errors"]
+    assert len(errors) == MAX_TOLD + 1
+    assert errors[-1]["message"].endswith("more are wrong; mend these first")
 
 
 def test_a_body_of_just_the_limit_is_read(http: httpx.Client) -> None:
