@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
@@ -72,7 +73,7 @@ class RayJobs:
             raise RayUnreachableError(f"what answers at {self.url} is no Ray")
         return release
 
-    def submit(self, submission_id: str, command: Sequence[str]) -> None:
+    def submit(self, submission_id: str, command: Sequence[str], origin: Origin) -> None:
         """Start a driver, unless a submission of that id exists already.
 
         `command` begins with the Python to run, in place of which this cluster may have its own.
@@ -86,6 +87,7 @@ class RayJobs:
             "entrypoint": shlex.join(command),
             "entrypoint_num_cpus": 0,
             "runtime_env": runtime_env,
+            "metadata": origin.metadata(),
         }
         answer = self._ask("POST", "/api/jobs/", json=body, timeout=SUBMIT_TIMEOUT)
         # Ray answers a duplicate with a traceback; whether it is one is told by asking.
@@ -106,17 +108,17 @@ class RayJobs:
         message = document.get("message")
         return RayJob(state=state, message=str(message)[-MESSAGE_CHARACTERS:] if message else None)
 
-    def live_submissions(self) -> list[str]:
-        """Return the ids of the submissions that wait to start or live, whoever made them."""
+    def live_submissions(self) -> list[Submission]:
+        """Return the submissions that wait to start or live, whoever made them."""
         answer = self._ask("GET", "/api/jobs/")
         try:
             return [
-                row["submission_id"]
+                Submission(id=row["submission_id"], origin=Origin.of_metadata(row.get("metadata")))
                 for row in answer.json()
                 if row["submission_id"] and _STATES.get(row["status"]) is RayState.ALIVE
             ]
-        except (LookupError, TypeError, ValueError) as error:
-            raise RayUnreachableError(f"Ray's list of jobs cannot be read: {error!r}") from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable("jobs", error) from error
 
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go; it is gone when `job` says so."""
@@ -153,9 +155,7 @@ class RayJobs:
             try:
                 rows = [(row["job_id"], row["submission_id"]) for row in answer.json()]
             except (LookupError, TypeError, ValueError) as error:
-                raise RayUnreachableError(
-                    f"Ray's list of jobs cannot be read: {error!r}"
-                ) from error
+                raise _unreadable("jobs", error) from error
             # Who runs a driver by hand is known by Ray's number alone.
             known = {job: submission or job for job, submission in rows if job in ray_jobs}
         self._submissions = known
@@ -173,10 +173,7 @@ class RayJobs:
         try:
             return [parse(row) for row in document["data"]["result"]["result"]]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            listed = what.replace("_", " ")
-            raise RayUnreachableError(
-                f"Ray's list of {listed} cannot be read: {error!r}"
-            ) from error
+            raise _unreadable(what.replace("_", " "), error) from error
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -1,14 +1,15 @@
 """Ends what lives in Ray of this store's jobs and is not their current attempt.
 
 Ray may start a submission long after it was asked to, when whoever asked has heard nothing and has
-gone on to another attempt. Such a driver finds out by itself that it is stale; until then it would
-hold devices.
+gone on to another attempt, or the job was deleted meanwhile. Such a driver finds out by itself that
+it is stale; until then it would hold devices.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from service.cluster.submission import Origin, Submission
 from service.reconciling.troubles import Troubles
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.store import Store
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 class Ray(Protocol):
     """What is asked of a cluster."""
 
-    def live_submissions(self) -> list[str]:
+    def live_submissions(self) -> list[Submission]:
         """Return what waits to start or lives."""
 
     def stop(self, submission_id: str) -> None:
@@ -28,7 +29,7 @@ class Ray(Protocol):
 
 
 def end_orphans(store: Store, ray: Ray, troubles: Troubles) -> None:
-    """Stop every orphan; what is not known to this store is another's and left alone."""
+    """Stop every orphan; what is of no job of this store is another's and left alone."""
     for orphan in orphans(store, ray.live_submissions()):
         if troubles.is_news(orphan, "is no current attempt"):
             logger.warning("%s lives in Ray and is no current attempt: it is stopped", orphan)
@@ -37,17 +38,30 @@ def end_orphans(store: Store, ray: Ray, troubles: Troubles) -> None:
         ray.stop(orphan)
 
 
-def orphans(store: Store, submissions: Sequence[str]) -> Iterator[str]:
+def orphans(store: Store, submissions: Sequence[Submission]) -> Iterator[str]:
     """Yield those that are attempts of jobs of this store, and not their current ones.
 
     An attempt is in the store before it is in Ray, so that one which lives there and is not in the
     store is none that has just begun.
     """
     for submission in submissions:
-        job_id, _, number = submission.rpartition("-")
-        try:
-            job = store.job(job_id)
-        except (JobNotFoundError, UnreadableJobError):
+        origin = submission.origin or _by_name(submission.id, store.id)
+        if origin.store_id != store.id:
             continue
-        if number.isdecimal() and (job.status not in ACTIVE or job.attempt != int(number)):
-            yield submission
+        try:
+            job = store.job(origin.job_id)
+        except JobNotFoundError:
+            # Only what says that it is of this store is of a job that was deleted.
+            if submission.origin is not None:
+                yield submission.id
+        except UnreadableJobError:
+            continue
+        else:
+            if job.status not in ACTIVE or submission.id != f"{job.id}-{job.attempt}":
+                yield submission.id
+
+
+def _by_name(submission_id: str, store_id: str) -> Origin:
+    """Return where an attempt of an earlier release is from: its name tells the job alone."""
+    job_id, _, number = submission_id.rpartition("-")
+    return Origin(store_id=store_id, job_id=job_id if number.isdecimal() else "")

@@ -12,6 +12,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
@@ -57,7 +58,7 @@ ORPHANS_EVERY_S = 30.0
 class Ray(Protocol):
     """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
 
-    def submit(self, submission_id: str, command: list[str]) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
         """Start a driver, unless it exists already."""
 
     def job(self, submission_id: str) -> RayJob:
@@ -66,8 +67,8 @@ class Ray(Protocol):
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go."""
 
-    def live_submissions(self) -> list[str]:
-        """Return the ids of the submissions that wait to start or live."""
+    def live_submissions(self) -> list[Submission]:
+        """Return the submissions that wait to start or live, whoever made them."""
 
     def cluster(self) -> Cluster:
         """Return the nodes that live, and what is held of them."""
@@ -299,7 +300,8 @@ class Reconciler:
 
     def _submit(self, attempt: AttemptRecord, ray: Ray) -> None:
         command = [self._python, "-m", "trainer", "attempt", str(self._directory(attempt).path)]
-        ray.submit(attempt.submission_id, command)
+        origin = Origin(store_id=self._store.id, job_id=attempt.job_id)
+        ray.submit(attempt.submission_id, command, origin)
         self._store.note_submitted(attempt.job_id, attempt.number, self._clock())
 
     def _directory(self, attempt: AttemptRecord) -> AttemptDirectory:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
@@ -29,6 +30,7 @@ from service.store.changes import append_event, change_status, ingest, update_at
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
 from service.store.errors import StaleAttemptError, UnreadableJobError
 from service.store.idempotency import Reservation, complete
+from service.store.identity import store_id
 from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs, write_spec
 from service.store.leases import FencedWrites
 from service.store.migrate import migrate
@@ -91,6 +93,11 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @cached_property
+    def id(self) -> str:
+        """Which store this is; the same in every process, and after a move."""
+        return self.read(store_id)
 
     def check_fence(self) -> int:
         """Return the fence of this process's writes, 0 if unfenced; for acts beyond the store.

@@ -253,6 +253,13 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
+# Which store this is: one row.
+identity = Table(
+    "identity",
+    metadata,
+    Column("store_id", String, primary_key=True),
+)
+
 # What an operator has set while the service runs: whether it drains, for one.
 switches = Table(
     "switches",

@@ -1,7 +1,8 @@
-"""Owners, labels, history by step, leases, idempotency keys, tokens, quotas, audit, switches."""
+"""Owners, labels, history by step, leases, idempotency keys, tokens, quotas, audit, webhooks."""
 
 import json
 import math
+import secrets
 from typing import Any
 
 import sqlalchemy as sa
@@ -131,6 +132,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_at", "audit", ["at"])
     op.create_index("ix_audit_target", "audit", ["target"])
+    identity = op.create_table(
+        "identity",
+        sa.Column("store_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("store_id", name="pk_identity"),
+    )
+    op.execute(sa.insert(identity).values(store_id=secrets.token_hex(8)))
     op.create_table(
         "switches",
         sa.Column("name", sa.String(), nullable=False),

@@ -8,6 +8,7 @@ import pytest
 
 from service.cluster.local_ray import LocalRay
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.cluster.submission import Origin, Submission
 from tests.acceptance.product import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -52,7 +53,9 @@ def test_groups_and_actors_of_a_submission_are_told_while_it_lives(
     assert (node.num_cpus, node.num_gpus) == (3, 4)
     assert ray.cluster().holdings == []
     (tmp_path / "holds.py").write_text(HOLDS)
-    ray.submit("another", [sys.executable, str(tmp_path / "holds.py")])
+    origin = Origin(store_id="theirs", job_id="another")
+    ray.submit("another", [sys.executable, str(tmp_path / "holds.py")], origin)
+    assert ray.live_submissions() == [Submission(id="another", origin=origin)]
     wait_for("both to be held", lambda: len(ray.cluster().holdings) == 2, timeout_s=60)
     held = ray.cluster().holdings
     assert {(one.node_id, one.holder) for one in held} == {(node.id, "another")}

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.cluster.submission import Origin, Submission
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import RayState
 from service.jobs.records import JobRecord
@@ -32,6 +33,7 @@ class FakeRay:
     def __init__(self) -> None:
         self.jobs: dict[str, RayJob] = {}
         self.commands: dict[str, list[str]] = {}
+        self.origins: dict[str, Origin] = {}
         self.stopped: list[str] = []
         self.submissions = 0
         self.num_cpus = 2.0
@@ -40,7 +42,7 @@ class FakeRay:
         self.die_in_submit = False
         self.refuse_submissions = False
 
-    def submit(self, submission_id: str, command: list[str]) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
         self._reach()
         if self.refuse_submissions:
             raise RayUnreachableError("no agent")
@@ -48,6 +50,7 @@ class FakeRay:
             self.submissions += 1
             self.jobs[submission_id] = RayJob(state=RayState.ALIVE)
             self.commands[submission_id] = command
+            self.origins[submission_id] = origin
         if self.die_in_submit:
             raise RayUnreachableError("the answer was lost")
 
@@ -58,9 +61,13 @@ class FakeRay:
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)
 
-    def live_submissions(self) -> list[str]:
+    def live_submissions(self) -> list[Submission]:
         self._reach()
-        return [name for name, job in self.jobs.items() if job.state is RayState.ALIVE]
+        return [
+            Submission(id=name, origin=self.origins.get(name))
+            for name, job in self.jobs.items()
+            if job.state is RayState.ALIVE
+        ]
 
     def cluster(self) -> Cluster:
         self._reach()

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from service.cluster.ray_jobs import MESSAGE_CHARACTERS, RayJob, RayJobs, RayUnreachableError
+from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
+from service.scheduling.room import Cluster, Holding
 from tests.unit.service.conftest import free_port
 from tests.unit.service.stub_server import Answer, Request, StubServer
 
@@ -37,19 +39,21 @@ def ray_at(
         yield Asked(ray, stub.requests)
 
 
+ORIGIN = Origin(store_id="s", job_id="job")
 EVERY_CALL: list[Callable[[RayJobs], Any]] = [
     lambda ray: ray.version(),
-    lambda ray: ray.submit("job-1", ["true"]),
+    lambda ray: ray.submit("job-1", ["true"], ORIGIN),
     lambda ray: ray.job("job-1"),
     lambda ray: ray.stop("job-1"),
     lambda ray: ray.nodes(),
     lambda ray: ray.live_submissions(),
+    lambda ray: ray.cluster(),
 ]
 
 
 def test_a_driver_is_submitted_as_one_quoted_line_with_the_token() -> None:
     with ray_at(ok({"submission_id": "job-1"}), token="secret") as asked:
-        asked.ray.submit("job-1", ["python", "-m", "trainer", "a folder/$(rm)"])
+        asked.ray.submit("job-1", ["python", "-m", "trainer", "a folder/$(rm)"], ORIGIN)
     (request,) = asked.requests
     assert (request.method, request.path) == ("POST", "/api/jobs/")
     assert request.headers["authorization"] == "Bearer secret"
@@ -65,6 +69,7 @@ def test_a_driver_is_submitted_as_one_quoted_line_with_the_token() -> None:
                 "RAY_COLOR_PREFIX": "0",
             }
         },
+        "metadata": {"alexnet_store": "s", "alexnet_job": "job"},
     }
 
 
@@ -75,7 +80,7 @@ def test_a_submission_that_exists_already_is_no_error() -> None:
         return ok({"status": "RUNNING"})
 
     with ray_at(answer) as asked:
-        asked.ray.submit("job-1", ["true"])
+        asked.ray.submit("job-1", ["true"], ORIGIN)
     assert [request.path for request in asked.requests] == ["/api/jobs/", "/api/jobs/job-1"]
 
 
@@ -84,7 +89,7 @@ def test_a_submission_that_ray_refuses_tells_the_end_of_why() -> None:
         return Answer(400 if request.method == "POST" else 404, b"x" * 9000 + b" no such env\n")
 
     with ray_at(answer) as asked, pytest.raises(RayUnreachableError) as refused:
-        asked.ray.submit("job-1", ["true"])
+        asked.ray.submit("job-1", ["true"], ORIGIN)
     assert str(refused.value).startswith("Ray refused job-1: 400 x")
     assert str(refused.value).endswith(" no such env")
     assert len(str(refused.value)) < 600
@@ -225,9 +230,128 @@ def test_neither_proxy_nor_ray_address_leads_elsewhere(monkeypatch: pytest.Monke
 def test_submissions_that_live_are_listed() -> None:
     rows = [
         {"submission_id": "a-1", "status": "SUCCEEDED"},
-        {"submission_id": "a-2", "status": "RUNNING"},
-        {"submission_id": "b-1", "status": "PENDING"},
+        {"submission_id": "a-2", "status": "RUNNING", "metadata": ORIGIN.metadata()},
+        {"submission_id": "b-1", "status": "PENDING", "metadata": None},
+        {"submission_id": "c-1", "status": "PENDING", "metadata": {"alexnet_job": "c", "x": 1}},
         {"submission_id": None, "status": "RUNNING"},
     ]
     with ray_at(ok(rows)) as asked:
-        assert asked.ray.live_submissions() == ["a-2", "b-1"]
+        assert asked.ray.live_submissions() == [
+            Submission(id="a-2", origin=ORIGIN),
+            Submission(id="b-1", origin=None),
+            Submission(id="c-1", origin=None),
+        ]
+
+
+@pytest.mark.parametrize("rows", [[None], [{"status": "RUNNING"}], 5])
+def test_a_list_of_submissions_that_cannot_be_read_is_not_empty(rows: object) -> None:
+    with ray_at(ok(rows)) as asked, pytest.raises(RayUnreachableError, match="list of jobs"):
+        asked.ray.live_submissions()
+
+
+NODES = [
+    {"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": 8.0, "GPU": 2.0}},
+    {"node_id": "gone", "state": "DEAD", "resources_total": {"CPU": 8.0}},
+]
+GROUPS = [
+    {
+        "creator_job_id": "01000000",
+        "bundles": [
+            {"node_id": "a", "unit_resources": {"CPU": 1.0, "GPU": 2.0}},
+            # Of a group that waits, or is placed anew.
+            {"node_id": None, "unit_resources": {"CPU": 1.0, "GPU": 2.0}},
+        ],
+    }
+]
+IN_A_BUNDLE = {"placement_group_id": "g", "node_id": "a", "required_resources": {"CPU": 1.0}}
+ACTORS = [
+    {**IN_A_BUNDLE, "job_id": "01000000"},
+    {
+        "placement_group_id": None,
+        "node_id": "a",
+        "job_id": "02000000",
+        "required_resources": {"CPU": 0.5, "memory": 1e9},
+    },
+    # It holds nothing, or waits for a node.
+    {"placement_group_id": None, "node_id": "a", "job_id": "01000000", "required_resources": {}},
+    {
+        "placement_group_id": None,
+        "node_id": "",
+        "job_id": "01000000",
+        "required_resources": {"CPU": 4.0},
+    },
+]
+TASKS = [
+    {
+        "placement_group_id": None,
+        "node_id": "a",
+        "job_id": "03000000",
+        "required_resources": {"CPU": 2.0},
+    },
+    {"placement_group_id": None, "node_id": "a", "job_id": "02000000", "required_resources": None},
+]
+RAY_JOBS = [
+    {"job_id": "01000000", "submission_id": "a-1"},
+    {"job_id": "02000000", "submission_id": None},
+    {"job_id": None, "submission_id": "waits-1"},
+]
+
+
+def listed(request: Request) -> Answer:
+    """Answer as a Ray on which an attempt, a driver by hand and somebody's task hold a node."""
+    path = httpx.URL(request.path).path
+    if path == "/api/jobs/":
+        return ok(RAY_JOBS)
+    rows = {"nodes": NODES, "placement_groups": GROUPS, "actors": ACTORS, "tasks": TASKS}
+    return ok({"data": {"result": {"result": rows[path.removeprefix("/api/v0/")]}}})
+
+
+def test_what_is_held_is_counted_once_and_told_by_the_submission_that_holds_it() -> None:
+    with ray_at(listed) as asked:
+        seen = asked.ray.cluster()
+        asked_before = len(asked.requests)
+        assert asked.ray.cluster() == seen
+    assert seen == Cluster(
+        nodes=[Node(id="a", num_cpus=8.0, num_gpus=2.0)],
+        holdings=[
+            Holding(node_id="a", holder="a-1", num_cpus=1.0, num_gpus=2.0),
+            Holding(node_id="a", holder="02000000", num_cpus=0.5, num_gpus=0.0),
+            # Ray has forgotten whose that is.
+            Holding(node_id="a", holder="03000000", num_cpus=2.0, num_gpus=0.0),
+        ],
+    )
+    queries = {
+        httpx.URL(one.path).path: dict(httpx.URL(one.path).params.multi_items())
+        for one in asked.requests[:asked_before]
+    }
+    assert queries["/api/v0/placement_groups"]["filter_keys"] == "state"
+    assert queries["/api/v0/placement_groups"]["filter_predicates"] == "!="
+    assert queries["/api/v0/placement_groups"]["filter_values"] == "REMOVED"
+    tasks = next(one for one in asked.requests if "/tasks" in one.path)
+    params = httpx.URL(tasks.path).params
+    assert params.get_list("filter_keys") == ["state", "type"]
+    assert params.get_list("filter_values") == ["RUNNING", "NORMAL_TASK"]
+
+
+def test_names_of_holders_that_are_known_are_not_asked_for_again() -> None:
+    known = [*RAY_JOBS, {"job_id": "03000000", "submission_id": None}]
+
+    def answer(request: Request) -> Answer:
+        return ok(known) if request.path == "/api/jobs/" else listed(request)
+
+    with ray_at(answer) as asked:
+        for _ in range(2):
+            asked.ray.cluster()
+        assert [one.path for one in asked.requests].count("/api/jobs/") == 1
+
+
+@pytest.mark.parametrize("what", ["placement_groups", "actors", "tasks"])
+def test_a_list_that_cannot_be_read_is_no_empty_one(what: str) -> None:
+    def answer(request: Request) -> Answer:
+        if f"/{what}" in request.path:
+            return ok({"data": {"result": {"result": [{"state": "ALIVE"}]}}})
+        return listed(request)
+
+    told = f"list of {what.replace('_', ' ')} cannot be read"
+    with ray_at(answer) as asked, pytest.raises(RayUnreachableError, match=told):
+        asked.ray.cluster()

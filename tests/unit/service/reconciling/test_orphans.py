@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.store.store import Store
 from tests.unit.service.world import World
@@ -31,6 +32,28 @@ def test_what_is_no_current_attempt_is_stopped_and_others_are_left_alone(world: 
         world.ray.jobs[name] = ALIVE
     _tick_later(world)
     assert world.ray.stopped == ["a-2"]
+    assert world.status() is Status.RUNNING
+
+
+def test_what_is_left_of_a_job_that_was_deleted_is_stopped_and_another_stores_is_not(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick()
+    own = world.store.id
+    origins = {
+        "deleted-1": Origin(store_id=own, job_id="deleted"),
+        # Another service on this Ray, which may even have a job of that id.
+        "theirs-1": Origin(store_id="another", job_id="theirs"),
+        "a-7": Origin(store_id="another", job_id="a"),
+        "a-8": Origin(store_id=own, job_id="a"),
+    }
+    assert world.ray.origins["a-1"] == Origin(store_id=own, job_id="a")
+    for name, origin in origins.items():
+        world.ray.jobs[name] = ALIVE
+        world.ray.origins[name] = origin
+    _tick_later(world)
+    assert world.ray.stopped == ["deleted-1", "a-8"]
     assert world.status() is Status.RUNNING
 
 
@@ -64,7 +87,7 @@ def test_what_lives_of_a_job_that_is_over_is_stopped(world: World) -> None:
 def test_an_outage_while_orphans_are_looked_for_holds_up_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> list[str]:
+    def fail() -> list[Submission]:
         raise RayUnreachableError("no answer")
 
     monkeypatch.setattr(world.ray, "live_submissions", fail)
