@@ -1,4 +1,9 @@
-"""How the API answers: few jobs stored and many, in turns; while attempts report; when scraped."""
+"""How the API answers: few jobs stored and many, in turns; while attempts report; when scraped.
+
+The real server over loopback. Requests come at 100 a second from processes of their own, timed from
+when each was due. Stores of 1,000 and of 100,000 jobs (100 points each) take turns; a figure is the
+median over rounds of 99th percentiles, and of the databases the worse.
+"""
 
 import json
 import random
