@@ -5,6 +5,7 @@ found under such a name at the next start is finished.
 """
 
 import logging
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,11 @@ def delete(store: Store, run_root: Path, job_id: str, by: Caller) -> None:
         aside = _set_aside(run_root, job_id)
     except OSError as error:
         raise NotDeletedError(run_root / job_id, error) from error
-    store.write(lambda connection: delete_job(connection, job_id, by, now_utc()))
+    try:
+        store.write(lambda connection: delete_job(connection, job_id, by, now_utc()))
+    except RefusedError:
+        _put_back(aside, job_id)
+        raise
     _remove(aside)
 
 
@@ -61,9 +66,10 @@ def finish_deletions(store: Store, run_root: Path) -> None:
         except JobNotFoundError:
             # The rows went before the crash.
             logger.debug("job %s has no rows any more", job_id)
-        except RefusedError:
-            # Somebody else's doing: only what has ended is ever set aside.
-            logger.exception("%s is left as it is", aside)
+        except RefusedError as error:
+            # Somebody else's doing, or a crash before it was put back.
+            logger.warning("%s is not deleted: %s", aside, error)
+            _put_back(aside, job_id)
             continue
         _remove(aside)
         logger.info("the deletion of job %s is finished", job_id)
@@ -83,6 +89,21 @@ def _set_aside(run_root: Path, job_id: str) -> Path:
     else:
         sync_folder(run_root)
     return aside
+
+
+def _put_back(aside: Path, job_id: str) -> None:
+    """Give the run directory of a job that stays its name again; never in place of another."""
+    folder = aside.with_name(job_id)
+    if not os.path.lexists(aside):
+        return
+    if os.path.lexists(folder):
+        logger.error("%s is left as it is: there is a %s again", aside, folder)
+        return
+    try:
+        aside.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        logger.warning("%s is put back at the next start: %s", aside, error)
 
 
 def _remove(aside: Path) -> None:

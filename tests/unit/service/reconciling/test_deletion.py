@@ -117,14 +117,39 @@ def test_what_a_crash_leaves_is_finished_at_the_next_start_or_request(
             store.job(job_id)
 
 
-def test_a_mark_that_somebody_put_on_a_live_job_deletes_nothing(
+def test_a_deletion_that_is_refused_at_last_gives_the_folder_its_name_again(
+    store: Store, run_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_in(store, Status.RUNNING, "a")
+    # As if it had ended when it was looked at first.
+    monkeypatch.setattr(deletion, "check_deletable", lambda *_: None)
+    for has_folder in (True, False):
+        with pytest.raises(RefusedError):
+            delete(store, run_root, "a", EVERYONE)
+        assert names(run_root) == (["a", "other"] if has_folder else ["other"])
+        assert store.job("a").status is Status.RUNNING
+        if has_folder:
+            assert (run_root / "a" / "attempts" / "1" / "order.json").read_text() == "{}"
+            (run_root / "a").rename(run_root.with_name("away"))
+
+
+def test_a_mark_on_the_folder_of_a_live_job_is_taken_off(store: Store, run_root: Path) -> None:
+    job_in(store, Status.RUNNING, "a")
+    (run_root / "a").rename(run_root / ".deleted-a")
+    finish_deletions(store, run_root)
+    assert names(run_root) == ["a", "other"]
+    assert store.job("a").status is Status.RUNNING
+
+
+def test_what_is_set_aside_of_a_live_job_never_takes_the_place_of_another_folder(
     store: Store, run_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_in(store, Status.RUNNING, "a")
     (run_root / "a").rename(run_root / ".deleted-a")
+    (run_root / "a").mkdir()
     finish_deletions(store, run_root)
-    assert names(run_root) == [".deleted-a", "other"]
-    assert store.job("a").status is Status.RUNNING
+    assert names(run_root) == [".deleted-a", "a", "other"]
+    assert names(run_root / "a") == []
     assert "is left as it is" in caplog.text
 
 
