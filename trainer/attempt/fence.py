@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from trainer.contract.order_file import order_of
+from pydantic import ValidationError
+
+from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.errors import StaleAttemptError
 
@@ -35,8 +37,15 @@ class Fence:
     def _has_begun(self, later: int) -> bool:
         """Whether a later folder may be of an attempt that the store knows.
 
-        Without an order it has not come so far. An order with a lower fence than this attempt's is
-        of a leader that thawed in another's term, and that the store then refused.
+        Without an order it has not come so far. One that cannot be read may be anybody's, and is
+        obeyed: two attempts that both write cost more than one that ends. An order with a lower
+        fence than this attempt's is of a leader that thawed in another's term, and that the store
+        then refused.
         """
-        order = order_of(RunDirectory(self._attempt.run).attempt(later))
-        return order is not None and order.fence >= self._fence
+        try:
+            order = read_order(RunDirectory(self._attempt.run).attempt(later))
+        except FileNotFoundError:
+            return False
+        except ValidationError:
+            return True
+        return order.fence >= self._fence

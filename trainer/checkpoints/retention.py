@@ -1,7 +1,10 @@
 """Deleting the checkpoints that nothing keeps: the thin edge of `trainer.contract.retention`."""
 
+import logging
 import shutil
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from trainer.contract.checkpoint_folder import (
     Checkpoint,
@@ -9,11 +12,13 @@ from trainer.contract.checkpoint_folder import (
     list_folders,
     read_manifest,
 )
-from trainer.contract.order_file import order_of
+from trainer.contract.order_file import read_order
 from trainer.contract.pins import clear_discarded, discard, is_pinned
 from trainer.contract.retention import why_kept
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec
+
+_log = logging.getLogger(__name__)
 
 
 def clear_leftovers(run: RunDirectory) -> None:
@@ -30,8 +35,14 @@ def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) ->
     """Delete the lineage's other checkpoints, and what was left half written or half deleted.
 
     Only the current attempt may call this, and only while it writes no checkpoint; it began with
-    `resumed_from`.
+    `resumed_from`. Where the newest order cannot be read, nothing is deleted.
     """
+    try:
+        newest_began_with = _newest_began_with(run)
+    except ValidationError:
+        # Without the error's text, which quotes the file: it may hold a token.
+        _log.warning("the newest order below %s is not one; no checkpoint is deleted", run.path)
+        return
     clear_leftovers(run)
     checkpoints = []
     for folder in list_folders(run):
@@ -43,7 +54,7 @@ def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) ->
     reasons = why_kept(
         checkpoints,
         spec,
-        resumed_from=[folder for folder in (resumed_from, _newest_began_with(run)) if folder],
+        resumed_from=[folder for folder in (resumed_from, newest_began_with) if folder],
         pinned={checkpoint.folder for checkpoint in checkpoints if is_pinned(checkpoint.folder)},
     )
     for folder, why in reasons.items():
@@ -52,9 +63,16 @@ def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) ->
 
 
 def _newest_began_with(run: RunDirectory) -> Path | None:
-    """Return what the newest attempt goes on from: it may have begun since the fence was asked."""
+    """Return what the newest attempt goes on from: it may have begun since the fence was asked.
+
+    Raises ValidationError where its order cannot be read.
+    """
     newest = run.newest_attempt()
-    order = order_of(run.attempt(newest)) if newest else None
-    if order is None or order.resume_from is None:
+    if newest == 0:
         return None
-    return run.path / order.resume_from
+    try:
+        resume_from = read_order(run.attempt(newest)).resume_from
+    except FileNotFoundError:
+        # It has not come so far as to begin.
+        return None
+    return None if resume_from is None else run.path / resume_from

@@ -46,3 +46,13 @@ def test_what_a_leader_left_that_thawed_in_anothers_term_fences_nobody_off(tmp_p
     add_attempt(run, fence=2)
     with pytest.raises(StaleAttemptError, match="attempt 3 has begun"):
         check()
+
+
+@pytest.mark.parametrize("torn", ["", '{"token": "secret', "{}"])
+def test_an_order_that_cannot_be_read_fences_off_the_earlier(tmp_path: Path, torn: str) -> None:
+    run = RunDirectory(tmp_path)
+    fence = Fence(add_attempt(run), disowned=lambda: False)
+    add_attempt(run).order.write_text(torn)
+    with pytest.raises(StaleAttemptError, match="attempt 2 has begun") as stale:
+        fence.check()
+    assert "secret" not in str(stale.value)

@@ -64,6 +64,34 @@ def test_what_a_newer_attempt_began_with_stays(run: RunDirectory) -> None:
     assert list_folders(run) == [later, folders[0]]
 
 
+def test_nothing_is_deleted_where_the_newest_order_cannot_be_read(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = add_attempt(run)
+    folders = [add_checkpoint(first, step) for step in (3, 2, 1)]
+    leftover = first.checkpoints / ".step-00000004.partial"
+    leftover.mkdir()
+    order = add_attempt(run, resume_from=folders[0]).order
+    whole = order.read_bytes()
+    order.write_text('{"token": "secret')
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == folders
+    assert leftover.exists()
+    assert "no checkpoint is deleted" in caplog.text
+    assert "secret" not in caplog.text
+    order.write_bytes(whole)
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == folders[:1]
+
+
+def test_a_newer_attempt_without_an_order_holds_up_nobody(run: RunDirectory) -> None:
+    first = add_attempt(run)
+    folders = [add_checkpoint(first, step) for step in (2, 1)]
+    run.attempt(2).path.mkdir()
+    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == folders[:1]
+
+
 def test_a_pinned_one_stays_until_it_is_unpinned(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     first, _, third = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
