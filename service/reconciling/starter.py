@@ -32,7 +32,7 @@ from service.store.store import NewAttempt, Store
 from service.store.switches import pause_for_drain, read_drain
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
-from trainer.contract.run_directory import RunDirectory
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import RetrySpec
 from trainer.contract.status import ACTIVE, Status
 
@@ -230,7 +230,20 @@ class Starter:
             num_cpus=demand.num_replicas * demand.cpus_per_replica,
             num_gpus=demand.num_replicas * demand.gpus_per_replica,
         )
-        return self._store.begin_attempt(job, new, now)
+        try:
+            return self._store.begin_attempt(job, new, now)
+        except (ChangedMeanwhileError, LostLeadershipError):
+            # The store refused it for good. After any other error it may have it, and its order
+            # stays: one that nobody knows only leaves a number out.
+            _take_back(directory)
+            raise
+
+
+def _take_back(directory: AttemptDirectory) -> None:
+    """Remove an order that never was one: an attempt that still runs would go by it, and end."""
+    with suppress(OSError):
+        directory.order.unlink()
+        directory.path.rmdir()
 
 
 def sha256_of_token(token: str) -> str:

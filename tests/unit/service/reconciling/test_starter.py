@@ -1,15 +1,21 @@
 import errno
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
 from service.scheduling.admission import BEHIND
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Holding
+from service.store.errors import ChangedMeanwhileError
+from service.store.leases import LostLeadershipError
 from service.store.store import Store
 from tests.unit.service.databases import change
 from tests.unit.service.world import World, event_of
@@ -42,6 +48,36 @@ def test_a_crash_between_the_order_and_the_row_leaves_a_number_out(
     assert world.store.attempt("a", 2).submitted_at == world.now
     assert list(world.ray.jobs) == ["a-2"]
     assert world.transitions() == [Status.QUEUED, Status.STARTING]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_taken_back"),
+    [
+        (ChangedMeanwhileError, True),
+        (LostLeadershipError, True),
+        # The commit may have come through before the store went away.
+        (partial(OperationalError, "COMMIT", None), False),
+    ],
+)
+def test_an_order_stays_unless_the_store_refused_its_attempt(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Callable[[Exception], Exception],
+    is_taken_back: bool,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise refusal(Exception("refused"))
+
+    world.submit()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Store, "begin_attempt", refuse)
+        with suppress(LostLeadershipError):
+            world.tick()
+    assert world.folder(1).order.exists() is not is_taken_back
+    assert world.folder(1).path.exists() is not is_taken_back
+    world.now += timedelta(seconds=30)
+    world.tick()
+    assert list(world.ray.jobs) == ["a-1" if is_taken_back else "a-2"]
 
 
 def test_jobs_wait_in_order_of_priority_and_age(world: World) -> None:
