@@ -58,6 +58,7 @@ def admit(
     too_large: set[str] = set()
     preempted: dict[str, str] = {}
     first: WaitingJob | None = None
+    num_too_many = 0
     for job in queue:
         demand = job.demand
         shape = demand.cpus_per_replica, demand.gpus_per_replica
@@ -71,7 +72,7 @@ def admit(
         elif first is not None:
             reasons[job.id] = BEHIND
         elif policy.max_active_jobs is not None and num_active >= policy.max_active_jobs:
-            first = job
+            first, num_too_many = job, num_active + 1 - policy.max_active_jobs
             reasons[job.id] = (
                 f"waits for one to end: {num_active} jobs are at work, and "
                 f"{policy.max_active_jobs} may be (ALEXNET_MAX_ACTIVE_JOBS)"
@@ -86,9 +87,15 @@ def admit(
         else:
             first = job
             reasons[job.id] = f"needs {demand}; free are {room}"
-            if policy.preemption:
-                victims = choose_victims(room, held, active, job, now=now, ageing_s=policy.ageing_s)
-                preempted = dict.fromkeys(victims, job.id)
+    # Room that is made while one waits for its devices goes to that one.
+    if policy.preemption and first is not None and not is_one_unplaced:
+        victims = choose_victims(
+            *(room, held, active, first),
+            num_too_many=num_too_many,
+            now=now,
+            ageing_s=policy.ageing_s,
+        )
+        preempted = dict.fromkeys(victims, first.id)
     return Admission(
         admitted=tuple(admitted),
         waiting=reasons,

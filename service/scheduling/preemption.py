@@ -16,18 +16,23 @@ def choose_victims(
     active: Sequence[ActiveJob],
     blocked: WaitingJob,
     *,
+    num_too_many: int = 0,
     now: float,
     ageing_s: float,
 ) -> tuple[str, ...]:
     """Return who is to pause so that `blocked` fits; none where it fits once others have left.
 
     The lowest priority goes first, of equal ones the youngest; nobody goes without need, nor where
-    all that may go would not be enough. `held` is what each active job has of the nodes. The room
-    is given back as it was.
+    all that may go would not be enough. `num_too_many`: so many have to leave whatever room there
+    is, as only so many may be at work. `held` is what each active job has of the nodes. The room is
+    given back as it was.
     """
-    needed = blocked.demand.num_replicas
     given: list[Taken] = []
-    fitting = room.num_bundles(blocked.demand)
+    num_bundles = room.num_bundles(blocked.demand)
+    num_gone = sum(job.is_leaving for job in active)
+
+    def fits() -> bool:
+        return num_bundles >= blocked.demand.num_replicas and num_gone >= num_too_many
 
     def give(job: ActiveJob, sign: int) -> int:
         """Give back what a job has (1) or take it again (-1); return the change in bundles."""
@@ -46,26 +51,28 @@ def choose_victims(
     try:
         for job in active:
             if job.is_leaving:
-                fitting += give(job, 1)
-        if fitting >= needed:
+                num_bundles += give(job, 1)
+        if fits():
             return ()
         chosen: list[ActiveJob] = []
         candidates = [job for job in active if _may_go(job, blocked, now, ageing_s)]
         for job in sorted(candidates, key=lambda job: (job.turn.priority, -(job.runs_since or 0))):
-            fitting += give(job, 1)
+            num_bundles += give(job, 1)
+            num_gone += 1
             chosen.append(job)
-            if fitting >= needed:
+            if fits():
                 break
         else:
             return ()
         # The last was needed; some before it may have been in vain, on other nodes.
         for job in reversed(chosen[:-1]):
-            change = give(job, -1)
-            if fitting + change >= needed:
-                fitting += change
+            num_bundles += give(job, -1)
+            num_gone -= 1
+            if fits():
                 chosen.remove(job)
             else:
-                give(job, 1)
+                num_bundles += give(job, 1)
+                num_gone += 1
         return tuple(job.id for job in chosen)
     finally:
         room.take_again(given)

@@ -242,6 +242,9 @@ class Scheduler(RuleBasedStateMachine):
             assert not self.fits_without(blocked, leaving | victims - {victim_id}, started)
 
     def fits_without(self, blocked: Job, gone: set[str], started: set[str]) -> bool:
+        num_left = len({job.id for job in self.active()} - gone) + len(started)
+        if self.policy.max_active_jobs is not None and num_left >= self.policy.max_active_jobs:
+            return False
         cluster = self.cluster()
         stay = [job for job in self.active_jobs() if job.id not in gone]
         names = {f"{job}-{self.jobs[job].num_attempts}" for job in gone}

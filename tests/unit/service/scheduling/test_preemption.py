@@ -35,13 +35,20 @@ def running(
     )
 
 
-def preempted(placed: list[tuple[str, ActiveJob]], gang: Demand, *, gpus: float = 2) -> list[str]:
-    """Say who is to pause for a gang, on two nodes of so many GPUs."""
+def preempted(
+    placed: list[tuple[str, ActiveJob]],
+    gang: Demand,
+    *,
+    gpus: float = 2,
+    most: int | None = None,
+) -> list[str]:
+    """Say who is to pause for a gang, on two nodes of so many GPUs and `most` active jobs."""
+    policy = replace(POLICY, max_active_jobs=most)
     nodes = [Node(id=name, num_cpus=8, num_gpus=gpus) for name in "mn"]
     cluster = Cluster(nodes=nodes, holdings=[held_by(job, node) for node, job in placed])
     queue = [WaitingJob(id="b", owner=None, demand=gang, turn=BLOCKED)]
     active = [job for _, job in placed]
-    admission = admit(cluster, active, queue, POLICY, limits={}, now=NOW)
+    admission = admit(cluster, active, queue, policy, limits={}, now=NOW)
     assert set(admission.preempted.values()) <= {"b"}
     return list(admission.preempted)
 
@@ -91,6 +98,29 @@ def test_who_is_leaving_already_is_enough() -> None:
     assert preempted(placed, PAIR) == []
 
 
+def test_as_many_jobs_as_may_be_at_work_make_room_for_one_of_higher_priority() -> None:
+    one = Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=0)
+    placed = [("m", running(1)), ("m", running(2, ran_s=400)), ("n", running(3, priority=2))]
+    assert preempted(placed, one, most=4) == []
+    assert preempted(placed, one, most=3) == ["r2"]
+    # An operator has set it lower meanwhile.
+    assert preempted(placed, one, most=2) == ["r2", "r1"]
+    assert preempted(placed, one, most=1) == []
+    placed[0] = ("m", running(1, is_leaving=True))
+    assert preempted(placed, one, most=3) == []
+
+
+def test_who_leaves_makes_both_room_and_a_place() -> None:
+    # The youngest has no GPU, and the pair needs both of one node.
+    placed = [
+        ("m", running(1, gpus=2, ran_s=5000)),
+        ("n", running(2, priority=2)),
+        ("n", running(3, gpus=0)),
+    ]
+    assert preempted(placed, PAIR, most=3) == ["r1"]
+    assert preempted(placed, PAIR, most=2) == ["r3", "r1"]
+
+
 jobs = st.tuples(
     st.integers(0, 3),
     st.integers(0, 2),
@@ -105,9 +135,13 @@ jobs = st.tuples(
     st.lists(st.tuples(st.sampled_from("mn"), jobs), max_size=7),
     st.integers(1, 2),
     st.integers(1, 2),
+    st.none() | st.integers(1, 7),
 )
 def test_a_gang_fits_once_the_chosen_are_gone_and_without_one_of_them_it_does_not(
-    drawn: list[tuple[str, tuple[int, int, float, float, bool]]], replicas: int, gpus: int
+    drawn: list[tuple[str, tuple[int, int, float, float, bool]]],
+    replicas: int,
+    gpus: int,
+    most: int | None,
 ) -> None:
     gang = Demand(num_replicas=replicas, cpus_per_replica=1, gpus_per_replica=gpus)
     nodes = [Node(id=name, num_cpus=8, num_gpus=4) for name in "mn"]
@@ -126,9 +160,11 @@ def test_a_gang_fits_once_the_chosen_are_gone_and_without_one_of_them_it_does_no
 
     def fits_without(gone: set[str]) -> bool:
         stay = [held_by(job, node) for node, job in placed if job.id not in gone]
+        if most is not None and len(stay) >= most:
+            return False
         return slow.place(slow.free_beside(nodes, stay), gang) is not None
 
-    chosen = preempted(placed, gang, gpus=4)
+    chosen = preempted(placed, gang, gpus=4, most=most)
     leaving = {job.id for _, job in placed if job.is_leaving}
     may_go = {
         job.id
