@@ -170,7 +170,8 @@ class ControlPlane:
         )
 
     def run_directory(self, job_id: str) -> Path:
-        return self.state_dir / "runs" / job_id
+        run_root = self._environment.get("ALEXNET_RUN_ROOT", self.state_dir / "runs")
+        return Path(run_root) / job_id
 
 
 def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:

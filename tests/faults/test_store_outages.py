@@ -53,7 +53,7 @@ def refusal(trial: Trial, asked: Callable[[], httpx.Response]) -> httpx.Response
     return answer
 
 
-def see_through(
+def see_through_outage(
     trial: Trial,
     planes: list[ControlPlane],
     small_jobs: SmallJobs,
@@ -119,7 +119,9 @@ def test_a_locked_store_is_waited_for(
         service(tmp_path, small_jobs) as planes,
         faults.trial("15", f"the store is locked for {OUTAGE_S:.0f} s (SQLite)") as trial,
     ):
-        see_through(trial, planes, small_jobs, lambda: written_by_another(planes[0].store_url))
+        see_through_outage(
+            trial, planes, small_jobs, lambda: written_by_another(planes[0].store_url)
+        )
 
 
 def test_a_store_that_is_killed_is_waited_for(
@@ -141,4 +143,4 @@ def test_a_store_that_is_killed_is_waited_for(
             service(tmp_path, small_jobs, ALEXNET_STORE_URL=url) as planes,
             faults.trial("15", f"PostgreSQL is killed for {OUTAGE_S:.0f} s") as trial,
         ):
-            see_through(trial, planes, small_jobs, outage)
+            see_through_outage(trial, planes, small_jobs, outage)
