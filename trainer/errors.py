@@ -1,8 +1,9 @@
 """What can go wrong in training, in words for people, and the reason any error stands for."""
 
 import errno
+import signal
 
-from data_shards.errors import DataError, PlanError, StorageError
+from data_shards.errors import DataError, PlanError, StorageError, WorkerDiedError
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.durable import DiskFullError
@@ -71,6 +72,16 @@ class StaleAttemptError(TrainingError):
     """A later attempt has begun, or the control plane disowns this one."""
 
     reason = Reason.STALE
+
+
+def is_of_another(error: BaseException) -> bool:
+    """Whether an error only tells that another process was gone, another replica or a loader.
+
+    Who was killed cannot say of what; a loader that ended otherwise did so by itself.
+    """
+    if isinstance(error, WorkerDiedError):
+        return error.exit_code == -signal.SIGKILL
+    return isinstance(error, ReplicaGoneError)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

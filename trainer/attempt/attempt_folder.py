@@ -1,10 +1,10 @@
-"""The files of an attempt that are not the loop's: failures, outcome, log."""
+"""The files of an attempt that are not the loop's: outcome and log."""
 
 import logging
 from pathlib import Path
 from typing import TextIO
 
-from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.attempt import Outcome
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.durable import write_whole
 from trainer.contract.lineage import step_of
@@ -26,19 +26,6 @@ def write_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
     outcome = outcome.model_copy(update={"step": committed})
     write_whole(attempt.outcome, outcome.model_dump_json(indent=1).encode())
     return outcome
-
-
-def read_failure(attempt: AttemptDirectory) -> Outcome | None:
-    """Return the failure that ended the attempt, of those its replicas wrote; None: none did.
-
-    When one replica fails, its peers soon fail for want of it: the cause is the first, and a
-    foreseen reason tells more than a crash.
-    """
-    files = sorted(
-        attempt.path.glob("failure-*.json"), key=lambda file: (file.stat().st_mtime, file.name)
-    )
-    failures = [Outcome.model_validate_json(file.read_bytes()) for file in files]
-    return min(failures, key=lambda outcome: outcome.reason is Reason.CRASHED, default=None)
 
 
 def log_to(attempt: AttemptDirectory, *, console: TextIO | None = None) -> None:

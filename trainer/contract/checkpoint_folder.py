@@ -72,7 +72,7 @@ class Latest:
 
 
 def read_manifest(folder: Path) -> CheckpointManifest:
-    """Read a checkpoint's manifest. Raises CheckpointError if it is missing, damaged or not ours."""
+    """Read a checkpoint's manifest. Raises CheckpointError if it is missing or not ours."""
     try:
         content = _read(folder / MANIFEST_NAME)
         manifest = CheckpointManifest.model_validate_json(content)

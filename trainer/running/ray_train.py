@@ -16,9 +16,10 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_devices
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from trainer.attempt.attempt_folder import attempt_at, log_to, read_failure
+from trainer.attempt.attempt_folder import attempt_at, log_to
+from trainer.attempt.failures import cause, read_failure
 from trainer.attempt.output import capture_output
-from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.death import death
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory
@@ -47,23 +48,12 @@ def run_on_ray(attempt: AttemptDirectory) -> Outcome:
     try:
         result = _trainer(order, attempt).fit()
     except TrainingFailedError as error:
-        # A replica that failed has written why; one that was killed could not.
-        return _failure(attempt, str(error), num_oom_kills() - oom_kills_before)
+        # The kernel's kills are those of the driver's node; of others Ray's words have to do.
+        seen = death(str(error), num_oom_kills=num_oom_kills() - oom_kills_before)
+        return cause(read_failure(attempt), seen)
     finally:
         ray.shutdown()
     return Outcome.model_validate(result.return_value)
-
-
-def _failure(attempt: AttemptDirectory, ray_message: str, num_oom_kills: int) -> Outcome:
-    """Return why the replicas failed: what they said, unless it is a want of one that was killed.
-
-    The kernel's kills are those of the driver's node; of other nodes Ray's words have to do.
-    """
-    told = read_failure(attempt)
-    if told is not None and told.reason is not Reason.CRASHED:
-        return told
-    seen = death(ray_message, num_oom_kills=num_oom_kills)
-    return told if told is not None and seen.reason is Reason.CRASHED else seen
 
 
 def _trainer(order: AttemptOrder, attempt: AttemptDirectory) -> TorchTrainer:

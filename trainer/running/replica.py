@@ -1,31 +1,31 @@
 """One replica's part in an attempt: the loop with its surroundings, and how it ended."""
 
-import faulthandler
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import httpx
 import torch
 
 from data_shards.manifest import MANIFEST_NAME
 from trainer.attempt.attempt_folder import write_outcome
+from trainer.attempt.failures import Failure, write_failure
 from trainer.attempt.fence import Fence
+from trainer.attempt.hang import end_hung
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.attempt.setting import Setting
 from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.confinement import ConfinementError, confined_location
 from trainer.contract.death import MORE_MEMORY
-from trainer.contract.durable import write_whole
 from trainer.contract.events import AttemptEventData, Finished
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
-from trainer.errors import BadSpecError, reason_of
+from trainer.errors import BadSpecError, is_of_another, reason_of
 from trainer.running.evaluation_job import evaluate_checkpoints
 from trainer.running.loop import train
 
@@ -114,7 +114,7 @@ def record_failure(attempt: AttemptDirectory, rank: int) -> Iterator[None]:
         unforeseen = error if outcome.reason is Reason.CRASHED else None
         _log.error("replica %d failed: %s", rank, outcome.message, exc_info=unforeseen)
         try:
-            write_whole(attempt.failure(rank), outcome.model_dump_json(indent=1).encode())
+            write_failure(attempt, rank, Failure(outcome=outcome, follows=is_of_another(error)))
         except OSError as unwritten:
             # What ended the replica must not be lost behind a disk that is full.
             _log.warning("replica %d could not write its failure: %s", rank, unwritten)
@@ -131,23 +131,18 @@ def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
 
 
 def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory) -> Watchdog:
-    def end(hang: str) -> None:
-        message = f"{hang}; the log has the stacks of rank 0 (retry.hang_factor)"
-        _log.error("the attempt hangs: %s", message)
-        faulthandler.dump_traceback(file=sys.stderr.fileno())
-        hung = Outcome(outcome="failed", reason=Reason.HUNG, message=message)
-        with suppress(OSError):
-            write_whole(attempt.failure(0), hung.model_dump_json(indent=1).encode())
-        # What hangs would not let this process end in good order.
-        os._exit(1)
-
     def sign() -> None:
         # Where its disk is away, the control plane cannot see it either.
         with suppress(OSError):
             os.utime(attempt.events)
 
     retry = order.spec.retry
-    return Watchdog(factor=retry.hang_factor, floor_s=retry.hang_floor_s, on_hang=end, on_sign=sign)
+    return Watchdog(
+        factor=retry.hang_factor,
+        floor_s=retry.hang_floor_s,
+        on_hang=partial(end_hung, attempt),
+        on_sign=sign,
+    )
 
 
 def _open_reporter(

@@ -9,13 +9,12 @@ import pytest
 from data_shards.errors import ShardError, StorageError
 from data_shards.storage.node_cache import node_cache
 from tests.unit.trainer.runs import add_attempt
-from trainer.attempt import attempt_folder
+from trainer.attempt import attempt_folder, failures
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.durable import DiskFullError
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.errors import BadDataError
-from trainer.running import replica as module
 from trainer.running.replica import _open_reporter, failure, record_failure, record_outcome
 
 
@@ -31,7 +30,7 @@ def _fill(path: Path, _content: bytes) -> None:
 def test_a_failure_that_cannot_be_written_does_not_hide_what_failed(
     attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "write_whole", _fill)
+    monkeypatch.setattr(failures, "write_whole", _fill)
     with pytest.raises(BadDataError, match="shard x"), record_failure(attempt, rank=2):
         raise BadDataError("shard x")
     assert f"could not write its failure: {attempt.failure(2)} cannot be written" in caplog.text
