@@ -33,10 +33,12 @@ INTERVAL_STEPS = 10
 class SmallJobs:
     """The job, and the weights it comes to where nothing happens."""
 
-    def __init__(self, folder: Path, shards: Shards) -> None:
+    def __init__(self, folder: Path, shards: Shards, *, epochs: int = EPOCHS, **over: Any) -> None:
+        """`over`: fields of the job in place of its own; such as the batch and number of epochs."""
         self._folder = folder
+        self._epochs = epochs
         self.data_root = folder
-        self._job = write_job(folder, shards)
+        self._job = write_job(folder, shards, **over)
 
     def request(self, **over: Any) -> dict[str, Any]:
         """Return what to submit: 104 steps, a checkpoint every 10."""
@@ -63,7 +65,7 @@ class SmallJobs:
         weights = latest.checkpoint.manifest.files["model.safetensors"].sha256
         trial.must(weights == self.undisturbed, "W", f"the weights are {weights}")
         ledger = presented(run)
-        for epoch in range(EPOCHS):
+        for epoch in range(self._epochs):
             exact = Counter(ledger.epochs.get(epoch, ())) == Counter(range(NUM_TRAINING_IMAGES))
             trial.must(exact, "S", f"epoch {epoch} is not each sample once")
         trial.steps_redone = (trial.steps_redone or 0) + ledger.steps_redone

@@ -1,0 +1,136 @@
+"""Many kills over a few lanes of jobs on one control plane, and what must hold at the end."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.faults.kills.checks import check_end, check_job, shared_memory, sizes
+from tests.faults.kills.lane import JobUnderFire, Lane
+from tests.faults.kills.roles import Kill, planned
+from tests.faults.kills.shared_service import SharedService
+from tests.faults.small_jobs import SmallJobs
+from tests.faults.trials import Trial
+from tests.integration.trainer.conftest import final_weights, pack_few
+
+# Of jobs in turn. Three ranks sum in an order of their own, where two cannot differ.
+REPLICAS = (1, 3, 1)
+EPOCHS = 30
+# Divides by the streams, and those by three replicas.
+BATCH, STREAMS = 24, 6
+KILLS_PER_JOB = range(5, 11)
+
+SETTINGS = {"ALEXNET_LOCAL_RAY_CPUS": "4", "ALEXNET_SILENCE_TIMEOUT_S": "15"}
+# Kills may come in a row before a checkpoint is: however many, the job is not to be given up.
+RETRY = {"max_attempts": 100, "backoff_s": 0.1, "max_backoff_s": 0.5, "hang_floor_s": 8.0}
+
+
+class Campaign:
+    """So many processes killed, at moments that a seed decides; `run` once."""
+
+    def __init__(
+        self, folder: Path, *, num_processes: int, seed: int, say: Callable[[str], None] = print
+    ) -> None:
+        """`folder`: of its own; `say` is told how it gets on."""
+        self._say = say
+        self._pending = deque(planned(num_processes, seed))
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._shm = shared_memory()
+        self._jobs = jobs_in(folder)
+        self._service = SharedService(folder, folder, **SETTINGS)
+        self.done: list[JobUnderFire] = []
+        self.kills: list[Kill] = []
+        self.end = Trial("5", "all of them together")
+        """For what is wrong with no job alone."""
+        self.seconds = 0.0
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All of them, that of the end last."""
+        return [*itertools.chain.from_iterable(job.trials for job in self.done), self.end]
+
+    def run(self, num_lanes: int) -> None:
+        """Kill; with so many jobs at a time."""
+        begun = time.monotonic()
+        with self._service.running():
+            for num_replicas, kind in self._jobs.items():
+                kind.undisturbed = self._undisturbed(kind, f"undisturbed-{num_replicas}")
+            with ThreadPoolExecutor(num_lanes) as pool:
+                for lane in [pool.submit(self._follow_lane) for _ in range(num_lanes)]:
+                    lane.result()
+            check_end(self._service, self.done, self.end, self._shm)
+        self.seconds = time.monotonic() - begun
+
+    def _undisturbed(self, kind: SmallJobs, name: str) -> str:
+        job_id = self._service.submit(kind.request(name=name, retry=RETRY), key=name)
+        self._service.wait_over(job_id)
+        assert len(self._service.job(job_id)["attempts"]) == 1, "it was not undisturbed"
+        return final_weights(self._service.run(job_id).path)
+
+    def _follow_lane(self) -> None:
+        lane = Lane(self._service, self._say)
+        while self._pending:
+            number = next(self._numbers)
+            num_replicas = REPLICAS[number % len(REPLICAS)]
+            kind = self._jobs[num_replicas]
+            job = JobUnderFire(
+                self._service.submit(kind.request(name=f"job-{number}", retry=RETRY), f"{number}"),
+                kind,
+            )
+            try:
+                self._see_through(lane, job)
+            except AssertionError as error:
+                # It fails the run, and no other job.
+                self.end.must(False, "J", f"job {job.id} was not seen through: {error}")
+            self._say(f"{job.id} is done, {len(job.trials)} kills: {job.violations or 'all holds'}")
+            self.done.append(job)
+
+    def _see_through(self, lane: Lane, job: JobUnderFire) -> None:
+        for kill in self._next_kills():
+            if not lane.see_through(job, kill):
+                self._put_back(kill)
+                break
+        self._service.wait_over(job.id)
+        with self._service.turn():
+            check_job(self._service, job)
+        job.sizes = sizes(self._service.run(job.id).path)
+
+    def _next_kills(self) -> Iterator[Kill]:
+        """Give those of one job: five to ten, as long as there are any."""
+        with self._lock:
+            num_kills = self._pending[0].draw().choice(KILLS_PER_JOB) if self._pending else 0
+        for _ in range(num_kills):
+            with self._lock:
+                if not self._pending:
+                    return
+                kill = self._pending.popleft()
+                self.kills.append(kill)
+            yield kill
+
+    def _put_back(self, kill: Kill) -> None:
+        with self._lock:
+            self.kills.remove(kill)
+            self._pending.appendleft(kill)
+
+
+def jobs_in(folder: Path) -> dict[int, SmallJobs]:
+    """Return the job for each number of replicas: 510 steps, a checkpoint every 10."""
+    shards = pack_few(folder)
+    locations = {"train": str(shards.train), "validation": str(shards.validation)}
+    made = {}
+    for num_replicas in set(REPLICAS):
+        place = folder / f"replicas-{num_replicas}"
+        place.mkdir()
+        made[num_replicas] = SmallJobs(
+            place,
+            shards,
+            epochs=EPOCHS,
+            data={**locations, "num_streams": STREAMS},
+            optim={"global_batch_size": BATCH, "epochs": EPOCHS},
+            scale={"cpus_per_replica": 1, "replicas": num_replicas},
+        )
+    return made
