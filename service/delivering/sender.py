@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from ssl import SSLContext
@@ -52,7 +52,7 @@ async def send(letter: Letter, allowed: Sequence[Network], now: datetime) -> Try
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            delivered, detail = await _send(letter, allowed, now)
+            delivered, detail = await _send(letter, allowed)
     except TimeoutError:
         delivered, detail = False, f"there was no answer within {TIMEOUT_S:g} s"
     except AddressRefusedError as error:
@@ -68,14 +68,16 @@ async def send(letter: Letter, allowed: Sequence[Network], now: datetime) -> Try
     )
 
 
-async def _send(letter: Letter, allowed: Sequence[Network], now: datetime) -> tuple[bool, str]:
+async def _send(letter: Letter, allowed: Sequence[Network]) -> tuple[bool, str]:
     # At each try anew: a name may stand for another address than it did when it was registered.
     target, addresses = await asyncio.to_thread(checked_addresses, letter.webhook.url, allowed)
+    # By the machine's clock, jumps and all: receivers compare it with theirs.
+    sent_at = datetime.now(UTC)
     headers = {
         "Host": target.netloc,
         "Content-Type": "application/json",
         "User-Agent": f"alexnet/{version('alexnet-training-service')}",
-        **signed_headers(letter.webhook.secret, letter.message_id, now, letter.body),
+        **signed_headers(letter.webhook.secret, letter.message_id, sent_at, letter.body),
     }
     # No proxy of the environment, which would resolve the name again; no redirect is followed.
     async with httpx.AsyncClient(
