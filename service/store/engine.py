@@ -18,6 +18,8 @@ MIGRATE_BUSY_TIMEOUT_MS = 30_000
 _LOG_POLL_S = 0.01
 # As many as PostgreSQL's default of 100 leaves room for with a leader and some standbys.
 _POOL_SIZE = 20
+# Starlette's threads, and those of the control plane itself.
+_KEPT = 48
 # What people and processes say may hold anything; it is stored, with this for what cannot be.
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # A server that says nothing is given up after about BUSY_TIMEOUT_MS, whatever it was asked.
@@ -62,8 +64,9 @@ def _connect_sqlite(url: URL, busy_timeout_ms: int | None) -> Engine:
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
         _configure(connection, BUSY_TIMEOUT_MS if busy_timeout_ms is None else busy_timeout_ms)
 
-    # Transactions are short; a thread that needs a connection is never made to wait for one.
-    engine = create_engine(url, max_overflow=-1, hide_parameters=True)
+    # Transactions are short; a thread that needs a connection is never made to wait for one. To
+    # open one takes as long as some requests: as many are kept as there are threads for those.
+    engine = create_engine(url, pool_size=_KEPT, max_overflow=-1, hide_parameters=True)
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", _begin)
     return engine

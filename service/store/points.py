@@ -190,6 +190,19 @@ def ends(connection: Connection, which: ColumnElement[bool]) -> tuple[int | None
     )
 
 
+def ends_of_job(connection: Connection, job_id: str) -> tuple[int | None, int | None]:
+    """Return the first and the last step of a job's points, of whatever attempt."""
+    # Within an attempt they are in the order of steps; across attempts they would be gone through.
+    numbers = connection.execute(select(attempts.c.number).where(attempts.c.job_id == job_id))
+    edges = [
+        step
+        for number in numbers.scalars().all()
+        for step in ends(connection, (points.c.job_id == job_id) & (points.c.attempt == number))
+        if step is not None
+    ]
+    return min(edges, default=None), max(edges, default=None)
+
+
 def _evaluations(connection: Connection, job_id: str) -> list[tuple[int, Evaluated]]:
     query = (
         select(events.c.attempt, events.c.data)

@@ -174,7 +174,8 @@ points = Table(
     # Seconds of a step by phase.
     Column("phase_seconds", Document),
     ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
-    Index(None, "job_id", "step"),
+    # In SQLite the rows lie in their key: a report is one place in the file, and so is a range.
+    sqlite_with_rowid=False,
 )
 
 # Who may write: one row a role, of which there is one.

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select
 
 from service.jobs.history import bucket_width, thinned
-from service.store.points import ends
+from service.store.points import ends, ends_of_job
 from service.store.tables import jobs, points
 from trainer.contract.status import TERMINAL
 
@@ -59,7 +59,7 @@ def thin(
 
     Whoever gives each answer as the next `position` has gone through all of them.
     """
-    first, last = ends(connection, points.c.job_id == job_id)
+    first, last = ends_of_job(connection, job_id)
     if first is None or last is None:
         return None
     width = bucket_width(first, last, at_most=at_most)

@@ -64,8 +64,8 @@ def upgrade() -> None:
             name="fk_points_job_id_attempt",
         ),
         sa.PrimaryKeyConstraint("job_id", "attempt", "step", name="pk_points"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ix_points_job_id_step", "points", ["job_id", "step"])
     op.create_table(
         "leases",
         sa.Column("name", sa.String(), nullable=False),
