@@ -76,7 +76,8 @@ def list_tokens(as_json: AsJson = False) -> None:
     from service.terminal.token_store import read_all  # noqa: PLC0415
 
     found = TokenList(tokens=read_all())
-    print_answer(found, as_json, lambda: console.print(token_table(found.tokens)))
+    shown = token_table(found.tokens) if found.tokens else "no tokens"
+    print_answer(found, as_json, lambda: console.print(shown))
 
 
 @tokens.command("revoke", epilog="Example: alexnet tokens revoke 4f1c2a90be77")
@@ -111,7 +112,8 @@ def usage(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """
     with Client(url) as client:
         found = UsageList(usage=client.usage())
-    print_answer(found, as_json, lambda: console.print(usage_table(found.usage)))
+    shown = usage_table(found.usage) if found.usage else "no owners"
+    print_answer(found, as_json, lambda: console.print(shown))
 
 
 def quota(

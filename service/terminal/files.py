@@ -1,5 +1,6 @@
 """`alexnet logs` and `alexnet checkpoints`: what attempts printed, and what they saved."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from service.client.download import OnProgress, download_checkpoint
 from service.client.files import AttemptChoice
 from service.client.jobs import DEFAULT_URL
 from service.errors import UserError
-from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.terminal.options import AsJson, JobId, Url, console, errors, print_answer
 from service.terminal.printable import printable
 from service.terminal.tables import checkpoint_table
 from service.views.files import LogText
@@ -109,7 +110,10 @@ def checkpoints(
                 path = download_checkpoint(
                     client, job_id, download, target, on_progress=on_progress
                 )
-            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+            if as_json:
+                sys.stdout.write(json.dumps({"path": str(path)}) + "\n")
+            else:
+                console.print(str(path), markup=False, highlight=False, soft_wrap=True)
             return
         if pin is not None:
             client.pin_checkpoint(job_id, pin)
@@ -118,12 +122,14 @@ def checkpoints(
         if delete is not None:
             client.delete_checkpoint(job_id, delete)
         kept = CheckpointList(checkpoints=client.checkpoints(job_id))
-    print_answer(kept, as_json, lambda: console.print(checkpoint_table(kept.checkpoints)))
+    shown = checkpoint_table(kept.checkpoints) if kept.checkpoints else "no checkpoints"
+    print_answer(kept, as_json, lambda: console.print(shown))
 
 
 @contextmanager
 def _bar() -> Iterator[OnProgress]:
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    # Beside the output, which names the file.
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, size: bar.update(task, completed=done, total=size)

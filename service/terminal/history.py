@@ -29,7 +29,8 @@ def history(
     """
     with Client(url) as client:
         found = client.history(job_id, first=first, last=last, points=points)
-    print_answer(found, as_json, lambda: console.print(history_table(found)))
+    shown = history_table(found) if found.points or found.evaluations else "no steps yet"
+    print_answer(found, as_json, lambda: console.print(shown))
 
 
 def history_table(history: MetricHistory) -> Group:

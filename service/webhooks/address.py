@@ -86,18 +86,22 @@ def check_addresses(
             if target.scheme == "https" or address.is_loopback:
                 continue
             raise AddressRefusedError(
-                f"{target.host} is another machine ({address}), and what is sent there by http can "
+                f"{_named(target, address)} is another machine, and what is sent there by http can "
                 "be read on its way; use https"
             )
         if not _is_public(address):
             raise AddressRefusedError(
-                f"{target.host} is {address}, which is within the service's own network; use a "
-                "public address, or have the operator add its network to ALEXNET_WEBHOOK_NETWORKS"
+                f"{_named(target, address)} is within the service's own network; use a public "
+                "address, or have the operator add its network to ALEXNET_WEBHOOK_NETWORKS"
             )
         if target.scheme != "https":
             raise AddressRefusedError(
                 f"{target.host} is reached by networks of others, who can read http; use https"
             )
+
+
+def _named(target: Target, address: Address) -> str:
+    return target.host if target.host == str(address) else f"{target.host} ({address})"
 
 
 def _is_public(address: Address) -> bool:

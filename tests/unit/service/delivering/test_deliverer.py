@@ -319,7 +319,7 @@ def test_an_address_is_checked_again_at_every_delivery(
         wait_until(lambda: len(looked_up) > 1)
         last = wait_until(lambda: look(store).last_try)
         assert receiver.requests == []
-    assert "rebound.example.org is 127.0.0.1" in last.detail
+    assert "rebound.example.org (127.0.0.1) is within" in last.detail
 
 
 def test_what_was_checked_is_what_is_connected_to(

@@ -1,0 +1,211 @@
+"""Every command exits by the one table, and each code of it is met here."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from service.control_plane import ControlPlane
+from service.terminal.cli import app
+from service.terminal.exit_codes import ExitCode, exit_code_of
+from tests.unit.service.conftest import free_port, job_in
+from tests.unit.service.terminal.conftest import Run
+from trainer.contract.status import TERMINAL, Status
+
+
+def leaves(command: Any) -> Iterator[Any]:
+    below = getattr(command, "commands", {}).values()
+    yield from [leaf for one in below for leaf in leaves(one)] if below else [command]
+
+
+COMMANDS = list(leaves(typer.main.get_command(app)))
+
+
+def example(command: Any) -> list[str]:
+    """Return the arguments that its help shows."""
+    return str(command.epilog).split()[2:]
+
+
+EXAMPLES = {" ".join(example(one)): example(one) for one in COMMANDS}
+ASKING = {
+    " ".join(example(one)): example(one)
+    for one in COMMANDS
+    if any("--url" in each.opts or "--service" in each.opts for each in one.params)
+}
+ABOUT_JOBS = {
+    " ".join(example(one)): example(one)
+    for one in COMMANDS
+    if any(each.metavar == "JOB" for each in one.params)
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a job.json here, as the examples do."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.json").write_text(json.dumps({"preset": "small", "data": {}}))
+    monkeypatch.setenv("ALEXNET_STATE_DIR", str(tmp_path / "state"))
+
+
+def everywhere_raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("service.client.jobs.JobClient._request", fail)
+    for name in ("_texts", "_open"):
+        monkeypatch.setattr(f"service.client.files.FileClient.{name}", fail)
+
+
+def test_the_commands_are_those_that_there_are() -> None:
+    assert len(EXAMPLES) == len(COMMANDS) > 30
+    assert len(ASKING) > 25
+    assert len(ABOUT_JOBS) > 12
+
+
+@pytest.mark.parametrize("arguments", EXAMPLES.values(), ids=EXAMPLES)
+def test_an_option_that_is_none(alexnet: Run, arguments: list[str]) -> None:
+    code, out, err = alexnet(*arguments, "--no-such-option")
+    assert (code, out) == (ExitCode.REFUSED, "")
+    assert "No such option: --no-such-option" in err
+
+
+@pytest.mark.parametrize("arguments", ASKING.values(), ids=ASKING)
+def test_without_a_service(
+    alexnet: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ALEXNET_URL", url)
+    code, out, err = alexnet(*arguments)
+    assert (code, out) == (ExitCode.NO_SERVICE, "")
+    assert err.startswith(f"no service answers at {url}")
+
+
+@pytest.mark.parametrize("arguments", ASKING.values(), ids=ASKING)
+def test_ctrl_c_is_quiet(
+    alexnet: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere_raise(monkeypatch, KeyboardInterrupt())
+    code, _, err = alexnet(*arguments)
+    assert code == ExitCode.INTERRUPTED
+    assert "Traceback" not in err
+    assert "Aborted" not in err
+
+
+@pytest.mark.parametrize("arguments", ASKING.values(), ids=ASKING)
+def test_a_fault_of_the_command_is_none_of_the_jobs(
+    alexnet: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere_raise(monkeypatch, RuntimeError("a fault"))
+    code, _, err = alexnet(*arguments)
+    assert code == ExitCode.FAULT
+    assert err.splitlines()[-1] == "RuntimeError: a fault"
+
+
+@pytest.mark.parametrize("arguments", ABOUT_JOBS.values(), ids=ABOUT_JOBS)
+def test_a_job_that_is_none(alexnet: Run, service: ControlPlane, arguments: list[str]) -> None:
+    code, out, err = alexnet(*arguments)
+    assert (code, out) == (ExitCode.REFUSED, "")
+    assert "0123456789ab" in err
+    assert len(err.splitlines()) == 1 or "clone" in arguments
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_a_job_that_is_waited_for(alexnet: Run, service: ControlPlane, status: Status) -> None:
+    job_in(service.store, status, f"wait{status}")
+    code, out, err = alexnet("wait", f"wait{status}", "--json")
+    assert (code, err) == (exit_code_of(status), "")
+    assert json.loads(out)["status"] == status
+
+
+def test_a_job_that_is_not_over_in_time(alexnet: Run, service: ControlPlane) -> None:
+    job_in(service.store, Status.RUNNING, "long")
+    code, out, err = alexnet("wait", "long", "--timeout", "0.05")
+    assert (code, out) == (ExitCode.NOT_ENDED, "")
+    assert err == "job long has not ended within 0.05 s; it goes on\n"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "ls --json"])
+def test_output_that_nobody_reads_is_no_fault(service: ControlPlane, arguments: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "service", *arguments.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (ExitCode.NO_READER, "")
+
+
+@pytest.mark.parametrize(("no_color", "is_red"), [("", True), ("1", False)])
+def test_colours_are_for_terminals_that_want_them(
+    service: ControlPlane, monkeypatch: pytest.MonkeyPatch, no_color: str, is_red: bool
+) -> None:
+    job_in(service.store, Status.FAILED, f"red{is_red}")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "service", "ls"]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    shown = os.read(ours, 65_536)
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (b"\x1b[31mFAILED" in shown) is is_red
+
+
+def test_the_help_tells_the_table_and_every_command_in_a_line(alexnet: Run) -> None:
+    code, out, _ = alexnet("--help")
+    assert code == 0
+    for one in ExitCode:
+        assert f"{int(one):>6}  {one.meaning}" in out.splitlines()
+    listed = out.partition("Begin:")[2].partition("Exit codes:")[0]
+    assert "..." not in listed
+    headings = [line for line in listed.splitlines() if line.endswith(":")]
+    assert headings == [
+        "Submit jobs:",
+        "Look at jobs:",
+        "Change jobs:",
+        "The cluster, and who may use it:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("alexnet wa", ["watch", "wait"]),
+        ("alexnet ls --stat", ["--status"]),
+        ("alexnet ls --status PAUS", ["PAUSING", "PAUSED"]),
+        ("alexnet show comp", ["completed1"]),
+    ],
+)
+def test_the_shell_completes_commands_options_and_jobs(
+    alexnet: Run,
+    service: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    completed: list[str],
+) -> None:
+    if "show" in words:
+        job_in(service.store, Status.QUEUED, "completed1")
+    monkeypatch.setattr("sys.argv", ["alexnet"])
+    monkeypatch.setenv("_ALEXNET_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    code, out, err = alexnet()
+    assert (code, out.split(), err) == (0, completed, "")
+
+
+def test_completion_is_offered_and_shown_for_bash(
+    alexnet: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--install-completion" in alexnet("--help")[1]
+    # As detected: the shell that runs this test may be any.
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    code, out, _ = alexnet("--show-completion")
+    assert code == 0
+    assert "complete_bash" in out
