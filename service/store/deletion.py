@@ -13,7 +13,7 @@ from service.store.quotas import keep_gpu_time
 from service.store.tables import deliveries, jobs, metadata
 from trainer.contract.status import TERMINAL
 
-# Each before what it refers to. What webhooks are still to be told of the job goes out all the same.
+# Each before what it refers to. What webhooks are still to be told of it goes out all the same.
 _ROWS = tuple(
     table
     for table in reversed(metadata.sorted_tables)

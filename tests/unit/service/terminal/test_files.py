@@ -9,12 +9,10 @@ from service.views.files import LogText
 from tests.unit.service.api.test_checkpoints import begin
 from tests.unit.service.api.test_logs import begin_again, end, write
 from tests.unit.service.conftest import job_in
-from tests.unit.service.terminal.test_cli import Run, alexnet, service
+from tests.unit.service.terminal.conftest import Run
 from tests.unit.service.world import World
 from trainer.contract.checkpoint_folder import verify
 from trainer.contract.status import Status
-
-__all__ = ["alexnet", "service"]
 
 
 def test_logs_are_printed_by_attempt_and_tail(alexnet: Run, service: ControlPlane) -> None:
