@@ -35,7 +35,7 @@ class Postgres:
     """A server that is started and stopped, and its databases."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
-        self._folder = folder
+        self.folder = folder
         self._password = secrets.token_hex(8)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -44,18 +44,18 @@ class Postgres:
 
     def init(self) -> None:
         """Make the files of a new server."""
-        password = self._folder / "password"
+        password = self.folder / "password"
         password.write_text(self._password)
-        _give(self._folder, password)
+        _give(self.folder, password)
         options = (f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256")
-        data = str(self._folder / "data")
+        data = str(self.folder / "data")
         self._run("initdb", "--pgdata", data, *options, "--encoding=UTF8", "--locale=C", "-N")
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         settings = (f"port={self._port}", "listen_addresses=127.0.0.1", *self._settings)
         options = " ".join(f"-c {setting}" for setting in settings)
-        self._ctl("start", "--wait", "--log", str(self._folder / "log"), "--options", options)
+        self._ctl("start", "--wait", "--log", str(self.folder / "log"), "--options", options)
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop as a crash does, unless told to be gentler; its files stay."""
@@ -64,7 +64,7 @@ class Postgres:
     def kill(self) -> None:
         """End it without a word, as a kernel does that is out of memory."""
         server = psutil.Process(
-            int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+            int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         )
         processes = [server, *server.children()]
         # Whoever starts the others first.
@@ -92,16 +92,16 @@ class Postgres:
             connection.execute(statement.encode())
 
     def _ctl(self, verb: str, *options: str) -> None:
-        self._run("pg_ctl", verb, "--pgdata", str(self._folder / "data"), "--silent", *options)
+        self._run("pg_ctl", verb, "--pgdata", str(self.folder / "data"), "--silent", *options)
 
     def _run(self, program: str, *arguments: str) -> None:
         folder = programs_folder()
         assert folder is not None, "install PostgreSQL"
         # Output goes to a file: a server that is started keeps what it inherits open.
-        with (self._folder / "output").open("ab") as output:
+        with (self.folder / "output").open("ab") as output:
             done = subprocess.run(
                 [folder / program, *arguments],
-                cwd=self._folder,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -110,18 +110,42 @@ class Postgres:
                 group=None if _user() is None else pwd.getpwnam(_user() or "").pw_gid,
                 extra_groups=None if _user() is None else [],
             )
-        assert done.returncode == 0, (self._folder / "output").read_text()
+        assert done.returncode == 0, (self.folder / "output").read_text()
+
+
+# Begun before the server and told of nothing but its end: that of whoever would have stopped it.
+_WATCH = """
+cat > /dev/null
+pid=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null) && kill -QUIT "$pid"
+while [ -n "$pid" ] && kill -0 "$pid" 2> /dev/null; do sleep 0.1; done
+rm -rf "$1"
+"""
+
+
+@contextmanager
+def _watched(folder: Path) -> Iterator[None]:
+    """Have a server stopped, and its folder removed, also where this process is killed."""
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", _WATCH, "watcher", folder],
+        stdin=subprocess.PIPE,
+        # A signal to the group of this process is not for it.
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watcher.communicate()
 
 
 @contextmanager
 def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
-    """Start a server that ends with the context, and its files too.
+    """Start a server that ends with the context or this process, and its files too.
 
     `durable`: it writes through to the disk, as one that is used does.
     """
     # Not below the folder of pytest, which another user may not enter.
     folder = Path(tempfile.mkdtemp(prefix="alexnet-postgres-"))
-    try:
+    with _watched(folder):
         _give(folder)
         postgres = Postgres(folder, durable=durable)
         postgres.init()
@@ -131,8 +155,6 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
         finally:
             if (folder / "data" / "postmaster.pid").exists():
                 postgres.stop()
-    finally:
-        shutil.rmtree(folder)
 
 
 @cache

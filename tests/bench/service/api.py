@@ -11,8 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def lists(num_jobs: int) -> list[Request]:
 
 def p99_ms(url: str, requests: list[Request]) -> float:
     """Send requests at the rate, and return the 99th percentile of how late answers are."""
-    return _p99(_answers(_start(url, requests, REQUESTS_PER_S)))
+    with _sending(url, requests, REQUESTS_PER_S) as sent:
+        return _p99(_answers(sent))
 
 
 def beside_reports(
@@ -131,11 +132,13 @@ def beside_reports(
 ) -> tuple[float, float, float]:
     """Return p99 beside reports, points taken a second, and the p99 of a report; all in ms."""
     started = time.monotonic()
-    reporting = _start(url, batches, BATCHES_PER_S)
-    asking = _start(url, requests, REQUESTS_PER_S)
-    reported = _answers(reporting)
-    rate = len(batches) * POINTS_PER_BATCH / (time.monotonic() - started)
-    return _p99(_answers(asking)), rate, _p99(reported)
+    with (
+        _sending(url, batches, BATCHES_PER_S) as reporting,
+        _sending(url, requests, REQUESTS_PER_S) as asking,
+    ):
+        reported = _answers(reporting)
+        rate = len(batches) * POINTS_PER_BATCH / (time.monotonic() - started)
+        return _p99(_answers(asking)), rate, _p99(reported)
 
 
 def scrape(url: str) -> tuple[float, int]:
@@ -149,18 +152,26 @@ def scrape(url: str) -> tuple[float, int]:
     return statistics.median(took), text.count("\n")
 
 
-def _start(url: str, requests: list[Request], per_second: float) -> "subprocess.Popen[str]":
+@contextmanager
+def _sending(
+    url: str, requests: list[Request], per_second: float
+) -> Iterator["subprocess.Popen[str]"]:
+    """Begin to send from a process of its own, which ends with the context."""
     plan = {"url": url, "per_second": per_second, "requests": [asdict(each) for each in requests]}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.service.load"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdin is not None
-    json.dump(plan, process.stdin)
-    process.stdin.close()
-    return process
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdin is not None
+            json.dump(plan, process.stdin)
+            process.stdin.close()
+            yield process
+        finally:
+            process.kill()
 
 
 def _answers(process: "subprocess.Popen[str]") -> list[tuple[float, int]]:

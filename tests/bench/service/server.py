@@ -34,11 +34,14 @@ def serving(state_dir: Path, store_url: str, settings: Mapping[str, str]) -> Ite
     log = state_dir.with_suffix(".log")
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve"],
+            [sys.executable, "-m", "service", "serve", "--until-stdin-closes"],
             env=environment,
-            stdin=subprocess.DEVNULL,
+            # It ends by itself where this process is killed.
+            stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
+            # Ctrl-C ends the bench, and the bench what it has started.
+            start_new_session=True,
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -51,6 +54,8 @@ def serving(state_dir: Path, store_url: str, settings: Mapping[str, str]) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def _wait_until_it_leads(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
