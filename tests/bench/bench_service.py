@@ -21,11 +21,17 @@ from types import FrameType
 from rich.console import Console
 
 from tests.bench.figures import figure_table
-from tests.bench.service import api, over_http
+from tests.bench.service import (
+    api,
+    bare_loop,
+    checkpoint_stall,
+    first_step,
+    over_http,
+)
 from tests.bench.service.databases import DATABASES
 from tests.bench.service.part import Measure, Part
 
-PARTS = ("http",)
+PARTS = ("http", "first-step", "bare-loop", "checkpoint-stall")
 
 
 def parts(arguments: argparse.Namespace) -> dict[str, Measure]:
@@ -37,6 +43,9 @@ def parts(arguments: argparse.Namespace) -> dict[str, Measure]:
             many=arguments.jobs,
             rounds=arguments.rounds,
         ),
+        "first-step": partial(first_step.measure, rounds=arguments.rounds),
+        "bare-loop": partial(bare_loop.measure, rounds=arguments.rounds),
+        "checkpoint-stall": partial(checkpoint_stall.measure, rounds=arguments.rounds),
     }
 
 

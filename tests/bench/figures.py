@@ -34,11 +34,16 @@ def figure_table(figures: Iterable[Figure]) -> Table:
     for figure in figures:
         table.add_row(
             figure.name,
-            "not measured" if figure.value is None else f"{figure.value:,.2f}",
+            "not measured" if figure.value is None else _number(figure.value),
             _target(figure),
             {True: "met", False: "missed", None: ""}[figure.is_met],
         )
     return table
+
+
+def _number(value: float) -> str:
+    # A hundredth hides what a small figure is.
+    return f"{value:,.4f}" if abs(value) < 0.1 else f"{value:,.2f}"
 
 
 def _target(figure: Figure) -> str:

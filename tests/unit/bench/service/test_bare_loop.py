@@ -1,0 +1,35 @@
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bench.service.bare_loop import Round, figures, rate_of
+
+
+@given(
+    rate=st.floats(0.5, 200),
+    growths=st.lists(st.integers(1, 5), min_size=2, max_size=50),
+    began=st.floats(0, 1e4),
+)
+def test_an_even_pace_is_told_however_it_was_seen(
+    rate: float, growths: list[int], began: float
+) -> None:
+    # The first growth may hold lines that were made long before.
+    times = [began + (lines - growths[0]) / rate for lines in accumulate(growths)]
+    assert rate_of(list(zip(times, growths, strict=True))) == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("growths", [[], [(1.0, 7)]])
+def test_a_turn_in_which_nothing_moved_has_no_rate(growths: list[tuple[float, int]]) -> None:
+    with pytest.raises(RuntimeError, match=f"steps were seen {len(growths)} times"):
+        rate_of(growths)
+
+
+def test_the_ratio_is_the_median_of_those_of_rounds() -> None:
+    # A machine that slows down for both at times: the ratio of the medians would be .983.
+    rounds = [Round(100, 99), Round(10, 9), Round(50, 50), Round(60, 59), Round(80, 79.8)]
+    values = {figure.name: figure.value for figure in figures(rounds)}
+    assert values["service_to_bare_ratio"] == pytest.approx(0.99)
+    assert values["bare_images_per_second"] == 60
+    assert values["service_to_bare_low_quartile"] <= values["service_to_bare_ratio"]  # type: ignore[operator]
