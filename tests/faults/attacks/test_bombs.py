@@ -16,6 +16,7 @@ import pytest
 
 from data_shards.manifest import load_manifest
 from tests.faults.attacks.targets import ATTACK
+from tests.faults.attacks.unguarded_data import turned_off
 from tests.faults.trials import Trial, Trials
 from tests.unit.data_shards.feeding.test_decode import JPEG, claiming, png_claiming
 from tests.unit.data_shards.inspection.foreign_tars import Members, picture, write_tar
@@ -35,11 +36,16 @@ class Done:
     peak_bytes: int
 
 
-def command(*arguments: object, module: str = "data_shards") -> Done:
+Settings = Mapping[str, str]
+GUARDED: Settings = {}
+
+
+def command(*arguments: object, settings: Settings = GUARDED) -> Done:
     """Run one of the data's commands to its end, and measure it."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
+            [sys.executable, "-m", "data_shards", *map(str, arguments)],
+            env={**os.environ, **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -50,12 +56,12 @@ def command(*arguments: object, module: str = "data_shards") -> Done:
     return Done(process.returncode, said, usage.ru_maxrss << 10)
 
 
-def pack(source: Path, out: Path, *, module: str = "data_shards") -> Done:
+def pack(source: Path, out: Path, *, settings: Settings = GUARDED) -> Done:
     """Pack whatever it is into squares of 72 pixels, in one process."""
     scratch = out.with_name("scratch")
     scratch.mkdir(exist_ok=True)
     options = ("--split", "train", "--size", 72, "--processes", 1, "--scratch", scratch)
-    return command("pack", source, out, *options, module=module)
+    return command("pack", source, out, *options, settings=settings)
 
 
 # Tars
@@ -86,14 +92,14 @@ ODD: Mapping[str, Members] = {
 }
 
 
-def read_tar(trial: Trial, folder: Path, what: str, *, module: str = "data_shards") -> None:
+def read_tar(trial: Trial, folder: Path, what: str, *, settings: Settings = GUARDED) -> None:
     """Pack a tar, and index it where it lies."""
     folder.mkdir()
     tar = folder / "evil.tar"
     write_tar(tar, [("cat/a.jpg", GOOD), ("cat/a.cls", b"0"), *ODD[what]])
     before = {*folder.parent.iterdir(), *Path("/tmp").glob("evil*")}
-    packed = pack(tar, folder / "out", module=module)
-    indexed = command("index", folder, "--split", "train", module=module)
+    packed = pack(tar, folder / "out", settings=settings)
+    indexed = command("index", folder, "--split", "train", settings=settings)
     for done in (packed, indexed):
         refused = done.status == 1 and "evil.tar" in done.output
         trial.must(refused, "A", f"{what}: {done.status} {done.output[-500:]}")
@@ -113,9 +119,8 @@ def test_a_tar_with_what_no_tar_of_images_has_is_refused(
 
 
 def test_a_reader_that_takes_any_tar_is_noticed(faults: Trials, tmp_path: Path) -> None:
-    module = "tests.faults.attacks.unguarded_data"
     with faults.unguarded(ATTACK, TARS) as trial:
-        read_tar(trial, tmp_path / "tar", "dots", module=module)
+        read_tar(trial, tmp_path / "tar", "dots", settings=turned_off(tmp_path / "site"))
 
 
 # Bombs
@@ -136,12 +141,12 @@ def zeros_in_tar(path: Path, size_bytes: int) -> None:
             tar.addfile(info, zeros)
 
 
-def unpack_bomb(trial: Trial, folder: Path, *, module: str = "data_shards") -> None:
+def unpack_bomb(trial: Trial, folder: Path, *, settings: Settings = GUARDED) -> None:
     """Pack a compressed tar that holds 500 times its size."""
     folder.mkdir()
     bomb = folder / "bomb.tar.gz"
     zeros_in_tar(bomb, 300 << 20)
-    done = pack(bomb, folder / "out", module=module)
+    done = pack(bomb, folder / "out", settings=settings)
     refused = done.status == 1 and "times its own size" in done.output
     trial.must(refused, "A", f"{done.status} {done.output[-500:]}")
     left = sum(file.stat().st_size for file in (folder / "scratch").rglob("*") if file.is_file())
@@ -155,7 +160,7 @@ def test_a_tar_bomb_is_not_unpacked(faults: Trials, tmp_path: Path) -> None:
 
 def test_a_reader_that_unpacks_anything_is_noticed(faults: Trials, tmp_path: Path) -> None:
     with faults.unguarded(ATTACK, BOMBS) as trial:
-        unpack_bomb(trial, tmp_path / "bomb", module="tests.faults.attacks.unguarded_data")
+        unpack_bomb(trial, tmp_path / "bomb", settings=turned_off(tmp_path / "site"))
 
 
 def grey_png(width: int, height: int) -> bytes:
@@ -204,7 +209,7 @@ def not_images() -> dict[str, bytes]:
 
 
 def pack_not_images(
-    trial: Trial, folder: Path, files: Mapping[str, bytes], *, module: str = "data_shards"
+    trial: Trial, folder: Path, files: Mapping[str, bytes], *, settings: Settings = GUARDED
 ) -> None:
     """Pack them beside an image, and see what that takes beside packing the image alone."""
     for name, more in (("plain", {}), ("evil", files)):
@@ -213,7 +218,7 @@ def pack_not_images(
             (folder / name / "cat" / file).write_bytes(content)
     plain = pack(folder / "plain", folder / "plain-out")
     assert plain.status == 0, plain.output
-    done = pack(folder / "evil", folder / "evil-out", module=module)
+    done = pack(folder / "evil", folder / "evil-out", settings=settings)
     trial.must(done.status == 0, "A", f"one image is good: {done.output[-1000:]}")
     grown = done.peak_bytes - plain.peak_bytes
     trial.must(grown < SPARE_BYTES, "A", f"its memory grew by {grown >> 20} MiB")
@@ -236,7 +241,6 @@ def test_what_is_no_image_or_too_large_is_left_out_and_takes_no_memory(
 
 
 def test_a_reader_that_decodes_anything_is_noticed(faults: Trials, tmp_path: Path) -> None:
-    module = "tests.faults.attacks.unguarded_data"
     with faults.unguarded(ATTACK, BOMBS) as trial:
         files = {"pixels.png": not_images()["pixels.png"]}
-        pack_not_images(trial, tmp_path / "decoded", files, module=module)
+        pack_not_images(trial, tmp_path / "decoded", files, settings=turned_off(tmp_path / "site"))

@@ -1,6 +1,7 @@
 """Whoever has no token, a wrong one, or comes by a page of another site.
 
-Ray's own ports are attacked in tests/acceptance/test_held_ports.py.
+Ray's own ports are looked at in tests/acceptance/compose/test_compose.py and
+tests/unit/deploy/test_compose_file.py.
 """
 
 import http.client
