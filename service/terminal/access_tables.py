@@ -10,7 +10,7 @@ from rich.text import Text
 from service.views.access import AuditRecord, OwnerUsage, Token
 
 # Columns that may be broken into lines; of the others each cell is to be copied whole.
-_PROSE = frozenset({"WHO", "FROM", "DETAIL", "DESCRIPTION"})
+_PROSE = frozenset({"WHO", "FROM", "DETAIL", "DESCRIPTION", "STATE", "USED", "CREATED"})
 
 
 def token_table(tokens: Sequence[Token]) -> Table:

@@ -84,3 +84,18 @@ def test_what_was_done_is_one_line_whatever_the_width() -> None:
     assert "everyone" in text[1]
     assert "this machine" in text[1]
     assert text[1].endswith('{"step": 10}')
+
+
+def test_at_eighty_columns_what_is_to_be_copied_is_whole() -> None:
+    expiring = token(
+        owner="alice@example.org",
+        role="submitter",
+        expires_at=AT + timedelta(days=90),
+        used_at=AT,
+        description="nightly",
+    )
+    lines = lines_of(token_table([expiring]), width=80)
+    (row,) = [line for line in lines if line.startswith("0123456789ab")]
+    assert row.split()[:3] == ["0123456789ab", "alice@example.org", "submitter"]
+    assert "nightly" in row
+    assert all(len(line) <= 80 for line in lines)
