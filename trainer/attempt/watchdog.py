@@ -2,7 +2,9 @@
 
 A step that takes many times the median one is a hang: a replica, a disk or a device that does not
 answer, and a collective that waits for it for ever. What is no step has phases of its own, in which
-far more is borne: the start with its compiling, evaluations, checkpoints, the end.
+far more is borne: the start with its compiling, evaluations, checkpoints, the end. So has waiting
+for data, in whichever replica, for loaders bear a store that is slow or away, and give up by
+themselves: each replica tells rank 0 whether it waits (`trainer.attempt.pulse`).
 
 Nobody learns by it that rank 0 itself is frozen; the control plane does, to which it gives a sign
 of life as long as it finds that the attempt gets on.
@@ -12,18 +14,23 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
+
+from trainer.attempt.pulse import Pulse, news
 
 T = TypeVar("T")
 
 POLL_S = 1.0
 # The control plane waits for many of them (service.jobs.silence).
 SIGN_EVERY_S = 5.0
+# Who told that it waits for data is taken to do so until it might have told three times.
+TOLD_FOR_S = 3 * SIGN_EVERY_S
 # Borne where no step is due. Assumed: longer than the largest checkpoint takes on a slow file
-# server, or one batch of an evaluation on a slow machine.
+# server, one batch of an evaluation on a slow machine, or a shard of 450 MB at the least that
+# loaders bear of a store (data_shards.storage.retries).
 LONG_S = 1800.0
 # Steps of which the median is taken.
 NUM_STEPS = 101
@@ -38,25 +45,35 @@ class Watchdog:
         factor: float | None = None,
         floor_s: float = 60.0,
         on_hang: Callable[[str], None] = lambda _: None,
-        on_sign: Callable[[], None] = lambda: None,
+        on_sign: Callable[[Pulse], None] = lambda _: None,
+        read_others: Callable[[], Mapping[int, Pulse]] = dict,
     ) -> None:
         """`factor`: times the median step that make a hang, if that is `floor_s`; None: nothing is.
 
-        `on_hang` is told what was waited for, once; `on_sign` is called every few seconds until
-        then. Both by the thread.
+        `on_hang` is told what was waited for, once; `on_sign` is told every few seconds until then
+        how this replica gets on, and `read_others` asked how the others do. All by the thread.
         """
         self._factor = factor
         self._floor_s = floor_s
         self._on_hang = on_hang
         self._on_sign = on_sign
+        self._read_others = read_others
         self._phase: str | None = "its start"
         """What it does instead of steps."""
         self._moves = 0
         """Grows with all that is done."""
         self._steps_s: deque[float] = deque(maxlen=NUM_STEPS)
         self._stepped_at_s: float | None = None
-        self._seen_moves = 0
+        self._waits_for_data = False
+        self._beat = 0
+        self._others: Mapping[int, Pulse] = {}
+        self._moves_of_others = 0
+        self._others_wait_s = 0.0
+        """For how much longer they are taken to wait for data."""
+        self._seen_moves = 0, 0
         self._still_s = 0.0
+        self._fed_still_s = 0.0
+        """That in which nobody waited for data."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -104,34 +121,58 @@ class Watchdog:
             self._stepped_at_s = None if self._stepped_at_s is None else time.monotonic()
             self._moves += 1
 
-    def passing(self, parts: Iterable[T]) -> Iterator[T]:
-        """Yield parts of a phase, each of which may take long."""
-        for part in parts:
-            self._moves += 1
-            yield part
+    def fed(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield what loaders give; whoever asks for the next waits for data."""
+        batches = iter(batches)
+        while True:
+            self._waits_for_data = True
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self._waits_for_data = False
+                self._moves += 1
+            yield batch
 
     # What the thread makes of it
+
+    def pulse(self) -> Pulse:
+        """Return how this replica gets on, to be told now."""
+        self._beat += 1
+        return Pulse(beat=self._beat, moves=self._moves, waits_for_data=self._waits_for_data)
+
+    def hear(self, others: Mapping[int, Pulse]) -> None:
+        """Take what the other replicas told last, by rank."""
+        heard = news(self._others, others)
+        self._others = {**self._others, **others}
+        self._moves_of_others += heard.moved
+        if heard.wait_for_data:
+            self._others_wait_s = TOLD_FOR_S
 
     def look(self, elapsed_s: float) -> str | None:
         """Return what is waited for in vain, so long after the last look; None: it gets on.
 
         Of that time no more counts than two polls: longer, this process was itself frozen.
         """
-        moves = self._moves
+        elapsed_s = min(elapsed_s, 2 * POLL_S)
+        somebody_waits = self._waits_for_data or self._others_wait_s > 0
+        self._others_wait_s -= elapsed_s
+        moves = self._moves, self._moves_of_others
         if moves != self._seen_moves:
-            self._seen_moves, self._still_s = moves, 0.0
+            self._seen_moves, self._still_s, self._fed_still_s = moves, 0.0, 0.0
             return None
-        self._still_s += min(elapsed_s, 2 * POLL_S)
+        self._still_s += elapsed_s
+        self._fed_still_s += 0.0 if somebody_waits else elapsed_s
         if self._factor is None:
             return None
         steps_s, phase = list(self._steps_s), self._phase
         median_s = statistics.median(steps_s) if steps_s else None
         limit_s = max(self._floor_s, self._factor * (median_s or 0.0))
-        if phase is not None or median_s is None:
-            if self._still_s < max(limit_s, LONG_S):
-                return None
-            return f"nothing moves since {self._still_s:,.0f} s within {phase or 'its start'}"
-        if self._still_s < limit_s:
+        if self._still_s >= max(limit_s, LONG_S):
+            within = "a wait for data" if somebody_waits else phase or "its start"
+            return f"nothing moves since {self._still_s:,.0f} s within {within}"
+        if phase is not None or median_s is None or self._fed_still_s < limit_s:
             return None
         return f"no step was done for {self._still_s:,.0f} s, where one takes {median_s:,.3g} s"
 
@@ -146,4 +187,5 @@ class Watchdog:
                 return
             if now_s - signed_at_s >= SIGN_EVERY_S:
                 signed_at_s = now_s
-                self._on_sign()
+                self.hear(self._read_others())
+                self._on_sign(self.pulse())

@@ -56,6 +56,10 @@ class AttemptDirectory:
         """Outcome of a replica that failed, for the driver that only sees its process die."""
         return self.path / f"failure-{rank}.json"
 
+    def pulse(self, rank: int) -> Path:
+        """Pulse of a replica other than rank 0, written over every few seconds while it lives."""
+        return self.path / f"pulse-{rank}.json"
+
     @property
     def log(self) -> Path:
         """What the driver and workers printed."""

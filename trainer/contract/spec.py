@@ -128,11 +128,11 @@ class RetrySpec(Record):
         "one. None: nobody looks.",
     )
     hang_floor_s: float = Field(
-        default=360.0,
+        default=60.0,
         ge=1,
         le=86_400,
-        description="A step that takes less is never a hang. Longer than an object store is borne "
-        "that is slow or away, for which loaders wait within a step.",
+        description="A step that takes less is never a hang. Waits for data do not count: for one "
+        "batch loaders are given half an hour, and give up before where its store is down.",
     )
     deadline_s: float | None = Field(
         default=None,

@@ -31,7 +31,10 @@ def evaluate_checkpoints(setting: Setting) -> Ended:
     """
     setting.fence.check()
     with ValidationSet(setting.order.spec, setting.replicas, setting.devices) as data:
-        return EvaluationJob(setting, data).run()
+        try:
+            return EvaluationJob(setting, data).run()
+        finally:
+            setting.watchdog.stand("its end")
 
 
 class EvaluationJob:
@@ -57,7 +60,8 @@ class EvaluationJob:
         self._meter.restart()
         self._stopwatch.restart()
         num_steps = self._data.num_batches
-        batches = self._corruption.watch(num_steps, self._data.batches())
+        fed = self._setting.watchdog.fed(self._data.batches())
+        batches = self._corruption.watch(num_steps, fed)
         for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
             with self._stopwatch.within("compute"):
                 sums, votes = self._take_step(batch)

@@ -143,7 +143,7 @@ class Loop:
     def _queue_steps(self) -> Iterator[Taken]:
         """Give the device the steps that are left."""
         batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
-        for batch, wait_s in timed(batches, self._stopwatch):
+        for batch, wait_s in timed(self._watchdog.fed(batches), self._stopwatch):
             pending = self._train_step(
                 batch,
                 learning_rate=self._learning_rate(batch.step),
@@ -209,7 +209,7 @@ class Loop:
 
     def _evaluate(self) -> Evaluation:
         """Measure by the centre crop, as at the end of every epoch."""
-        evaluation = self._measure("centre_crop", self._validation.batches())
+        evaluation = self._measure("centre_crop", self._validation_batches())
         self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
         self._evaluation = evaluation
         return evaluation
@@ -224,16 +224,19 @@ class Loop:
             ("centre_crop", self._evaluation or self._evaluate())
         ]
         if (protocol := self._spec.evaluation.protocol) != "centre_crop":
-            batches = self._setting.heeding(self._validation.batches())
+            batches = self._setting.heeding(self._validation_batches())
             evaluations.append((protocol, self._measure(protocol, batches)))
         return evaluations
+
+    def _validation_batches(self) -> Iterator[Batch]:
+        return self._watchdog.fed(self._validation.batches())
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         begun = time.monotonic()
         with self._stopwatch.within("evaluation"), self._watchdog.within("an evaluation"):
             evaluation = evaluate(
                 self._validation.member(self._state.network, self._spec.model, protocol),
-                self._watchdog.passing(self._corruption.watch(self._state.step, batches)),
+                self._corruption.watch(self._state.step, batches),
                 self._setting.replicas,
                 micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
             )

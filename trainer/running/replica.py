@@ -14,6 +14,7 @@ from trainer.attempt.attempt_folder import write_outcome
 from trainer.attempt.failures import Failure, write_failure
 from trainer.attempt.fence import Fence
 from trainer.attempt.hang import end_hung
+from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.attempt.setting import Setting
 from trainer.attempt.watchdog import Watchdog
@@ -50,9 +51,7 @@ def run_replica(
     replicas = Replicas(*devices)
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
-        watchdog = Watchdog()
-        if replicas.rank == 0:
-            watchdog = stack.enter_context(_open_watchdog(order, attempt))
+        watchdog = stack.enter_context(_open_watchdog(order, attempt, replicas))
         setting = Setting(
             order=order,
             attempt=attempt,
@@ -130,18 +129,27 @@ def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
         return outcome
 
 
-def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory) -> Watchdog:
-    def sign() -> None:
+def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory, replicas: Replicas) -> Watchdog:
+    """Return rank 0's, which judges, or another's, which tells rank 0 how that one gets on."""
+
+    def tell(pulse: Pulse) -> None:
+        with suppress(OSError):
+            write_pulse(attempt, replicas.rank, pulse)
+
+    def sign(_: Pulse) -> None:
         # Where its disk is away, the control plane cannot see it either.
         with suppress(OSError):
             os.utime(attempt.events)
 
+    if replicas.rank != 0:
+        return Watchdog(on_sign=tell)
     retry = order.spec.retry
     return Watchdog(
         factor=retry.hang_factor,
         floor_s=retry.hang_floor_s,
         on_hang=partial(end_hung, attempt),
         on_sign=sign,
+        read_others=partial(read_pulses, attempt, replicas.size),
     )
 
 

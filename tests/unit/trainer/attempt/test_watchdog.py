@@ -1,11 +1,14 @@
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_shards.errors import ShardError
 from trainer.attempt import watchdog as module
-from trainer.attempt.watchdog import LONG_S, Watchdog
+from trainer.attempt.pulse import Pulse
+from trainer.attempt.watchdog import LONG_S, SIGN_EVERY_S, Watchdog
 
 
 class Clock:
@@ -79,9 +82,107 @@ def test_a_long_evaluation_gets_on_with_each_batch(clock: Clock) -> None:
     watchdog = Watchdog(factor=10, floor_s=1)
     _step(watchdog, clock, 1, 1)
     with watchdog.within("an evaluation"):
-        for batch in watchdog.passing(range(3)):
+        for batch in watchdog.fed(range(3)):
             watchdog.look(1.0)
             assert _look_for(watchdog, LONG_S - 1) is None, batch
+
+
+class Store:
+    """Batches from a store that is slow: `while_waiting` is called for each."""
+
+    def __init__(self, while_waiting: Callable[[], None]) -> None:
+        self._while_waiting = while_waiting
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self._while_waiting()
+            yield 0
+
+
+def test_a_wait_for_data_is_no_hang_of_a_step_and_ends_all_the_same(clock: Clock) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60)
+    _step(watchdog, clock, 1, 1)
+    found: list[str | None] = []
+
+    def wait() -> None:
+        watchdog.look(1.0)
+        found.append(_look_for(watchdog, LONG_S - 1))
+        if len(found) == 3:
+            found.append(watchdog.look(1.0))
+
+    # Each batch has a patience of its own.
+    for _ in zip(range(3), watchdog.fed(Store(wait)), strict=False):
+        pass
+    assert found[:3] == [None] * 3
+    assert found[3] == "nothing moves since 1,800 s within a wait for data"
+    # What comes after it is a step again.
+    watchdog.look(1.0)
+    assert _look_for(watchdog, 59) is None
+    assert "no step was done" in str(watchdog.look(1.0))
+
+
+def test_a_wait_is_over_when_the_data_fail(clock: Clock) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60)
+    _step(watchdog, clock, 1, 1)
+
+    def fail() -> None:
+        assert watchdog.pulse().waits_for_data
+        raise ShardError("a.tar", "is missing")
+
+    with pytest.raises(ShardError):
+        next(watchdog.fed(Store(fail)))
+    assert not watchdog.pulse().waits_for_data
+
+
+def _hear_and_look(watchdog: Watchdog, seconds: float, tell: Callable[[], Pulse]) -> str | None:
+    """Hear replica 1 every few seconds, and look every second, for so long."""
+    for second in range(int(seconds)):
+        if second % SIGN_EVERY_S == 0:
+            watchdog.hear({1: tell()})
+        if found := watchdog.look(1.0):
+            return found
+    return None
+
+
+def test_rank_0_bears_that_another_replica_waits_for_data(clock: Clock) -> None:
+    watchdog, other = Watchdog(factor=10, floor_s=60), Watchdog()
+    _step(watchdog, clock, 1, 1)
+    found: list[str | None] = []
+
+    def wait() -> None:
+        # It told something new: that it has got so far.
+        watchdog.hear({1: other.pulse()})
+        watchdog.look(1.0)
+        found.append(_hear_and_look(watchdog, LONG_S - 1, other.pulse))
+        found.append(watchdog.look(1.0))
+
+    next(other.fed(Store(wait)))
+    assert found == [None, "nothing moves since 1,800 s within a wait for data"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_replica_that_waits_no_more_or_tells_no_more_is_waited_for_as_for_a_step(
+    clock: Clock, frozen: bool
+) -> None:
+    watchdog, other = Watchdog(factor=10, floor_s=60), Watchdog()
+    _step(watchdog, clock, 1, 1)
+    pulses: list[Pulse] = []
+    next(other.fed(Store(lambda: pulses.append(other.pulse()))))
+    watchdog.hear({1: pulses[-1]})
+    watchdog.look(1.0)
+    found = _hear_and_look(watchdog, 100, lambda: pulses[-1] if frozen else other.pulse())
+    assert "no step was done" in str(found)
+
+
+def test_while_another_replica_gets_on_nothing_hangs(clock: Clock) -> None:
+    watchdog, other = Watchdog(factor=10, floor_s=1), Watchdog()
+    _step(watchdog, clock, 1, 1)
+    with watchdog.within("an evaluation"):
+        # Rank 0 has its share done long before.
+        for _ in range(3):
+            other.stand("its next batch")
+            assert _hear_and_look(watchdog, LONG_S - 1, other.pulse) is None
+        assert "an evaluation" in str(_hear_and_look(watchdog, 10, other.pulse))
 
 
 def test_time_in_which_this_process_was_itself_frozen_does_not_count(clock: Clock) -> None:
@@ -105,14 +206,28 @@ def test_it_gives_signs_of_life_until_it_finds_a_hang(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "SIGN_EVERY_S", 0.0)
     hung, signed = threading.Event(), threading.Event()
     found: list[str] = []
+    signs: list[Pulse] = []
+    asked = threading.Event()
+
+    def sign(pulse: Pulse) -> None:
+        signs.append(pulse)
+        signed.set()
+
+    def read_others() -> dict[int, Pulse]:
+        asked.set()
+        return {}
 
     def note(hang: str) -> None:
         found.append(hang)
         hung.set()
 
-    with Watchdog(factor=2, floor_s=0.05, on_hang=note, on_sign=signed.set) as watchdog:
+    with Watchdog(
+        factor=2, floor_s=0.05, on_hang=note, on_sign=sign, read_others=read_others
+    ) as watchdog:
         watchdog.note_step()
         watchdog.note_step()
         assert signed.wait(30)
+        assert asked.wait(30)
         assert hung.wait(30)
     assert len(found) == 1
+    assert [pulse.beat for pulse in signs] == list(range(1, len(signs) + 1))

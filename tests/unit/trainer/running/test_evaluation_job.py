@@ -1,8 +1,9 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.damaged_sets import damage
 from tests.unit.trainer.running.packed import NUM_IMAGES, pack_pictures
 from trainer.attempt.fence import Fence
 from trainer.attempt.setting import Ended, Setting
+from trainer.attempt.watchdog import Watchdog
 from trainer.checkpoints.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
 from trainer.contract.checkpoint import (
@@ -39,6 +41,8 @@ from trainer.errors import BadDataError, BadSpecError, StaleAttemptError, reason
 from trainer.network.alexnet import AlexNet
 from trainer.network.initialise import initialise
 from trainer.running.evaluation_job import evaluate_checkpoints
+
+T = TypeVar("T")
 
 CPU = torch.device("cpu")
 BATCH_SIZE = 16
@@ -118,7 +122,7 @@ def _spec(shards: Path, *checkpoints: object, train: Path | None = None, **model
     )
 
 
-def _run(spec: JobSpec, run: RunDirectory, world: World) -> Ended:
+def _run(spec: JobSpec, run: RunDirectory, world: World, watchdog: Watchdog | None = None) -> Ended:
     attempt = run.attempt(run.newest_attempt() + 1)
     order = AttemptOrder(
         job_id="job", attempt=attempt.number, spec=spec, accelerator="cpu", resume_from=None
@@ -136,6 +140,7 @@ def _run(spec: JobSpec, run: RunDirectory, world: World) -> Ended:
             desired=world.desired,
             disowned=lambda: world.disowned,
             fence=Fence(attempt, disowned=lambda: world.disowned),
+            watchdog=watchdog or Watchdog(),
         )
     )
 
@@ -299,6 +304,39 @@ def test_of_the_first_release_the_specs_network_is_taken_and_said_to_be(
     )
     with pytest.raises(BadDataError, match=r"does not fit .*; release 0\.1 wrote no network"):
         _run(_spec(shards, folder, input_size=64, num_classes=2), run, World())
+
+
+class Noting(Watchdog):
+    """Notes what it is told, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def note_step(self) -> None:
+        self.told.append("step")
+        super().note_step()
+
+    def stand(self, phase: str) -> None:
+        self.told.append(phase)
+        super().stand(phase)
+
+    def fed(self, batches: Iterable[T]) -> Iterator[T]:
+        for batch in super().fed(batches):
+            self.told.append("data")
+            yield batch
+
+
+@pytest.mark.parametrize("break_it", [False, True])
+def test_the_watchdog_is_told_of_data_and_steps_and_of_the_end_whatever_ends_it(
+    shards: Path, save: Save, run: RunDirectory, break_it: bool
+) -> None:
+    watchdog = Noting()
+    with suppress(BadDataError):
+        _run(_spec(shards, save("a", break_it=break_it)), run, World(), watchdog)
+    num_steps = 1 if break_it else NUM_STEPS
+    assert watchdog.told[: 2 * num_steps] == ["data", "step"] * num_steps
+    assert set(watchdog.told[2 * num_steps :]) == {"its end"}
 
 
 def test_a_network_whose_loss_is_not_finite_is_named(

@@ -1,21 +1,33 @@
 import errno
+import os
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
 from data_shards.errors import ShardError, StorageError
 from data_shards.storage.node_cache import node_cache
+from tests.acceptance.product import wait_for
 from tests.unit.trainer.runs import add_attempt
-from trainer.attempt import attempt_folder, failures
+from trainer.attempt import attempt_folder, failures, watchdog
+from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.durable import DiskFullError
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.devices.replicas import Replicas
 from trainer.errors import BadDataError
-from trainer.running.replica import _open_reporter, failure, record_failure, record_outcome
+from trainer.running.replica import (
+    _open_reporter,
+    _open_watchdog,
+    failure,
+    record_failure,
+    record_outcome,
+)
 
 
 @pytest.fixture
@@ -87,3 +99,36 @@ def test_the_thread_that_posts_closes_what_it_posts_by(
     with ExitStack() as stack:
         _open_reporter(order, attempt, lambda _: None, stack)
     assert closed_by == ["reporter"]
+
+
+class Rank:
+    """Stands for a replica among two."""
+
+    size = 2
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_0_judges_by_what_the_others_tell_it(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    monkeypatch.setattr(watchdog, "POLL_S", 0.001)
+    monkeypatch.setattr(watchdog, "SIGN_EVERY_S", 0.0)
+    attempt.events.touch()
+    os.utime(attempt.events, (0, 0))
+    write_pulse(attempt, 1, Pulse(beat=10, waits_for_data=True))
+    heard: list[Mapping[int, Pulse]] = []
+    monkeypatch.setattr(watchdog.Watchdog, "hear", lambda _, others: heard.append(others))
+    with _open_watchdog(read_order(attempt), attempt, cast("Replicas", Rank(rank))) as opened:
+        opened.note_step()
+        if rank == 0:
+            wait_for("a sign of life", lambda: attempt.events.stat().st_mtime > 0, timeout_s=20)
+            assert heard[0] == {1: Pulse(beat=10, waits_for_data=True)}
+        else:
+            told = Pulse(beat=10, waits_for_data=True)
+            wait_for("a pulse", lambda: read_pulses(attempt, 2).get(1, told) != told, timeout_s=20)
+            assert read_pulses(attempt, 2)[1].moves == 1
+            assert attempt.events.stat().st_mtime == 0
+            assert not any(heard)
