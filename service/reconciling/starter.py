@@ -14,7 +14,7 @@ from service.jobs.records import JobRecord
 from service.reconciling.attempt_files import resume_point, unusable
 from service.reconciling.troubles import Troubles
 from service.scheduling.admission import admit
-from service.scheduling.placement import Demand, accelerator_of
+from service.scheduling.placement import Demand, accelerator_of, has_gpus
 from service.scheduling.queue import QueuePolicy, in_order
 from service.scheduling.room import Cluster
 from service.scheduling.waiting import (
@@ -92,9 +92,10 @@ class Starter:
             return
         present = cluster()
         given = self._store.accelerators_in_use()
-        waiting = [waiting_job(job, accelerator_of(job.spec, present.nodes)) for job in due]
+        gpus = has_gpus(present.nodes)
+        waiting = [waiting_job(job, accelerator_of(job.spec, gpus=gpus)) for job in due]
         active = [
-            active_job(job, given.get(job.id) or accelerator_of(job.spec, present.nodes), now)
+            active_job(job, given.get(job.id) or accelerator_of(job.spec, gpus=gpus), now)
             for job in live.values()
             if job.status in ACTIVE
         ]

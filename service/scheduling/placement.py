@@ -1,7 +1,8 @@
 """What nodes have, and what a job needs of them. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from trainer.contract.spec import JobSpec
 
@@ -30,11 +31,16 @@ class Demand:
         return f"{self.num_replicas} × ({bundle})"
 
 
-def accelerator_of(spec: JobSpec, nodes: Sequence[Node]) -> str:
+def has_gpus(nodes: Iterable[Node]) -> bool:
+    """Whether a job can be given any."""
+    return any(node.num_gpus >= 1 for node in nodes)
+
+
+def accelerator_of(spec: JobSpec, *, gpus: bool) -> Literal["cpu", "gpu"]:
     """Return what `auto` comes to: gpu where the cluster has any."""
     if spec.scale.accelerator != "auto":
         return spec.scale.accelerator
-    return "gpu" if any(node.num_gpus >= 1 for node in nodes) else "cpu"
+    return "gpu" if gpus else "cpu"
 
 
 def demand_of(spec: JobSpec, accelerator: str) -> Demand:

@@ -33,6 +33,7 @@ from service.store.idempotency import Reservation, complete
 from service.store.identity import store_id
 from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs, write_spec
 from service.store.leases import FencedWrites
+from service.store.live import LiveJobs
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
@@ -79,6 +80,7 @@ class Store:
         engine = connect(url)
         self._engine = reading(engine)
         self._writing = FencedWrites(writing(engine), fence)
+        self._live = LiveJobs()
         self._unreadable: set[str] = set()
         """Jobs that were logged."""
 
@@ -177,9 +179,7 @@ class Store:
 
         One that cannot be read is logged once and left as it is.
         """
-        query = select(jobs).where(jobs.c.status.not_in(TERMINAL)).order_by(jobs.c.seq)
-        with self._engine.connect() as connection:
-            found = read_jobs(connection, query)
+        found = self.read(self._live.read)
         for job in found:
             if isinstance(job, UnreadableJob) and job.id not in self._unreadable:
                 self._unreadable.add(job.id)

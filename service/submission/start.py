@@ -9,7 +9,7 @@ from service.access.caller import Ownership, may_name
 from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
 from service.scheduling.admission import admit
-from service.scheduling.placement import accelerator_of, demand_of
+from service.scheduling.placement import accelerator_of, demand_of, has_gpus
 from service.scheduling.queue import QueuePolicy, Turn, WaitingJob, in_order
 from service.scheduling.room import Cluster
 from service.scheduling.waiting import DRAINS, active_job, may_start, waiting_job
@@ -40,7 +40,7 @@ class Situation:
 
 def accelerator_on(spec: JobSpec, cluster: Cluster) -> Literal["cpu", "gpu"]:
     """Return what `auto` comes to on the cluster."""
-    return "gpu" if accelerator_of(spec, cluster.nodes) == "gpu" else "cpu"
+    return accelerator_of(spec, gpus=has_gpus(cluster.nodes))
 
 
 def foresee_start(
@@ -53,20 +53,21 @@ def foresee_start(
     if situation is None:
         return PlannedStart(when="unknown", message=unseen, accelerator=None)
     cluster, policy, now = situation.cluster, situation.policy, situation.now
-    accelerator = accelerator_on(spec, cluster)
+    gpus = has_gpus(cluster.nodes)
+    accelerator = accelerator_of(spec, gpus=gpus)
     demand = demand_of(spec, accelerator)
     due = {job.id: job for job in situation.live if may_start(job, now)}
     at_work = [job for job in situation.live if job.status in ACTIVE]
     last = max((job.seq for job in situation.live), default=0) + 1
     turn = Turn(priority=spec.priority, since=now.timestamp(), waited_s=0.0, seq=last)
-    waiting = [waiting_job(job, accelerator_of(job.spec, cluster.nodes)) for job in due.values()]
+    waiting = [waiting_job(job, accelerator_of(job.spec, gpus=gpus)) for job in due.values()]
     new = WaitingJob(id=_NEW, owner=of.owner, demand=demand, turn=turn)
     queue = in_order([*waiting, new], policy)
     given = situation.accelerators
     admission = admit(
         cluster,
         [
-            active_job(job, given.get(job.id) or accelerator_of(job.spec, cluster.nodes), now)
+            active_job(job, given.get(job.id) or accelerator_of(job.spec, gpus=gpus), now)
             for job in at_work
         ],
         queue,

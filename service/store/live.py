@@ -1,0 +1,70 @@
+"""Jobs that have not ended, of which a tick reads again only those that have changed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, type_coerce
+from sqlalchemy.types import NullType
+
+from service.jobs.records import JobRecord, UnreadableJob
+from service.store.jobs import read_jobs
+from service.store.tables import jobs
+from trainer.contract.status import TERMINAL
+
+# What takes long to read. A plan never changes, and a spec not without its version.
+_LONG = {"spec", "plan"}
+# As the database's driver gives it: neither parsed nor checked, but the same while it is the same.
+_STORED = (
+    select(
+        jobs.c.id,
+        *(type_coerce(column, NullType()) for column in jobs.c if column.name not in _LONG),
+    )
+    .where(jobs.c.status.not_in(TERMINAL))
+    .order_by(jobs.c.seq)
+)
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Remembered:
+    stored: Sequence[Any]
+    job: JobRecord
+
+
+class LiveJobs:
+    """What was read of them last; from any thread."""
+
+    def __init__(self) -> None:
+        self._remembered: Mapping[str, _Remembered] = {}
+
+    def read(self, connection: Connection) -> list[JobRecord | UnreadableJob]:
+        """Return the jobs that have not ended, the oldest first."""
+        before = self._remembered
+        stored = {row[0]: tuple(row) for row in connection.execute(_STORED)}
+        changed = {
+            job_id
+            for job_id, row in stored.items()
+            if (known := before.get(job_id)) is None or known.stored != row
+        }
+        fresh = {job.id: job for job in _read(connection, sorted(changed))}
+        found: list[JobRecord | UnreadableJob] = []
+        remembered: dict[str, _Remembered] = {}
+        for job_id, row in stored.items():
+            if job_id not in changed:
+                remembered[job_id] = before[job_id]
+                found.append(before[job_id].job)
+            elif (job := fresh.get(job_id)) is not None:
+                found.append(job)
+                if isinstance(job, JobRecord):
+                    # It may be newer than `row` by now: then it is read again next time.
+                    remembered[job_id] = _Remembered(stored=row, job=job)
+        self._remembered = remembered
+        return found
+
+
+def _read(connection: Connection, ids: Sequence[str]) -> Iterator[JobRecord | UnreadableJob]:
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        query = select(jobs).where(jobs.c.id.in_(some), jobs.c.status.not_in(TERMINAL))
+        yield from read_jobs(connection, query)

@@ -1,0 +1,47 @@
+from collections.abc import Callable
+from contextlib import closing
+
+from service.access.caller import EVERYONE
+from service.jobs.editing import Edit
+from service.jobs.lifecycle import Decision
+from service.jobs.records import JobRecord
+from service.store.editing import edit_job
+from service.store.store import Store
+from tests.unit.service.conftest import job_in, now, progress, report
+from trainer.contract.status import Desired, Status
+
+
+def read_anew(store_url: str) -> list[JobRecord]:
+    with closing(Store(store_url)) as other:
+        return other.live_jobs()
+
+
+def test_what_is_remembered_is_what_is_stored_after_every_change(
+    store: Store, store_url: str
+) -> None:
+    for job_id in ("a", "b", "c"):
+        job_in(store, Status.QUEUED, job_id)
+    running = job_in(store, Status.RUNNING, "runs")
+    changes: list[Callable[[], object]] = [
+        lambda: store.ask("a", Desired.PAUSE),
+        lambda: store.write(
+            lambda connection: edit_job(
+                connection, "b", Edit(priority=3, labels={"k": "v"}), EVERYONE, now()
+            )
+        ),
+        lambda: store.note_wait("c", "waits"),
+        lambda: report(store, "runs", progress(7)),
+        lambda: store.apply(running, Decision(status=Status.SUCCEEDED), now()),
+        lambda: job_in(store, Status.QUEUED, "new"),
+    ]
+    before = store.live_jobs()
+    for change in changes:
+        change()
+        found = store.live_jobs()
+        assert found == read_anew(store_url)
+        # Nothing else was read again.
+        assert len({id(job) for job in found} - {id(job) for job in before}) <= 1
+        before = found
+    assert [job.id for job in before] == ["a", "b", "c", "new"]
+    again = store.live_jobs()
+    assert all(one is other for one, other in zip(before, again, strict=True))
