@@ -46,7 +46,7 @@ bench-data: $(STAMP) ## Measure how fast images are fed and packed, beside webda
 bench-step: $(STAMP) ## Measure a training step of the full-size network, beside other code.
 	$(BIN)/python tests/bench/bench_step.py $(BENCH_ARGS)
 
-bench-service: $(STAMP) ## Measure how the control plane bears its load, on SQLite and PostgreSQL.
+bench-service: $(STAMP) ## Measure the service: load, first step, beside the bare loop, checkpoints.
 	$(BIN)/python -m tests.bench.bench_service $(BENCH_ARGS)
 
 bench-learning: $(STAMP) ## Train on CIFAR-10 and draw what is learned: an hour of two cores.
