@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -57,7 +57,9 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
                 watcher.start()
             server.run(sockets=[listener])
         finally:
-            console.print("stopping")
+            # What it prints to may be a full disk, and Ray is to be stopped all the same.
+            with suppress(OSError):
+                console.print("stopping")
             plane.stop()
 
 
