@@ -42,7 +42,7 @@ async def _plane(request: Request) -> ControlPlane:
 Plane = Annotated[ControlPlane, Depends(_plane)]
 
 
-def _leading(plane: Plane) -> ControlPlane:
+async def _leading(plane: Plane) -> ControlPlane:
     if not plane.is_leader:
         raise StandbyError(plane.leadership.holder())
     return plane

@@ -81,11 +81,12 @@ def ingest(
     found_points: list[dict[str, Any]] = []
     saved: list[dict[str, Any]] = []
     of_job: dict[str, Any] = {}
+    latest: Progress | None = None
     for event in reported:
         data = event.data
         if isinstance(data, Progress):
             found_points.append(point_of(job_id, attempt, event.at, data))
-            of_job |= {"progress": data.model_dump(mode="json"), "advanced_at": now}
+            latest = data
             continue
         told.append(_event_row(event.at, data, attempt=attempt, attempt_event=event.number))
         match data:
@@ -98,6 +99,8 @@ def ingest(
                 of_job |= {"checkpoint_step": data.step, "checkpoint_at": event.at}
                 place = {"job_id": job_id, "attempt": attempt, "saved_at": event.at}
                 saved.append(place | data.model_dump(exclude={"kind"}))
+    if latest is not None:
+        of_job |= {"progress": latest.model_dump(mode="json"), "advanced_at": now}
     _append(connection, job_id, told)
     # What is told again, as a checkpoint at a pause may be, is the same.
     upsert(connection, points, found_points)

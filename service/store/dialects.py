@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Float, Table
+from sqlalchemy import Boolean, ColumnElement, Connection, Float, Insert, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -61,12 +62,17 @@ def is_moment(column: ColumnElement[datetime]) -> ColumnElement[bool]:
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; of those whose primary key is there already, replace what the rows name."""
-    if not rows:
-        return
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    if rows:
+        statement = _upsert(connection.dialect.name, table, tuple(rows[0]))
+        connection.execute(statement, list(rows))
+
+
+@cache
+def _upsert(database: str, table: Table, names: Sequence[str]) -> Insert:
+    """Make the statement: that takes longer than to insert a few rows by it."""
+    dialect = sqlite if database == "sqlite" else postgresql
     statement = dialect.insert(table)
     key = [column.name for column in table.primary_key]
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=key, set_=changed), list(rows)
-    )
+    changed = {name: statement.excluded[name] for name in names if name not in key}
+    made: Insert = statement.on_conflict_do_update(index_elements=key, set_=changed)
+    return made
