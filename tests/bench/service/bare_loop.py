@@ -103,7 +103,7 @@ def measure(folder: Path, say: Say, *, rounds: int | None) -> Part:
 def figures(found: list[Round]) -> list[Figure]:
     """Return medians over rounds; of the ratio, and half of them lie between its quartiles."""
     ratios = [one.ratio for one in found]
-    low, _, high = statistics.quantiles(ratios, n=4)
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     return [
         Figure("service_to_bare_ratio", statistics.median(ratios), 0.98),
         Figure("service_to_bare_low_quartile", low, None),

@@ -33,3 +33,9 @@ def test_the_ratio_is_the_median_of_those_of_rounds() -> None:
     assert values["service_to_bare_ratio"] == pytest.approx(0.99)
     assert values["bare_images_per_second"] == 60
     assert values["service_to_bare_low_quartile"] <= values["service_to_bare_ratio"]  # type: ignore[operator]
+
+
+def test_one_round_has_no_spread() -> None:
+    values = {figure.name: figure.value for figure in figures([Round(100, 90)])}
+    quartiles = [values[f"service_to_bare_{which}_quartile"] for which in ("low", "high")]
+    assert quartiles == [values["service_to_bare_ratio"]] * 2 == [0.9] * 2
