@@ -2,7 +2,9 @@
 
 from dataclasses import fields
 
-from tests.bench.service.api import Api
+import pytest
+
+from tests.bench.service.api import BATCHES_PER_S, POINTS_PER_BATCH, Api, points_per_second
 from tests.bench.service.over_http import figures
 
 
@@ -21,3 +23,11 @@ def test_of_rounds_the_median_counts_and_of_databases_the_worse() -> None:
     assert values["get_job_p99_ms"] == (12, True)
     assert values["get_job_p99_ratio_100k_to_1k"] == (2, False)
     assert values["points_per_second"] == (1500, False)
+
+
+def test_points_are_taken_until_the_last_batch_is_answered() -> None:
+    on_time = [(0.0, 200)] * (2 * BATCHES_PER_S)
+    assert points_per_second(on_time) == pytest.approx(BATCHES_PER_S * POINTS_PER_BATCH, rel=0.01)
+    # A second and a half after the last was due.
+    held_up = [(2.0, 200), *on_time[1:-51], (2.01, 200), *on_time[:50]]
+    assert points_per_second(held_up) == pytest.approx(len(held_up) * POINTS_PER_BATCH / 3.5)
