@@ -100,6 +100,11 @@ class _Mortality:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def die_where_told() -> None:
+    """Be a control plane with failpoints."""
     _Mortality(Path(os.environ[FAILPOINT_VARIABLE])).patch()
     main()
+
+
+if __name__ == "__main__":
+    die_where_told()

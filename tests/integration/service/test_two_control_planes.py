@@ -1,11 +1,8 @@
 """Two control planes on one store, as processes: one leads, the other reads and waits."""
 
-import signal
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from service.reconciling.starter import sha256_of_token
@@ -135,102 +132,6 @@ def test_an_attempt_is_heard_by_the_one_that_takes_over_and_hears_its_pause(
             assert not reporter.disowned
         assert read_order(attempt).control_plane_url == second.url
         assert second.job("running")["status"] == "PAUSING"
-    finally:
-        first.stop()
-        second.stop()
-
-
-class Unfenced(Answering):
-    """Without its fence, and with a clock that stands still."""
-
-    module = "tests.integration.service.unfenced"
-
-
-def on_two_machines(kind: type[Answering], tmp_path: Path, store_url: str) -> list[Answering]:
-    """Return control planes with a store and run root in common, and nothing else."""
-    return [
-        kind(
-            tmp_path / name,
-            tmp_path,
-            **NO_RAY,
-            ALEXNET_STORE_URL=store_url,
-            ALEXNET_RUN_ROOT=str(tmp_path / "runs"),
-            ALEXNET_LEASE_S=str(LEASE_S),
-        )
-        for name in ("first", "second")
-    ]
-
-
-def freeze_and_thaw(first: Answering, second: Answering) -> list[str]:
-    """Freeze the leader for longer than its lease, and thaw it; return what went wrong."""
-    first.start()
-    second.start()
-    assert (first.role(), second.role()) == ("leader", "standby")
-    first.process.send_signal(signal.SIGSTOP)
-    try:
-        wait_for("the second to lead", lambda: second.role() == "leader", timeout_s=20)
-        second.http.post("/jobs/running/pause").raise_for_status()
-        # The frozen one does not answer; it is asked, and does so as its first act.
-        with ThreadPoolExecutor() as pool:
-            asked = pool.submit(first.http.post, "/jobs/running/cancel")
-            wait_for("the request to be there", lambda: is_connected(first), timeout_s=10)
-            first.process.send_signal(signal.SIGCONT)
-            answer = asked.result()
-    finally:
-        first.process.send_signal(signal.SIGCONT)
-    wrong = []
-    if answer.status_code != 503:
-        wrong.append(f"the one that thawed took a request: HTTP {answer.status_code}")
-    elif first.url in answer.json()["detail"]:
-        wrong.append(f"it names itself as the leader: {answer.text}")
-    if second.job("running")["desired"] != "pause":
-        wrong.append("it has changed what the owner wants")
-    if (first.role(), second.role()) != ("standby", "leader"):
-        wrong.append(f"the one that thawed is {first.role()}, the other {second.role()}")
-    return wrong
-
-
-def is_connected(control_plane: Answering) -> bool:
-    """Whether somebody has a connection to it, which the kernel takes for a frozen process too."""
-    return any(
-        one.raddr and one.raddr.port == control_plane.port and one.status == "ESTABLISHED"
-        for one in psutil.net_connections("tcp")
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_frozen_leader_that_thaws_stands_by_and_leads_again_after_the_other(
-    tmp_path: Path, database: str, request: pytest.FixtureRequest
-) -> None:
-    store_url = f"sqlite:///{tmp_path / 'store.db'}"
-    if database == "postgresql":
-        postgres = request.getfixturevalue("postgres")
-        store_url = postgres.create("two_control_planes")
-    first, second = on_two_machines(Answering, tmp_path, store_url)
-    try:
-        running_attempt(tmp_path / "runs", first.url, store_url=store_url)
-        assert freeze_and_thaw(first, second) == []
-        # Both live, and one of them leads: now as before.
-        second.kill()
-        wait_for("the first to lead again", lambda: first.role() == "leader", timeout_s=20)
-        assert first.job("running")["status"] == "PAUSING"
-    finally:
-        first.stop()
-        second.stop()
-        if database == "postgresql":
-            postgres.drop("two_control_planes")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(60)
-def test_without_fences_a_frozen_leader_that_thaws_acts_beside_the_other(tmp_path: Path) -> None:
-    store_url = f"sqlite:///{tmp_path / 'store.db'}"
-    first, second = on_two_machines(Unfenced, tmp_path, store_url)
-    try:
-        running_attempt(tmp_path / "runs", first.url, store_url=store_url)
-        assert len(freeze_and_thaw(first, second)) == 3
     finally:
         first.stop()
         second.stop()

@@ -141,7 +141,7 @@ def world(tmp_path: Path, store: Store) -> World:
     return World(tmp_path, store)
 
 
-def _live(world: World, points: Failpoints, life: Life, job_id: str) -> tuple[object, ...]:
+def live(world: World, points: Failpoints, life: Life, job_id: str) -> tuple[object, ...]:
     """Have a job live so; return what must not depend on who died on the way."""
     retry = {"backoff_s": 4, "max_attempts": 3, "deadline_s": 3600}
     world.submit(job_id, retry=retry)
@@ -181,14 +181,14 @@ def test_a_job_comes_to_the_same_wherever_the_reconciler_dies(
         world.ray.num_cpus = 0.0
     life = (LIVES | WAITING_LIVES)[name]
     points = Failpoints(world, monkeypatch)
-    undisturbed = _live(world, points, life, "whole")
+    undisturbed = live(world, points, life, "whole")
     num_points = points.num_passed
     assert num_points > 0
     for fatal in range(1, num_points + 1):
         for after in (False, True):
             points.begin(fatal, after=after)
             job_id = f"{'after' if after else 'before'}{fatal}"
-            assert _live(world, points, life, job_id) == undisturbed, job_id
+            assert live(world, points, life, job_id) == undisturbed, job_id
 
 
 def test_these_lives_pass_every_row_of_the_table(
@@ -197,11 +197,11 @@ def test_these_lives_pass_every_row_of_the_table(
     points = Failpoints(world, monkeypatch)
     passed: set[tuple[Status, Status]] = set()
     for number, life in enumerate(LIVES.values()):
-        _live(world, points, life, f"j{number}")
+        live(world, points, life, f"j{number}")
         passed |= _passed(world, f"j{number}")
     world.ray.num_cpus = 0.0
     for number, life in enumerate(WAITING_LIVES.values()):
-        _live(world, points, life, f"w{number}")
+        live(world, points, life, f"w{number}")
         passed |= _passed(world, f"w{number}")
     table = {(before, after) for before, row in TRANSITIONS.items() for after in row}
     assert table - passed == ELSEWHERE
