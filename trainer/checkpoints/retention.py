@@ -24,11 +24,16 @@ _log = logging.getLogger(__name__)
 def clear_leftovers(run: RunDirectory) -> None:
     """Delete what was left half written or half deleted; to be called under `prune`'s conditions.
 
-    Each may be as large as a checkpoint: left to lie, it could fill the disk for the next one.
+    Each may be as large as a checkpoint: left to lie, it could fill the disk for the next one. Of
+    the newest attempt only checkpoints: its other files may be in the making.
     """
     clear_discarded(run)
     for leftover in run.path.glob("attempts/*/checkpoints/.step-*.partial"):
         shutil.rmtree(leftover)
+    newest = run.attempt(run.newest_attempt()).path
+    for leftover in run.path.glob("attempts/*/.*.partial"):
+        if leftover.parent != newest:
+            leftover.unlink(missing_ok=True)
 
 
 def prune(run: RunDirectory, spec: CheckpointSpec, resumed_from: Path | None) -> None:

@@ -46,6 +46,18 @@ def test_what_death_left_half_done_is_cleared(
     assert list(attempt.checkpoints.iterdir()) == [whole]
 
 
+def test_files_that_death_left_half_written_are_cleared_of_earlier_attempts(
+    run: RunDirectory,
+) -> None:
+    first, newest = add_attempt(run), add_attempt(run)
+    halves = [one.path / ".failure-1.json.17.partial" for one in (first, newest)]
+    for half in halves:
+        half.write_text("{")
+    clear_leftovers(run)
+    assert [half.exists() for half in halves] == [False, True]
+    assert first.order.exists()
+
+
 def test_prune_leaves_a_damaged_one_as_evidence(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     damaged, *_, last = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
