@@ -100,9 +100,19 @@ class Lane:
                 self._await_recovery(job, number, trial)
 
     def _kill(
-        self, job: JobUnderFire, role: Role, number: int, trial: Trial, draw: random.Random
+        self,
+        job: JobUnderFire,
+        role: Role,
+        number: int,
+        trial: Trial,
+        draw: random.Random,
+        *,
+        before: Callable[[], None] = lambda: None,
     ) -> int:
-        """Kill a process of the newest attempt, which may be another by now; return its number."""
+        """Kill a process of the newest attempt, which may be another by now; return its number.
+
+        `before` is called when it is found: it may be the end of the control plane.
+        """
         how = signal.SIGSTOP if role is Role.FROZEN_WORKER else signal.SIGKILL
         over_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < over_s:
@@ -112,6 +122,7 @@ class Lane:
                 pid = self._find(job, role, number, draw)
                 trial.strike()
                 if pid is not None:
+                    before()
                     os.kill(pid, how)
                     return number
             time.sleep(0.05)
@@ -161,14 +172,14 @@ class Lane:
         point = draw.choice([one for one in FAILPOINTS if (one.place, one.call) != _ACCEPTING])
         self._say(f"  {point}")
         with self._service.turn():
-            self._service.arm(point)
-            try:
-                number = self._kill(job, Role.WORKER, number, Trial("5", ""), draw)
-            finally:
-                died = self._service.wait_dead(FAILPOINT_PATIENCE_S)
-                trial.strike()
-                if died:
-                    self._service.start()
+            worker = Trial("5", Role.WORKER)
+            number = self._kill(
+                job, Role.WORKER, number, worker, draw, before=lambda: self._service.arm(point)
+            )
+            died = self._service.wait_dead(FAILPOINT_PATIENCE_S)
+            trial.strike()
+            if died:
+                self._service.start()
         trial.must(died, "J", "it was not passed")
         self._await_recovery(job, number, trial)
 
@@ -189,7 +200,7 @@ class Lane:
     def _kill_starting(
         self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random
     ) -> None:
-        number = self._kill(job, Role.WORKER, number, Trial("5", ""), draw)
+        number = self._kill(job, Role.WORKER, number, Trial("5", Role.WORKER), draw)
         self._wait_for(job, "the next attempt", lambda: self._newest(job) > number)
         number = self._newest(job)
         time.sleep(draw.uniform(0, 5))
