@@ -2,7 +2,8 @@
 
 `poison` dies after three steps, each time. `dies NUMBER MOMENT` dies in the first attempt: before,
 or after, what it does NUMBER-th to the disk as it saves checkpoints, or within, where that is to
-write a file of tensors. `torn dies ...` does so where a checkpoint is written under its final name.
+write a file of tensors. `torn ...` writes checkpoints under their final names at once, and
+`drawn ...` draws dropout from a stream of the process.
 """
 
 import os
@@ -14,12 +15,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.faults import attempt_here
 from trainer.attempt.attempt_folder import attempt_at
 from trainer.checkpoints import checkpoint
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import CheckpointManifest
 from trainer.contract.order_file import read_order
+from trainer.network import dropout
 
 _CALLS = ("mkdir", "open", "fsync", "rename", "replace", "unlink", "rmdir")
 POISON_STEPS = 3
@@ -70,6 +74,15 @@ def _write_in_place(
     return checkpoint._write_into(folder, snapshot)
 
 
+_stream = torch.Generator().manual_seed(0)
+
+
+def _next_of_stream(
+    _draw: dropout.DropoutDraw, num_images: int, *, num_units: int, **_place: object
+) -> torch.Tensor:
+    return torch.rand((num_images, num_units), generator=_stream) < 0.5
+
+
 class PoisonedLedger(attempt_here.PacedLedger):
     """Dies of a step."""
 
@@ -86,9 +99,12 @@ def doom(order: AttemptOrder) -> None:
         attempt_here.PacedLedger = PoisonedLedger  # type: ignore[misc]
     if name.startswith("torn "):
         checkpoint.write_checkpoint = _write_in_place
-    words = name.removeprefix("torn ").split()
-    if words[0] == "dies" and order.attempt == 1:
-        Saving(int(words[1]), words[2]).patch()
+    if name.startswith("drawn "):
+        dropout.mask = _next_of_stream
+    words = name.split()
+    if "dies" in words and order.attempt == 1:
+        number, moment = words[-2:]
+        Saving(int(number), moment).patch()
 
 
 if __name__ == "__main__":

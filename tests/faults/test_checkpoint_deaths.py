@@ -9,6 +9,7 @@ from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import SEED, Trial, Trials, seeds
+from tests.integration.trainer.conftest import final_weights
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 
@@ -78,3 +79,20 @@ def test_a_checkpoint_written_under_its_final_name_is_found_torn(
     with faults.unguarded("7", FAULT) as trial:
         see_through(trial, doomed, small_jobs, "torn dies 3 within")
         assert any(violation.startswith("C") for violation in trial.violations)
+
+
+def test_dropout_from_a_stream_of_the_process_gives_other_weights(
+    faults: Trials, doomed: tuple[ControlPlane, StandInRay], small_jobs: SmallJobs
+) -> None:
+    plane, _ = doomed
+
+    def weights(name: str) -> str:
+        job_id = plane.submit(**small_jobs.request(name=name))
+        plane.wait_status(job_id, "SUCCEEDED", timeout_s=90)
+        return final_weights(plane.run_directory(job_id))
+
+    with faults.unguarded("7", FAULT) as trial:
+        undisturbed = weights("drawn whole")
+        assert weights("drawn whole") == undisturbed
+        struck = weights("drawn dies 30 before")
+        trial.must(struck == undisturbed, "W", f"the weights are {struck}")
