@@ -109,7 +109,8 @@ def _answer(launcher: socket.socket) -> None:
     if pid == 0:
         launcher.close()
         _die_with(waiting, signal.SIGKILL)
-        # A group of its own, with what it starts: the server's is that of Ray itself.
+        # A group of its own, with what it starts: the server's is that of Ray itself. No session
+        # of its own: by that a local Ray's are found where titles hide their environment.
         os.setpgid(0, 0)
         os._exit(_run(request, files))
     for file in files:
@@ -203,7 +204,19 @@ def _settle(request: Mapping[str, Any]) -> None:
         os.sched_setaffinity(0, request["cpus"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _reseed()
     gc.unfreeze()
+
+
+def _reseed() -> None:
+    """Seed what draws without a generator from the system, or all forks would draw the same.
+
+    Python's own `random` does so itself.
+    """
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
 
 
 def _run_main(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -30,14 +31,22 @@ def socket(tmp_path: Path) -> Path:
     return tmp_path / "fork.sock"
 
 
+@contextmanager
+def serving(socket: Path, *modules: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "trainer.warm.fork_server", str(socket), *modules]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_for("the fork server", socket.exists, timeout_s=30)
+            yield process
+        finally:
+            process.terminate()
+
+
 @pytest.fixture
 def server(socket: Path) -> Iterator[subprocess.Popen[bytes]]:
     # Modules that nobody has imported who runs a script.
-    command = [sys.executable, "-m", "trainer.warm.fork_server", str(socket), "wave", "not_there"]
-    with subprocess.Popen(command) as process:
-        wait_for("the fork server", socket.exists, timeout_s=30)
+    with serving(socket, "wave", "not_there") as process:
         yield process
-        process.terminate()
 
 
 def environment(socket: Path) -> dict[str, str]:
@@ -102,6 +111,35 @@ def test_a_fork_has_what_was_imported_before(
     warm, plain = both(socket, tmp_path, file)
     assert (warm.stdout, plain.stdout) == ("True\n", "False\n")
     assert server.poll() is None
+
+
+DRAW = """
+import random, sys
+for module, draw in [
+    ("random", random.random),
+    ("numpy.random", lambda: sys.modules["numpy"].random.random()),
+    ("torch", lambda: sys.modules["torch"].rand(1, dtype=sys.modules["torch"].float64).item()),
+]:
+    print(module in sys.modules, draw())
+"""
+
+
+def test_no_two_forks_draw_the_same(socket: Path, tmp_path: Path) -> None:
+    with serving(socket, "random", "numpy.random", "torch"):
+        file = script(tmp_path, DRAW)
+        one, other = (
+            subprocess.run(
+                [*LAUNCHER, file],
+                env=environment(socket),
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.splitlines()
+            for _ in range(2)
+        )
+    assert len(one) == 3
+    assert all(line.startswith("True ") for line in (*one, *other))
+    assert not set(one) & set(other)
 
 
 SLEEP = """
@@ -175,6 +213,15 @@ def test_forks_outlive_the_server_and_then_python_starts_as_ever(
     # The socket's file is still there, and nobody listens.
     warm, plain = both(socket, tmp_path, script(tmp_path, TELL), "one")
     assert (warm.returncode, warm.stdout) == (plain.returncode, plain.stdout)
+
+
+def test_a_fork_is_in_the_session_by_which_its_ray_is_ended(
+    server: subprocess.Popen[bytes], socket: Path, tmp_path: Path
+) -> None:
+    process, fork = started(socket, tmp_path)
+    with process:
+        assert os.getsid(fork.pid) == os.getsid(server.pid)
+        process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.usefixtures("server")
