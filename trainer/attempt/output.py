@@ -4,6 +4,8 @@ Not by way of Ray, which keeps what workers print on their node, and passes it o
 its head lives: what a process says as it dies is in the log, whatever died with it.
 """
 
+import ctypes
+import errno
 import faulthandler
 import os
 import sys
@@ -21,6 +23,7 @@ MAX_LOG_BYTES = 64 << 20
 MAX_END_BYTES = 2 << 20
 _CUT = "\n--- the log of an attempt holds {:,} bytes; what was printed here is cut out ---\n"
 _CHECK_S = 1.0
+_FALLOC_FL_COLLAPSE_RANGE = 0x08
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,46 @@ class LogBound(threading.Thread):
 
 
 def cut(log: Path) -> None:
-    """Cut the middle out of a log that is too long, and say so there."""
+    """Cut the middle out of a log that is too long, and say so there.
+
+    Nothing else is lost where the file system can take blocks out of a file (ext4, XFS); elsewhere
+    what is printed in the very moment is cut out too.
+    """
     size = log.stat().st_size
     if size <= MAX_LOG_BYTES + MAX_END_BYTES:
         return
+    end = size - MAX_END_BYTES // 2
+    try:
+        _cut_in_place(log, end)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
+        _cut_and_append(log, end)
+
+
+def _cut_in_place(log: Path, end: int) -> None:
+    said = _CUT.format(MAX_LOG_BYTES).encode()
+    with log.open("r+b", buffering=0) as file:
+        block = os.fstatvfs(file.fileno()).f_bsize
+        first, last = MAX_LOG_BYTES // block * block, end // block * block
+        _collapse(file.fileno(), first, last - first)
+        # Over the end of what is kept of the beginning: the blocks on both sides stay whole.
+        os.pwrite(file.fileno(), said, first - len(said))
+
+
+def _collapse(file: int, first: int, length: int) -> None:
+    """Take a range of whole blocks out of a file; fallocate(2)."""
+    fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if fallocate(file, _FALLOC_FL_COLLAPSE_RANGE, first, length) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _cut_and_append(log: Path, end: int) -> None:
     with log.open("rb") as file:
-        file.seek(size - MAX_END_BYTES // 2)
-        _, _, end = file.read().partition(b"\n")
+        file.seek(end)
+        _, _, kept = file.read().partition(b"\n")
     os.truncate(log, MAX_LOG_BYTES)
     with log.open("ab") as file:
-        file.write(_CUT.format(MAX_LOG_BYTES).encode() + end)
+        file.write(_CUT.format(MAX_LOG_BYTES).encode() + kept)

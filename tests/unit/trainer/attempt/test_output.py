@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -68,20 +69,58 @@ def test_several_processes_print_into_one_log(attempt: AttemptDirectory) -> None
     assert attempt.log.read_text().count("printed") == 2
 
 
+BLOCK = 4096
+
+
+def unable(file: int, first: int, length: int) -> None:
+    raise OSError(errno.EOPNOTSUPP, "of another file system")
+
+
+@pytest.mark.parametrize("able", [True, False])
 def test_a_log_that_is_too_long_keeps_its_beginning_and_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
-    monkeypatch.setattr(output, "MAX_LOG_BYTES", 1000)
-    monkeypatch.setattr(output, "MAX_END_BYTES", 400)
+    monkeypatch.setattr(output, "MAX_LOG_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(output, "MAX_END_BYTES", 2 * BLOCK)
+    if not able:
+        monkeypatch.setattr(output, "_collapse", unable)
     log = tmp_path / "driver.log"
     writer = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    for line in range(1000):
+    for line in range(5000):
         os.write(writer, b"line %d\n" % line)
         output.cut(log)
-        assert log.stat().st_size <= 1000 + 400
+        assert log.stat().st_size <= 4 * BLOCK
     os.close(writer)
     content = log.read_bytes()
     assert content.startswith(b"line 0\nline 1\n")
-    assert content.count(b"holds 1,000 bytes") == 1
-    assert content.endswith(b"line 999\n")
+    assert content.count(b"holds 8,192 bytes") == 1
+    assert content.endswith(b"line 4999\n")
     assert b"\0" not in content
+
+
+def test_what_is_printed_as_a_log_is_cut_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "MAX_LOG_BYTES", 2 * BLOCK)
+    monkeypatch.setattr(output, "MAX_END_BYTES", 2 * BLOCK)
+    collapse, log = output._collapse, tmp_path / "driver.log"
+
+    def print_and_collapse(file: int, first: int, length: int) -> None:
+        with log.open("a") as other:
+            other.write("before\n")
+        collapse(file, first, length)
+        with log.open("a") as other:
+            other.write("after\n")
+
+    monkeypatch.setattr(output, "_collapse", print_and_collapse)
+    log.write_text("".join(f"line {line}\n" for line in range(3000)))
+    try:
+        with log.open("r+b") as file:
+            collapse(file.fileno(), 0, BLOCK)
+    except OSError as error:
+        pytest.skip(f"blocks cannot be taken out of files here: {error}")
+    output.cut(log)
+    kept = log.read_text().partition(" is cut out ---\n")[2].splitlines()
+    assert kept[-3:] == ["line 2999", "before", "after"]
+    numbers = [int(line.split()[1]) for line in kept[1:-2]]
+    assert numbers == list(range(numbers[0], 3000))
