@@ -10,7 +10,7 @@ from sqlalchemy.types import NullType
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.jobs import read_jobs
 from service.store.tables import jobs
-from trainer.contract.status import TERMINAL
+from trainer.contract.status import LIVE
 
 # What takes long to read. A plan never changes, and a spec not without its version.
 _LONG = {"spec", "plan"}
@@ -20,7 +20,7 @@ _STORED = (
         jobs.c.id,
         *(type_coerce(column, NullType()) for column in jobs.c if column.name not in _LONG),
     )
-    .where(jobs.c.status.not_in(TERMINAL))
+    .where(jobs.c.status.in_(LIVE))
     .order_by(jobs.c.seq)
 )
 _AT_ONCE = 500
@@ -66,5 +66,5 @@ class LiveJobs:
 def _read(connection: Connection, ids: Sequence[str]) -> Iterator[JobRecord | UnreadableJob]:
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
-        query = select(jobs).where(jobs.c.id.in_(some), jobs.c.status.not_in(TERMINAL))
+        query = select(jobs).where(jobs.c.id.in_(some), jobs.c.status.in_(LIVE))
         yield from read_jobs(connection, query)

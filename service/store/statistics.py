@@ -12,7 +12,7 @@ from service.store.dialects import IsJson, SecondsBetween, is_moment
 from service.store.jobs import read_jobs
 from service.store.rows import checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
-from trainer.contract.status import TERMINAL, Status
+from trainer.contract.status import LIVE, Status
 
 # From a job that starts at once to one that waits or runs for a week, in seconds.
 BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
@@ -54,7 +54,7 @@ def statistics(connection: Connection) -> Statistics:
     counts = connection.execute(
         select(jobs.c.status, func.count()).where(_has_status()).group_by(jobs.c.status)
     )
-    is_live = jobs.c.status.not_in(TERMINAL)
+    is_live = jobs.c.status.in_(LIVE)
     has_trained = or_(jobs.c.progress.is_not(None), jobs.c.evaluation.is_not(None))
     live = read_jobs(connection, select(jobs).where(is_live, has_trained))
     return Statistics(

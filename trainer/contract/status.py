@@ -30,6 +30,9 @@ class Status(StrEnum):
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 
+# The others: an index finds a few statuses that are named, and none that are left out.
+LIVE = frozenset(Status) - TERMINAL
+
 # Statuses in which an attempt may hold devices.
 ACTIVE = frozenset({Status.STARTING, Status.RUNNING, Status.PAUSING, Status.CANCELLING})
 

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from contextlib import closing
 
+import pytest
+
 from service.access.caller import EVERYONE
 from service.jobs.editing import Edit
 from service.jobs.lifecycle import Decision
@@ -8,6 +10,7 @@ from service.jobs.records import JobRecord
 from service.store.editing import edit_job
 from service.store.store import Store
 from tests.unit.service.conftest import job_in, now, progress, report
+from tests.unit.service.store.statements import scanned, statements
 from trainer.contract.status import Desired, Status
 
 
@@ -22,6 +25,7 @@ def test_what_is_remembered_is_what_is_stored_after_every_change(
     for job_id in ("a", "b", "c"):
         job_in(store, Status.QUEUED, job_id)
     running = job_in(store, Status.RUNNING, "runs")
+    job_in(store, Status.PAUSED, "paused")
     changes: list[Callable[[], object]] = [
         lambda: store.ask("a", Desired.PAUSE),
         lambda: store.write(
@@ -29,6 +33,7 @@ def test_what_is_remembered_is_what_is_stored_after_every_change(
                 connection, "b", Edit(priority=3, labels={"k": "v"}), EVERYONE, now()
             )
         ),
+        lambda: store.ask("paused", Desired.RUN, replicas=2),
         lambda: store.note_wait("c", "waits"),
         lambda: report(store, "runs", progress(7)),
         lambda: store.apply(running, Decision(status=Status.SUCCEEDED), now()),
@@ -38,10 +43,19 @@ def test_what_is_remembered_is_what_is_stored_after_every_change(
     for change in changes:
         change()
         found = store.live_jobs()
+        assert found != before
         assert found == read_anew(store_url)
         # Nothing else was read again.
         assert len({id(job) for job in found} - {id(job) for job in before}) <= 1
         before = found
-    assert [job.id for job in before] == ["a", "b", "c", "new"]
+    assert [job.id for job in before] == ["a", "b", "c", "paused", "new"]
     again = store.live_jobs()
     assert all(one is other for one, other in zip(before, again, strict=True))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], scope="module")
+def test_jobs_that_have_ended_are_not_gone_through(store: Store) -> None:
+    with statements(store) as asked:
+        store.live_jobs()
+    assert asked
+    assert scanned(store, "jobs", asked) == []
