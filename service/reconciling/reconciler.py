@@ -32,10 +32,11 @@ from service.scheduling.room import Cluster
 from service.steady_clock import now_utc
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
+from service.store.running import running_attempts
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.contract.status import ACTIVE
+from trainer.contract.status import ACTIVE, Status
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ INTERRUPT_PAUSE_S = 0.1
 
 # The list is of all that Ray remembers. Assumed: a driver that nobody wants may live so long.
 ORPHANS_EVERY_S = 30.0
+# A leader that was frozen before it wrote an order may write it after it was deposed. Assumed: an
+# attempt may report to nobody for so long, since it keeps what it has to tell.
+REDIRECT_EVERY_S = 30.0
 
 
 class Ray(Protocol):
@@ -108,8 +112,8 @@ class Reconciler:
             clock=clock,
         )
         self._orphans_due_s = float("-inf")
-        self._redirected: set[str] = set()
-        """Attempts whose order is known to name this control plane."""
+        self._redirect_due_s: dict[str, float] = {}
+        """Attempts whose order named this control plane, and when to look at it again."""
         self._unseen_since: dict[str, datetime] = {}
         """Attempts that are over, whose folder cannot be read, and since when."""
         self._told_since_s: dict[str, float] = {}
@@ -117,9 +121,11 @@ class Reconciler:
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
-        for job in self._store.live_jobs():
+        jobs = self._store.live_jobs()
+        running = self._store.read(running_attempts)
+        for job in jobs:
             try:
-                self._try_to_advance(job, ray)
+                self._try_to_advance(job, ray, running.get(job.id))
             except RayUnreachableError as error:
                 self._tell(job, str(error))
         if ray is None:
@@ -167,13 +173,15 @@ class Reconciler:
             seen = replace(seen, outcome=seen.outcome or INTERRUPTED)
             self._follow(current, attempt, seen, self._clock())
 
-    def _try_to_advance(self, job: JobRecord, ray: Ray | None) -> None:
+    def _try_to_advance(
+        self, job: JobRecord, ray: Ray | None, known: AttemptRecord | None = None
+    ) -> None:
         """Advance one job; its trouble must not hold up the others: the next tick tries again.
 
         Raises RayUnreachableError.
         """
         try:
-            self._tell(job, self._advance(job, ray))
+            self._tell(job, self._advance(job, ray, known))
         except ChangedMeanwhileError:
             return
         except (RayUnreachableError, LostLeadershipError):
@@ -186,13 +194,15 @@ class Reconciler:
         if self._troubles.is_news(job.id, trouble):
             logger.warning("job %s: %s", job.id, trouble or "its trouble is over")
 
-    def _advance(self, job: JobRecord, ray: Ray | None) -> str | None:
+    def _advance(self, job: JobRecord, ray: Ray | None, known: AttemptRecord | None) -> str | None:
         """Take the next step, if there is one; return what stands in the way of seeing it."""
         now = self._clock()
         if job.status not in ACTIVE:
             self._follow(job, None, Observation(ray=None), now)
             return None
-        attempt = self._store.attempt(job.id, job.attempt)
+        attempt = known
+        if attempt is None or attempt.number != job.attempt or job.status is not Status.RUNNING:
+            attempt = self._store.attempt(job.id, job.attempt)
         seen = self._observe(job, attempt, ray, now)
         if attempt.submitted_at is None and _known(seen.ray):
             self._store.note_submitted(job.id, attempt.number, now)
@@ -222,6 +232,7 @@ class Reconciler:
             if attempt is not None and decision.ended is not None:
                 self._listener.forget(attempt)
                 self._told_since_s.pop(attempt.submission_id, None)
+                self._redirect_due_s.pop(attempt.submission_id, None)
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
@@ -285,10 +296,11 @@ class Reconciler:
 
     def _redirect(self, attempt: AttemptRecord) -> None:
         """Have an attempt that may live report here, whoever began it."""
-        if attempt.submission_id not in self._redirected:
+        now_s = self._monotonic()
+        if now_s >= self._redirect_due_s.get(attempt.submission_id, float("-inf")):
             self._store.check_fence()
             redirect(self._directory(attempt), self._url)
-            self._redirected.add(attempt.submission_id)
+            self._redirect_due_s[attempt.submission_id] = now_s + REDIRECT_EVERY_S
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

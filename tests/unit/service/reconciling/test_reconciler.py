@@ -9,6 +9,9 @@ import pytest
 from service.cluster.ray_jobs import RayUnreachableError
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import CANCEL_GRACE
+from service.jobs.records import AttemptRecord
+from service.reconciling.attempt_files import redirect
+from service.reconciling.reconciler import REDIRECT_EVERY_S
 from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
 from tests.unit.service.world import World, event_of
@@ -247,6 +250,46 @@ def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(
     world.restart()
     world.tick(3)
     assert world.folder().order.stat().st_ino == written
+
+
+def test_an_order_that_a_frozen_leader_wrote_late_is_mended_while_the_attempt_lives(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick(2)
+    world.report()
+    redirect(world.folder(), "http://thawed:8000")
+    world.tick()
+    # One look at the file in so long is enough.
+    assert world.order().control_plane_url == "http://thawed:8000"
+    world.now += timedelta(seconds=REDIRECT_EVERY_S)
+    world.tick()
+    assert world.order().control_plane_url == world.url
+
+
+def test_attempts_are_read_one_by_one_only_while_they_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    attempt = Store.attempt
+
+    def note(store: Store, job_id: str, number: int) -> AttemptRecord:
+        read.append(job_id)
+        return attempt(store, job_id, number)
+
+    world.ray.num_cpus = 3
+    for job_id in ("a", "b", "starts"):
+        world.submit(job_id)
+    world.tick()
+    for job_id in ("a", "b"):
+        world.store.append_events(job_id, 1, [event_of(1)])
+    world.tick()
+    monkeypatch.setattr(Store, "attempt", note)
+    world.tick()
+    assert [world.status(job_id) for job_id in ("a", "b", "starts")] == [
+        *(Status.RUNNING, Status.RUNNING, Status.STARTING)
+    ]
+    assert read == ["starts"]
 
 
 def test_an_order_that_nobody_has_read_yet_names_the_one_who_submits_it(world: World) -> None:

@@ -13,7 +13,7 @@ from service.jobs.lifecycle import STORAGE_GRACE
 from service.jobs.records import JobRecord
 from service.reconciling.reconciler import Reconciler
 from service.store.store import Store
-from tests.unit.service.world import FakeRay, World
+from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Status
 
@@ -46,10 +46,10 @@ def test_trouble_with_one_job_does_not_hold_up_another(
     world.submit("b")
     advance = Reconciler._advance
 
-    def fail(reconciler: Reconciler, job: JobRecord, ray: FakeRay) -> str | None:
+    def fail(reconciler: Reconciler, job: JobRecord, *rest: Any) -> str | None:
         if job.id == "a":
             raise RuntimeError("unforeseen")
-        return advance(reconciler, job, ray)
+        return advance(reconciler, job, *rest)
 
     monkeypatch.setattr(Reconciler, "_advance", fail)
     world.tick(3)
