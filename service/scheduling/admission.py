@@ -111,7 +111,8 @@ def _room_beside(
 
     What an attempt has been given and does not hold yet is kept for it. The third:
     whether there is no room for an active job that the cluster could have; then nothing more is
-    begun.
+    begun. One that leaves comes after the others and stops nobody: it may have let go of what it
+    held, and not be gone yet.
     """
     room = Room(cluster.nodes)
     by_holder = cluster.by_holder()
@@ -129,11 +130,11 @@ def _room_beside(
         if num_missing > 0:
             missing.append((job, num_missing))
     is_one_unplaced = False
-    for job, num_missing in sorted(missing, key=lambda one: _size(one[0].demand), reverse=True):
+    for job, num_missing in sorted(missing, key=lambda one: _claim(one[0]), reverse=True):
         taken_again = room.take(job.demand, num_bundles=num_missing)
         if taken_again is not None:
             held[job.id].extend(taken_again)
-        elif whole.num_bundles(job.demand) >= job.demand.num_replicas:
+        elif not job.is_leaving and whole.num_bundles(job.demand) >= job.demand.num_replicas:
             is_one_unplaced = True
     return room, held, is_one_unplaced
 
@@ -143,8 +144,11 @@ def _is_bundle(holding: Holding, demand: Demand) -> bool:
     return holding.num_cpus >= cpus and holding.num_gpus >= gpus
 
 
-def _size(demand: Demand) -> tuple[int, int, int]:
-    return demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
+def _claim(job: ActiveJob) -> tuple[bool, int, int, int]:
+    """Return what active jobs are given room in the order of, the largest first."""
+    demand = job.demand
+    size = demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
+    return not job.is_leaving, *size
 
 
 def _beyond(owner: str | None, limit: int) -> str:

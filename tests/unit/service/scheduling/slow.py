@@ -50,11 +50,11 @@ def admitted(
     """Say who may start, one job after another in the order of effective priorities."""
     free: list[Node] | None = free_beside(cluster.nodes, cluster.holdings)
     empty = free_beside(cluster.nodes, [])
-    for job in sorted(active, key=lambda job: size(job.demand), reverse=True):
+    for job in sorted(active, key=claim, reverse=True):
         missing = num_missing(job, cluster)
         whole = place(empty, job.demand) is not None
         left = None if free is None else place(free, replace(job.demand, num_replicas=missing))
-        free = left if left is not None or whole else free
+        free = left if left is not None or (whole and not job.is_leaving) else free
     begun: list[WaitingJob] = []
     for job in by_priority(waiting, policy, now):
         owners = [one.owner for one in (*active, *begun)]
@@ -93,6 +93,8 @@ def num_missing(job: ActiveJob, cluster: Cluster) -> int:
     return max(demand.num_replicas - len(held), 0)
 
 
-def size(demand: Demand) -> tuple[int, int, int]:
-    """Return what gangs are placed in the order of, the largest first."""
-    return demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
+def claim(job: ActiveJob) -> tuple[bool, tuple[int, int, int]]:
+    """Return what gangs are placed in the order of: who stays first, and the largest of them."""
+    demand = job.demand
+    size = demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas
+    return not job.is_leaving, size

@@ -19,11 +19,12 @@ def turn(seq: int) -> Turn:
 def admitted(
     *queue: tuple[str, Demand],
     running: Demand | None = None,
+    is_leaving: bool = False,
     nodes: Sequence[tuple[float, float]] = ((2, 0),),
     holdings: Sequence[Holding] = (),
 ) -> Admission:
     """Decide over a queue beside a job that Ray has not placed yet, on nodes of (CPUs, GPUs)."""
-    active = [] if running is None else [active_job(running)]
+    active = [] if running is None else [active_job(running, is_leaving)]
     cluster = Cluster(
         nodes=[
             Node(id=f"n{place}", num_cpus=cpus, num_gpus=gpus)
@@ -38,14 +39,14 @@ def admitted(
     return admit(cluster, active, waiting, POLICY, limits={}, now=0.0)
 
 
-def active_job(wanted: Demand) -> ActiveJob:
+def active_job(wanted: Demand, is_leaving: bool) -> ActiveJob:
     return ActiveJob(
         id="runs",
         owner=None,
         demand=wanted,
         turn=turn(0),
         submission_id="runs-1",
-        is_leaving=False,
+        is_leaving=is_leaving,
         runs_since=None,
     )
 
@@ -78,3 +79,9 @@ def test_nothing_begins_before_a_job_that_began_has_its_devices() -> None:
     foreign = Holding(node_id="n0", holder="another", num_cpus=1, num_gpus=0)
     admission = admitted(("next", demand(1)), running=demand(2), holdings=[foreign])
     assert admission.waiting == {"next": UNPLACED}
+
+
+def test_a_job_that_leaves_and_has_let_go_of_its_devices_holds_up_nobody() -> None:
+    another = Holding(node_id="n0", holder="another", num_cpus=1, num_gpus=0)
+    begun = admitted(("next", demand(1)), running=demand(2), is_leaving=True, holdings=[another])
+    assert begun.admitted == ("next",)

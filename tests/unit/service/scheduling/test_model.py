@@ -40,6 +40,7 @@ class Job:
     waited_s: float = 0.0
     is_active: bool = False
     is_leaving: bool = False
+    has_let_go: bool = False
     runs_since: float | None = None
     num_attempts: int = 0
     made_room_for: str | None = None
@@ -145,6 +146,13 @@ class Scheduler(RuleBasedStateMachine):
         else:
             self.end_attempt(job)
 
+    @precondition(lambda self: any(job.is_leaving for job in self.active()))
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        """Give back the devices before the attempt has ended, as drivers do."""
+        leaving = data.draw(st.sampled_from([job for job in self.active() if job.is_leaving]))
+        leaving.bundles, leaving.has_let_go = [], True
+
     @rule()
     def checkpoint(self) -> None:
         """Let everyone who was told to leave do so."""
@@ -157,7 +165,7 @@ class Scheduler(RuleBasedStateMachine):
         """Place gangs that fit, whole; what another took meanwhile is waited for."""
         for job in sorted(self.active(), key=lambda job: job.since):
             free = slow.free_beside(self.nodes, self.cluster().holdings)
-            if job.bundles or (left := slow.place(free, job.demand)) is None:
+            if job.bundles or job.has_let_go or (left := slow.place(free, job.demand)) is None:
                 continue
             for before, after in zip(free, left, strict=True):
                 cpus = before.num_cpus - after.num_cpus
@@ -251,7 +259,7 @@ class Scheduler(RuleBasedStateMachine):
         held = [one for one in cluster.holdings if one.holder not in names]
         free = slow.free_beside(self.nodes, held)
         empty = slow.free_beside(self.nodes, [])
-        pending = sorted(stay, key=lambda job: slow.size(job.demand), reverse=True)
+        pending = sorted(stay, key=slow.claim, reverse=True)
         begun = [job for job in self.waiting_jobs() if job.id in started]
         for job in (*pending, *in_order(begun, self.policy)):
             missing = job.demand.num_replicas
@@ -288,7 +296,7 @@ class Scheduler(RuleBasedStateMachine):
         assert not before.items() & later.items()
 
     def end_attempt(self, job: Job) -> None:
-        job.is_active = job.is_leaving = False
+        job.is_active = job.is_leaving = job.has_let_go = False
         job.runs_since, job.bundles, job.since = None, [], self.now
 
     def active(self) -> list[Job]:
