@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.reconciling.holder import is_gone, new_holder, pid_of
 from service.reconciling.lease import RENEWALS_PER_DURATION, Leading, Waiting
-from service.steady_clock import since_boot_s
+from service.steady_clock import PROCESS_CLOCK, SteadyClock, since_boot_s
 from service.store.engine import connect, writing
 from service.store.leases import (
     LostLeadershipError,
@@ -30,12 +30,22 @@ class Leadership:
     """
 
     def __init__(
-        self, store_url: str, *, url: str, lease_s: float, clock: Callable[[], float] = since_boot_s
+        self,
+        store_url: str,
+        *,
+        url: str,
+        lease_s: float,
+        clock: Callable[[], float] = since_boot_s,
+        told_by: SteadyClock = PROCESS_CLOCK,
     ) -> None:
-        """`url`: where this process is reached, for whoever finds it leading."""
+        """`url`: where this process is reached, for whoever finds it leading.
+
+        `clock`: leases go by it; `told_by`: what this process calls now, and hands on with them.
+        """
         self._url = url
         self._lease_s = lease_s
         self._clock = clock
+        self._told_by = told_by
         self._holder = new_holder()
         # Of its own, so that a renewal waits for no connection; nor, for long, for a lock.
         timeout_ms = int(lease_s * 1000 * 2 / RENEWALS_PER_DURATION)
@@ -85,9 +95,16 @@ class Leadership:
         asked_s = self._clock()
         if not state.is_free(asked_s) and (record is None or not is_gone(record.holder)):
             return False
+        if record is not None and record.clock is not None:
+            self._told_by.go_on(record.clock, state.watched_s(asked_s))
         with self._writing.begin() as connection:
             fence = take_lease(
-                connection, record, holder=self._holder, url=self._url, duration_s=self._lease_s
+                connection,
+                record,
+                holder=self._holder,
+                url=self._url,
+                duration_s=self._lease_s,
+                clock=self._told_by.read(),
             )
         if fence is None:
             return False
@@ -107,7 +124,7 @@ class Leadership:
         if isinstance(state, Leading):
             try:
                 with self._writing.begin() as connection:
-                    release_lease(connection, state.fence)
+                    release_lease(connection, state.fence, self._told_by.read())
             except SQLAlchemyError as error:
                 logger.warning("the lease could not be released, and runs out: %s", error)
 
@@ -134,7 +151,7 @@ class Leadership:
         assert isinstance(state, Leading)
         asked_s = self._clock()
         with self._writing.begin() as connection:
-            is_ours = renew_lease(connection, state.fence)
+            is_ours = renew_lease(connection, state.fence, self._told_by.read())
             record = None if is_ours else read_lease(connection)
         if is_ours:
             self._state = state.renew(asked_s)

@@ -23,12 +23,20 @@ class Waiting:
     seen: LeaseRecord | None = None
     since_s: float | None = None
     """When, by its own clock, it first saw the lease as it is; None: it has not looked yet."""
+    has_seen_it_change: bool = False
+    """Whether it looked before that too, so that the lease was not long as it is."""
 
     def look(self, record: LeaseRecord | None, now_s: float) -> "Waiting":
         """Take note of the lease as it was read. `now_s`: after the read."""
         if self.since_s is not None and record == self.seen:
             return self
-        return Waiting(seen=record, since_s=now_s)
+        return Waiting(seen=record, since_s=now_s, has_seen_it_change=self.since_s is not None)
+
+    def watched_s(self, now_s: float) -> float | None:
+        """Return for how long the lease has been as it is; None: this process came later."""
+        if self.since_s is None or not self.has_seen_it_change:
+            return None
+        return now_s - self.since_s
 
     def is_free(self, now_s: float) -> bool:
         """Whether the lease as it was seen may be taken: released, or not renewed for too long."""

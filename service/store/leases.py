@@ -7,12 +7,13 @@ with what stood there before, and never with a time.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Update, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.steady_clock import Reading
 from service.store.group_commit import GroupCommit
 from service.store.tables import leases
 
@@ -34,6 +35,8 @@ class LeaseRecord:
     fence: int
     renewals: int
     released: bool
+    clock: Reading | None = None
+    """What the holder told as the present moment when it took, renewed or released it."""
 
 
 class LostLeadershipError(RuntimeError):
@@ -55,17 +58,30 @@ def read_lease(connection: Connection) -> LeaseRecord | None:
         return None
     values = dict(row._mapping)
     del values["name"]
-    return LeaseRecord(**values)
+    clock = values.pop("clock")
+    return LeaseRecord(**values, clock=None if clock is None else Reading(**clock))
 
 
 def take_lease(
-    connection: Connection, seen: LeaseRecord | None, *, holder: str, url: str, duration_s: float
+    connection: Connection,
+    seen: LeaseRecord | None,
+    *,
+    holder: str,
+    url: str,
+    duration_s: float,
+    clock: Reading,
 ) -> int | None:
     """Take the lease if it stands as it was seen; return the new fence, None: another was faster.
 
     What the holder before has begun to write is waited for.
     """
-    values = {"holder": holder, "url": url, "duration_s": duration_s, "released": False}
+    values = {
+        "holder": holder,
+        "url": url,
+        "duration_s": duration_s,
+        "released": False,
+        "clock": asdict(clock),
+    }
     if seen is None:
         try:
             with connection.begin_nested():
@@ -90,15 +106,17 @@ def take_lease(
     return fence if taken.rowcount == 1 else None
 
 
-def renew_lease(connection: Connection, fence: int) -> bool:
+def renew_lease(connection: Connection, fence: int, clock: Reading) -> bool:
     """Show that the holder lives; False: it is another's by now."""
-    renewed = connection.execute(_held(fence).values(renewals=leases.c.renewals + 1))
+    renewed = connection.execute(
+        _held(fence).values(renewals=leases.c.renewals + 1, clock=asdict(clock))
+    )
     return renewed.rowcount == 1
 
 
-def release_lease(connection: Connection, fence: int) -> None:
+def release_lease(connection: Connection, fence: int, clock: Reading) -> None:
     """Let the next one lead at once; of a lease that is another's by now, nothing changes."""
-    connection.execute(_held(fence).values(released=True))
+    connection.execute(_held(fence).values(released=True, clock=asdict(clock)))
 
 
 def check_fence(connection: Connection, fence: int) -> None:

@@ -192,6 +192,8 @@ leases = Table(
     # Grows with each renewal: a waiting process sees by its own clock that the holder lives.
     Column("renewals", Integer, nullable=False),
     Column("released", Boolean, nullable=False, default=False, server_default=false()),
+    # What the holder told as the present moment at its last renewal: the next one goes on from it.
+    Column("clock", Document),
 )
 
 idempotency_keys = Table(

@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("renewals", sa.Integer(), nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False, server_default=sa.false()),
+        sa.Column("clock", sa.JSON()),
         sa.PrimaryKeyConstraint("name", name="pk_leases"),
     )
     op.create_table(

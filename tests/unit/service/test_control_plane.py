@@ -8,6 +8,7 @@ from service.cluster.local_ray import LocalRay
 from service.control_plane import ControlPlane
 from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
+from service.steady_clock import PROCESS_CLOCK
 from service.store.leases import read_lease, take_lease
 from service.store.store import Store
 from tests.unit.service.conftest import wait_until
@@ -97,7 +98,8 @@ def test_one_that_lost_its_lease_lets_go_of_its_local_ray_and_stands_by(tmp_path
 
     def take(connection: Connection) -> int | None:
         seen = read_lease(connection)
-        return take_lease(connection, seen, holder="b", url="http://b", duration_s=60)
+        clock = PROCESS_CLOCK.read()
+        return take_lease(connection, seen, holder="b", url="http://b", duration_s=60, clock=clock)
 
     with closing(Store(settings.store_url)) as store:
         assert store.write(take) == 2

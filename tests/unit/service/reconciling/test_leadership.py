@@ -10,6 +10,7 @@ from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
 from service.reconciling import leadership as module
 from service.reconciling.leadership import Leadership
+from service.steady_clock import PROCESS_CLOCK, SteadyClock
 from service.store.leases import LeaseRecord, LostLeadershipError, read_lease, take_lease
 from service.store.store import Store
 from tests.unit.service.conftest import job_in, now, wait_until
@@ -26,10 +27,25 @@ class Process:
     def __init__(self, store_url: str, name: str) -> None:
         # Clocks of machines that were started at other times.
         self.now_s = float(len(name) * 1000)
+        self.wall_s = 1_800_000_000.0
+        self.told_by = SteadyClock(
+            wall=lambda: self.wall_s, steady=lambda: self.now_s, boot=f"of {name}"
+        )
         self.leadership = Leadership(
-            store_url, url=f"http://{name}", lease_s=LEASE_S, clock=lambda: self.now_s
+            store_url,
+            url=f"http://{name}",
+            lease_s=LEASE_S,
+            clock=lambda: self.now_s,
+            told_by=self.told_by,
         )
         self.store = Store(store_url, fence=self.leadership.fence)
+
+    def run(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.wall_s += seconds
+
+    def told_s(self) -> float:
+        return self.told_by.now().timestamp()
 
     def close(self) -> None:
         self.leadership.close()
@@ -107,6 +123,42 @@ def test_a_leader_of_this_machine_that_is_gone_is_not_waited_for(
     assert second.leadership.try_to_take()
 
 
+@pytest.mark.parametrize("ahead_s", [3600.0, -3600.0])
+def test_of_the_next_leaders_clock_nothing_is_seen_at_a_takeover(
+    start: Start, ahead_s: float
+) -> None:
+    first, second = start("a"), start("bb")
+    second.wall_s += ahead_s
+    assert first.leadership.try_to_take()
+    assert not second.leadership.try_to_take()
+    for process in (first, second):
+        process.run(60.0)
+    first.leadership._renew()
+    renewed_s = first.told_s()
+    assert not second.leadership.try_to_take()
+    second.run(LEASE_S)
+    assert second.leadership.try_to_take()
+    assert second.told_s() == pytest.approx(renewed_s + LEASE_S)
+
+
+@pytest.mark.parametrize("is_released", [True, False])
+def test_of_a_jump_nothing_is_seen_at_a_restart(
+    start: Start, monkeypatch: pytest.MonkeyPatch, is_released: bool
+) -> None:
+    first, anew = start("a"), start("a")
+    assert first.leadership.try_to_take()
+    for process in (first, anew):
+        process.wall_s += 3600.0
+        process.run(1.0)
+    if is_released:
+        first.leadership.release()
+    else:
+        monkeypatch.setattr(module, "is_gone", lambda _: True)
+    anew.run(1.0)
+    assert anew.leadership.try_to_take()
+    assert anew.told_s() == pytest.approx(1_800_000_002.0, abs=0.5)
+
+
 def frozen_leader_thaws(start: Start) -> tuple[JobRecord, Callable[[], None]]:
     """Return a job as the second leader has it, and what the first decided before it froze.
 
@@ -169,7 +221,12 @@ def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
         wait_until(
             lambda: store.write(
                 lambda connection: take_lease(
-                    connection, lease(), holder="b", url="http://b", duration_s=5.0
+                    connection,
+                    lease(),
+                    holder="b",
+                    url="http://b",
+                    duration_s=5.0,
+                    clock=PROCESS_CLOCK.read(),
                 )
             )
         )

@@ -37,6 +37,14 @@ def test_a_lease_is_free_when_it_has_not_changed_for_its_duration_since_it_was_s
     assert not renewed.is_free(19.8)
 
 
+def test_for_how_long_a_lease_is_as_it_is_is_known_to_whoever_saw_it_change() -> None:
+    waiting = Waiting().look(HELD, 10.0)
+    assert waiting.watched_s(12.0) is None
+    assert Waiting().watched_s(12.0) is None
+    changed = waiting.look(replace(HELD, renewals=2), 13.0).look(replace(HELD, renewals=2), 14.0)
+    assert changed.watched_s(15.0) == 2.0
+
+
 def test_a_holder_that_slept_does_not_regard_itself_as_the_leader() -> None:
     leading = Leading(fence=1, duration_s=DURATION_S, renewed_s=0.0)
     assert leading.holds(3.9)

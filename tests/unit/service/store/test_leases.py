@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from service.steady_clock import Reading
 from service.store.engine import connect, writing
 from service.store.leases import (
     LeaseRecord,
@@ -22,6 +24,9 @@ from service.store.store import Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, now
 from trainer.contract.status import Desired, Status
 
+READING = Reading(told_s=1_800_000_000.123456, boot="one", steady_s=1000.5)
+LATER = replace(READING, told_s=READING.told_s + 5, steady_s=1005.5)
+
 
 @pytest.fixture
 def engine(store_url: str) -> Iterator[Engine]:
@@ -32,7 +37,9 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 def take(engine: Engine, holder: str, *, seen: LeaseRecord | None) -> int | None:
     with engine.begin() as connection:
-        return take_lease(connection, seen, holder=holder, url=f"http://{holder}", duration_s=5.0)
+        return take_lease(
+            connection, seen, holder=holder, url=f"http://{holder}", duration_s=5.0, clock=READING
+        )
 
 
 def present(engine: Engine) -> LeaseRecord:
@@ -59,22 +66,24 @@ def test_each_holder_has_a_higher_fence_and_each_renewal_is_seen(engine: Engine)
     assert (first.holder, first.fence, first.released) == ("a", 1, False)
 
     with engine.begin() as connection:
-        assert renew_lease(connection, 1)
+        assert renew_lease(connection, 1, LATER)
     # Whoever looked before the renewal does not take it.
     assert take(engine, "b", seen=first) is None
     renewed = present(engine)
     assert renewed.renewals > first.renewals
+    assert (first.clock, renewed.clock) == (READING, LATER)
 
     assert take(engine, "b", seen=renewed) == 2
     assert take(engine, "c", seen=renewed) is None
     with engine.begin() as connection:
-        assert not renew_lease(connection, 1)
-        release_lease(connection, 1)
+        assert not renew_lease(connection, 1, LATER)
+        release_lease(connection, 1, READING)
     assert not present(engine).released
     with engine.begin() as connection:
-        release_lease(connection, 2)
+        release_lease(connection, 2, LATER)
     released = present(engine)
     assert released.released
+    assert released.clock == LATER
     assert take(engine, "a", seen=released) == 3
     assert not present(engine).released
 
