@@ -24,7 +24,7 @@ from service.control_plane import ControlPlane
 from service.problems import ProblemType
 from service.reconciling.deletion import NotDeletedError
 from service.settings import Settings
-from service.steady_clock import now_utc
+from service.steady_clock import now_utc, wall_utc
 from service.store.tokens import NoSuchTokenError, are_there_tokens, find_token, note_use
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class AccessMiddleware:
         """Return who asks, or why that is not known, and the token that tells so, if one does."""
         try:
             found, is_open = await run_in_threadpool(self._look_up, credentials.token_id)
-            caller = identify(credentials, found, is_open=is_open, now=now_utc())
+            caller = identify(credentials, found, is_open=is_open, now=wall_utc())
         except Exception as error:  # noqa: BLE001  # raised again where handlers answer it
             return error, None
         return caller, None if caller.token_id is None else found

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from service.access.tokens import issue_token
 from service.api.dependencies import INVALID, Admin, Leader, Plane
 from service.problems import Problem
-from service.steady_clock import now_utc
+from service.steady_clock import wall_utc
 from service.store.tokens import create_token, list_tokens, revoke_token
 from service.views.access import CreatedToken, Token, TokenList, TokenRequest, token_view
 
@@ -22,7 +22,7 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {
 @router.get("")
 def get_tokens(plane: Plane, _caller: Admin) -> TokenList:
     """List every token, the newest first; those that have ended too."""
-    now = now_utc()
+    now = wall_utc()
     found = plane.store.read(list_tokens)
     return TokenList(tokens=tuple(token_view(one, now) for one in found))
 
@@ -35,7 +35,7 @@ def post_token(
 
     Once there is one, every request needs one: make the first for an admin.
     """
-    now = now_utc()
+    now = wall_utc()
     days = request.expires_in_days
     record, token = issue_token(
         owner=request.owner,
@@ -54,6 +54,6 @@ def delete_token(
     plane: Leader, caller: Admin, token_id: Annotated[str, Path(max_length=64)]
 ) -> Token:
     """Revoke a token: from now on it is none. Asking twice is asking once."""
-    now = now_utc()
+    now = wall_utc()
     record = plane.store.write(lambda connection: revoke_token(connection, token_id, caller, now))
     return token_view(record, now)

@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.delivering.sender import Letter, send
-from service.steady_clock import now_utc
+from service.steady_clock import now_utc, wall_utc
 from service.store.leases import LostLeadershipError
 from service.store.outbox import due_deliveries, put_off, take
 from service.store.store import Store
@@ -156,7 +156,7 @@ class Deliverer:
     async def _send(self, delivery: Delivery) -> Try:
         now = self._clock()
         # This process may have slept since it looked.
-        why_not = await asyncio.to_thread(self._check, delivery, now)
+        why_not = await asyncio.to_thread(self._check, delivery)
         if why_not is not None:
             return Try(
                 at=now,
@@ -173,9 +173,11 @@ class Deliverer:
         )
         return await send(letter, self._allowed, now)
 
-    def _check(self, delivery: Delivery, now: datetime) -> str | None:
+    def _check(self, delivery: Delivery) -> str | None:
         self._store.check_fence()
-        return self._store.read(lambda connection: why_not_told(connection, delivery.webhook, now))
+        return self._store.read(
+            lambda connection: why_not_told(connection, delivery.webhook, wall_utc())
+        )
 
     async def _note(self, delivery: Delivery, tried: Try) -> None:
         """Write down what came of a try; while the store is away nothing is sent twice for it."""

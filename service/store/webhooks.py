@@ -106,7 +106,7 @@ def note_try(connection: Connection, webhook_id: str, tried: Try, *, gave_up: bo
 def why_not_told(connection: Connection, webhook: Webhook, now: datetime) -> str | None:
     """Say why a webhook's owner may no longer be told what it is; None: they may.
 
-    They may as long as they could make it anew.
+    They may as long as they could make it anew. `now`: by the machine's clock, as tokens expire.
     """
     if webhook.owner is None:
         if not are_there_tokens(connection):

@@ -12,7 +12,7 @@ from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord, issue_token
 from service.errors import UserError
 from service.settings import Settings
-from service.steady_clock import now_utc
+from service.steady_clock import wall_utc
 from service.store.migrate import current_version
 from service.store.store import Store
 from service.store.tokens import (
@@ -33,7 +33,7 @@ def create(
     *, owner: str, role: Role, expires_in: timedelta | None, description: str, by: str
 ) -> CreatedToken:
     """Make a token; the store is made with it, if there is none."""
-    now = now_utc()
+    now = wall_utc()
     record, token = issue_token(
         owner=owner, role=role, description=description, expires_in=expires_in, now=now
     )
@@ -53,7 +53,7 @@ def revoke(token_id: str, *, by: str) -> Token:
     with _opened() as store:
         try:
             record = store.write(
-                lambda connection: revoke_token(connection, token_id, _admin(by), now_utc())
+                lambda connection: revoke_token(connection, token_id, _admin(by), wall_utc())
             )
         except NoSuchTokenError as error:
             raise TokenStoreError(str(error)) from error
@@ -65,7 +65,7 @@ def _admin(actor: str) -> Caller:
 
 
 def _shown(record: TokenRecord) -> Token:
-    return token_view(record, now_utc())
+    return token_view(record, wall_utc())
 
 
 @contextmanager

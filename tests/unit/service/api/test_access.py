@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -19,6 +19,7 @@ from service.api.dependencies import NoRule, RoleRule
 from service.control_plane import ControlPlane
 from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
+from service.steady_clock import SteadyClock
 from service.store.tables import metadata
 from service.store.tokens import find_token, revoke_token
 from tests.unit.service.conftest import (
@@ -166,6 +167,26 @@ def test_a_revoked_or_expired_token_is_none_at_once(guarded: Guarded) -> None:
     expired = add_token(guarded.plane, "ann", Role.ADMIN, expires_in=timedelta(0))
     for token in (revoked, expired):
         assert guarded.nobody.get("/jobs", headers=bearer(token)).status_code == 401
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-2), timedelta(hours=2)])
+def test_a_token_expires_by_the_machines_clock_wherever_the_services_stands(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    monkeypatch.setattr(SteadyClock, "now", lambda _: now() + ahead)
+    ends = {
+        expires_in: guarded.nobody.get(
+            "/jobs",
+            headers=bearer(add_token(guarded.plane, "ann", Role.ADMIN, expires_in=expires_in)),
+        ).status_code
+        for expires_in in (timedelta(hours=-1), timedelta(hours=1))
+    }
+    assert list(ends.values()) == [401, 200]
+    made = guarded.admin.post(
+        "/tokens", json={"owner": "eve", "role": "viewer", "expires_in_days": 1}
+    ).json()
+    left = datetime.fromisoformat(made["expires_at"]) - now()
+    assert timedelta(hours=23) < left <= timedelta(days=1)
 
 
 def test_the_use_of_a_token_is_written_down_not_oftener_than_once_a_minute(

@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.access.caller import EVERYONE
+from service.access.caller import EVERYONE, Role
+from service.access.tokens import issue_token
 from service.delivering.deliverer import Deliverer
+from service.steady_clock import SteadyClock
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
+from service.store.tokens import create_token
 from service.store.webhooks import create_webhook, find_webhook
 from service.webhooks import patience
 from service.webhooks.happenings import Happening
@@ -360,6 +363,21 @@ def test_of_several_addresses_the_next_is_tried_where_one_refuses(
     monkeypatch.setattr("service.delivering.sender.resolve", lambda _: addresses)
     with StubServer(lambda _: Answer(204)) as receiver, delivering(store):
         keep(store, receiver.url)
+        store.submit("a", make_spec(), now())
+        last = wait_until(lambda: look(store).last_try)
+    assert last.delivered, last.detail
+
+
+def test_a_token_is_valid_by_the_machines_clock_wherever_the_services_stands(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteadyClock, "now", lambda _: now() + timedelta(hours=2))
+    token, _ = issue_token(
+        owner="ann", role=Role.ADMIN, description="", expires_in=timedelta(hours=1), now=now()
+    )
+    store.write(lambda connection: create_token(connection, token, EVERYONE, now()))
+    with StubServer(lambda _: Answer(204)) as receiver, delivering(store):
+        keep(store, receiver.url, owner="ann")
         store.submit("a", make_spec(), now())
         last = wait_until(lambda: look(store).last_try)
     assert last.delivered, last.detail

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.settings import Settings
+from service.steady_clock import SteadyClock
 from service.store.store import Store
 from service.store.tokens import list_tokens
 from service.terminal.access import OptionError, duration, until_idle
@@ -74,6 +75,20 @@ def test_the_first_token_is_made_before_there_is_a_store(state: Path, terminal: 
     assert (record.id, record.owner, record.role) == (token_id, "ann", "admin")
     for file in state.glob("store.db*"):
         assert secret.encode() not in file.read_bytes()
+
+
+@pytest.mark.usefixtures("state")
+def test_a_token_expires_by_the_machines_clock(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SteadyClock, "now", lambda _: datetime.now(UTC) + timedelta(hours=2))
+    made = terminal.json(
+        "tokens", "create", "--owner", "ann", "--role", "viewer", "--expires", "1h"
+    )
+    assert made["is_live"]
+    assert datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC) <= timedelta(hours=1)
+    (listed,) = terminal.json("tokens", "list")["tokens"]
+    assert listed["is_live"]
 
 
 @pytest.mark.usefixtures("state")
