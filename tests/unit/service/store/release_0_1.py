@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ def write(path: Path) -> None:
         torn = ({"loss": float("nan")}, {"epoch": float("inf")}, {"step": 1e999}, {"step": 2**63})
         for number, change in enumerate(torn, start=95):
             _progress(database, "done", number, 1, progress(1) | change)
+        database.commit()
+
+
+def tell_progress(path: Path, job_id: str, first_number: int, steps: Iterable[int]) -> None:
+    """Add an event of progress of the first attempt for each step; the loss is its number."""
+    with closing(sqlite3.connect(path)) as database:
+        for number, step in enumerate(steps, start=first_number):
+            _progress(database, job_id, number, 1, progress(step) | {"loss": float(number)})
         database.commit()
 
 

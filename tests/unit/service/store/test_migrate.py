@@ -110,6 +110,22 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
         assert store.submit("new", make_spec(), datetime.now(UTC)).seq > done.seq
 
 
+def test_progress_is_moved_however_many_events_tell_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    release_0_1.write(path)
+    # More than are read at once, twice over; and of some steps again, read later.
+    release_0_1.tell_progress(path, "done", 100, [*range(4, 2300), *range(10, 20)])
+    with closing(Store(f"sqlite:///{path}")) as store:
+        store.migrate()
+        assert _steps(store, "done") == [(1, step) for step in range(1, 2300)]
+        assert _numbers(store, "done") == [4, 95, 96, 97, 98, 99]
+        query = select(points.c.loss).where(points.c.job_id == "done", points.c.step.in_([9, 10]))
+        losses = store.read(
+            lambda connection: list(connection.execute(query.order_by(points.c.step)).scalars())
+        )
+        assert losses == [105.0, 2396.0]
+
+
 def _numbers(store: Store, job_id: str) -> list[int]:
     query = select(events.c.number).where(events.c.job_id == job_id).order_by(events.c.number)
     return store.read(lambda connection: list(connection.execute(query).scalars()))
