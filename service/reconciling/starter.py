@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from service.jobs.lifecycle import backoff
@@ -44,6 +44,10 @@ OUTAGE = "waits for Ray to answer; /readyz says how it stands"
 _TRIES = RetrySpec(backoff_s=1.0, max_backoff_s=30.0)
 
 
+# Assumed: far longer than attempts take to begin where nothing is amiss.
+_GOOD_FOR = timedelta(seconds=5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Obstacle:
     """Why a job could not begin, and until when it is not tried again."""
@@ -79,9 +83,9 @@ class Starter:
         """Begin the attempts that are due and fit; give each job as it then stands.
 
         Who is to make room for another is asked to pause. The cluster is looked at only where
-        somebody waits.
+        somebody waits. What was decided is left undone once it is old, or the service drains.
         """
-        now = self._clock()
+        now = decided_at = self._clock()
         if self._is_draining():
             return
         live = {job.id: job for job in self._store.live_jobs()}
@@ -112,6 +116,10 @@ class Starter:
             self._make_room(live[job_id], for_job)
         demands = {job.id: job.demand for job in waiting}
         for job_id in admission.admitted:
+            # Whoever is given a job may be long about it, and much is asked for meanwhile.
+            now = self._clock()
+            if now - decided_at > _GOOD_FOR or self._is_draining():
+                return
             begun = self._try_to_begin(live[job_id], demands[job_id], now)
             if begun is not None:
                 yield begun

@@ -14,7 +14,7 @@ from service.store.errors import ChangedMeanwhileError
 from service.store.outbox import put_out
 from service.store.tables import attempts, checkpoints, events, jobs, points
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
-from trainer.contract.status import check_transition
+from trainer.contract.status import Desired, Status, check_transition
 
 
 def change_status(
@@ -29,9 +29,17 @@ def change_status(
     `values` are further columns. Raises ChangedMeanwhileError, IllegalTransitionError.
     """
     check_transition(job.status, decision.status)
+    is_as_read = [
+        jobs.c.id == job.id,
+        jobs.c.status == job.status,
+        jobs.c.attempt == job.attempt,
+    ]
+    if decision.status is Status.STARTING:
+        # Nothing begins for whoever has asked meanwhile for a pause or a cancel.
+        is_as_read.append(jobs.c.desired == Desired.RUN)
     changed = connection.execute(
         update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempt == job.attempt)
+        .where(*is_as_read)
         .values(
             status=decision.status,
             status_since=now,
@@ -42,7 +50,7 @@ def change_status(
         )
     )
     if changed.rowcount != 1:
-        raise ChangedMeanwhileError(f"job {job.id} is no longer {job.status}")
+        raise ChangedMeanwhileError(f"job {job.id} is no longer {job.status} as it was read")
     event = StatusChanged(
         before=job.status, after=decision.status, reason=decision.reason, message=decision.message
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from service.access.caller import EVERYONE
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
 from service.scheduling.admission import BEHIND
@@ -17,6 +18,7 @@ from service.scheduling.room import Holding
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
+from service.store.switches import begin_drain
 from tests.unit.service.databases import change
 from tests.unit.service.world import World, event_of
 from trainer.contract.attempt import Outcome
@@ -304,3 +306,39 @@ def test_what_others_hold_of_the_cluster_is_not_given_out(world: World) -> None:
     world.submit("c")
     world.tick()
     assert world.status("c") is Status.STARTING
+
+
+def _drain(world: World) -> None:
+    world.store.write(lambda connection: begin_drain(connection, EVERYONE, world.now, pause=False))
+
+
+def _pause(world: World) -> None:
+    world.store.ask("b", Desired.PAUSE)
+
+
+def _take_long(world: World) -> None:
+    world.now += timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("meanwhile", [_drain, _pause, _take_long])
+def test_what_was_decided_is_not_begun_once_it_is_wanted_no_more_or_is_old(
+    world: World, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[World], None]
+) -> None:
+    submit = world.ray.submit
+
+    def submit_meanwhile(submission_id: str, *others: Any) -> None:
+        submit(submission_id, *others)
+        meanwhile(world)
+
+    world.submit("a")
+    world.submit("b")
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ray, "submit", submit_meanwhile)
+        world.tick()
+    assert list(world.ray.jobs) == ["a-1"]
+    assert world.store.job("b").attempt == 0
+    assert not world.folder(1, "b").path.exists()
+    if meanwhile is _take_long:
+        world.tick()
+        assert list(world.ray.jobs) == ["a-1", "b-1"]
+        assert world.store.attempt("b", 1).created_at == world.now
