@@ -110,15 +110,17 @@ def due_deliveries(
 
 def take(connection: Connection, delivery: Delivery, tried: Try) -> None:
     """Take out what was delivered, or is given up."""
-    connection.execute(delete(deliveries).where(deliveries.c.seq == delivery.seq))
+    # The webhook's row first, as where it is deleted: neither then waits for the other.
     note_try(connection, delivery.webhook.id, tried, gave_up=not tried.delivered)
+    connection.execute(delete(deliveries).where(deliveries.c.seq == delivery.seq))
 
 
 def put_off(connection: Connection, delivery: Delivery, tried: Try, due_at: datetime) -> None:
     """Have what could not be delivered tried again."""
+    # In the order of `take`.
+    note_try(connection, delivery.webhook.id, tried)
     connection.execute(
         update(deliveries)
         .where(deliveries.c.seq == delivery.seq)
         .values(due_at=due_at, num_tries=delivery.num_tries + 1)
     )
-    note_try(connection, delivery.webhook.id, tried)

@@ -4,25 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from service.store.store import Store
 
 
 @contextmanager
-def statements(store: Store) -> Iterator[list[tuple[str, Any]]]:
+def statements(by: Engine | Connection) -> Iterator[list[tuple[str, Any]]]:
     """Give a list of the statements that are executed in the block, with their parameters."""
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         seen.append((statement, parameters))
 
-    engine: Engine = store._engine
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(by, "before_cursor_execute", note)
     try:
         yield seen
     finally:
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(by, "before_cursor_execute", note)
 
 
 def scanned(store: Store, table: str, asked: list[tuple[str, Any]]) -> list[str]:

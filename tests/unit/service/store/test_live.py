@@ -55,7 +55,7 @@ def test_what_is_remembered_is_what_is_stored_after_every_change(
 
 @pytest.mark.parametrize("database", ["sqlite"], scope="module")
 def test_jobs_that_have_ended_are_not_gone_through(store: Store) -> None:
-    with statements(store) as asked:
+    with statements(store._engine) as asked:
         store.live_jobs()
     assert asked
     assert scanned(store, "jobs", asked) == []

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.access.tokens import issue_token
@@ -28,6 +29,7 @@ from service.webhooks.happenings import ENDED, Happening
 from service.webhooks.records import MAX_PER_OWNER, Delivery, Try, Webhook
 from service.webhooks.signing import new_secret
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.service.store.statements import statements
 from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
 
@@ -222,6 +224,27 @@ def test_a_webhook_goes_with_all_that_it_was_still_to_be_told(store: Store) -> N
     entries = store.read(lambda connection: read_audit(connection, target="gone", limit=9))
     assert [one.action for one in entries] == ["webhook.delete", "webhook.create"]
     assert "hooks.example.org" not in str(entries)
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_webhook_is_locked_before_what_it_is_to_be_told_of_as_when_it_is_deleted(
+    store: Store, is_taken: bool
+) -> None:
+    keep(store, "told")
+    job_in(store, Status.FAILED, "a")
+    (delivery,) = due(store)
+
+    def write_down(connection: Connection) -> list[str]:
+        with statements(connection) as asked:
+            if is_taken:
+                take(connection, delivery, tried(delivery))
+            else:
+                put_off(connection, delivery, tried(delivery, delivered=False), now() + LATER)
+        return [" ".join(statement.split()[:3]) for statement, _ in asked]
+
+    first, second = store.write(write_down)
+    assert first == "UPDATE webhooks SET"
+    assert second in {"DELETE FROM deliveries", "UPDATE deliveries SET"}
 
 
 def test_the_end_of_a_job_is_told_though_the_job_is_deleted(store: Store) -> None:
