@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from service.store.store import Store
 from service.store.thinning import START, EndedJob, Position, ended_jobs, has_more_points, thin
 
-# Assumed: a store of 100,000 jobs is gone through in minutes, at next to no load.
+# Assumed: a store of 100,000 short jobs is gone through in minutes, at next to no load.
 PAUSE_S = 1.0
 JOBS_AT_ONCE = 200
+# Whether a job has many points takes milliseconds, and nothing else is reconciled meanwhile.
+LOOKS_FOR_S = 0.02
 
 
 class Thinner:
@@ -33,6 +35,10 @@ class Thinner:
         self._next_at = clock()
         self._seen_through = 0
         """Every job up to this one has been looked at in this round."""
+        self._thin: dict[str, int] = {}
+        """Jobs of this round with no more points than so many, and so for good: they are over."""
+        self._were_thin: dict[str, int] = {}
+        """Those of the round before; whoever is deleted is forgotten with it."""
         self._job: tuple[EndedJob, int] | None = None
         """What is being thinned out, and to how many points."""
         self._position: Position = START
@@ -53,6 +59,7 @@ class Thinner:
                 connection, after_seq=self._seen_through, limit=JOBS_AT_ONCE
             )
         )
+        until = self._clock() + LOOKS_FOR_S
         for job in jobs:
             self._seen_through = job.seq
             is_old = now - job.finished_at >= self._full_for
@@ -61,11 +68,20 @@ class Thinner:
             if self._has_more(job.id, at_most + at_most // 10):
                 self._job, self._position = (job, at_most), START
                 return
+            if self._clock() >= until:
+                return
         if len(jobs) < JOBS_AT_ONCE:
             self._seen_through = 0
+            self._were_thin, self._thin = self._thin, {}
 
-    def _has_more(self, job_id: str, at_most: int) -> bool:
-        return self._store.read(lambda connection: has_more_points(connection, job_id, at_most))
+    def _has_more(self, job_id: str, than: int) -> bool:
+        known = self._were_thin.get(job_id)
+        if known is None or known > than:
+            if self._store.read(lambda connection: has_more_points(connection, job_id, than)):
+                return True
+            known = than
+        self._thin[job_id] = known
+        return False
 
     def _go_on(self, job: EndedJob, at_most: int) -> None:
         following = self._store.write(

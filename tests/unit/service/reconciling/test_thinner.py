@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.jobs.lifecycle import Decision
-from service.reconciling.thinner import JOBS_AT_ONCE, PAUSE_S, Thinner
+from service.reconciling.thinner import JOBS_AT_ONCE, LOOKS_FOR_S, PAUSE_S, Thinner
 from service.store.store import Store
 from service.store.tables import points
 from tests.unit.service.conftest import job_in, now, progress, report
@@ -87,3 +87,44 @@ def test_every_round_begins_anew(store: Store) -> None:
     with_points(store, "later", Status.SUCCEEDED, 200)
     ticks(thinner, clock, now(), 3)
     assert num_points(store, "later") <= 101
+
+
+def test_a_job_is_looked_at_once_until_it_is_to_have_fewer_points(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def look(_connection: object, job_id: str, _than: int) -> bool:
+        looked_at.append(job_id)
+        return False
+
+    monkeypatch.setattr("service.reconciling.thinner.has_more_points", look)
+    for job_id in ("a", "b"):
+        job_in(store, Status.SUCCEEDED, job_id)
+    clock = Clock()
+    thinner = thinner_of(store, clock)
+    ticks(thinner, clock, now(), 5)
+    assert looked_at == ["a", "b"]
+    ticks(thinner, clock, now() + timedelta(days=31), 5)
+    assert looked_at == ["a", "b"] * 2
+
+
+def test_a_look_stops_when_it_has_taken_long_and_goes_on_from_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    looked_at: list[str] = []
+
+    def look_long(_connection: object, job_id: str, _than: int) -> bool:
+        looked_at.append(job_id)
+        clock.now_s += LOOKS_FOR_S * 0.6
+        return False
+
+    monkeypatch.setattr("service.reconciling.thinner.has_more_points", look_long)
+    for job_id in ("a", "b", "c"):
+        job_in(store, Status.SUCCEEDED, job_id)
+    thinner = thinner_of(store, clock)
+    ticks(thinner, clock, now(), 1)
+    assert looked_at == ["a", "b"]
+    ticks(thinner, clock, now(), 1)
+    assert looked_at == ["a", "b", "c"]
