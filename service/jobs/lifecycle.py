@@ -19,6 +19,8 @@ EXIT_GRACE = timedelta(seconds=30)
 # Of an attempt that is over the folder may say that it succeeded: a disk that is away for a while
 # is waited for. Assumed: a file server is back by then.
 STORAGE_GRACE = timedelta(minutes=5)
+# What a lack of storage is waited for at least: it never ends a job, which may ask for no waits.
+STORAGE_BACKOFF = timedelta(seconds=10)
 # At its deadline an attempt is asked to pause, and after this it is stopped by Ray: as long as a
 # step and a checkpoint of the largest networks take. Assumed.
 DEADLINE_GRACE = timedelta(minutes=2)
@@ -52,6 +54,8 @@ class Observation:
     """For people: why its folder cannot be used, so that there may be more than was seen."""
     storage_trouble_age: timedelta = timedelta(0)
     """How long that has been so since it was over."""
+    num_without_storage: int = 0
+    """Attempts just before it that ended for want of storage; told where it did, too."""
     overdue: Outcome | None = None
     """What it comes to that it gave no sign of life for too long (`jobs.silence`); None: it did."""
 
@@ -269,6 +273,11 @@ def _decide_failed(job: JobRecord, outcome: Outcome, seen: Observation, now: dat
     status, retry_at = Status.FAILED, None
     if reason is Reason.INTERRUPTED:
         status, retry_at = Status.RETRYING, now
+    elif reason is Reason.NO_STORAGE:
+        # Nothing is wrong with the job: only its deadline bounds how often it tries.
+        wait = max(backoff(job.spec.retry, seen.num_without_storage + 1), STORAGE_BACKOFF)
+        status = Status.RETRYING
+        retry_at = now + jittered(wait, f"{job.id}-{job.attempt}")
     else:
         num_failures += 1
         if reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:

@@ -32,7 +32,7 @@ from service.scheduling.room import Cluster
 from service.steady_clock import now_utc
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
-from service.store.running import running_attempts
+from service.store.running import num_without_storage, running_attempts
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -279,14 +279,22 @@ class Reconciler:
                 seen,
                 storage_trouble=unusable(directory.run, error),
                 storage_trouble_age=now - since,
+                num_without_storage=self._num_without_storage(attempt) if over else 0,
             )
         self._unseen_since.pop(attempt.submission_id, None)
+        lacked = over and outcome is not None and outcome.reason is Reason.NO_STORAGE
         return replace(
             seen,
             outcome=outcome,
             outcome_age=timedelta(seconds=told_for_s),
             has_advanced=advanced,
             overdue=overdue,
+            num_without_storage=self._num_without_storage(attempt) if lacked else 0,
+        )
+
+    def _num_without_storage(self, attempt: AttemptRecord) -> int:
+        return self._store.read(
+            lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
         )
 
     def _told_for_s(self, attempt: AttemptRecord) -> float:

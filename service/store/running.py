@@ -1,10 +1,13 @@
-"""Attempts of the jobs that run, read at once."""
+"""Attempts of the jobs that run, read at once, and how those before them ended."""
+
+from itertools import takewhile
 
 from sqlalchemy import Connection, select
 
 from service.jobs.records import AttemptRecord
 from service.store.rows import attempt_of
 from service.store.tables import attempts, jobs
+from trainer.contract.attempt import Reason
 from trainer.contract.status import Status
 
 _RUNNING = (
@@ -23,3 +26,19 @@ def running_attempts(connection: Connection) -> dict[str, AttemptRecord]:
         return {row.job_id: attempt_of(row) for row in connection.execute(_RUNNING)}
     except ValueError:
         return {}
+
+
+# No wait grows for longer.
+_MAX_COUNTED = 64
+
+
+def num_without_storage(connection: Connection, job_id: str, number: int) -> int:
+    """Count the attempts just before one that ended for want of storage, up to 64."""
+    reasons = (
+        select(attempts.c.outcome["reason"].as_string())
+        .where(attempts.c.job_id == job_id, attempts.c.number < number)
+        .order_by(attempts.c.number.desc())
+        .limit(_MAX_COUNTED)
+    )
+    ended = connection.execute(reasons).scalars()
+    return sum(1 for _ in takewhile(lambda reason: reason == Reason.NO_STORAGE, ended))

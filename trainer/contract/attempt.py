@@ -50,7 +50,7 @@ class Reason(StrEnum):
     NO_STORAGE = "no_storage"
     """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
     the object store that the data are in cannot be read (it is down, or this node lacks credentials
-    or a driver), or the node's shard cache cannot be used."""
+    or a driver), or the node's shard cache cannot be used. Not counted as a failure."""
     OUT_OF_MEMORY = "out_of_memory"
     """A device or a node had not the memory that the attempt asked for."""
     LOST_NODE = "lost_node"

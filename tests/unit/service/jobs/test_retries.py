@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import (
     JITTER,
+    STORAGE_BACKOFF,
     STORAGE_GRACE,
     Observation,
     RayState,
@@ -60,10 +61,10 @@ def test_only_failures_in_a_row_without_a_new_checkpoint_end_a_job(
     in_a_row = 0
     for mishap in seen:
         decision = decide(running, attempt(), mishap, NOW)
-        interrupted = mishap.outcome is not None and mishap.outcome.reason is Reason.INTERRUPTED
-        in_a_row = (0 if mishap.has_advanced else in_a_row) + (0 if interrupted else 1)
+        forgiven = decision.reason in {Reason.INTERRUPTED, Reason.NO_STORAGE}
+        in_a_row = (0 if mishap.has_advanced else in_a_row) + (0 if forgiven else 1)
         assert decision.num_failures == in_a_row
-        given_up = in_a_row >= max_attempts and not interrupted
+        given_up = in_a_row >= max_attempts and not forgiven
         assert decision.status is (Status.FAILED if given_up else Status.RETRYING)
         if given_up:
             return
@@ -89,6 +90,14 @@ def test_an_interruption_is_no_failure_of_the_job() -> None:
     assert decision.status is Status.RETRYING
     assert decision.retry_at == NOW
     assert decision.num_failures == 2
+
+
+def test_a_lack_of_storage_is_no_failure_of_the_job_and_is_never_tried_without_a_wait() -> None:
+    outcome = Outcome(outcome="failed", reason=Reason.NO_STORAGE)
+    hasty = job(num_failures=2, spec=make_spec(retry={"max_attempts": 3, "backoff_s": 0}))
+    decision = decide(hasty, attempt(), Observation(ray=RayState.ENDED, outcome=outcome), NOW)
+    assert (decision.status, decision.num_failures) == (Status.RETRYING, 2)
+    assert decision.retry_at == NOW + jittered(STORAGE_BACKOFF, "abc-1")
 
 
 @given(st.floats(0, 3600), st.floats(0, 86_400), st.integers(1, 100), st.integers(1, 100))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.jobs.lifecycle import STORAGE_GRACE
+from service.jobs.lifecycle import JITTER, STORAGE_GRACE
 from service.jobs.records import JobRecord
 from service.reconciling.reconciler import Reconciler
 from service.store.store import Store
@@ -99,7 +99,7 @@ def test_an_ended_attempt_whose_folder_stays_away_is_given_up_for_its_storage(
     world.now += STORAGE_GRACE
     world.tick()
     job = world.store.job("a")
-    assert (job.status, job.reason, job.num_failures) == (*(Status.RETRYING, Reason.NO_STORAGE, 1),)
+    assert (job.status, job.reason, job.num_failures) == (*(Status.RETRYING, Reason.NO_STORAGE, 0),)
 
 
 def test_an_attempt_lives_on_while_its_folder_is_out_of_sight(
@@ -200,3 +200,19 @@ def test_a_store_that_stays_locked_at_the_stop_is_not_waited_for_for_ever(
     monkeypatch.setattr("service.reconciling.reconciler.INTERRUPT_PATIENCE_S", 0)
     world.reconciler.interrupt()
     assert "not told of the stop: a, b" in caplog.text
+
+
+def test_a_disk_without_room_is_tried_ever_more_seldom_and_gives_no_job_up(world: World) -> None:
+    world.submit(retry={"max_attempts": 1, "backoff_s": 20, "max_backoff_s": 70})
+    waits = []
+    for number in range(1, 5):
+        world.tick()
+        world.end(Outcome(outcome="failed", reason=Reason.NO_STORAGE), number)
+        world.tick()
+        job = world.store.job("a")
+        assert (job.status, job.num_failures) == (Status.RETRYING, 0)
+        assert job.retry_at is not None
+        waits.append((job.retry_at - world.now).total_seconds())
+        world.now = job.retry_at
+    for wait, least in zip(waits, (20, 40, 70, 70), strict=True):
+        assert least <= wait <= least * (1 + JITTER)
