@@ -7,13 +7,12 @@ found under such a name at the next start is finished.
 import logging
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 from service.access.caller import EVERYONE, Caller
 from service.jobs.lifecycle import RefusedError
 from service.steady_clock import now_utc
-from service.store.deletion import check_deletable, delete_job
+from service.store.deletion import check_deletable, delete_job, delete_some_history
 from service.store.errors import JobNotFoundError
 from service.store.store import Store
 from trainer.contract.durable import sync_folder
@@ -45,7 +44,7 @@ def delete(store: Store, run_root: Path, job_id: str, by: Caller) -> None:
     except OSError as error:
         raise NotDeletedError(run_root / job_id, error) from error
     try:
-        store.write(lambda connection: delete_job(connection, job_id, by, now_utc()))
+        _delete_rows(store, job_id, by)
     except RefusedError:
         _put_back(aside, job_id)
         raise
@@ -62,7 +61,7 @@ def finish_deletions(store: Store, run_root: Path) -> None:
     for aside in begun:
         job_id = aside.name.removeprefix(_MARK)
         try:
-            store.write(partial(delete_job, job_id=job_id, by=EVERYONE, now=now_utc()))
+            _delete_rows(store, job_id, EVERYONE)
         except JobNotFoundError:
             # The rows went before the crash.
             logger.debug("job %s has no rows any more", job_id)
@@ -73,6 +72,13 @@ def finish_deletions(store: Store, run_root: Path) -> None:
             continue
         _remove(aside)
         logger.info("the deletion of job %s is finished", job_id)
+
+
+def _delete_rows(store: Store, job_id: str, by: Caller) -> None:
+    """Delete the history in transactions of its own, and what else is stored in one at the end."""
+    while store.write(lambda connection: delete_some_history(connection, job_id)):
+        pass
+    store.write(lambda connection: delete_job(connection, job_id, by, now_utc()))
 
 
 def _set_aside(run_root: Path, job_id: str) -> Path:

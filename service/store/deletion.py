@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from service.access.audit import Action
 from service.access.caller import Caller
@@ -10,7 +10,7 @@ from service.jobs.lifecycle import RefusedError
 from service.store.audit import note_audit
 from service.store.errors import JobNotFoundError
 from service.store.quotas import keep_gpu_time
-from service.store.tables import deliveries, jobs, metadata
+from service.store.tables import deliveries, events, jobs, metadata, points
 from trainer.contract.status import TERMINAL
 
 # Each before what it refers to. What webhooks are still to be told of it goes out all the same.
@@ -19,6 +19,11 @@ _ROWS = tuple(
     for table in reversed(metadata.sorted_tables)
     if "job_id" in table.c and table is not deliveries
 )
+
+# Of these a job may have hundreds of thousands of rows.
+_HISTORY = (points, events)
+# What one transaction deletes of each, so that nobody waits for it, nor the lease lapses (assumed).
+ROWS_AT_ONCE = 5000
 
 
 def check_deletable(connection: Connection, job_id: str) -> None:
@@ -32,8 +37,26 @@ def check_deletable(connection: Connection, job_id: str) -> None:
         raise RefusedError(f"job {job_id} is {status}; cancel it, and delete it when it has ended")
 
 
+def delete_some_history(connection: Connection, job_id: str) -> bool:
+    """Delete some of the points and events of a job that is being deleted; say if more may be left.
+
+    Raises as check_deletable does.
+    """
+    check_deletable(connection, job_id)
+    is_more = False
+    for table in _HISTORY:
+        key = table.primary_key.columns
+        some = select(*key).where(table.c.job_id == job_id).limit(ROWS_AT_ONCE)
+        deleted = connection.execute(delete(table).where(tuple_(*key).in_(some)))
+        is_more = is_more or deleted.rowcount == ROWS_AT_ONCE
+    return is_more
+
+
 def delete_job(connection: Connection, job_id: str, by: Caller, now: datetime) -> None:
-    """Delete what is stored of a job that has ended; raises as check_deletable does."""
+    """Delete what is stored of a job that has ended, in one transaction.
+
+    `delete_some_history` first leaves it little to do. Raises as check_deletable does.
+    """
     check_deletable(connection, job_id)
     keep_gpu_time(connection, job_id, now)
     for table in _ROWS:

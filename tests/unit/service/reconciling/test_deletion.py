@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, func, select
 
 from service.access.caller import EVERYONE
 from service.control_plane import ControlPlane
-from service.jobs.lifecycle import RefusedError
+from service.jobs.lifecycle import Decision, RefusedError
 from service.reconciling import deletion
 from service.reconciling.deletion import NotDeletedError, delete, finish_deletions
 from service.settings import Settings
+from service.store.deletion import delete_job
 from service.store.errors import JobNotFoundError
 from service.store.store import Store
-from tests.unit.service.conftest import job_in, wait_until
+from service.store.tables import points
+from tests.unit.service.conftest import job_in, now, progress, report, wait_until
 from trainer.contract.status import Status
 
 
@@ -39,6 +42,25 @@ def test_the_rows_and_the_folder_of_that_job_alone_go(store: Store, run_root: Pa
     assert [job.id for job in store.jobs(limit=9)] == ["other"]
     with pytest.raises(JobNotFoundError):
         delete(store, run_root, "a", EVERYONE)
+
+
+def test_a_long_history_goes_in_transactions_of_its_own(
+    store: Store, run_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.deletion.ROWS_AT_ONCE", 2)
+    job_in(store, Status.RUNNING, "a")
+    report(store, "a", *(progress(step) for step in range(1, 10)))
+    store.apply(store.job("a"), Decision(status=Status.FAILED), now())
+    left: list[int] = []
+
+    def count_then_delete(connection: Connection, *arguments: Any) -> None:
+        query = select(func.count()).select_from(points)
+        left.append(connection.execute(query).scalar_one())
+        delete_job(connection, *arguments)
+
+    monkeypatch.setattr(deletion, "delete_job", count_then_delete)
+    delete(store, run_root, "a", EVERYONE)
+    assert left == [0]
 
 
 def test_a_job_that_never_began_has_no_folder(store: Store, run_root: Path) -> None:

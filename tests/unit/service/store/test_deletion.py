@@ -1,12 +1,14 @@
 """Deleting the rows of a job."""
 
+from itertools import pairwise
+
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from service.access.caller import EVERYONE
 from service.jobs.lifecycle import Decision, RefusedError
 from service.store.audit import read_audit
-from service.store.deletion import check_deletable, delete_job
+from service.store.deletion import check_deletable, delete_job, delete_some_history
 from service.store.errors import JobNotFoundError
 from service.store.store import Store
 from service.store.tables import audit, metadata, points
@@ -71,4 +73,29 @@ def test_a_job_that_has_not_ended_stays(store: Store, status: Status) -> None:
     ):
         with pytest.raises(RefusedError, match=f"job a is {status}; cancel it"):
             store.write(refused)
+    assert rows_by_table(store) == before
+
+
+def test_history_goes_a_few_rows_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.store.deletion.ROWS_AT_ONCE", 2)
+    fill(store, "other")
+    others = rows_by_table(store)
+    fill(store, "a")
+    seen = [rows_by_table(store)]
+    while store.write(lambda connection: delete_some_history(connection, "a")):
+        seen.append(rows_by_table(store))
+    seen.append(rows_by_table(store))
+    assert len(seen) > 2
+    for before, after in pairwise(seen):
+        for table in ("points", "events"):
+            assert before[table] - after[table] <= 2
+    history = {table: others[table] for table in ("points", "events")}
+    assert seen[-1] == seen[0] | history
+
+
+def test_no_history_goes_of_a_job_that_has_not_ended(store: Store) -> None:
+    job_in(store, Status.RUNNING, "a")
+    before = rows_by_table(store)
+    with pytest.raises(RefusedError):
+        store.write(lambda connection: delete_some_history(connection, "a"))
     assert rows_by_table(store) == before
