@@ -47,7 +47,7 @@ def test_it_begins_with_the_machines_clock_and_runs_with_it() -> None:
     machine = Machine()
     for seconds in (0.0, 0.5, 86_400.0):
         machine.run(seconds)
-        assert machine.told_s() == pytest.approx(machine.wall_s)
+        assert machine.told_s() == pytest.approx(machine.wall_s, abs=1e-3)
 
 
 @pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])
@@ -62,7 +62,7 @@ def test_of_a_jump_nothing_is_seen_at_once_and_all_in_the_end(
         machine.run(HOUR_S)
         assert abs(machine.wall_s - machine.told_s()) > 60
     machine.run(2 * HOUR_S)
-    assert machine.told_s() == pytest.approx(machine.wall_s)
+    assert machine.told_s() == pytest.approx(machine.wall_s, abs=1e-3)
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
     direction = "forward" if jump_s > 0 else "back"
@@ -80,7 +80,7 @@ def test_a_clock_that_was_wrong_at_the_start_is_not_gone_by_once_it_is_right(
     (told,) = caplog.records
     assert "at once" in told.getMessage()
     machine.run(HOUR_S)
-    assert machine.told_s() == pytest.approx(machine.wall_s)
+    assert machine.told_s() == pytest.approx(machine.wall_s, abs=1e-3)
 
 
 def test_the_log_tells_of_each_jump_and_of_each_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -126,7 +126,7 @@ def test_a_service_that_is_started_anew_goes_on_with_what_it_told() -> None:
     machine.run(60.0)
     machine.start()
     machine.clock.go_on(reading, None)
-    assert machine.told_s() - reading.told_s == pytest.approx(60.0 * (1 + MAX_SLEW))
+    assert machine.told_s() - reading.told_s == pytest.approx(60.0 * (1 + MAX_SLEW), abs=1e-3)
 
 
 @pytest.mark.parametrize("ahead_s", [HOUR_S, -HOUR_S])
@@ -137,7 +137,7 @@ def test_a_takeover_by_a_machine_with_another_clock_is_no_jump(ahead_s: float) -
     reading = leader.clock.read()
     standby.run(30.0)
     standby.clock.go_on(reading, 30.0)
-    assert standby.told_s() == pytest.approx(reading.told_s + 30.0)
+    assert standby.told_s() == pytest.approx(reading.told_s + 30.0, abs=1e-3)
     standby.run(60.0)
     passed_s = standby.told_s() - reading.told_s
     assert passed_s == pytest.approx(90.0, abs=60.0 * MAX_SLEW + 1e-3)
