@@ -103,6 +103,7 @@ def test_a_client_that_takes_nothing_of_what_it_asked_for_is_let_go(
         socket.create_connection(address) as idle,
     ):
         idle.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        assert idle.recv(12) == b"HTTP/1.1 200", "it has the one slot"
         wait_until(lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_error)
         # It is still connected, as far as it knows, and has the one slot no longer.
         wait_until(
