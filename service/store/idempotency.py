@@ -1,9 +1,9 @@
 """Idempotency keys: which request made which job, so that the same sent again makes no other.
 
 A key is reserved before any work is done for a request. It is completed in the transaction that
-stores the job, or released where the request is refused. A reservation whose process has died is
-taken over after a while; should its process live after all, its job is not stored, for the
-reservation is no longer its own.
+stores the job, or released where the request is refused. A reservation of a leader before this one
+is taken over at once, as that one's writes are refused; any other whose request came to no end is
+after a while, and should that request go on after all, its job is not stored.
 """
 
 import secrets
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.store.leases import read_lease
 from service.store.tables import idempotency_keys
 
 # Admission reads two manifests and some checkpoints, each within seconds (assumed).
@@ -75,9 +76,12 @@ def reserve(
         delete(idempotency_keys).where(idempotency_keys.c.created_at < now - keep_for)
     )
     reservation = Reservation(request=request, holder=secrets.token_hex(8))
+    lease = read_lease(connection)
+    fence = 0 if lease is None else lease.fence
     values = {
         "body_sha256": request.body_sha256,
         "holder": reservation.holder,
+        "fence": fence,
         "created_at": now,
     }
     for _ in range(_NUM_LOOKS):
@@ -99,7 +103,8 @@ def reserve(
                 raise KeyReusedError(request.key)
             return Made(job_id=row.job_id)
         # By a clock that was set back it would be of the future.
-        if timedelta(0) <= now - row.created_at < RESERVED_FOR:
+        is_recent = timedelta(0) <= now - row.created_at < RESERVED_FOR
+        if is_recent and row.fence >= fence:
             raise KeyInUseError(request.key)
         connection.execute(update(idempotency_keys).where(_is_key_of(request)).values(**values))
         return reservation

@@ -205,6 +205,8 @@ idempotency_keys = Table(
     Column("body_sha256", String, nullable=False),
     # Who may complete it: a reservation that was taken over has another.
     Column("holder", String, nullable=False),
+    # Of the leader that reserved it: what one before it reserved is never completed.
+    Column("fence", Integer, nullable=False),
     # None while the first request is in work.
     Column("job_id", String),
     Column("created_at", UtcDateTime, nullable=False, index=True),

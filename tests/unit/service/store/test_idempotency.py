@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Connection
 
+from service.steady_clock import Reading
 from service.store.idempotency import (
     RESERVED_FOR,
     KeyedRequest,
@@ -16,6 +18,7 @@ from service.store.idempotency import (
     release,
     reserve,
 )
+from service.store.leases import read_lease, take_lease
 from service.store.store import Store
 from tests.unit.service.conftest import make_spec, now
 
@@ -37,6 +40,22 @@ def reserved(
     found = ask(store, request, after=after)
     assert isinstance(found, Reservation)
     return found
+
+
+def lead(store: Store) -> None:
+    """Have another process take the lease."""
+
+    def take(connection: Connection) -> int | None:
+        return take_lease(
+            connection,
+            read_lease(connection),
+            holder="another",
+            url="http://another",
+            duration_s=5.0,
+            clock=Reading(told_s=0.0, boot="one", steady_s=0.0),
+        )
+
+    assert store.write(take)
 
 
 def submit(store: Store, job_id: str, reservation: Reservation) -> None:
@@ -86,6 +105,16 @@ def test_a_dead_ones_reservation_is_taken_over_and_its_job_is_not_stored(
     store.write(lambda connection: release(connection, slow))
     submit(store, "second", second)
     assert [job.id for job in store.jobs(limit=10)] == ["second"]
+
+
+def test_what_a_leader_before_this_one_reserved_is_taken_over_at_once(store: Store) -> None:
+    lead(store)
+    reserved(store)
+    with pytest.raises(KeyInUseError):
+        ask(store)
+    lead(store)
+    submit(store, "a", reserved(store))
+    assert ask(store) == Made(job_id="a")
 
 
 def test_a_reservation_makes_no_second_job(store: Store) -> None:
