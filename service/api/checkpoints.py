@@ -118,6 +118,8 @@ def delete_checkpoint(plane: Leader, caller: Submitter, job_id: OwnJobId, step: 
     if problem is not None:
         raise _needed(job, step, problem)
     with reading(run):
+        # This process may have slept since it looked.
+        plane.store.check_fence()
         # What an earlier deletion left stands in the way of this one.
         clear_discarded(RunDirectory(run))
         if not discard(folder):
@@ -134,6 +136,8 @@ def _mark(
     run = _run(plane, job_id)
     folder = _find(plane, job, _kept(plane, job), step).checkpoint.folder
     with reading(run):
+        # This process may have slept since it looked.
+        plane.store.check_fence()
         is_there = pin(folder) if pinned else unpin(folder)
     found = checkpoint_of(_kept(plane, job), step) if is_there else None
     if found is None:

@@ -15,6 +15,7 @@ from service.api import checkpoints
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.store.audit import read_audit
+from service.store.leases import LostLeadershipError
 from service.store.store import NewAttempt
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from tests.unit.service.world import World
@@ -246,3 +247,30 @@ def test_what_is_deleted_while_it_is_pinned_is_not_promised(
     monkeypatch.setattr(checkpoints, "pin", prune_first)
     assert http.post(f"/jobs/{job_id}/checkpoints/10/pin").status_code == 409
     assert steps(http, job_id) == [30]
+
+
+@pytest.mark.parametrize("request_line", ["POST /pin", "DELETE /pin", "DELETE "])
+def test_one_that_was_frozen_until_another_led_touches_no_file(
+    http: httpx.Client,
+    world: World,
+    job_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request_line: str,
+) -> None:
+    method, _, path = request_line.partition(" ")
+    run = world.run_root / job_id
+    if request_line == "DELETE /pin":
+        http.post(f"/jobs/{job_id}/checkpoints/10/pin").raise_for_status()
+    left = world.folder(job_id=job_id).checkpoints / ".step-00000005.deleted"
+    (left / "model.safetensors").mkdir(parents=True)
+    before = sorted(run.rglob("*"))
+
+    def refuse(*_: object) -> None:
+        raise LostLeadershipError("http://another")
+
+    # By its own clock it leads; by the store it does not.
+    monkeypatch.setattr("service.store.leases.check_fence", refuse)
+    refused = http.request(method, f"/jobs/{job_id}/checkpoints/10{path}")
+    assert refused.status_code == 503
+    assert "http://another" in refused.json()["detail"]
+    assert sorted(run.rglob("*")) == before
