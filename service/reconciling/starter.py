@@ -224,6 +224,9 @@ class Starter:
         directory = run.attempt(number)
         try:
             write_order(directory, order)
+        except FileExistsError:
+            # Another leader was faster: the folder is its own.
+            raise
         except OSError:
             # The empty folder would use up the number.
             with suppress(OSError):

@@ -21,7 +21,9 @@ from service.store.store import Store
 from service.store.switches import begin_drain
 from tests.unit.service.databases import change
 from tests.unit.service.world import World, event_of
-from trainer.contract.attempt import Outcome
+from trainer.contract.attempt import AttemptOrder, Outcome
+from trainer.contract.order_file import write_order
+from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired, Status
 
 
@@ -80,6 +82,25 @@ def test_an_order_stays_unless_the_store_refused_its_attempt(
     world.now += timedelta(seconds=30)
     world.tick()
     assert list(world.ray.jobs) == ["a-1" if is_taken_back else "a-2"]
+
+
+def test_a_folder_that_another_leader_made_first_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def come_too_late(attempt: AttemptDirectory, order: AttemptOrder) -> None:
+        # The other has yet to write its order.
+        attempt.path.mkdir(parents=True)
+        write_order(attempt, order)
+
+    world.submit()
+    with monkeypatch.context() as late:
+        late.setattr("service.reconciling.starter.write_order", come_too_late)
+        world.tick()
+    assert list(world.folder(1).path.iterdir()) == []
+    assert world.status() is Status.QUEUED
+    world.now += timedelta(seconds=30)
+    world.tick()
+    assert list(world.ray.jobs) == ["a-2"]
 
 
 def test_jobs_wait_in_order_of_priority_and_age(world: World) -> None:
