@@ -7,10 +7,12 @@ it is stale; until then it would hold devices.
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from service.cluster.submission import Origin, Submission
 from service.reconciling.troubles import Troubles
+from service.store.audit import was_deleted
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.store import Store
 from trainer.contract.status import ACTIVE
@@ -42,7 +44,7 @@ def orphans(store: Store, submissions: Sequence[Submission]) -> Iterator[str]:
     """Yield those that are attempts of jobs of this store, and not their current ones.
 
     An attempt is in the store before it is in Ray, so that one which lives there and is not in the
-    store is none that has just begun.
+    store is none that has just begun. A job that is unknown was deleted only if the store says so.
     """
     for submission in submissions:
         origin = submission.origin or _by_name(submission.id, store.id)
@@ -51,8 +53,9 @@ def orphans(store: Store, submissions: Sequence[Submission]) -> Iterator[str]:
         try:
             job = store.job(origin.job_id)
         except JobNotFoundError:
-            # Only what says that it is of this store is of a job that was deleted.
-            if submission.origin is not None:
+            # What a copy of this store began has the same origin, and may be of a job unknown here.
+            is_told = submission.origin is not None
+            if is_told and store.read(partial(was_deleted, job_id=origin.job_id)):
                 yield submission.id
         except UnreadableJobError:
             continue

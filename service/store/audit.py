@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, exists, insert, select
 
 from service.access.audit import Action, AuditEntry
 from service.access.caller import Caller
@@ -46,6 +46,12 @@ def read_audit(
     if before_seq is not None:
         query = query.where(audit.c.seq < before_seq)
     return [AuditEntry(**row._mapping) for row in connection.execute(query)]
+
+
+def was_deleted(connection: Connection, job_id: str) -> bool:
+    """Say whether there was such a job in this store, and it was deleted from it."""
+    deletion = exists().where(audit.c.target == job_id, audit.c.action == Action.DELETE)
+    return bool(connection.execute(select(deletion)).scalar_one())
 
 
 def _detail(caller: Caller, detail: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,10 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from service.access.caller import EVERYONE
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
 from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
+from service.store.deletion import delete_job
 from service.store.store import Store
+from tests.unit.service.conftest import job_in
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
@@ -38,11 +41,15 @@ def test_what_is_no_current_attempt_is_stopped_and_others_are_left_alone(world: 
 def test_what_is_left_of_a_job_that_was_deleted_is_stopped_and_another_stores_is_not(
     world: World,
 ) -> None:
+    job_in(world.store, Status.CANCELLED, "deleted")
+    world.store.write(lambda connection: delete_job(connection, "deleted", EVERYONE, world.now))
     world.submit()
     world.tick()
     own = world.store.id
     origins = {
         "deleted-1": Origin(store_id=own, job_id="deleted"),
+        # Of the store that this one is a copy of, submitted there since.
+        "later-1": Origin(store_id=own, job_id="later"),
         # Another service on this Ray, which may even have a job of that id.
         "theirs-1": Origin(store_id="another", job_id="theirs"),
         "a-7": Origin(store_id="another", job_id="a"),

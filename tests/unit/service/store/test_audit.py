@@ -7,9 +7,11 @@ import pytest
 from service.access.audit import Action, AuditEntry
 from service.access.caller import Caller, Role
 from service.jobs.lifecycle import RefusedError
-from service.store.audit import note_audit, read_audit
+from service.store.audit import note_audit, read_audit, was_deleted
+from service.store.deletion import delete_job
 from service.store.store import Store
 from tests.unit.service.conftest import job_in, make_spec, now
+from tests.unit.service.store.statements import scanned, statements
 from trainer.contract.status import Desired, Status
 
 ANN = Caller(owner="ann", role=Role.SUBMITTER, address="10.0.0.7")
@@ -54,3 +56,23 @@ def test_the_log_is_read_from_the_newest_on_by_pages(store: Store) -> None:
     page = store.read(lambda c: read_audit(c, before_seq=every[1].seq, limit=2))
     assert page == every[2:4]
     assert [entry.detail for entry in entries_of(store, "a")] == [{"step": 3}, {"step": 1}]
+
+
+def test_a_job_that_was_deleted_is_told_from_one_that_never_was(store: Store) -> None:
+    for job_id in ("gone", "there"):
+        job_in(store, Status.FAILED, job_id)
+    store.write(lambda connection: delete_job(connection, "gone", ANN, now()))
+    found = {
+        job_id: store.read(lambda connection, one=job_id: was_deleted(connection, one))
+        for job_id in ("gone", "there", "never")
+    }
+    assert found == {"gone": True, "there": False, "never": False}
+
+
+def test_whether_one_was_is_found_by_an_index(store: Store) -> None:
+    if store._engine.dialect.name != "sqlite":
+        pytest.skip("about the plans of SQLite")
+    with statements(store._engine) as asked:
+        store.read(lambda connection: was_deleted(connection, "a"))
+    assert asked
+    assert scanned(store, "audit", asked) == []
