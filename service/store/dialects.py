@@ -63,16 +63,27 @@ def is_moment(column: ColumnElement[datetime]) -> ColumnElement[bool]:
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows; of those whose primary key is there already, replace what the rows name."""
     if rows:
-        statement = _upsert(connection.dialect.name, table, tuple(rows[0]))
+        statement = _upsert(connection.dialect.name, table, tuple(rows[0]), adds=False)
         connection.execute(statement, list(rows))
 
 
+def add(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row; if its primary key is there already, add to that row what this one names."""
+    statement = _upsert(connection.dialect.name, table, tuple(row), adds=True)
+    connection.execute(statement, row)
+
+
 @cache
-def _upsert(database: str, table: Table, names: Sequence[str]) -> Insert:
+def _upsert(database: str, table: Table, names: Sequence[str], *, adds: bool) -> Insert:
     """Make the statement: that takes longer than to insert a few rows by it."""
     dialect = sqlite if database == "sqlite" else postgresql
     statement = dialect.insert(table)
     key = [column.name for column in table.primary_key]
-    changed = {name: statement.excluded[name] for name in names if name not in key}
+    given = statement.excluded
+    changed = {
+        name: table.c[name] + given[name] if adds else given[name]
+        for name in names
+        if name not in key
+    }
     made: Insert = statement.on_conflict_do_update(index_elements=key, set_=changed)
     return made

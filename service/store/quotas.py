@@ -8,17 +8,15 @@ from sqlalchemy import (
     Connection,
     case,
     func,
-    insert,
     literal,
     select,
-    update,
 )
 
 from service.access.audit import Action
 from service.access.caller import Caller
 from service.access.quotas import UNLIMITED, Quota, Usage, is_gpu_time_spent
 from service.store.audit import note_audit
-from service.store.dialects import SecondsBetween, upsert
+from service.store.dialects import SecondsBetween, add, upsert
 from service.store.tables import UtcDateTime, attempts, jobs, quotas, spent
 from trainer.contract.status import ACTIVE, TERMINAL, Status
 
@@ -99,13 +97,7 @@ def keep_gpu_time(connection: Connection, job_id: str, now: datetime) -> None:
     if owner is None:
         return
     seconds = _gpu_seconds(connection, attempts.c.job_id == job_id, now)
-    changed = connection.execute(
-        update(spent)
-        .where(spent.c.owner == owner)
-        .values(gpu_seconds=spent.c.gpu_seconds + seconds)
-    )
-    if changed.rowcount == 0:
-        connection.execute(insert(spent).values(owner=owner, gpu_seconds=seconds))
+    add(connection, spent, {"owner": owner, "gpu_seconds": seconds})
 
 
 def _gpu_hours(connection: Connection, owner: str, now: datetime) -> float:

@@ -1,8 +1,10 @@
 """Quotas and usage in the store."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.access.quotas import UNLIMITED, Quota, QuotaExceededError, Usage
@@ -18,7 +20,7 @@ from service.store.quotas import (
 )
 from service.store.store import NewAttempt, Store
 from service.store.tables import attempts, jobs
-from tests.unit.service.conftest import make_spec, now
+from tests.unit.service.conftest import make_spec, now, wait_until
 from trainer.contract.status import Desired
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -102,6 +104,27 @@ def test_deleting_a_job_gives_no_gpu_hours_back(store: Store) -> None:
         store.write(lambda connection, one=job_id: delete_job(connection, one, ANN, NOW))
         assert usage(store).gpu_hours == pytest.approx(4 * (number + 1))
     assert store.read(owners) == ["ann"]
+
+
+def test_first_deletions_of_an_owner_at_once_are_both_counted(store: Store) -> None:
+    for job_id in ("a", "b"):
+        store.submit(job_id, make_spec(), now(), by=ANN)
+        begin(store, job_id, num_gpus=2, hours_ago=3, ended_ago=1)
+        end(store, job_id)
+
+    def delete(job_id: str) -> None:
+        store.write(lambda connection: delete_job(connection, job_id, ANN, NOW))
+
+    with ThreadPoolExecutor(1) as pool:
+        with store._writing.begin() as connection:
+            delete_job(connection, "a", ANN, NOW)
+            second = pool.submit(delete, "b")
+            # SQLite has it wait from its beginning, which nothing tells.
+            if connection.dialect.name == "postgresql":
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                wait_until(lambda: connection.execute(waiting).scalar_one())
+        second.result()
+    assert usage(store).gpu_hours == pytest.approx(8)
 
 
 def end(store: Store, job_id: str) -> None:
