@@ -11,7 +11,7 @@ from trainer.contract.attempt import Outcome
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.events import AttemptEvent
 from trainer.contract.lineage import step_of
-from trainer.contract.order_file import order_of, write_order
+from trainer.contract.order_file import order_of, replace_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 def redirect(attempt: AttemptDirectory, control_plane_url: str) -> None:
     """Tell an attempt that has an order where to report from now on, if that has changed.
 
-    Raises OSError where its folder cannot be used.
+    Raises OSError where its folder cannot be used; one that was deleted is not made again.
     """
     order = order_of(attempt)
     if order is not None and order.control_plane_url != control_plane_url:
         changed = order.model_copy(update={"control_plane_url": control_plane_url})
-        write_order(attempt, changed, again=True)
+        replace_order(attempt, changed)
         logger.info("attempt %d of job %s is told to report here", order.attempt, order.job_id)
 
 

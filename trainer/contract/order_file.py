@@ -1,4 +1,4 @@
-"""The order of an attempt as a file: written whole, for its owner's eyes, and once."""
+"""The order of an attempt as a file: written whole, and for its owner's eyes."""
 
 import logging
 
@@ -11,13 +11,17 @@ from trainer.contract.run_directory import AttemptDirectory
 _log = logging.getLogger(__name__)
 
 
-def write_order(attempt: AttemptDirectory, order: AttemptOrder, *, again: bool = False) -> None:
+def write_order(attempt: AttemptDirectory, order: AttemptOrder) -> None:
     """Create the attempt's folder with its order, readable by its owner alone: it holds a token.
 
-    Raises FileExistsError if there is such a folder, unless `again`: whoever wrote before may have
-    died between the two.
+    Raises FileExistsError if there is such a folder.
     """
-    attempt.path.mkdir(parents=True, exist_ok=again)
+    attempt.path.mkdir(parents=True)
+    replace_order(attempt, order)
+
+
+def replace_order(attempt: AttemptDirectory, order: AttemptOrder) -> None:
+    """Write an order into the folder of an attempt. Raises FileNotFoundError if there is none."""
     write_whole(attempt.order, order.model_dump_json(indent=1).encode(), mode=0o600)
 
 

@@ -1,5 +1,6 @@
 """What is read and written in the folders of attempts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from service.reconciling.attempt_files import (
 )
 from service.store.store import Store
 from tests.unit.service.world import World, event_of
+from trainer.contract.attempt import AttemptOrder
+from trainer.contract.order_file import order_of
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 
@@ -80,6 +83,22 @@ def test_what_is_not_there_is_nothing_and_what_cannot_be_used_is_told(tmp_path: 
     ):
         with pytest.raises(NotADirectoryError):
             use()
+
+
+def test_the_folder_of_an_attempt_that_is_deleted_meanwhile_is_not_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_then_lose(attempt: AttemptDirectory) -> AttemptOrder | None:
+        order = order_of(attempt)
+        shutil.rmtree(world.run_root / "a")
+        return order
+
+    world.submit()
+    world.tick()
+    monkeypatch.setattr("service.reconciling.attempt_files.order_of", read_then_lose)
+    with pytest.raises(FileNotFoundError):
+        redirect(world.folder(), "http://elsewhere")
+    assert not (world.run_root / "a").exists()
 
 
 def test_of_the_spool_is_taken_what_can_be_read(attempt: AttemptDirectory) -> None:

@@ -136,7 +136,7 @@ def test_an_attempt_that_has_ended_is_not_taken_for_failed_because_its_order_can
     world.submit()
     world.tick()
     world.report()
-    monkeypatch.setattr("service.reconciling.attempt_files.write_order", _no_space)
+    monkeypatch.setattr("service.reconciling.attempt_files.replace_order", _no_space)
     world.url = "http://elsewhere:8000"
     world.restart()
     world.tick(2)

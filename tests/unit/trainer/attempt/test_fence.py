@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.trainer.runs import add_attempt
 from trainer.attempt.fence import Fence
-from trainer.contract.order_file import read_order, write_order
+from trainer.contract.order_file import read_order, replace_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import StaleAttemptError
 
@@ -37,11 +37,8 @@ def test_what_a_leader_left_that_thawed_in_anothers_term_fences_nobody_off(tmp_p
     # A folder whose order is yet to be written began nothing either.
     run.attempt(2).path.mkdir()
     check()
-    write_order(
-        run.attempt(2),
-        read_order(current).model_copy(update={"attempt": 2, "fence": 1}),
-        again=True,
-    )
+    late = read_order(current).model_copy(update={"attempt": 2, "fence": 1})
+    replace_order(run.attempt(2), late)
     check()
     add_attempt(run, fence=2)
     with pytest.raises(StaleAttemptError, match="attempt 3 has begun"):

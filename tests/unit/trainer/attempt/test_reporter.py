@@ -13,7 +13,7 @@ from trainer.attempt import reporter as module
 from trainer.attempt.reporter import MovedError, Reporter, post_to
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEvent, EventBatch, EventReply, Finished
-from trainer.contract.order_file import write_order
+from trainer.contract.order_file import replace_order, write_order
 from trainer.contract.problem import ATTEMPT_DISOWNED, PROBLEM_MEDIA_TYPE
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Desired
@@ -334,7 +334,7 @@ def test_a_control_plane_that_took_over_elsewhere_is_found_and_its_pause_heard(
     network.answers[10] = httpx.Response(200, json=REPLY)
     with network.client() as client:
         post = post_to(_order(), attempt, client)
-        write_order(attempt, _order(NEW), again=True)
+        replace_order(attempt, _order(NEW))
         with Reporter(tmp_path / "spool", post=post) as reporter:
             _wait_until("the pause arrives", lambda: reporter.desired is Desired.PAUSE)
             assert not reporter.disowned
@@ -347,7 +347,7 @@ def test_a_control_plane_that_took_over_elsewhere_is_found_and_its_pause_heard(
 def test_the_one_that_took_over_may_disown_it(attempt: AttemptDirectory) -> None:
     network = Network()
     network.answers = {9: _disowning(403), 10: _disowning(409)}
-    write_order(attempt, _order(NEW), again=True)
+    replace_order(attempt, _order(NEW))
     with network.client() as client:
         post = post_to(_order(), attempt, client)
         with pytest.raises(MovedError, match=f"the control plane is at {NEW}"):

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.trainer.runs import SPEC
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.order_file import order_of, read_order, write_order
+from trainer.contract.order_file import order_of, read_order, replace_order, write_order
 from trainer.contract.run_directory import AttemptDirectory
 
 ORDER = AttemptOrder(
@@ -33,10 +33,17 @@ def test_an_order_is_written_once(attempt: AttemptDirectory) -> None:
     assert read_order(attempt) == ORDER
 
 
-def test_whoever_died_before_the_order_is_followed_by_another(attempt: AttemptDirectory) -> None:
-    attempt.path.mkdir(parents=True)
-    write_order(attempt, ORDER, again=True)
-    assert order_of(attempt) == ORDER
+def test_an_order_is_replaced_for_its_owners_eyes_and_makes_no_folder(
+    attempt: AttemptDirectory,
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_order(attempt, ORDER)
+    assert not attempt.run.exists()
+    write_order(attempt, ORDER)
+    changed = ORDER.model_copy(update={"control_plane_url": "http://elsewhere"})
+    replace_order(attempt, changed)
+    assert read_order(attempt) == changed
+    assert stat.S_IMODE(attempt.order.stat().st_mode) == 0o600
 
 
 def test_death_while_an_order_is_written_leaves_none(
