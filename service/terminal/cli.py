@@ -107,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        app(args=arguments)
+        # Also as `python -m service`: the shell asks for completion by this name.
+        app(args=arguments, prog_name="alexnet")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.DONE
     except NoReaderError:

@@ -192,7 +192,6 @@ def test_the_shell_completes_commands_options_and_jobs(
 ) -> None:
     if "show" in words:
         job_in(service.store, Status.QUEUED, "completed1")
-    monkeypatch.setattr("sys.argv", ["alexnet"])
     monkeypatch.setenv("_ALEXNET_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
