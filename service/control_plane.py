@@ -15,7 +15,8 @@ from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.delivering.deliverer import Deliverer
 from service.jobs.silence import Patience
-from service.reconciling.deletion import finish_deletions
+from service.reconciling.deletion import Deletions
+from service.reconciling.finisher import Finisher
 from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler
 from service.reconciling.thinner import Thinner
@@ -84,6 +85,8 @@ class ControlPlane:
         self._deliverer = Deliverer(
             self.store, is_leader=lambda: self.is_leader, allowed=settings.webhook_allowed
         )
+        self.deletions = Deletions(self.store, settings.run_root)
+        self._finisher = Finisher(self.deletions, is_leader=lambda: self.is_leader)
         self._reconciler: Reconciler | None = None
         """Of this term; None: this process has not begun to lead, or is known to have lost that."""
         self._stopping = threading.Event()
@@ -99,6 +102,7 @@ class ControlPlane:
         self.try_to_lead()
         self._thread.start()
         self._deliverer.start()
+        self._finisher.start()
 
     def try_to_lead(self) -> None:
         """Become leader if the lease is free, with the store at this release's schema."""
@@ -131,6 +135,7 @@ class ControlPlane:
             ),
             policy=settings.queue_policy,
         )
+        self._finisher.wake()
 
     def _end_term(self) -> None:
         logger.warning("this process leads no longer; the leader is %s", self.leadership.holder())
@@ -143,6 +148,7 @@ class ControlPlane:
         self._stopping.set()
         self._wake.set()
         self._deliverer.begin_stop()
+        self._finisher.begin_stop()
 
     def stop(self) -> None:
         """End the loop, stop the local Ray if it is ours, and let the next one lead."""
@@ -150,6 +156,7 @@ class ControlPlane:
         if self._thread.is_alive():
             self._thread.join()
         self._deliverer.stop()
+        self._finisher.stop()
         try:
             # Also while the store is away, and with it the lease: nobody else stops this Ray.
             term = self._reconciler if self.leadership.is_kept else None
@@ -207,16 +214,12 @@ class ControlPlane:
             self._cluster = None
 
     def _run(self) -> None:
-        term: Reconciler | None = None
         while not self._stopping.is_set():
             reconciler = self._reconciler
             try:
                 if reconciler is None or not self.is_leader:
                     self._stand_by()
                 else:
-                    if reconciler is not term:
-                        self._finish_deletions()
-                        term = reconciler
                     self._tick(reconciler)
             except Exception:
                 # A loop that died would leave jobs as they are for ever, and nobody told.
@@ -232,13 +235,6 @@ class ControlPlane:
             self.try_to_lead()
         except SQLAlchemyError as error:
             logger.warning("the store cannot be opened: %s", error)
-
-    def _finish_deletions(self) -> None:
-        try:
-            finish_deletions(self.store, self.settings.run_root)
-        except SQLAlchemyError:
-            # They lie aside, and in nobody's way, until the next start.
-            logger.exception("what was deleted before could not be finished")
 
     def _tick(self, reconciler: Reconciler) -> None:
         try:

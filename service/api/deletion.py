@@ -4,7 +4,6 @@ from fastapi import APIRouter
 
 from service.api.dependencies import INVALID, Leader, OwnJobId, Viewer
 from service.problems import Problem
-from service.reconciling.deletion import delete
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
@@ -27,4 +26,4 @@ def delete_job(plane: Leader, caller: Viewer, job_id: OwnJobId) -> None:
 
     What other jobs began with they hold themselves.
     """
-    delete(plane.store, plane.settings.run_root, job_id, caller)
+    plane.deletions.delete(job_id, caller)
