@@ -12,6 +12,12 @@ Network = IPv4Network | IPv6Network
 MAX_URL_CHARACTERS = 2000
 # Addresses of IPv4 within others: mapped, 6to4's and Teredo's are told by `ipaddress`.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# All that is given to anybody (RFC 4291, section 2.4); what else `ipaddress` takes for global is
+# old, local or translated.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+# Interfaces of ISATAP (RFC 5214, section 6.1), which lead to the address of IPv4 behind them.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 # Global by its number, and answers every machine of Azure with what is secret there.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 _PORTS = {"http": 80, "https": 443}
@@ -105,7 +111,12 @@ def _named(target: Target, address: Address) -> str:
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and address not in _METADATA
+    if not address.is_global or address.is_multicast or address in _METADATA:
+        return False
+    if isinstance(address, IPv4Address):
+        return True
+    interface = (int(address) >> 32) & 0xFFFF_FFFF
+    return address in _GLOBAL_UNICAST and address not in _DOCUMENTATION and interface not in _ISATAP
 
 
 def _innermost(address: Address) -> Address:

@@ -2,7 +2,7 @@ import ipaddress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from service.webhooks.address import AddressRefusedError, check_addresses, parse_url
@@ -39,6 +39,17 @@ PUBLIC = ip_address("93.184.216.34")
         "2002:a9fe:a9fe::1",
         # Teredo, of the client 127.0.0.1.
         "2001:0:4136:e378:8000:63bf:80ff:fffe",
+        # Old, of local use, or translated.
+        "fec0::1",
+        "64:ff9b:1::7f00:1",
+        "::7f00:1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "5f00::1",
+        "3fff::1",
+        # ISATAP.
+        "2000::5efe:7f00:1",
+        "2606:2800:220:1:200:5efe:7f00:1",
     ],
 )
 def test_nothing_is_sent_into_the_services_own_network(address: str) -> None:
@@ -47,6 +58,14 @@ def test_nothing_is_sent_into_the_services_own_network(address: str) -> None:
     # Nor where a name has a public address besides.
     with pytest.raises(AddressRefusedError):
         check_addresses(HTTPS, [PUBLIC, ip_address(address)], ())
+
+
+@given(address=st.ip_addresses(v=6))
+def test_of_ipv6_what_is_given_to_anybody_alone_is_sent_to(address: IPv6Address) -> None:
+    wrapping = ("2000::/3", "64:ff9b::/96", "::ffff:0:0/96")
+    assume(not any(address in ipaddress.ip_network(network) for network in wrapping))
+    with pytest.raises(AddressRefusedError):
+        check_addresses(HTTPS, [address], ())
 
 
 @given(inner=st.ip_addresses(v=4))
