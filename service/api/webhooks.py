@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Request, Response
@@ -14,9 +15,10 @@ from service.access.audit import Action
 from service.access.caller import Role, check_role
 from service.api.dependencies import INVALID, Leader, Plane, Submitter
 from service.api.errors import RETRY, RefusedRequestError, answer
+from service.delivering.resolving import ResolverBusyError
 from service.delivering.sender import Letter, checked_addresses, send
 from service.problems import FieldError, Problem, ProblemType
-from service.steady_clock import now_utc
+from service.steady_clock import now_utc, wall_utc
 from service.store.audit import note_audit
 from service.store.webhooks import (
     NoSuchWebhookError,
@@ -25,7 +27,7 @@ from service.store.webhooks import (
     delete_webhook,
     find_webhook,
     list_webhooks,
-    note_try,
+    why_not_told,
 )
 from service.views.webhooks import (
     CreatedWebhook,
@@ -36,7 +38,7 @@ from service.views.webhooks import (
     webhook_view,
 )
 from service.webhooks.address import AddressRefusedError
-from service.webhooks.records import Webhook, message
+from service.webhooks.records import Try, Webhook, message
 from service.webhooks.signing import new_message_id, new_secret
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], responses=INVALID)
@@ -45,8 +47,8 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "No such webhook."}
 }
 _TEST = "webhook.test"
-# A test holds a thread for as long as the receiver takes.
-_tests = threading.BoundedSemaphore(4)
+# Each holds a thread: a look-up while the system looks, a test for as long as the receiver takes.
+_waits = threading.BoundedSemaphore(4)
 
 WebhookId = Annotated[str, Path(max_length=64, description="As `POST /webhooks` gave it.")]
 
@@ -86,7 +88,9 @@ def post_webhook(
     """
     if request.all_jobs:
         check_role(caller, Role.ADMIN)
-    checked_addresses(request.url, plane.settings.webhook_allowed)
+    with _a_place_to_wait():
+        allowed = plane.settings.webhook_allowed
+        asyncio.run(checked_addresses(request.url, allowed, caller.owner))
     now = now_utc()
     webhook = Webhook(
         id=secrets.token_hex(6),
@@ -105,25 +109,38 @@ def post_webhook(
 
 @router.post("/{webhook_id}/test", responses=_UNKNOWN)
 def test_webhook(plane: Leader, caller: Submitter, webhook_id: WebhookId) -> WebhookTry:
-    """Send a message of the type `webhook.test` now, once, and say what came of it."""
-    webhook = plane.store.read(lambda connection: find_webhook(connection, webhook_id, caller))
+    """Send a message of the type `webhook.test` now, once, and say what came of it.
+
+    Where its owner may no longer be told anything, nothing is sent.
+    """
+    webhook, why_not = plane.store.read(
+        lambda connection: (
+            found := find_webhook(connection, webhook_id, caller),
+            why_not_told(connection, found, wall_utc()),
+        )
+    )
     now = now_utc()
+    if why_not is None:
+        with _a_place_to_wait():
+            tried = asyncio.run(send(_letter(webhook, now), plane.settings.webhook_allowed, now))
+    else:
+        tried = Try(
+            at=now, message_id=new_message_id(), event=_TEST, delivered=False, detail=why_not
+        )
+    plane.store.write(
+        lambda connection: note_audit(connection, caller, Action.TEST_WEBHOOK, webhook.id, now)
+    )
+    return try_view(tried)
+
+
+def _letter(webhook: Webhook, now: datetime) -> Letter:
     body = message(_TEST, now, {"webhook_id": webhook.id, "description": webhook.description})
-    letter = Letter(
+    return Letter(
         webhook=webhook,
         message_id=new_message_id(),
         event=_TEST,
         body=json.dumps(body).encode(),
     )
-    with _a_place_for_a_test():
-        tried = asyncio.run(send(letter, plane.settings.webhook_allowed, now))
-
-    def note(connection: Any) -> None:
-        note_try(connection, webhook.id, tried)
-        note_audit(connection, caller, Action.TEST_WEBHOOK, webhook.id, now)
-
-    plane.store.write(note)
-    return try_view(tried)
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=_UNKNOWN)
@@ -134,12 +151,18 @@ def remove_webhook(plane: Leader, caller: Submitter, webhook_id: WebhookId) -> N
 
 
 @contextmanager
-def _a_place_for_a_test() -> Iterator[None]:
-    if not _tests.acquire(blocking=False):
-        raise RefusedRequestError(
-            ProblemType.UNAVAILABLE, "several webhooks are being tested; try again", headers=RETRY
-        )
+def _a_place_to_wait() -> Iterator[None]:
+    """Refuse, as what may succeed later, where as many wait for others' networks as may."""
+    if not _waits.acquire(blocking=False):
+        raise _busy()
     try:
         yield
+    except ResolverBusyError as error:
+        raise _busy() from error
     finally:
-        _tests.release()
+        _waits.release()
+
+
+def _busy() -> RefusedRequestError:
+    detail = "the addresses of several webhooks are being looked up or tested; try again"
+    return RefusedRequestError(ProblemType.UNAVAILABLE, detail, headers=RETRY)

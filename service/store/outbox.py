@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from service.steady_clock import now_utc
 from service.store.tables import deliveries, jobs, webhooks
-from service.store.webhooks import note_try, webhook_of
+from service.store.webhooks import note_given_up, note_try, webhook_of
 from service.webhooks.happenings import happening_of
 from service.webhooks.records import Delivery, Try, message
 from service.webhooks.signing import new_message_id
@@ -61,12 +61,12 @@ def _data(spec: Mapping[str, Any], owner: str | None, event: Mapping[str, Any]) 
 
 
 def due_deliveries(
-    connection: Connection, now: datetime, *, at_most: int, of_each: int
+    connection: Connection, now: datetime, *, at_most: int, of_each: int, of_owner: int
 ) -> list[Delivery]:
     """Return what is to be sent now, the longest due first.
 
-    Of each webhook and job the oldest alone: what follows waits for it. `of_each`: at most so many
-    of a webhook, so that one that hangs keeps no other waiting.
+    Of each webhook and job the oldest alone: what follows waits for it. `of_each`, `of_owner`: at
+    most so many of a webhook and of an owner, so that one that hangs keeps no other waiting.
     """
     oldest = (
         select(func.min(deliveries.c.seq))
@@ -80,6 +80,14 @@ def due_deliveries(
         .where(deliveries.c.seq.in_(oldest), deliveries.c.due_at <= now)
         .subquery()
     )
+    place_of_owner = func.row_number().over(partition_by=webhooks.c.owner, order_by=order)
+    chosen = (
+        select(deliveries.c.seq, place_of_owner.label("place"))
+        .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+        .join(due, due.c.seq == deliveries.c.seq)
+        .where(due.c.place <= of_each)
+        .subquery()
+    )
     query = (
         select(
             webhooks,
@@ -88,8 +96,8 @@ def due_deliveries(
             deliveries.c.num_tries,
         )
         .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
-        .join(due, due.c.seq == deliveries.c.seq)
-        .where(due.c.place <= of_each)
+        .join(chosen, chosen.c.seq == deliveries.c.seq)
+        .where(chosen.c.place <= of_owner)
         .order_by(*order)
         .limit(at_most)
     )
@@ -110,17 +118,44 @@ def due_deliveries(
 
 def take(connection: Connection, delivery: Delivery, tried: Try) -> None:
     """Take out what was delivered, or is given up."""
-    # The webhook's row first, as where it is deleted: neither then waits for the other.
-    note_try(connection, delivery.webhook.id, tried, gave_up=not tried.delivered)
-    connection.execute(delete(deliveries).where(deliveries.c.seq == delivery.seq))
+    _lock_webhook(connection, delivery.webhook.id)
+    if connection.execute(delete(deliveries).where(_is_as_read(delivery))).rowcount == 1:
+        note_try(connection, delivery.webhook.id, tried, gave_up=not tried.delivered)
 
 
 def put_off(connection: Connection, delivery: Delivery, tried: Try, due_at: datetime) -> None:
     """Have what could not be delivered tried again."""
-    # In the order of `take`.
-    note_try(connection, delivery.webhook.id, tried)
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.seq == delivery.seq)
-        .values(due_at=due_at, num_tries=delivery.num_tries + 1)
-    )
+    _lock_webhook(connection, delivery.webhook.id)
+    later = update(deliveries).where(_is_as_read(delivery))
+    values = {"due_at": due_at, "num_tries": delivery.num_tries + 1}
+    if connection.execute(later.values(values)).rowcount == 1:
+        note_try(connection, delivery.webhook.id, tried)
+
+
+def give_up_old(connection: Connection, before: datetime, *, at_most: int) -> tuple[str, int]:
+    """Take out the oldest of what was put out before then, tried or not: of one webhook alone.
+
+    Returns the webhook and how many, at most `at_most`; none: there are no more of any.
+    """
+    is_old = deliveries.c.created_at < before
+    oldest = select(deliveries.c.webhook_id).where(is_old).order_by(deliveries.c.created_at)
+    webhook_id = connection.execute(oldest.limit(1)).scalar_one_or_none()
+    if webhook_id is None:
+        return "", 0
+    _lock_webhook(connection, webhook_id)
+    pick = select(deliveries.c.seq).where(is_old, deliveries.c.webhook_id == webhook_id)
+    found = pick.order_by(deliveries.c.created_at).limit(at_most).scalar_subquery()
+    num = connection.execute(delete(deliveries).where(deliveries.c.seq.in_(found))).rowcount
+    note_given_up(connection, webhook_id, num)
+    return webhook_id, num
+
+
+def _lock_webhook(connection: Connection, webhook_id: str) -> None:
+    # First of all, as where it is deleted: neither then waits for the other.
+    query = select(webhooks.c.id).where(webhooks.c.id == webhook_id)
+    connection.execute(query.with_for_update(key_share=True))
+
+
+def _is_as_read(delivery: Delivery) -> ColumnElement[bool]:
+    """Not where another leader has tried it since: what it wrote down is newer."""
+    return and_(deliveries.c.seq == delivery.seq, deliveries.c.num_tries == delivery.num_tries)

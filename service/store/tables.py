@@ -309,5 +309,7 @@ deliveries = Table(
     Column("due_at", UtcDateTime, nullable=False),
     # Of each job the oldest is next.
     Index(None, "webhook_id", "job_id", "seq"),
+    # What is too old is given up.
+    Index(None, "created_at"),
     sqlite_autoincrement=True,
 )

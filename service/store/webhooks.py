@@ -16,6 +16,9 @@ from service.store.tokens import are_there_tokens
 from service.webhooks.happenings import Happening
 from service.webhooks.records import MAX_PER_OWNER, Try, Webhook
 
+# Of those who count webhooks; any number that nothing else locks by.
+_LOCK = 0x686F6F6B
+
 _tries: TypeAdapter[Try] = TypeAdapter(Try)
 
 
@@ -35,6 +38,10 @@ class TooManyWebhooksError(ValueError):
 
 def create_webhook(connection: Connection, webhook: Webhook, by: Caller, now: datetime) -> None:
     """Keep a webhook. Raises TooManyWebhooksError."""
+    if connection.dialect.name == "postgresql":
+        # Of one owner one at a time, so that all are counted; on SQLite all writes are.
+        key = func.hashtext(webhook.owner or "")
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK, key)))
     count = select(func.count()).select_from(webhooks).where(_of(webhook.owner))
     if connection.execute(count).scalar_one() >= MAX_PER_OWNER:
         raise TooManyWebhooksError
@@ -100,6 +107,15 @@ def note_try(connection: Connection, webhook_id: str, tried: Try, *, gave_up: bo
         update(webhooks)
         .where(webhooks.c.id == webhook_id)
         .values(last_try=document, num_given_up=webhooks.c.num_given_up + int(gave_up))
+    )
+
+
+def note_given_up(connection: Connection, webhook_id: str, num: int) -> None:
+    """Count messages that were given up without a further try."""
+    connection.execute(
+        update(webhooks)
+        .where(webhooks.c.id == webhook_id)
+        .values(num_given_up=webhooks.c.num_given_up + num)
     )
 
 

@@ -180,6 +180,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_deliveries_webhook_id_job_id_seq", "deliveries", ["webhook_id", "job_id", "seq"]
     )
+    op.create_index("ix_deliveries_created_at", "deliveries", ["created_at"])
     _copy_labels()
     _note_last_events()
     _move_progress()

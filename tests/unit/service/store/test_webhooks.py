@@ -1,18 +1,20 @@
 """Webhooks in the store, and what they are still to be told."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.access.tokens import issue_token
+from service.steady_clock import now_utc
 from service.store.audit import read_audit
 from service.store.deletion import delete_job
-from service.store.outbox import due_deliveries, put_off, take
+from service.store.outbox import due_deliveries, give_up_old, put_off, take
 from service.store.store import Store
 from service.store.tokens import create_token, revoke_token
 from service.store.webhooks import (
@@ -28,8 +30,8 @@ from service.store.webhooks import (
 from service.webhooks.happenings import ENDED, Happening
 from service.webhooks.records import MAX_PER_OWNER, Delivery, Try, Webhook
 from service.webhooks.signing import new_secret
-from tests.unit.service.conftest import job_in, make_spec, now, progress, report
-from tests.unit.service.store.statements import statements
+from tests.unit.service.conftest import job_in, make_spec, now, progress, report, wait_until
+from tests.unit.service.store.statements import scanned, statements
 from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
 
@@ -56,10 +58,17 @@ def keep(store: Store, webhook_id: str, by: Caller = EVERYONE, **changes: Any) -
 
 
 def due(
-    store: Store, at: datetime | None = None, *, at_most: int = 100, of_each: int = 100
+    store: Store,
+    at: datetime | None = None,
+    *,
+    at_most: int = 100,
+    of_each: int = 100,
+    of_owner: int = 100,
 ) -> list[Delivery]:
     return store.read(
-        lambda connection: due_deliveries(connection, at or now(), at_most=at_most, of_each=of_each)
+        lambda connection: due_deliveries(
+            connection, at or now(), at_most=at_most, of_each=of_each, of_owner=of_owner
+        )
     )
 
 
@@ -182,6 +191,18 @@ def test_one_webhook_leaves_room_for_others(store: Store) -> None:
     assert len(due(store, at_most=4)) == 4
 
 
+def test_one_owner_leaves_room_for_others(store: Store) -> None:
+    queued = frozenset({Happening.QUEUED})
+    for number in range(4):
+        keep(store, f"root{number}", ROOT, all_jobs=True, events=queued)
+    store.submit("first", make_spec(), now())
+    store.submit("second", make_spec(), now())
+    keep(store, "nobodys", events=queued)
+    store.submit("third", make_spec(), now())
+    found = due(store, of_each=1, of_owner=2)
+    assert [one.webhook.owner for one in found] == ["root", "root", None]
+
+
 def test_a_webhook_tells_what_became_of_its_last_try_and_never_its_secret(store: Store) -> None:
     webhook = keep(store, "told")
     job_in(store, Status.FAILED, "a")
@@ -242,9 +263,62 @@ def test_a_webhook_is_locked_before_what_it_is_to_be_told_of_as_when_it_is_delet
                 put_off(connection, delivery, tried(delivery, delivered=False), now() + LATER)
         return [" ".join(statement.split()[:3]) for statement, _ in asked]
 
-    first, second = store.write(write_down)
-    assert first == "UPDATE webhooks SET"
+    first, second, third = store.write(write_down)
+    assert first == "SELECT webhooks.id FROM"
     assert second in {"DELETE FROM deliveries", "UPDATE deliveries SET"}
+    assert third == "UPDATE webhooks SET"
+
+
+def test_what_another_leader_wrote_down_since_stands(store: Store) -> None:
+    keep(store, "told")
+    job_in(store, Status.FAILED, "a")
+    (delivery,) = due(store)
+    newer, late = tried(delivery, delivered=False), replace(tried(delivery), detail="late")
+    soon, later = now() + LATER, now() + 2 * LATER
+    store.write(lambda connection: put_off(connection, delivery, newer, soon))
+    store.write(lambda connection: put_off(connection, delivery, late, later))
+    store.write(lambda connection: take(connection, delivery, late))
+    (again,) = due(store, soon)
+    assert again.num_tries == 1
+    assert again.webhook.last_try == newer
+    store.write(lambda connection: take(connection, again, replace(late, detail="in time")))
+    store.write(lambda connection: take(connection, again, replace(late, delivered=False)))
+    ((found, pending),) = store.read(lambda connection: list_webhooks(connection, EVERYONE))
+    assert (pending, found.num_given_up) == (0, 0)
+    assert found.last_try is not None
+    assert found.last_try.detail == "in time"
+
+
+def test_what_is_too_old_is_given_up_in_pieces_and_counted(store: Store) -> None:
+    queued = frozenset({Happening.QUEUED})
+    keep(store, "first", events=queued)
+    for number in range(5):
+        store.submit(f"job{number}", make_spec(), now())
+    keep(store, "second", events=queued)
+    before = now_utc()
+    store.submit("old", make_spec(), now())
+    after = now_utc()
+    store.submit("new", make_spec(), now())
+
+    def give_up(at: datetime) -> tuple[str, int]:
+        return store.write(lambda connection: give_up_old(connection, at, at_most=3))
+
+    assert [give_up(before) for _ in range(3)] == [("first", 3), ("first", 2), ("", 0)]
+    assert {give_up(after), give_up(after)} == {("first", 1), ("second", 1)}
+    assert give_up(after) == ("", 0)
+    found = store.read(lambda connection: list_webhooks(connection, EVERYONE))
+    assert {(one.id, one.num_given_up, pending) for one, pending in found} == {
+        ("first", 6, 1),
+        ("second", 1, 1),
+    }
+
+
+def test_what_is_too_old_is_found_without_reading_all(store: Store) -> None:
+    with statements(store._engine) as asked:
+        store.write(lambda connection: give_up_old(connection, now(), at_most=3))
+    if store._engine.dialect.name == "sqlite":
+        assert len([one for one, _ in asked if "deliveries" in one]) == 1
+        assert scanned(store, "deliveries", [one for one in asked if "deliveries" in one[0]]) == []
 
 
 def test_the_end_of_a_job_is_told_though_the_job_is_deleted(store: Store) -> None:
@@ -260,6 +334,22 @@ def test_an_owner_has_so_many_at_most(store: Store) -> None:
     keep(store, "bobs", BOB)
     with pytest.raises(TooManyWebhooksError, match="delete one"):
         keep(store, "more", ANN)
+
+
+def test_of_two_at_once_the_last_that_an_owner_may_have_is_made_once(store: Store) -> None:
+    for number in range(MAX_PER_OWNER - 1):
+        keep(store, f"w{number}", ANN)
+    last = replace(keep(store, "bobs", BOB), id="last", owner="ann")
+    with ThreadPoolExecutor(1) as pool:
+        with store._writing.begin() as connection:
+            create_webhook(connection, last, ANN, now())
+            second = pool.submit(keep, store, "more", ANN)
+            # SQLite has it wait from its beginning, which nothing tells.
+            if connection.dialect.name == "postgresql":
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                wait_until(lambda: second.done() or connection.execute(waiting).scalar_one())
+        with pytest.raises(TooManyWebhooksError):
+            second.result()
 
 
 def test_a_webhook_is_told_as_long_as_its_owner_could_make_it_anew(store: Store) -> None:
