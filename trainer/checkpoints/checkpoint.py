@@ -142,7 +142,8 @@ def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     Raises CheckpointError where it holds no tensors: it is as it was written, and not by us.
     """
     try:
-        return load_file(folder / name)
+        with _raising_os_errors():
+            return load_file(folder / name)
     except SafetensorError as error:
         raise CheckpointError(folder, f"{name} holds no tensors: {error}") from error
 

@@ -76,13 +76,14 @@ def load_initial(init: InitFrom, weights: Mapping[str, Tensor], *, model: ModelS
 def check_beginning(folder: Path, began: StartedFrom | None, init: InitFrom | None) -> None:
     """Raise OtherSpecError where a run's own checkpoint began with other weights than are named.
 
-    Nothing is compared where the weights that are named are no longer there: a resume needs none.
+    Nothing is compared where the weights that are named are no longer there, or cannot be read: a
+    resume needs none.
     """
     if began is None or init is None:
         return
     try:
         named = read_manifest(Path(init.checkpoint))
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return
     if named.files[WEIGHTS_NAME].sha256 != began.weights_sha256:
         raise OtherSpecError(

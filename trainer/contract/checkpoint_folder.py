@@ -19,6 +19,8 @@ from trainer.contract.checkpoint import (
 from trainer.contract.lineage import spans
 from trainer.contract.run_directory import RunDirectory
 
+# What a file that is gone, or was never a file, says; any other error tells of the disk alone.
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # Assumed: one of ours has about 3 kB, and a line more for each replica on another kind of machine.
 _LARGEST_MANIFEST_BYTES = 1 << 24
 
@@ -72,12 +74,15 @@ class Latest:
 
 
 def read_manifest(folder: Path) -> CheckpointManifest:
-    """Read a checkpoint's manifest. Raises CheckpointError if it is missing or not ours."""
+    """Read a checkpoint's manifest.
+
+    Raises CheckpointError if it is missing or not ours, OSError where the disk cannot be used.
+    """
     try:
         content = _read(folder / MANIFEST_NAME)
         manifest = CheckpointManifest.model_validate_json(content)
-    except OSError as error:
-        raise CheckpointError(folder, _unread(folder, error)) from error
+    except _NO_FILE as error:
+        raise CheckpointError(folder, _unread(folder)) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{part}: " for part in first["loc"])
@@ -91,16 +96,15 @@ def read_manifest(folder: Path) -> CheckpointManifest:
 
 
 def _read(file: Path) -> bytes:
-    """Read a manifest. Raises OSError also for what would never end, or not fit into memory."""
+    """Read a manifest. Raises CheckpointError for what would never end, or not fit into memory."""
     size_bytes = file.stat().st_size
     if not file.is_file() or size_bytes > _LARGEST_MANIFEST_BYTES:
-        raise OSError(f"it is no file of at most {_LARGEST_MANIFEST_BYTES:,} bytes")
+        problem = f"it is no file of at most {_LARGEST_MANIFEST_BYTES:,} bytes"
+        raise CheckpointError(file.parent, f"{MANIFEST_NAME} cannot be read: {problem}")
     return file.read_bytes()
 
 
-def _unread(folder: Path, error: OSError) -> str:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        return f"{MANIFEST_NAME} cannot be read: {error}"
+def _unread(folder: Path) -> str:
     if folder.is_dir():
         return f"{MANIFEST_NAME} cannot be read: the folder holds none"
     # A folder's name is told when a job keeps it, and read later.
@@ -117,14 +121,15 @@ def verify(
 
     `names`: those that are wanted of it; the others may be damaged, or not there.
 
-    Raises CheckpointError, which names the first file that differs.
+    Raises CheckpointError, which names the first file that differs, and OSError where the disk
+    cannot be used: that says nothing of the checkpoint.
     """
     manifest = read_manifest(folder)
     for name in names:
         entry = manifest.files[name]
         try:
             size_bytes, sha256 = measure(folder / name)
-        except OSError as error:
+        except _NO_FILE as error:
             raise CheckpointError(folder, f"{name} cannot be read: {error}") from error
         if size_bytes != entry.size_bytes:
             problem = f"{name} has {size_bytes} bytes where {entry.size_bytes} were written"
@@ -156,7 +161,11 @@ def list_folders(run: RunDirectory, attempts: Iterable[int] | None = None) -> li
 
 
 def latest_checkpoint(run: RunDirectory, attempts: Iterable[int] | None = None) -> Latest:
-    """Find the latest checkpoint of the lineage whose every byte is as it was written."""
+    """Find the latest checkpoint of the lineage whose every byte is as it was written.
+
+    Raises OSError where the disk cannot be used: passing over what cannot be read for a moment
+    would lose its steps for good.
+    """
     damaged: list[CheckpointError] = []
     for folder in list_folders(run, attempts):
         try:

@@ -5,6 +5,7 @@ then looks for a pin, and gives the name back where there is one. Whoever pins l
 is on disk, whether the folder still has its name: if so, whoever deletes later sees the pin.
 """
 
+import logging
 import os
 import shutil
 from contextlib import suppress
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from trainer.contract.durable import sync_file, sync_folder
 from trainer.contract.run_directory import RunDirectory
+
+_log = logging.getLogger(__name__)
 
 PIN_NAME = "pinned"
 
@@ -67,11 +70,17 @@ def discard(folder: Path) -> bool:
 
 
 def clear_discarded(run: RunDirectory) -> None:
-    """Finish the deletions that death cut short; what was pinned meanwhile gets its name back."""
+    """Finish the deletions that death cut short; what was pinned meanwhile gets its name back.
+
+    One that cannot be finished now is logged, and left for the next time.
+    """
     for aside in run.path.glob("attempts/*/checkpoints/.step-*.deleted"):
         folder = aside.with_name(aside.name.removeprefix(".").removesuffix(".deleted"))
-        if not _restored(aside, folder):
-            _removed(aside)
+        try:
+            if not _restored(aside, folder):
+                _removed(aside)
+        except OSError as error:
+            _log.warning("%s cannot be deleted now: %s", aside, error)
 
 
 def _restored(aside: Path, folder: Path) -> bool:

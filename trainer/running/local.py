@@ -129,7 +129,12 @@ def _latest(run: RunDirectory, *, resume: bool) -> Latest:
         )
     if resume and not newest:
         raise RunDirectoryError(f"{run.path} holds no run to resume; leave --resume out")
-    return latest_checkpoint(run)
+    try:
+        return latest_checkpoint(run)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"--run-dir {run.path} cannot be read ({error}); bring back its disk and try again"
+        ) from error
 
 
 def _next_order(spec: JobSpec, run: RunDirectory, latest: Checkpoint | None) -> AttemptOrder:

@@ -46,7 +46,7 @@ def train(setting: Setting) -> Ended:
     """
     setting.fence.check()
     if setting.replicas.rank == 0:
-        clear_leftovers(RunDirectory(setting.attempt.run))
+        clear_leftovers(setting.attempt)
     with ExitStack() as stack:
         datasets = stack.enter_context(
             Datasets(setting.order.spec, setting.replicas, setting.devices)
@@ -284,7 +284,7 @@ class Loop:
         resume_from = self._setting.order.resume_from
         resumed_from = None if resume_from is None else self._run.path / resume_from
         self._setting.fence.check()
-        prune(self._run, self._spec.checkpoint, resumed_from)
+        prune(self._setting.attempt, self._spec.checkpoint, resumed_from)
 
     def _report_started(self) -> None:
         identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))

@@ -173,7 +173,7 @@ def test_a_deletion_under_way_does_not_cut_a_download(
     respond = checkpoints.RangedResponse
 
     def delete_first(*arguments: Any, **options: Any) -> Any:
-        prune(RunDirectory(world.run_root / job_id), CheckpointSpec(keep_last=1), None)
+        prune(RunDirectory(world.run_root / job_id).attempt(1), CheckpointSpec(keep_last=1), None)
         return respond(*arguments, **options)
 
     monkeypatch.setattr(checkpoints, "RangedResponse", delete_first)
@@ -187,7 +187,7 @@ def test_a_pinned_checkpoint_outlives_its_job_s_retention(
     run = RunDirectory(world.run_root / job_id)
     path = f"/jobs/{job_id}/checkpoints/10"
     assert http.post(f"{path}/pin").json()["kept_because"] == ["pinned"]
-    prune(run, CheckpointSpec(keep_last=1), None)
+    prune(run.attempt(run.newest_attempt()), CheckpointSpec(keep_last=1), None)
     assert steps(http, job_id) == [10, 30]
     refused = http.delete(path)
     assert (refused.status_code, "unpin" in refused.json()["detail"]) == (409, True)
@@ -241,7 +241,7 @@ def test_what_is_deleted_while_it_is_pinned_is_not_promised(
     before: Callable[[Path], bool] = checkpoints.pin
 
     def prune_first(folder: Path) -> bool:
-        prune(run, CheckpointSpec(keep_last=1), None)
+        prune(run.attempt(run.newest_attempt()), CheckpointSpec(keep_last=1), None)
         return before(folder)
 
     monkeypatch.setattr(checkpoints, "pin", prune_first)

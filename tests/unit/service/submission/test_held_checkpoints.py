@@ -57,7 +57,7 @@ def _held(spec: JobSpec, run: RunDirectory) -> list[Path]:
 def _train_on(world: World) -> None:
     """Have the job of the checkpoints delete all but its latest."""
     world.checkpoint(30)
-    prune(RunDirectory(world.run_root / "a"), CheckpointSpec(keep_last=1), None)
+    prune(RunDirectory(world.run_root / "a").attempt(1), CheckpointSpec(keep_last=1), None)
     assert [folder.name for folder in world.folder().checkpoints.iterdir()] == ["step-00000030"]
 
 
@@ -82,7 +82,7 @@ def test_what_is_held_is_neither_a_checkpoint_of_its_job_nor_a_leftover(
     )
     write_order(run.attempt(1), order)
     own = [world.checkpoint(step, job_id="new") for step in (1, 2)]
-    prune(run, CheckpointSpec(keep_last=1), None)
+    prune(run.attempt(run.newest_attempt()), CheckpointSpec(keep_last=1), None)
     assert [one.exists() for one in own] == [False, True]
     assert verify(folder, (WEIGHTS_NAME,)).step == 10
     assert [entry.name for entry in run.path.glob(".*")] == []

@@ -1,3 +1,5 @@
+import errno
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from trainer.checkpoints.retention import clear_leftovers, prune
 from trainer.contract.checkpoint_folder import list_folders, verify
 from trainer.contract.lineage import step_of
 from trainer.contract.pins import pin, unpin
-from trainer.contract.run_directory import RunDirectory
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import CheckpointSpec
 
 
@@ -26,43 +28,92 @@ def test_prune_deletes_over_attempts_but_not_where_this_one_began(run: RunDirect
     folders = [add_checkpoint(first, step) for step in (1, 2, 3)]
     second = add_attempt(run, resume_from=folders[2])
     later = [add_checkpoint(second, step) for step in (4, 5)]
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=folders[2])
+    prune(second, CheckpointSpec(keep_last=1), resumed_from=folders[2])
     assert list_folders(run) == [later[1], folders[2]]
     assert not any(folder.exists() for folder in (*folders[:2], later[0]))
 
 
 @pytest.mark.parametrize(
-    "clear", [clear_leftovers, lambda run: prune(run, CheckpointSpec(), resumed_from=None)]
+    "clear", [clear_leftovers, lambda attempt: prune(attempt, CheckpointSpec(), resumed_from=None)]
 )
 def test_what_death_left_half_done_is_cleared(
-    run: RunDirectory, clear: Callable[[RunDirectory], None]
+    run: RunDirectory, clear: Callable[[AttemptDirectory], None]
 ) -> None:
     attempt = add_attempt(run)
     whole = add_checkpoint(attempt, 1)
     for name in (".step-00000002.partial", ".step-00000000.deleted"):
         (attempt.checkpoints / name).mkdir()
         (attempt.checkpoints / name / "model.safetensors").write_bytes(b"half")
-    clear(run)
+    clear(attempt)
     assert list(attempt.checkpoints.iterdir()) == [whole]
 
 
 def test_files_that_death_left_half_written_are_cleared_of_earlier_attempts(
     run: RunDirectory,
 ) -> None:
-    first, newest = add_attempt(run), add_attempt(run)
-    halves = [one.path / ".failure-1.json.17.partial" for one in (first, newest)]
-    for half in halves:
+    attempts = [add_attempt(run) for _ in range(3)]
+    halves = [one.path / ".failure-1.json.17.partial" for one in attempts]
+    written = [one.checkpoints / ".step-00000002.partial" for one in attempts]
+    for half, folder in zip(halves, written, strict=True):
         half.write_text("{")
-    clear_leftovers(run)
-    assert [half.exists() for half in halves] == [False, True]
-    assert first.order.exists()
+        folder.mkdir(parents=True)
+    # By the second, which is found to be stale too late.
+    clear_leftovers(attempts[1])
+    assert [half.exists() for half in halves] == [False, True, True]
+    assert [folder.exists() for folder in written] == [False, False, True]
+    assert attempts[0].order.exists()
+
+
+@pytest.mark.parametrize("name", [".step-00000002.partial", ".step-00000002.deleted"])
+def test_what_cannot_be_deleted_ends_no_attempt_and_holds_up_nothing_else(
+    run: RunDirectory,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    attempt = add_attempt(run)
+    first, second, last = [add_checkpoint(attempt, step) for step in (4, 5, 6)]
+    stuck, other = attempt.checkpoints / name, attempt.checkpoints / ".step-00000003.partial"
+    for leftover in (stuck, other):
+        leftover.mkdir()
+    remove = shutil.rmtree
+
+    def refuse(folder: Path) -> None:
+        if folder in {stuck, second.with_name(f".{second.name}.deleted")}:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+        remove(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    prune(attempt, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == [last]
+    assert not other.exists()
+    assert not first.exists()
+    assert f"{stuck} cannot be deleted now" in caplog.text
+    assert f"{second} cannot be deleted now" in caplog.text
+
+
+def test_one_that_cannot_be_read_now_is_left(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = add_attempt(run)
+    away, _, last = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
+    read = Path.read_bytes
+
+    def refuse(file: Path) -> bytes:
+        if file.parent == away:
+            raise OSError(errno.ESTALE, "Stale file handle", str(file))
+        return read(file)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    prune(attempt, CheckpointSpec(keep_last=1), resumed_from=None)
+    assert list_folders(run) == [last, away]
 
 
 def test_prune_leaves_a_damaged_one_as_evidence(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     damaged, *_, last = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
     (damaged / "checkpoint.json").write_text("{")
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(attempt, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == [last, damaged]
 
 
@@ -72,7 +123,7 @@ def test_what_a_newer_attempt_began_with_stays(run: RunDirectory) -> None:
     second = add_attempt(run, resume_from=folders[0])
     later = add_checkpoint(second, 4)
     # By the attempt that is no longer current, and found that out too late.
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(first, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == [later, folders[0]]
 
 
@@ -86,13 +137,13 @@ def test_nothing_is_deleted_where_the_newest_order_cannot_be_read(
     order = add_attempt(run, resume_from=folders[0]).order
     whole = order.read_bytes()
     order.write_text('{"token": "secret')
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(first, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == folders
     assert leftover.exists()
     assert "no checkpoint is deleted" in caplog.text
     assert "secret" not in caplog.text
     order.write_bytes(whole)
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(first, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == folders[:1]
 
 
@@ -100,7 +151,7 @@ def test_a_newer_attempt_without_an_order_holds_up_nobody(run: RunDirectory) -> 
     first = add_attempt(run)
     folders = [add_checkpoint(first, step) for step in (2, 1)]
     run.attempt(2).path.mkdir()
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(first, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == folders[:1]
 
 
@@ -108,10 +159,10 @@ def test_a_pinned_one_stays_until_it_is_unpinned(run: RunDirectory) -> None:
     attempt = add_attempt(run)
     first, _, third = [add_checkpoint(attempt, step) for step in (1, 2, 3)]
     pin(first)
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(attempt, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == [third, first]
     unpin(first)
-    prune(run, CheckpointSpec(keep_last=1), resumed_from=None)
+    prune(attempt, CheckpointSpec(keep_last=1), resumed_from=None)
     assert list_folders(run) == [third]
 
 
@@ -141,7 +192,7 @@ class Retention(RuleBasedStateMachine):
         self.step += 1
         add_checkpoint(self.attempt, self.step, top1=top1)
         self.top1s[self.step] = top1
-        prune(self.run_directory, self.spec, self.resumed_from)
+        prune(self.attempt, self.spec, self.resumed_from)
 
     @precondition(lambda self: self.there())
     @rule()

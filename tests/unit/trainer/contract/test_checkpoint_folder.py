@@ -1,10 +1,14 @@
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.trainer.runs import add_attempt, add_checkpoint
+from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import (
     CheckpointError,
     latest_checkpoint,
@@ -93,6 +97,42 @@ def test_a_file_by_a_checkpoints_name_is_refused_and_passed_over(run: RunDirecto
     assert latest.checkpoint is not None
     assert latest.checkpoint.folder == whole
     assert [error.folder for error in latest.damaged] == [attempt.checkpoint(20)]
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("name", [MANIFEST_NAME, WEIGHTS_NAME])
+def test_a_disk_that_is_away_for_a_moment_is_no_damage(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, code: int, name: str
+) -> None:
+    attempt = add_attempt(run)
+    add_checkpoint(attempt, 10)
+    latest = add_checkpoint(attempt, 20)
+    with monkeypatch.context() as patch:
+        opened = Path.open
+
+        def refuse(file: Path, *arguments: Any, **more: Any) -> Any:
+            if file == latest / name:
+                raise OSError(code, "the file server is away", str(file))
+            return opened(file, *arguments, **more)
+
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(OSError, match="is away") as raised:
+            latest_checkpoint(run)
+        assert raised.value.errno == code
+    found = latest_checkpoint(run)
+    assert found.checkpoint is not None
+    assert (found.checkpoint.folder, found.damaged) == (latest, ())
+
+
+@pytest.mark.parametrize("spoil", [lambda file: None, lambda file: file.mkdir()])
+def test_a_file_that_is_gone_or_is_none_is_damage(
+    run: RunDirectory, spoil: Callable[[Path], None]
+) -> None:
+    folder = add_checkpoint(add_attempt(run), 10)
+    (folder / WEIGHTS_NAME).unlink()
+    spoil(folder / WEIGHTS_NAME)
+    with pytest.raises(CheckpointError, match=WEIGHTS_NAME):
+        verify(folder)
 
 
 def test_a_manifest_of_other_files_is_refused(run: RunDirectory) -> None:
