@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from service.access.caller import Role
+from service.client.arguments import named_by_field
 from service.client.jobs import JobClient, segment
 from service.views.access import (
     AuditPage,
@@ -31,10 +32,11 @@ class AdminClient(JobClient):
         expires_in_days: int | None = None,
         description: str = "",
     ) -> CreatedToken:
-        """Make a token, which is told this once."""
-        request = TokenRequest(
-            owner=owner, role=role, expires_in_days=expires_in_days, description=description
-        )
+        """Make a token, which is told this once. Raises WrongArgumentError."""
+        with named_by_field():
+            request = TokenRequest(
+                owner=owner, role=role, expires_in_days=expires_in_days, description=description
+            )
         return self._ask("POST", "/tokens", CreatedToken, json=request.model_dump(mode="json"))
 
     def revoke_token(self, token_id: str) -> Token:

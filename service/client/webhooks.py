@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from service.client.arguments import named_by_field
 from service.client.jobs import JobClient, problem_of, segment
 from service.views.webhooks import (
     CreatedWebhook,
@@ -28,10 +29,14 @@ class WebhookClient(JobClient):
         all_jobs: bool = False,
         description: str = "",
     ) -> CreatedWebhook:
-        """Have an address told what happens to jobs; its secret is told this once."""
-        request = WebhookRequest(
-            url=url, events=tuple(events), all_jobs=all_jobs, description=description
-        )
+        """Have an address told what happens to jobs; its secret is told this once.
+
+        Raises WrongArgumentError.
+        """
+        with named_by_field():
+            request = WebhookRequest(
+                url=url, events=tuple(events), all_jobs=all_jobs, description=description
+            )
         return self._ask("POST", "/webhooks", CreatedWebhook, json=request.model_dump(mode="json"))
 
     def test_webhook(self, webhook_id: str) -> WebhookTry:
@@ -39,7 +44,7 @@ class WebhookClient(JobClient):
         return self._ask("POST", f"/webhooks/{segment(webhook_id, 'webhook')}/test", WebhookTry)
 
     def delete_webhook(self, webhook_id: str) -> None:
-        """Have a webhook told nothing more."""
+        """Have a webhook told nothing more, but for what is on its way."""
         answer = self._request("DELETE", f"/webhooks/{segment(webhook_id, 'webhook')}")
         if answer.is_error:
             raise problem_of(answer)

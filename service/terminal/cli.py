@@ -1,13 +1,12 @@
 """`alexnet`: run the service, and everything the REST API can do, from a terminal."""
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 import typer
-from pydantic import ValidationError
 
 from service.errors import UserError
 from service.terminal import access, editing, files, history, jobs, plans, running
@@ -32,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _JOB = "0123456789ab"
 add_commands(
     app,
@@ -99,9 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _run(arguments)
         sys.stdout.flush()
     except (BrokenPipeError, NoReaderError):
-        # What is still in the buffer has nowhere to go, and must not be told of at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = ExitCode.NO_READER
+    except OSError as error:
+        code = _not_written(error)
     sys.exit(code)
 
 
@@ -116,23 +117,26 @@ def _run(arguments: Sequence[str] | None) -> int:
     except UserError as error:
         _tell(str(error))
         return error.exit_code
-    except ValidationError as error:
-        # Settings that follow from a wrong one are wrong with it; only the first is to mend.
-        wrong = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
-        _tell("\n".join(_setting_message(one) for one in wrong))
-        return ExitCode.REFUSED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except Exception:  # noqa: BLE001  # told as a fault of ours, and by no code that means another
+    except Exception as error:  # noqa: BLE001  # told as a fault of ours, by no code of another
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            # As it is told of a smaller output at the end.
+            return _not_written(error)
         traceback.print_exc()
         return ExitCode.FAULT
     return ExitCode.DONE
 
 
-def _setting_message(details: Any) -> str:
-    field = "_".join(str(part) for part in details["loc"]).upper()
-    message = str(details["msg"]).removeprefix("Value error, ")
-    return f"ALEXNET_{field}: {message}" if field else message
+def _drop_output() -> None:
+    # What is still in the buffer has nowhere to go, and must not be told of at the exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _not_written(error: OSError) -> ExitCode:
+    _drop_output()
+    _tell(f"it could not be written: {error}; make room, and run the command again")
+    return ExitCode.NOT_WRITTEN
 
 
 def _tell(message: str) -> None:

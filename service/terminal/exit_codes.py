@@ -21,11 +21,12 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "Done; where a job was followed to its end, it SUCCEEDED."
-    FAILED = 1, "The job that was followed FAILED; the webhook that was tested took nothing."
+    FAILED = 1, "The followed job FAILED, or the tested webhook took nothing."
     REFUSED = UserError.exit_code, "What was asked is wrong, or the service refuses it."
     CANCELLED = 3, "The job that was followed was CANCELLED."
     NO_SERVICE = ServiceUnreachableError.exit_code, "No service answers."
     FAULT = 70, "A fault of the command itself; its traceback says where."
+    NOT_WRITTEN = 74, "What it gives could not be written, as to a full disk."
     NOT_ENDED = NotEndedError.exit_code, "The job has not ended within --timeout."
     INTERRUPTED = 130, "Ctrl-C. A job that was followed goes on."
     NO_READER = 141, "Whoever read the output has gone, as `head` does."

@@ -8,6 +8,7 @@ import typer
 
 from service.terminal.exit_codes import exit_code_of
 from service.terminal.options import console
+from service.terminal.read_settings import read_settings
 from trainer.contract.status import Status
 
 # What only the server needs is loaded only in its commands: the others start faster.
@@ -39,10 +40,9 @@ def serve(
 ) -> None:
     """Run the control plane. Every setting is also an environment variable ALEXNET_NAME."""
     from service.serve import serve as run  # noqa: PLC0415
-    from service.settings import Settings  # noqa: PLC0415
 
     given: dict[str, Any] = {"host": host, "port": port, "state_dir": state_dir}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = read_settings(**{name: value for name, value in given.items() if value is not None})
     run(settings, console, until_stdin_closes=until_stdin_closes)
 
 
@@ -54,8 +54,7 @@ def stop(
     It stops nothing else.
     """
     from service.serve import stop_leftover_ray  # noqa: PLC0415
-    from service.settings import Settings  # noqa: PLC0415
 
-    stopped = stop_leftover_ray(Settings())
+    stopped = stop_leftover_ray(read_settings())
     if stopped or not quiet:
         console.print("stopped the local Ray" if stopped else "no local Ray was left behind")

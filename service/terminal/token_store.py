@@ -11,7 +11,6 @@ from sqlalchemy.exc import DatabaseError
 from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord, issue_token
 from service.errors import UserError
-from service.settings import Settings
 from service.steady_clock import wall_utc
 from service.store.migrate import current_version
 from service.store.store import Store
@@ -22,6 +21,7 @@ from service.store.tokens import (
     list_tokens,
     revoke_token,
 )
+from service.terminal.read_settings import read_settings
 from service.views.access import CreatedToken, Token, token_view
 
 
@@ -74,7 +74,7 @@ def _opened() -> Iterator[Store]:
 
     One with jobs may be led by another release, which would not know its tables any more.
     """
-    settings = Settings()
+    settings = read_settings()
     url = make_url(settings.store_url)
     if url.get_backend_name() == "sqlite" and url.database:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

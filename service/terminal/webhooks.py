@@ -1,5 +1,6 @@
 """`alexnet webhooks`: who is told what happens to jobs."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from service.webhooks.happenings import ENDED, Happening
 
 webhooks = typer.Typer(help="Addresses that are told what happens to jobs.", no_args_is_help=True)
 
+_MAX_DETAIL = 40
 WebhookId = Annotated[str, typer.Argument(metavar="ID", help="As `webhooks list` shows it.")]
 
 
@@ -27,7 +29,10 @@ def create_webhook(
     events: Annotated[
         list[Happening] | None,
         typer.Option(
-            "--event", help="Tell of this; may be repeated. Default: that a job ended, however."
+            "--event",
+            metavar="EVENT",
+            help="Tell of this, such as job.failed; may be repeated. Default: that a job ended, "
+            "however.",
         ),
     ] = None,
     all_jobs: Annotated[
@@ -92,7 +97,7 @@ def _print_try(tried: WebhookTry) -> None:
 
 @webhooks.command("delete", epilog="Example: alexnet webhooks delete 4f1c2a90be77")
 def delete_webhook(webhook_id: WebhookId, url: Url = DEFAULT_URL) -> None:
-    """Have a webhook told nothing more."""
+    """Have a webhook told nothing more, but for what is on its way."""
     with Client(url) as client:
         client.delete_webhook(webhook_id)
     console.print(f"webhook {webhook_id} is deleted")
@@ -109,7 +114,7 @@ def webhook_table(webhooks: Sequence[WebhookView]) -> Table:
         told = Text(one.url)
         told.append(f"\n{', '.join(one.events)}", style="dim")
         if one.description:
-            told.append(f"\n{one.description}", style="dim")
+            told.append(f"\n{printable(one.description)}", style="dim")
         table.add_row(
             one.id,
             Text(one.owner or ""),
@@ -125,7 +130,9 @@ def webhook_table(webhooks: Sequence[WebhookView]) -> Table:
 def _last(tried: WebhookTry | None) -> Text:
     if tried is None:
         return Text("never")
+    # A line of the table is a few words wide; `--json` tells all.
+    detail = textwrap.shorten(printable(tried.detail), _MAX_DETAIL, placeholder="…")
     return Text(
-        f"{tried.at:%Y-%m-%d %H:%M} {printable(tried.detail)}",
+        f"{tried.at:%Y-%m-%d %H:%M} {detail}",
         style="green" if tried.delivered else "red",
     )

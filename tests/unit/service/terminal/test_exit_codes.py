@@ -1,5 +1,6 @@
 """Every command exits by the one table, and each code of it is met here."""
 
+import errno
 import json
 import os
 import pty
@@ -13,7 +14,7 @@ import pytest
 import typer
 
 from service.control_plane import ControlPlane
-from service.terminal.cli import app
+from service.terminal.cli import app, main
 from service.terminal.exit_codes import ExitCode, exit_code_of
 from tests.unit.service.conftest import free_port, job_in
 from tests.unit.service.terminal.conftest import Run
@@ -141,6 +142,29 @@ def test_output_that_nobody_reads_is_no_fault(service: ControlPlane, arguments: 
     assert (done.returncode, done.stderr) == (ExitCode.NO_READER, "")
 
 
+def test_output_to_a_full_disk_is_told_in_a_line(service: ControlPlane) -> None:
+    command = [sys.executable, "-m", "service", "ls", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.NOT_WRITTEN
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left on device; make room" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, ExitCode.NOT_WRITTEN), (errno.ENOENT, ExitCode.FAULT)]
+)
+def test_a_disk_that_fills_under_way_is_told_alike(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere_raise(monkeypatch, OSError(number, os.strerror(number)))
+    # Not the output of the test itself.
+    monkeypatch.setattr("service.terminal.cli._drop_output", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        main(["ls"])
+    assert end.value.code == code
+
+
 @pytest.mark.parametrize(("no_color", "is_red"), [("", True), ("1", False)])
 def test_colours_are_for_terminals_that_want_them(
     service: ControlPlane, monkeypatch: pytest.MonkeyPatch, no_color: str, is_red: bool
@@ -163,6 +187,7 @@ def test_the_help_tells_the_table_and_every_command_in_a_line(alexnet: Run) -> N
     assert code == 0
     for one in ExitCode:
         assert f"{int(one):>6}  {one.meaning}" in out.splitlines()
+    assert max(map(len, out.splitlines())) <= 80
     listed = out.partition("Begin:")[2].partition("Exit codes:")[0]
     assert "..." not in listed
     headings = [line for line in listed.splitlines() if line.endswith(":")]

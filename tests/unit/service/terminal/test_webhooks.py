@@ -33,6 +33,23 @@ def test_a_webhook_is_made_listed_and_deleted(alexnet: Run, service: ControlPlan
     assert (code, err.splitlines()[0][:20]) == (2, "there is no webhook ")
 
 
+def test_what_cannot_be_asked_for_is_told_by_its_field(alexnet: Run, service: ControlPlane) -> None:
+    wrong = ("--description", "a\nb", "https://hooks.example.org/" + "a" * 2000)
+    code, out, err = alexnet("webhooks", "create", *wrong)
+    assert (code, out) == (2, "")
+    told = err.splitlines()
+    assert told[0] == "this cannot be asked for:"
+    assert [line.partition(":")[0] for line in told[1:]] == ["  url", "  description"]
+
+
+def test_the_help_fits_eighty_columns(alexnet: Run) -> None:
+    for command in ("create", "list", "test", "delete"):
+        code, out, _ = alexnet("webhooks", command, "--help")
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= 80
+    assert "--event EVENT" in alexnet("webhooks", "create", "--help")[1]
+
+
 def test_a_url_that_is_refused_is_told_by_its_field(alexnet: Run, service: ControlPlane) -> None:
     code, out, err = alexnet("webhooks", "create", "https://10.0.0.1/hook")
     assert (code, out) == (2, "")
@@ -53,7 +70,7 @@ def test_a_test_exits_by_what_came_of_it(
     assert (found, json.loads(out)["delivered"], err) == (code, delivered, "")
 
 
-def test_the_table_fits_eighty_columns_and_cuts_nothing_off() -> None:
+def shown(**changes: Any) -> str:
     values: dict[str, Any] = {
         "id": "0123456789ab",
         "owner": "alice@example.org",
@@ -69,11 +86,25 @@ def test_the_table_fits_eighty_columns_and_cuts_nothing_off() -> None:
         ),
     }
     console = Console(width=80, file=io.StringIO())
-    console.print(webhook_table([WebhookView(**values)]))
+    console.print(webhook_table([WebhookView(**values | changes)]))
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    assert all(len(line) <= 80 for line in shown.splitlines())
-    assert "…" not in shown
-    joined = "".join(shown.split())
+    table = console.file.getvalue()
+    assert all(len(line) <= 80 for line in table.splitlines())
+    return table
+
+
+def test_the_table_fits_eighty_columns_and_cuts_nothing_off() -> None:
+    table = shown()
+    assert "…" not in table
+    joined = "".join(table.split())
     for part in ("0123456789ab", "own", "12", "345", "pager"):
         assert part in joined
+
+
+def test_a_long_answer_is_cut_and_nothing_moves_the_cursor() -> None:
+    tried = WebhookTry(at=AT, message_id="m", event="e", delivered=False, detail="no way " * 40)
+    table = shown(last_try=tried, description="a\x1b[2Jb")
+    assert len(table.splitlines()) < 14
+    assert "…" in table
+    assert "\x1b" not in table
+    assert "\\x1b[2Jb" in "".join(table.split())
