@@ -145,7 +145,7 @@ def _letter(webhook: Webhook, now: datetime) -> Letter:
 
 @router.delete("/{webhook_id}", status_code=204, responses=_UNKNOWN)
 def remove_webhook(plane: Leader, caller: Submitter, webhook_id: WebhookId) -> None:
-    """Delete a webhook: it is told nothing more, not even what it was still to be told."""
+    """Delete a webhook, with what it was still to be told: only what is on its way may yet come."""
     now = now_utc()
     plane.store.write(lambda connection: delete_webhook(connection, webhook_id, caller, now))
 

@@ -97,8 +97,8 @@ def check_addresses(
             )
         if not _is_public(address):
             raise AddressRefusedError(
-                f"{_named(target, address)} is within the service's own network; use a public "
-                "address, or have the operator add its network to ALEXNET_WEBHOOK_NETWORKS"
+                f"{_named(target, address)} is within the service's own network; have the operator "
+                f"allow it by ALEXNET_WEBHOOK_NETWORKS='[\"{address}\"]', or use a public address"
             )
         if target.scheme != "https":
             raise AddressRefusedError(

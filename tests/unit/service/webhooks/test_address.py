@@ -1,4 +1,5 @@
 import ipaddress
+import json
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
@@ -84,6 +85,14 @@ def test_an_address_of_ipv4_is_the_same_in_whatever_it_is_wrapped(inner: IPv4Add
         IPv6Address((0x2002 << 112) | (number << 80)),
     )
     assert {is_refused(one) for one in wrapped} == {is_refused(inner)}
+
+
+def test_the_refusal_says_what_would_allow_it() -> None:
+    with pytest.raises(AddressRefusedError) as refused:
+        check_addresses(parse_url("http://localhost:9000"), [ip_address("127.0.0.1")], ())
+    named = str(refused.value).partition("ALEXNET_WEBHOOK_NETWORKS='")[2].partition("'")[0]
+    allowed = [ipaddress.ip_network(one) for one in json.loads(named)]
+    check_addresses(parse_url("http://localhost:9000"), [ip_address("127.0.0.1")], allowed)
 
 
 def test_public_addresses_are_sent_to_by_https_alone() -> None:
