@@ -113,6 +113,8 @@ def test_a_full_disk_of_run_directories_is_named_and_gone_on_from(
             wait_for("the disk to be named", told, timeout_s=30)
             trial.detected()
             refused = plane.http.post("/jobs", json=small_jobs.request(name="another"))
+            if refused.is_success:
+                plane.http.post(f"/jobs/{refused.json()['id']}/cancel").raise_for_status()
             if room_bytes == 0:
                 latest = latest_checkpoint(run)
                 trial.must(latest.checkpoint, "C", "there is no checkpoint")
@@ -128,8 +130,6 @@ def test_a_full_disk_of_run_directories_is_named_and_gone_on_from(
                 timeout_s=60,
             )
             trial.recovered()
-            if refused.is_success:
-                plane.http.post(f"/jobs/{refused.json()['id']}/cancel").raise_for_status()
             plane.wait_status(job_id, "SUCCEEDED", timeout_s=60)
             small_jobs.check(trial, job_id, run.path, plane.store_url)
             left = [str(path) for path in run.path.rglob("*.partial")]
