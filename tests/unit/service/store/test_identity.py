@@ -19,7 +19,9 @@ GUIDE = Path(__file__).parents[4] / "docs" / "store.md"
 
 
 def due(store: Store) -> list[Delivery]:
-    return store.read(lambda connection: due_deliveries(connection, now(), at_most=9, of_each=9))
+    return store.read(
+        lambda connection: due_deliveries(connection, now(), at_most=9, of_owner=9, of_each=9)
+    )
 
 
 def test_a_copy_is_made_another_store_that_tells_nobody_as_its_guide_says(
