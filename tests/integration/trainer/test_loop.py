@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import ledger_lines
+from tests.acceptance.product import ledger_lines, wait_for
 from tests.damaged_sets import damage
 from tests.integration.trainer.attempts import World, attempt_of
 from tests.integration.trainer.conftest import (
@@ -129,6 +129,8 @@ def test_an_attempt_that_was_overtaken_commits_nothing_more(spec: JobSpec, tmp_p
     run, world = RunDirectory(tmp_path / "run"), World()
 
     def overtake() -> Desired:
+        # The thread that commits it may be behind by more than five steps.
+        wait_for("step 10 to be told", lambda: world.of(CheckpointSaved), timeout_s=60)
         later = AttemptOrder(
             job_id="job", attempt=2, spec=spec, accelerator="cpu", resume_from=None
         )
