@@ -29,7 +29,7 @@ SIGN_EVERY_S = 5.0
 # Who told that it waits for data is taken to do so until it might have told three times.
 TOLD_FOR_S = 3 * SIGN_EVERY_S
 # Borne where no step is due. Assumed: longer than the largest checkpoint takes on a slow file
-# server, one batch of an evaluation on a slow machine, or a shard of 450 MB at the least that
+# server, one batch of an evaluation on a slow machine, or a shard of 432 MB at the least that
 # loaders bear of a store (data_shards.storage.retries).
 LONG_S = 1800.0
 # Steps of which the median is taken.
