@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     max_open_per_sender: int = Field(
         default=25,
         ge=1,
-        description="Event streams, and downloads, that one token may have open, or one address "
-        "that sends none.",
+        description="Event streams, and downloads, that one token may have open; while no tokens "
+        "are asked for, there is no such bound.",
     )
     store_url: str = Field(
         default_factory=_default_store_url,

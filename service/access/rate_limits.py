@@ -3,11 +3,14 @@
 import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.access.tokens import sha256_of_secret
 
 # Beyond so many senders the one unheard of for longest is forgotten: it is likeliest to be full.
 MAX_SENDERS = 10_000
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +58,7 @@ class RateLimiter:
         wait = wait_s(bucket, self._rate)
         if not wait:
             bucket = Bucket(level=bucket.level - 1.0, at_s=now_s)
-        self._buckets[sender] = bucket
-        self._buckets.move_to_end(sender)
-        if len(self._buckets) > MAX_SENDERS:
-            self._buckets.popitem(last=False)
+        remember(self._buckets, sender, bucket)
         return wait
 
     def give_back(self, sender: str, now_s: float) -> None:
@@ -66,7 +66,7 @@ class RateLimiter:
         if self._rate is not None:
             bucket = self._bucket(sender, self._rate, now_s)
             level = min(bucket.level + 1.0, float(self._rate.burst))
-            self._buckets[sender] = Bucket(level=level, at_s=now_s)
+            remember(self._buckets, sender, Bucket(level=level, at_s=now_s))
 
     def wait_s(self, sender: str, now_s: float) -> float:
         """Return how long the sender must wait; counts nothing."""
@@ -97,21 +97,32 @@ class ValidTokens:
 
     def note(self, sent: str, token_id: str) -> None:
         """Note that a token is valid."""
-        self._ids[sha256_of_secret(sent)] = token_id
-        if len(self._ids) > MAX_SENDERS:
-            self._ids.popitem(last=False)
+        remember(self._ids, sha256_of_secret(sent), token_id)
 
     def forget(self, sent: str) -> None:
         """Note that a token is not."""
         self._ids.pop(sha256_of_secret(sent), None)
 
 
+def remember(entries: OrderedDict[str, Value], key: str, value: Value) -> None:
+    """Put an entry last; beyond MAX_SENDERS the first is forgotten."""
+    entries[key] = value
+    entries.move_to_end(key)
+    if len(entries) > MAX_SENDERS:
+        entries.popitem(last=False)
+
+
 def sender_of(address: str | None) -> str:
-    """Return who is counted as one sender: an IPv4 address, or the /64 of one of IPv6. Pure."""
+    """Return who is counted as one sender: an IPv4 address, or the /64 of one of IPv6. Pure.
+
+    An IPv4 address that a socket of IPv6 tells, as ::ffff:192.0.2.1, is that IPv4 address.
+    """
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:
         return str(address)
+    # All of them would be of one /64.
+    found = getattr(found, "ipv4_mapped", None) or found
     if found.version == 4:
         return str(found)
     return str(ipaddress.ip_network((found, 64), strict=False))

@@ -23,12 +23,15 @@ class Slots:
         self._limit = limit
         self._per_sender = per_sender
         self._mend = mend
-        self._num_open: Counter[str] = Counter()
+        self._num_open: Counter[str | None] = Counter()
 
     @contextmanager
-    def take(self, sender: str) -> Iterator[None]:
-        """Hold one while the block runs. Raises NoSlotError before it."""
-        if self._num_open[sender] >= self._per_sender:
+    def take(self, sender: str | None) -> Iterator[None]:
+        """Hold one while the block runs. Raises NoSlotError before it.
+
+        `sender` None: it is not known whose it is, and only what is open in all is bounded.
+        """
+        if sender is not None and self._num_open[sender] >= self._per_sender:
             raise NoSlotError(
                 f"you have {self._per_sender} {self._kind} open, as many as one sender may; end "
                 "one, or have the operator raise ALEXNET_MAX_OPEN_PER_SENDER",

@@ -4,6 +4,7 @@ import logging
 import math
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.caller import Caller, ForbiddenError, UnidentifiedError
 from service.access.identity import Credentials, identify
 from service.access.quotas import QuotaExceededError
-from service.access.rate_limits import Rate, RateLimiter, ValidTokens, sender_of
+from service.access.rate_limits import Rate, RateLimiter, ValidTokens, remember, sender_of
 from service.access.slots import NoSlotError
 from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
 from service.api.errors import RETRY, answer
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # Answered however busy the store is, which holds the tokens.
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
+# Answers to reports that are no fault of whoever sends them.
+_NO_FAULTS = frozenset({409, 503})
 _REPORTS = re.compile(r"/jobs/[^/]+/attempts/[^/]+/events")
 # Assumed: sooner a job that waits has hardly started.
 _LATER = {"Retry-After": "60"}
@@ -74,8 +77,9 @@ class AccessMiddleware:
     A token is one sender, and so is an address that sends without one. What claims to be a token
     counts as its address until the store knows it, so that tokens that are made up are not looked
     up without end; one that was valid before is not held up by what others of its address send.
-    Attempts report with tokens of their own, as often as they like; whoever guesses at those is a
-    sender like any other.
+    Attempts report with tokens of their own, as often as they like: what others of their address
+    send does not hold up one whose reports were taken before. Reports that are refused count by
+    address, and beside all else that comes from there.
     """
 
     def __init__(
@@ -90,7 +94,9 @@ class AccessMiddleware:
         self._clock = clock
         self._limiter = RateLimiter(_rate(plane.settings))
         self._valid = ValidTokens()
-        self._noted: dict[str, datetime] = {}
+        self._reporting = ValidTokens()
+        """With the path that each reports to."""
+        self._noted: OrderedDict[str, datetime] = OrderedDict()
         """When the use of each token was last written down, or tried to be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +131,8 @@ class AccessMiddleware:
             return (await self._identify(credentials))[0]
 
         state = scope.setdefault("state", {})
-        state["identity"], state["sender"] = identity, Sender(key=sender, identify=identify)
+        key = None if known is None else known.id
+        state["identity"], state["sender"] = identity, Sender(key=key, identify=identify)
         await self._app(scope, receive, send)
         if known is not None:
             await self._note_use(known)
@@ -142,15 +149,28 @@ class AccessMiddleware:
         return caller, None if caller.token_id is None else found
 
     async def _take_report(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sender = sender_of(_credentials(scope).address)
-        wait_s = self._limiter.wait_s(sender, self._clock())
-        if wait_s:
-            await self._refuse(wait_s)(scope, receive, send)
+        credentials, path = _credentials(scope), scope["path"]
+        sent = credentials.bearer
+        sender = f"reports {sender_of(credentials.address)}"
+        if sent is None or self._reporting.id_of(sent) != path:
+            wait_s = self._limiter.wait_s(sender, self._clock())
+            if wait_s:
+                await self._refuse(wait_s)(scope, receive, send)
+                return
+        if sent is None:
+            # Before a body is read.
+            self._limiter.take(sender, self._clock())
+            await _no_token()(scope, receive, send)
             return
 
         async def count(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in {401, 403}:
-                self._limiter.take(sender, self._clock())
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if status < 400:
+                    self._reporting.note(sent, path)
+                elif status not in _NO_FAULTS:
+                    self._reporting.forget(sent)
+                    self._limiter.take(sender, self._clock())
             await send(message)
 
         await self._app(scope, receive, count)
@@ -171,7 +191,7 @@ class AccessMiddleware:
         is_due = is_use_due(token, now) and (last is None or now - last >= USED_AT_PRECISION)
         if not is_due or not self._plane.is_leader:
             return
-        self._noted[token.id] = now
+        remember(self._noted, token.id, now)
         try:
             await run_in_threadpool(
                 self._plane.store.write, lambda connection: note_use(connection, token.id, now)
@@ -187,6 +207,10 @@ class AccessMiddleware:
             "operator raise ALEXNET_REQUESTS_PER_SECOND"
         )
         return answer(429, detail, headers={"Retry-After": str(math.ceil(wait_s))})
+
+
+def _no_token() -> Response:
+    return answer(401, "an attempt's token is needed", headers={"WWW-Authenticate": "Bearer"})
 
 
 def _rate(settings: Settings) -> Rate | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "As many streams are open as may be, or the disk cannot be used.",
     },
 }
+# A text has no other way to say that it is not whole.
+_TOKEN_ENDED = b"\n==> the token ended <==\n"
 _PLACE = r"^[0-9]{1,9}:[0-9]{1,18}$"
 
 
@@ -76,14 +79,12 @@ async def get_logs(
         place = await run_in_threadpool(_place, run, chosen, tail)
     # One attempt alone is given where it is asked for and not followed.
     last = None if follow or not chosen else chosen[-1]
-    pieces = while_let_in(
-        _pieces(plane, job_id, place, follow=follow, last=last),
-        Sender.of(request.scope),
-        every_s=KEEP_ALIVE_S,
-    )
+    pieces = _pieces(plane, job_id, place, follow=follow, last=last)
+    sender = Sender.of(request.scope)
     if as_events:
-        return SlottedStream(_frames(pieces))
-    return SlottedStream(_text(pieces), media_type=_TEXT)
+        return SlottedStream(while_let_in(_frames(pieces), sender, every_s=KEEP_ALIVE_S))
+    text = while_let_in(_text(pieces), sender, every_s=KEEP_ALIVE_S, last=_TOKEN_ENDED)
+    return SlottedStream(_told(text), media_type=_TEXT)
 
 
 def _chosen(
@@ -162,31 +163,40 @@ def _what_follows(plane: ControlPlane, job_id: str, attempt: int) -> tuple[int |
     return next((number for number in numbers if number > attempt), None), has_ended
 
 
-async def _frames(pieces: AsyncIterator[Piece | None]) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        if piece is None:
-            yield KEEPALIVE_COMMENT
-            continue
-        told = LogText(
-            attempt=piece.place.attempt,
-            offset=piece.place.offset,
-            next_offset=piece.following.offset,
-            text=piece.text,
-        )
-        yield format_sse_event(
-            id=str(piece.following), event="log", data_str=told.model_dump_json()
-        )
+async def _frames(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if piece is None:
+                yield KEEPALIVE_COMMENT
+                continue
+            told = LogText(
+                attempt=piece.place.attempt,
+                offset=piece.place.offset,
+                next_offset=piece.following.offset,
+                text=piece.text,
+            )
+            yield format_sse_event(
+                id=str(piece.following), event="log", data_str=told.model_dump_json()
+            )
 
 
-async def _text(pieces: AsyncIterator[Piece | None]) -> AsyncIterator[bytes]:
+async def _text(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes | None]:
     attempt: int | None = None
-    async for piece in pieces:
-        if piece is None:
-            continue
-        if attempt not in {None, piece.place.attempt}:
-            yield f"==> attempt {piece.place.attempt} <==\n".encode()
-        attempt = piece.place.attempt
-        yield piece.content
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if piece is None:
+                yield None
+                continue
+            if attempt not in {None, piece.place.attempt}:
+                yield f"==> attempt {piece.place.attempt} <==\n".encode()
+            attempt = piece.place.attempt
+            yield piece.content
+
+
+async def _told(text: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:
+    async for some in text:
+        if some is not None:
+            yield some
 
 
 class _Nothing:

@@ -19,12 +19,7 @@ REMEMBER_S = 1.0
 
 def drain_reader(plane: ControlPlane) -> Remembered[bool]:
     """Return what tells /readyz of a drain: whoever asks has neither a token nor a limit."""
-
-    def read() -> bool:
-        # One that stands by may not know the tables yet.
-        return plane.is_leader and plane.store.read(read_drain) is not None
-
-    return Remembered(read, for_s=REMEMBER_S)
+    return Remembered(lambda: plane.store.read(read_drain) is not None, for_s=REMEMBER_S)
 
 
 @router.get("/", include_in_schema=False, dependencies=[IS_PUBLIC])
@@ -46,14 +41,19 @@ async def healthz() -> dict[str, str]:
 )
 async def readyz(request: Request, plane: Plane, response: Response) -> Readiness:
     """Say whether jobs that are posted here will run; of a drain, as of a second ago at most."""
-    health = plane.health()
+    health, is_draining = plane.health(), False
+    # One that stands by may not know the tables yet.
+    if health.is_leader:
+        is_draining = await request.app.state.is_draining.get()
+        # Another may lead meanwhile.
+        health = plane.health()
     if not health.is_ready:
         response.status_code = 503
     return Readiness(
         ready=health.is_ready,
         role="leader" if health.is_leader else "standby",
         leader=health.leader,
-        draining=await request.app.state.is_draining.get(),
+        draining=health.is_leader and is_draining,
         ray=health.ray,
         ray_address=health.ray_address,
     )

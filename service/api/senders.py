@@ -17,8 +17,9 @@ Item = TypeVar("Item")
 class Sender:
     """A token, or an address that sends none. The middleware of `api.access` puts it there."""
 
-    key: str
-    """Under which limits count it."""
+    key: str | None
+    """Under which streams and downloads are counted; None: no tokens are asked for, and all that
+    is sent from its address may be anyone's."""
     identify: Callable[[], Awaitable[Caller | Exception]]
     """Tells anew who asks, or why that is not known."""
 
@@ -40,11 +41,12 @@ class Sender:
 
 
 async def while_let_in(
-    items: AsyncGenerator[Item], sender: Sender, *, every_s: float
+    items: AsyncGenerator[Item], sender: Sender, *, every_s: float, last: Item | None = None
 ) -> AsyncIterator[Item]:
     """Yield items until the sender's token is revoked or expires, which is looked up so often.
 
     That is seen when an item comes, so that some must come although there is nothing to tell.
+    `last` is yielded then, unless it is None: where whoever reads could take it for the end.
     """
     checked_at = time.monotonic()
     async with aclosing(items) as coming:
@@ -53,6 +55,8 @@ async def while_let_in(
                 try:
                     await sender.check()
                 except (UnidentifiedError, ForbiddenError):
+                    if last is not None:
+                        yield last
                     return
                 checked_at = time.monotonic()
             yield item

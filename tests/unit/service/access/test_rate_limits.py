@@ -55,6 +55,13 @@ def test_senders_without_number_take_no_memory_without_bound() -> None:
     assert limiter.take(str(MAX_SENDERS + 99), 0.0) > 0
 
 
+def test_what_is_given_back_takes_no_memory_without_bound_either() -> None:
+    limiter = RateLimiter(Rate(per_second=1.0, burst=1))
+    for number in range(MAX_SENDERS + 100):
+        limiter.give_back(str(number), 0.0)
+    assert len(limiter._buckets) == MAX_SENDERS
+
+
 @given(rate=rates, gaps=gaps)
 def test_a_request_that_is_given_back_was_none(rate: Rate, gaps: list[float]) -> None:
     limiter, other = RateLimiter(rate), RateLimiter(rate)
@@ -94,4 +101,6 @@ def test_a_network_of_ipv6_is_one_sender() -> None:
     assert sender_of("2001:db8::1") == sender_of("2001:db8::ffff:2")
     assert sender_of("2001:db8::1") != sender_of("2001:db8:0:1::1")
     assert sender_of("10.0.0.1") != sender_of("10.0.0.2")
+    assert sender_of("::ffff:10.0.0.1") != sender_of("::ffff:10.0.0.2")
+    assert sender_of("::ffff:10.0.0.1") == sender_of("10.0.0.1")
     assert sender_of("a name") != sender_of(None)

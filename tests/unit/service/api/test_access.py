@@ -1,6 +1,7 @@
 """Tokens, roles and private jobs, over real HTTP."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from starlette.routing import BaseRoute
 
 from service.access.caller import EVERYONE, Role
+from service.access.rate_limits import remember
 from service.api.access import PUBLIC_PATHS
 from service.api.app import create_app
 from service.api.dependencies import NoRule, RoleRule
@@ -327,9 +329,7 @@ def test_a_flood_is_refused_by_sender_and_told_when_to_come_again(
         assert flooded.bob.get("/jobs").status_code == 200
         guesses = [flooded.nobody.get("/jobs", headers=bearer("guess")) for _ in range(10)]
         assert [answer.status_code for answer in guesses] == [401] * 5 + [429] * 5
-        # Guesses at an attempt's token count with them; what watches is not held up.
-        guess = flooded.nobody.post("/jobs/a/attempts/1/events", json={"events": []})
-        assert guess.status_code == 429
+        # What watches is not held up.
         assert flooded.nobody.get("/healthz").status_code == 200
         assert flooded.nobody.get("/readyz").status_code in {200, 503}
 
@@ -344,6 +344,79 @@ def test_reports_of_attempts_are_as_many_as_they_like(
                 "/jobs/busy/attempts/1/events", json={"events": []}, headers=bearer("its own")
             )
             assert answer.status_code == 200
+
+
+EVENTS = "/jobs/busy/attempts/1/events"
+
+
+def reported(client: httpx.Client, token: str | None, content: bytes = b'{"events": []}') -> int:
+    headers = {} if token is None else bearer(token)
+    kind = {"Content-Type": "application/json"}
+    return client.post(EVENTS, content=content, headers=headers | kind).status_code
+
+
+@pytest.mark.parametrize(
+    ("token", "content", "refused"),
+    [
+        (None, b'{"events": []}', 401),
+        (None, b"{", 401),
+        ("guess", b'{"events": []}', 403),
+        ("guess", b"{", 422),
+        ("its own", b"{", 422),
+    ],
+)
+def test_refused_reports_are_a_flood_however_they_are_refused(
+    settings: Settings, databases: Databases, token: str | None, content: bytes, refused: int
+) -> None:
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
+        job_in(flooded.plane.store, Status.RUNNING, "busy", token_sha256=sha256_of_token("its own"))
+        answers = [reported(flooded.nobody, token, content) for _ in range(8)]
+        assert answers == [refused] * 5 + [429] * 3
+        # What else comes from there is counted by itself, and so are tokens not seen before.
+        assert flooded.nobody.get("/jobs").status_code == 401
+        assert flooded.ann.get("/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("with_tokens", [True, False])
+def test_what_others_of_its_address_send_silences_no_attempt(
+    settings: Settings, databases: Databases, with_tokens: bool
+) -> None:
+    with guarding(
+        settings,
+        databases,
+        with_tokens=with_tokens,
+        requests_per_second=0.01,
+        request_burst=5,
+    ) as flooded:
+        store, nobody = flooded.plane.store, flooded.nobody
+        job_in(store, Status.RUNNING, "busy", token_sha256=sha256_of_token("its own"))
+        asked = {nobody.get("/jobs").status_code for _ in range(8)}
+        assert 429 in asked
+        assert reported(nobody, "its own") == 200
+        assert 429 in {reported(nobody, "guess") for _ in range(8)}
+        assert [reported(nobody, "its own") for _ in range(8)] == [200] * 8
+        # To its own path alone.
+        other = EVENTS.replace("/1/", "/2/")
+        answer = nobody.post(other, json={"events": []}, headers=bearer("its own"))
+        assert answer.status_code == 429
+
+
+def test_a_token_s_use_is_remembered_of_so_many_alone(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.access.rate_limits.MAX_SENDERS", 3)
+    kept: list[int] = []
+
+    def note(entries: OrderedDict[str, Any], key: str, value: Any) -> None:
+        remember(entries, key, value)
+        kept.append(len(entries))
+
+    monkeypatch.setattr("service.api.access.remember", note)
+    for _ in range(6):
+        token = add_token(guarded.plane, "ann", Role.VIEWER)
+        assert guarded.nobody.get("/jobs", headers=bearer(token)).status_code == 200
+    wait_until(lambda: len(kept) == 6)
+    assert max(kept[-3:]) == 3
 
 
 @pytest.mark.parametrize(

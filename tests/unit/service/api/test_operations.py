@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.access.caller import EVERYONE
 from service.control_plane import ControlPlane
 from service.store.errors import JobNotFoundError
-from tests.unit.service.conftest import free_port, serving, wait_until
+from service.store.switches import begin_drain
+from tests.unit.service.conftest import free_port, now, serving, wait_until
 from trainer.contract.presets import PRESETS
 
 
@@ -52,6 +54,32 @@ def test_a_leader_without_ray_is_not_ready_and_says_why(plane: ControlPlane) -> 
     assert answer.json()["role"] == "leader"
     assert answer.json()["ray_address"] == "http://127.0.0.1:9"
     assert not answer.json()["ready"]
+
+
+def test_a_new_leader_tells_of_a_drain_at_once_and_one_that_leads_no_more_of_none(
+    plane: ControlPlane,
+) -> None:
+    state_dir = plane.settings.state_dir / "takeover"
+    settings = plane.settings.model_copy(
+        update={
+            "port": free_port(),
+            "state_dir": state_dir,
+            "store_url": f"sqlite:///{state_dir}/store.db",
+        }
+    )
+    first = ControlPlane(settings, token=None)
+    first.try_to_lead()
+    first.store.write(lambda connection: begin_drain(connection, EVERYONE, now(), pause=False))
+    second = ControlPlane(settings.model_copy(update={"port": free_port()}), token=None)
+    with serving(second) as url, httpx.Client(base_url=url) as http:
+        second.try_to_lead()
+        told = http.get("/readyz").json()
+        assert (told["role"], told["draining"]) == ("standby", False)
+        first.stop()
+        wait_until(lambda: second.try_to_lead() or second.is_leader)
+        told = http.get("/readyz").json()
+        assert (told["role"], told["draining"]) == ("leader", True)
+    second.stop()
 
 
 def test_the_root_leads_to_pages_that_load(http: httpx.Client) -> None:

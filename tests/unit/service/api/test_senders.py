@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.access.caller import EVERYONE, Role
 from service.access.tokens import NewToken
+from service.api.operations import REMEMBER_S
 from service.settings import Settings
 from service.store.tokens import find_token, revoke_token
 from tests.unit.service.conftest import job_in, now, wait_until
@@ -65,7 +66,10 @@ def test_a_stream_ends_with_the_token_that_it_was_asked_for_with(
         wait_until(lambda: gauge(guarded, "alexnet_event_streams") == 1)
         revoke(guarded, token)
         # It would go on for ever.
-        answer.read()
+        told = answer.read()
+    # A text says by itself that it is not whole.
+    is_text = headers["Accept"] == "text/plain"
+    assert told.endswith(b"\n==> the token ended <==\n") == is_text
     assert guarded.nobody.get("/jobs/waits", headers=bearer(token)).status_code == 401
 
 
@@ -134,6 +138,22 @@ def test_nobody_takes_the_streams_of_others(guarded: Guarded) -> None:
         assert (all_of_them.status_code, all_of_them.json()["type"]) == (503, TAKEN)
         assert "ALEXNET_MAX_EVENT_STREAMS" in all_of_them.json()["detail"]
     wait_until(lambda: gauge(guarded, "alexnet_event_streams") == 0)
+
+
+def test_without_tokens_only_what_is_open_in_all_is_bounded(
+    settings: Settings, databases: Databases
+) -> None:
+    bounds = {"max_event_streams": 3, "max_open_per_sender": 1}
+    with (
+        guarding(settings, databases, with_tokens=False, **bounds) as served,
+        ExitStack() as open_streams,
+    ):
+        job_in(served.plane.store, Status.QUEUED, "waits")
+        answers = [
+            open_streams.enter_context(served.nobody.stream("GET", EVENTS, headers=STREAM))
+            for _ in range(4)
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 503]
 
 
 @pytest.fixture
@@ -223,9 +243,21 @@ def test_a_token_that_was_revoked_is_like_one_that_is_made_up(
         assert len(asked) == 6
 
 
+class Clock:
+    """Set by hand; stands for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now_s = 1e9
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
 def test_readiness_costs_one_look_at_the_store_however_many_ask(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr("service.api.remembered.time", clock)
     looks: list[object] = []
     read = guarded.plane.store.read
 
@@ -234,7 +266,8 @@ def test_readiness_costs_one_look_at_the_store_however_many_ask(
         return read(query)
 
     monkeypatch.setattr(guarded.plane.store, "read", note)
-    for _ in range(30):
-        assert guarded.nobody.get("/readyz").json()["role"] == "leader"
-    # More than one only where the second was over meanwhile.
-    assert len(looks) < 10
+    for second in range(1, 4):
+        clock.now_s += REMEMBER_S
+        for _ in range(10):
+            assert guarded.nobody.get("/readyz").json()["role"] == "leader"
+        assert len(looks) == second
