@@ -28,6 +28,8 @@ class News(NamedTuple):
 
     moved: bool = False
     wait_for_data: bool = False
+    still_wait: bool = False
+    """One waits for data as it did when it told before, and all the time between."""
 
 
 def write_pulse(attempt: AttemptDirectory, rank: int, pulse: Pulse) -> None:
@@ -55,4 +57,10 @@ def news(before: Mapping[int, Pulse], after: Mapping[int, Pulse]) -> News:
     return News(
         moved=any(pulse.moves != before.get(rank, Pulse()).moves for rank, pulse in told.items()),
         wait_for_data=any(pulse.waits_for_data for pulse in told.values()),
+        still_wait=any(
+            pulse.waits_for_data
+            and (last := before.get(rank, Pulse())).waits_for_data
+            and pulse.moves == last.moves
+            for rank, pulse in told.items()
+        ),
     )

@@ -73,7 +73,7 @@ class Watchdog:
         self._seen_moves = 0, 0
         self._still_s = 0.0
         self._fed_still_s = 0.0
-        """That in which nobody waited for data."""
+        """That in which nobody is known to have waited for data."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -149,6 +149,9 @@ class Watchdog:
         self._moves_of_others += heard.moved
         if heard.wait_for_data:
             self._others_wait_s = TOLD_FOR_S
+        if heard.still_wait:
+            # Its pulses come slowly: it waited between them too.
+            self._fed_still_s = 0.0
 
     def look(self, elapsed_s: float) -> str | None:
         """Return what is waited for in vain, so long after the last look; None: it gets on.
@@ -169,6 +172,9 @@ class Watchdog:
         steps_s, phase = list(self._steps_s), self._phase
         median_s = statistics.median(steps_s) if steps_s else None
         limit_s = max(self._floor_s, self._factor * (median_s or 0.0))
+        if self._others:
+            # So long it may take until it is told that another waits for data.
+            limit_s = max(limit_s, TOLD_FOR_S)
         if self._still_s >= max(limit_s, LONG_S):
             within = "a wait for data" if somebody_waits else phase or "its start"
             return f"nothing moves since {self._still_s:,.0f} s within {within}"

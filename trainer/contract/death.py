@@ -24,8 +24,15 @@ _LOST_NODE = re.compile(
 def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
     """Return what a process came to of which Ray says `message`.
 
-    `num_oom_kills`: processes that the kernel killed meanwhile for want of memory, where it died.
+    `num_oom_kills`: processes that the kernel killed just before for want of memory, where it died.
     """
+    # Whose node is lost did not die of what this one killed.
+    if _LOST_NODE.search(message):
+        return Outcome(
+            outcome="failed",
+            reason=Reason.LOST_NODE,
+            message=f"a node of the attempt left the cluster ({message})",
+        )
     if num_oom_kills or _OUT_OF_MEMORY.search(message):
         killer = "the kernel" if num_oom_kills else "Ray"
         return Outcome(
@@ -33,11 +40,5 @@ def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
             reason=Reason.OUT_OF_MEMORY,
             message=f"{killer} killed a process of the attempt for want of memory; {MORE_MEMORY} "
             f"({message})",
-        )
-    if _LOST_NODE.search(message):
-        return Outcome(
-            outcome="failed",
-            reason=Reason.LOST_NODE,
-            message=f"a node of the attempt left the cluster ({message})",
         )
     return Outcome(outcome="failed", reason=Reason.CRASHED, message=message)

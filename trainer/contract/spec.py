@@ -132,7 +132,8 @@ class RetrySpec(Record):
         ge=1,
         le=86_400,
         description="A step that takes less is never a hang. Waits for data do not count: for one "
-        "batch loaders are given half an hour, and give up before where its store is down.",
+        "batch loaders are given half an hour, and give up before where its store is down and no "
+        "shard has more than 432 MB.",
     )
     deadline_s: float | None = Field(
         default=None,

@@ -23,7 +23,7 @@ from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.death import death
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory
-from trainer.devices.memory import num_oom_kills
+from trainer.devices.memory import RecentOomKills
 from trainer.errors import NoDeviceError
 from trainer.running.replica import record_failure, run_replica
 
@@ -44,12 +44,12 @@ def run_on_ray(attempt: AttemptDirectory) -> Outcome:
     # step, by the seconds that importing Ray takes.
     os.environ.setdefault(_WATCHER, "0")
     ray.init(logging_level=logging.WARNING)
-    oom_kills_before = num_oom_kills()
     try:
-        result = _trainer(order, attempt).fit()
+        with RecentOomKills() as oom_kills:
+            result = _trainer(order, attempt).fit()
     except TrainingFailedError as error:
         # The kernel's kills are those of the driver's node; of others Ray's words have to do.
-        seen = death(str(error), num_oom_kills=num_oom_kills() - oom_kills_before)
+        seen = death(str(error), num_oom_kills=oom_kills.count())
         return cause(read_failure(attempt), seen)
     finally:
         ray.shutdown()

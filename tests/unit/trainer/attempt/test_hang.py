@@ -52,7 +52,11 @@ def attempt(tmp_path: Path) -> AttemptDirectory:
 def _end(attempt: AttemptDirectory, prepare: str, *, within_s: float) -> tuple[int, str]:
     command = [sys.executable, "-c", SCRIPT.replace("{prepare}", prepare)]
     done = subprocess.run(
-        [*command, str(attempt.run), str(within_s)], capture_output=True, text=True, check=False
+        [*command, str(attempt.run), str(within_s)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     return done.returncode, done.stderr
 

@@ -2,10 +2,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_shards.errors import ShardError
+from data_shards.storage.retries import DEFAULT_POLICY
 from trainer.attempt import watchdog as module
 from trainer.attempt.pulse import Pulse
 from trainer.attempt.watchdog import LONG_S, SIGN_EVERY_S, Watchdog
@@ -192,13 +191,48 @@ def test_time_in_which_this_process_was_itself_frozen_does_not_count(clock: Cloc
     assert watchdog.look(1e6) is None
 
 
-@given(st.lists(st.floats(0.01, 100), min_size=2), st.floats(0, 1e5))
-def test_nobody_looks_for_hangs_without_a_factor(steps_s: list[float], still_s: float) -> None:
-    watchdog = Watchdog(factor=None)
-    for _ in steps_s:
-        watchdog.note_step()
-    assert watchdog.look(0) is None
-    assert all(watchdog.look(still_s) is None for _ in range(3))
+def test_nobody_looks_for_hangs_without_a_factor(clock: Clock) -> None:
+    watchdog, strict = Watchdog(factor=None, floor_s=1), Watchdog(factor=2, floor_s=1)
+    for one in (watchdog, strict):
+        _step(one, clock, 1, 1, 1)
+    assert _look_for(watchdog, 2 * LONG_S) is None
+    assert _look_for(strict, 2 * LONG_S) is not None
+
+
+def _waiting(other: Watchdog, watchdog: Watchdog, seconds: int, every_s: int) -> str | None:
+    """Return what rank 0 finds while another replica waits for data and tells so every so often."""
+    found: list[str | None] = []
+
+    def wait() -> None:
+        for second in range(seconds):
+            if second % every_s == every_s - 1:
+                watchdog.hear({1: other.pulse()})
+            found.append(watchdog.look(1.0))
+
+    next(other.fed(Store(wait)))
+    return next(filter(None, found), None)
+
+
+def test_no_limit_is_shorter_than_a_pulse_takes_to_come(clock: Clock) -> None:
+    watchdog, other = Watchdog(factor=2, floor_s=1), Watchdog()
+    watchdog.hear({1: other.pulse()})
+    _step(watchdog, clock, 0.1, 0.1)
+    watchdog.look(1.0)
+    assert _waiting(other, watchdog, 100, every_s=10) is None
+
+
+def test_one_whose_pulses_come_slowly_waits_between_them_too(clock: Clock) -> None:
+    watchdog, other = Watchdog(factor=10, floor_s=60), Watchdog()
+    _step(watchdog, clock, 1, 1)
+    watchdog.hear({1: other.pulse()})
+    watchdog.look(1.0)
+    assert _waiting(other, watchdog, 1000, every_s=20) is None
+    # It waits no more, and does nothing else.
+    assert "no step was done" in str(_look_for(watchdog, 2 * 60 + SIGN_EVERY_S))
+
+
+def test_what_is_borne_outlasts_what_loaders_bear_of_a_shard() -> None:
+    assert DEFAULT_POLICY.total_s + DEFAULT_POLICY.deadline_s(432_000_000) < LONG_S
 
 
 def test_it_gives_signs_of_life_until_it_finds_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:

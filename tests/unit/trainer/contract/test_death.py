@@ -23,7 +23,7 @@ KILLED = (
 
 @pytest.mark.parametrize("message", LOST)
 def test_a_lost_node_is_told_by_the_words_of_ray(message: str) -> None:
-    outcome = death(message)
+    outcome = death(message, num_oom_kills=1)
     assert outcome.reason is Reason.LOST_NODE
     assert message in str(outcome.message)
 

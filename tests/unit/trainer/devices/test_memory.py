@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from trainer.devices import memory
-from trainer.devices.memory import num_oom_kills
+from trainer.devices.memory import RecentOomKills, num_oom_kills
 
 
 @pytest.fixture
@@ -32,3 +32,20 @@ def test_what_is_not_told_is_none(machine: Path) -> None:
     assert num_oom_kills() == 0
     (machine / "vmstat").write_text("pgfault 9\n")
     assert num_oom_kills() == 0
+
+
+def test_only_kills_of_the_last_minute_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = 5
+    monkeypatch.setattr(memory, "num_oom_kills", lambda: killed)
+    kills = RecentOomKills()
+    assert kills.count() == 0
+    killed = 7
+    assert kills.count() == 2
+    # Every ten seconds.
+    for _ in range(5):
+        kills.look()
+        assert kills.count() == 2
+    kills.look()
+    assert kills.count() == 0
+    killed = 8
+    assert kills.count() == 1
