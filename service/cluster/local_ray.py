@@ -84,6 +84,7 @@ class LocalRay:
         self._jobs: RayJobs | None = None
         self._deadline: float | None = None
         self._not_before = 0.0
+        self._num_warm_ends_told = 0
 
     def jobs(self) -> RayJobs:
         """Return a client of it, starting or adopting it first; cheap enough to call every tick.
@@ -97,6 +98,7 @@ class LocalRay:
         if self._deadline is None:
             logger.info("adopting the local Ray at %s", record.url)
             self._deadline = time.monotonic() + START_TIMEOUT_S
+        self._tell_of_warm_ends(record)
         if self._jobs is None:
             self._jobs = self._reach(record, self._deadline)
         return self._jobs
@@ -181,6 +183,7 @@ class LocalRay:
             start=None,
             warm_code=_code_sha256() if self._warm else None,
         )
+        self._num_warm_ends_told = 0
         # Before the process, so that one that is started is never unknown.
         self._write(record)
         if not self._token_path.exists():
@@ -221,8 +224,8 @@ class LocalRay:
             command.append(f"--num-gpus={self._num_gpus}")
         if self._warm:
             # Beside it in its session, by which it is found; Ray's own number is the shell's.
-            server = [sys.executable, "-m", "trainer.warm.fork_server", _fork_socket(temp_dir)]
-            return ["sh", "-c", f'{shlex.join(server)} & exec "$@"', "sh", *command]
+            keeper = [sys.executable, "-m", "trainer.warm.keeper", _fork_socket(temp_dir)]
+            return ["sh", "-c", f'{shlex.join(keeper)} & exec "$@"', "sh", *command]
         return command
 
     def _environment(self, temp_dir: str, ports: list[int]) -> dict[str, str]:
@@ -255,6 +258,16 @@ class LocalRay:
     def _is_warm(self, record: Record) -> bool:
         # The warm process of a Ray that is adopted may have imported an earlier release.
         return self._warm and record.warm_code == _code_sha256()
+
+    def _tell_of_warm_ends(self, record: Record) -> None:
+        """Log that the warm process has died: attempts start slowly until it is there again."""
+        try:
+            ends = Path(f"{_fork_socket(record.temp_dir)}.ended").read_text().splitlines()
+        except OSError:
+            return
+        for end in ends[self._num_warm_ends_told :]:
+            logger.warning("the warm process of the local Ray has died: %s", end)
+        self._num_warm_ends_told = len(ends)
 
     def _reap(self) -> None:
         if self._child is not None:

@@ -2,6 +2,8 @@
 
     python -m trainer.warm.fork_server SOCKET [MODULE ...]
 
+It is started, and started again when it dies, by its keeper (trainer.warm.keeper).
+
 Ray itself is not imported: its library reads RAY_JOB_ID and more when it is loaded, and those
 differ from fork to fork. A fork is a Python as any other, but for the time it takes to start
 (docs/LOG.md) and the pages that all share.
@@ -51,7 +53,7 @@ _MAX_REQUEST_BYTES = 64 << 20
 
 def main() -> None:
     """Import, listen, fork; ends with SIGTERM, and with the process that started it."""
-    _die_with(os.getppid(), signal.SIGTERM)
+    die_with(os.getppid(), signal.SIGTERM)
     path = Path(sys.argv[1])
     _import_all(sys.argv[2:] or _modules_of_attempts())
     listener = socket.socket(socket.AF_UNIX)
@@ -108,7 +110,7 @@ def _answer(launcher: socket.socket) -> None:
     pid = os.fork()
     if pid == 0:
         launcher.close()
-        _die_with(waiting, signal.SIGKILL)
+        die_with(waiting, signal.SIGKILL)
         # A group of its own, with what it starts: the server's is that of Ray itself. No session
         # of its own: by that a local Ray's are found where titles hide their environment.
         os.setpgid(0, 0)
@@ -151,7 +153,7 @@ def _wait(pid: int, launcher: socket.socket) -> None:
     os._exit(0)
 
 
-def _die_with(parent: int, number: signal.Signals) -> None:
+def die_with(parent: int, number: signal.Signals) -> None:
     """Have the kernel send this process a signal when its parent is gone."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:

@@ -52,7 +52,9 @@ class LocalCluster:
         """Return the warm process itself, not its forks; None: it is gone."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.ppid() == self._record.pid and _FORK_SERVER in process.cmdline():
+                # Between Ray and it stands its keeper.
+                keeper = psutil.Process(process.ppid())
+                if keeper.ppid() == self._record.pid and _FORK_SERVER in process.cmdline():
                     return process.pid
         return None
 

@@ -91,6 +91,28 @@ def test_a_ray_that_another_process_owns_is_neither_used_nor_stopped(
     assert begin(owner) == pid
 
 
+def test_each_death_of_the_warm_process_is_told_once(
+    sleeper_at: Callable[[str], Sleeper], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ray = sleeper_at("http://first")
+    begin(ray)
+    assert "warm process" not in caplog.text
+    ends = Path(json.loads((tmp_path / "ray.json").read_text())["temp_dir"]) / "fork.sock.ended"
+    for number in range(2):
+        with ends.open("a") as file:
+            file.write(f"exit code {number}\n")
+        for _ in range(2):
+            begin(ray)
+        told = [one for one in caplog.messages if "the warm process" in one]
+        assert len(told) == number + 1
+        assert told[-1].endswith(f"exit code {number}")
+
+
+def test_a_ray_is_started_with_a_keeper_of_its_warm_process(tmp_path: Path) -> None:
+    ray = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=True)
+    assert "-m trainer.warm.keeper /x/fork.sock &" in " ".join(ray._command("/x", [1, 2]))
+
+
 def test_a_warm_process_of_other_code_is_not_asked_for_forks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

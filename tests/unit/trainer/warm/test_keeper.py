@@ -1,0 +1,73 @@
+"""The warm process dies, and is there again."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.acceptance.product import wait_for
+from trainer.warm import launcher
+from trainer.warm.keeper import FIRST_S, LONGEST_S, pause_s
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Path:
+    return tmp_path / "fork.sock"
+
+
+@pytest.fixture
+def keeper(socket: Path) -> Iterator[psutil.Process]:
+    # A module that nobody has imported who runs a script.
+    command = [sys.executable, "-m", "trainer.warm.keeper", str(socket), "wave"]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_for("the fork server", socket.exists, timeout_s=30)
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def is_warm(socket: Path) -> bool:
+    told = subprocess.run(
+        [sys.executable, "-I", "-S", launcher.__file__, socket.with_name("told.py")],
+        env={**os.environ, launcher.SOCKET_VARIABLE: str(socket)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return told.stdout == "True\n"
+
+
+def test_it_is_started_again_when_it_dies_and_that_is_noted(
+    keeper: psutil.Process, socket: Path
+) -> None:
+    socket.with_name("told.py").write_text("import sys; print('wave' in sys.modules)")
+    notes = socket.with_name(f"{socket.name}.ended")
+    assert is_warm(socket)
+    assert not notes.exists()
+    (server,) = keeper.children()
+    server.kill()
+    wait_for("a warm process", lambda: is_warm(socket), timeout_s=30)
+    assert notes.read_text().startswith("exit code -9 after ")
+    assert len(notes.read_text().splitlines()) == 1
+
+
+def test_it_goes_with_its_keeper(keeper: psutil.Process) -> None:
+    (server,) = keeper.children()
+    keeper.kill()
+    wait_for("the server to be gone", lambda: not server.is_running(), timeout_s=20)
+
+
+def test_the_pauses_double_up_to_the_longest() -> None:
+    pauses = [pause_s(number) for number in range(10_000)]
+    assert pauses[0] == FIRST_S
+    assert all(
+        later == min(2 * earlier, LONGEST_S) for earlier, later in itertools.pairwise(pauses)
+    )
+    assert pauses[-1] == LONGEST_S

@@ -1,0 +1,51 @@
+"""Keeps the warm process there: starts it again when it has died, ever later, and notes it.
+
+    python -m trainer.warm.keeper SOCKET [MODULE ...]
+
+Each death is a line in SOCKET.ended, of which the control plane tells in its log.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from trainer.warm.fork_server import die_with
+
+# Assumed: an import that fails takes seconds of a core each time.
+FIRST_S = 1.0
+LONGEST_S = 300.0
+# One that has lived so long died of something else than its start.
+LASTING_S = 60.0
+
+
+def pause_s(num_short_lives: int) -> float:
+    """Return how long to wait after so many in a row that died soon: it doubles. Pure."""
+    return float(min(FIRST_S * 2.0 ** min(num_short_lives, 30), LONGEST_S))
+
+
+def main() -> None:
+    """Start it again for ever; ends with SIGTERM, and with the process that started it."""
+    die_with(os.getppid(), signal.SIGTERM)
+    notes = Path(f"{sys.argv[1]}.ended")
+    num_short_lives = 0
+    while True:
+        began_at = time.monotonic()
+        # It dies with this process.
+        code = subprocess.run(
+            [sys.executable, "-m", "trainer.warm.fork_server", *sys.argv[1:]], check=False
+        ).returncode
+        lived_s = time.monotonic() - began_at
+        num_short_lives = 0 if lived_s >= LASTING_S else num_short_lives + 1
+        wait_s = pause_s(num_short_lives)
+        with notes.open("a") as file:
+            file.write(
+                f"exit code {code} after {lived_s:,.0f} s; it is started again in {wait_s:,.0f} s\n"
+            )
+        time.sleep(wait_s)
+
+
+if __name__ == "__main__":
+    main()
