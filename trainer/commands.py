@@ -80,6 +80,8 @@ def export_command(
         stop(str(error), FAILED)
     except (BadSpecError, CheckpointError, ExportError) as error:
         stop(str(error), BAD_USAGE)
+    except OSError as error:
+        stop(f"{source} cannot be exported now ({error}); try again when its disk is back", FAILED)
     try:
         write_whole(output, exported.content)
     except OSError as error:

@@ -1,3 +1,4 @@
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -111,6 +112,18 @@ def test_a_damaged_checkpoint_is_refused(checkpoint: Path, tmp_path: Path) -> No
     assert refused.exit_code == 2
     assert "model.safetensors has 100 bytes where" in refused.stderr
     assert not (tmp_path / "alexnet").exists()
+
+
+def test_a_disk_that_is_away_is_said_in_a_sentence(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("trainer.commands.read_trained", fail)
+    failed = _export(checkpoint, "safetensors", tmp_path / "alexnet")
+    assert failed.exit_code == 1
+    assert f"{checkpoint} cannot be exported now" in failed.stderr
 
 
 def test_missing_packages_are_named(

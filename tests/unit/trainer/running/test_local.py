@@ -83,6 +83,19 @@ def test_a_run_directory_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Pat
     assert result.stderr.count("\n") == 1
 
 
+def test_a_run_directory_whose_disk_is_away_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_run: RunDirectory) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("trainer.running.local.latest_checkpoint", fail)
+    spec, run_dir = _file(tmp_path, REQUEST), tmp_path / "run"
+    result = CliRunner().invoke(app, ["--spec", str(spec), "--run-dir", str(run_dir)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"--run-dir {run_dir} cannot be read (")
+
+
 def test_a_run_directory_on_a_full_disk_is_said_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
