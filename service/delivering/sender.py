@@ -136,7 +136,7 @@ def _reason(error: httpx.HTTPError | httpx.InvalidURL) -> str:
             # Not what it said: whoever registers a webhook would read what other servers say.
             return "it did not answer in HTTP"
         case httpx.TransportError():
-            return f"the connection broke off: {error or type(error).__name__}"
+            return f"the connection broke off: {str(error) or type(error).__name__}"
     return str(error)
 
 
