@@ -2,8 +2,8 @@
 
 `poison` dies after three steps, each time. `dies NUMBER MOMENT` dies in the first attempt: before,
 or after, what it does NUMBER-th to the disk as it saves checkpoints, or within, where that is to
-write a file of tensors. `torn ...` writes checkpoints under their final names at once, and
-`drawn ...` draws dropout from a stream of the process.
+write a file of tensors. `torn ...` writes checkpoints under their final names at once, `drawn ...`
+draws dropout from a stream of the process, and `still ...` goes on with a velocity of zero.
 """
 
 import os
@@ -74,6 +74,16 @@ def _write_in_place(
     return checkpoint._write_into(folder, snapshot)
 
 
+_copy_into = checkpoint._copy_into
+
+
+def _copy_but_velocity(folder: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    _copy_into(folder, name, tensors)
+    if name == checkpoint.VELOCITY_NAME:
+        for tensor in tensors.values():
+            tensor.zero_()
+
+
 _stream = torch.Generator().manual_seed(0)
 
 
@@ -101,6 +111,8 @@ def doom(order: AttemptOrder) -> None:
         checkpoint.write_checkpoint = _write_in_place
     if name.startswith("drawn "):
         dropout.mask = _next_of_stream
+    if name.startswith("still "):
+        checkpoint._copy_into = _copy_but_velocity
     words = name.split()
     if "dies" in words and order.attempt == 1:
         number, moment = words[-2:]

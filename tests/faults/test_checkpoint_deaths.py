@@ -96,3 +96,11 @@ def test_dropout_from_a_stream_of_the_process_gives_other_weights(
         assert weights("drawn whole") == undisturbed
         struck = weights("drawn dies 30 before")
         trial.must(struck == undisturbed, "W", f"the weights are {struck}")
+
+
+def test_a_velocity_that_is_not_restored_gives_other_weights(
+    faults: Trials, doomed: tuple[ControlPlane, StandInRay], small_jobs: SmallJobs
+) -> None:
+    with faults.unguarded("7", FAULT) as trial:
+        see_through(trial, doomed, small_jobs, "still dies 30 before")
+        assert [one.partition(":")[0] for one in trial.violations] == ["W"]

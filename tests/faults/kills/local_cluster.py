@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import psutil
 
-from service.cluster.local_ray import Record
 from service.cluster.ray_jobs import RayJobs
+from service.cluster.ray_record import Record
 from trainer.contract.run_directory import AttemptDirectory
 
 _FORK_SERVER = "trainer.warm.fork_server"
