@@ -5,34 +5,29 @@ the next one finds it by STATE_DIR/ray.json and adopts it. All its processes car
 temporary folder in their environment: that is how every one of them is found when it is stopped.
 """
 
-import hashlib
-import json
 import logging
 import os
 import secrets
-import shlex
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from service.cluster.processes import same_boot, start_of
+from service.cluster.processes import start_of
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
-from service.cluster.ray_processes import MARK, RayProcesses
+from service.cluster.ray_processes import RayProcesses
+from service.cluster.ray_record import Record, read_record, write_record
+from service.cluster.ray_start import RayStart, free_ports
+from service.cluster.warm_process import code_sha256, deaths, launcher
 from service.errors import UserError
 from service.file_lock import FileLock
 
 logger = logging.getLogger(__name__)
 
-# Training keeps its batches in shared memory of its own; Ray's store carries nothing but messages.
-OBJECT_STORE_BYTES = 80_000_000
 START_TIMEOUT_S = 60.0
 RESTART_PAUSE_S = 5.0
 # Processes that are asked to go tidy up behind themselves; those that do not are killed.
@@ -42,19 +37,6 @@ KILL_TIMEOUT_S = 5.0
 
 class LocalRayError(UserError):
     """The local Ray cannot be started or stopped; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a control plane must know to find the local Ray of its predecessor."""
-
-    temp_dir: str
-    url: str
-    pid: int | None
-    start: str | None
-    """When that process started, as `start_of` tells it."""
-    warm_code: str | None = None
-    """Of which code its warm process is; None: it has none."""
 
 
 class LocalRay:
@@ -84,7 +66,7 @@ class LocalRay:
         self._jobs: RayJobs | None = None
         self._deadline: float | None = None
         self._not_before = 0.0
-        self._num_warm_ends_told = 0
+        self._num_warm_deaths_told = 0
 
     def jobs(self) -> RayJobs:
         """Return a client of it, starting or adopting it first; cheap enough to call every tick.
@@ -98,7 +80,7 @@ class LocalRay:
         if self._deadline is None:
             logger.info("adopting the local Ray at %s", record.url)
             self._deadline = time.monotonic() + START_TIMEOUT_S
-        self._tell_of_warm_ends(record)
+        self._tell_of_warm_deaths(record)
         if self._jobs is None:
             self._jobs = self._reach(record, self._deadline)
         return self._jobs
@@ -116,7 +98,7 @@ class LocalRay:
         if record is None:
             return False
         logger.info("stopping the local Ray in %s", record.temp_dir)
-        processes = RayProcesses(record.temp_dir, session=_session(record))
+        processes = RayProcesses(record.temp_dir, session=record.session)
         if record.pid is not None and self._lives(record):
             psutil.Process(record.pid).terminate()
         processes.wait_gone(STOP_GRACE_S, self._reap)
@@ -160,7 +142,7 @@ class LocalRay:
 
     def _reach(self, record: Record, deadline: float) -> RayJobs:
         token = self._token_path.read_text().strip()
-        jobs = RayJobs(record.url, token=token, python=_launcher() if self._is_warm(record) else ())
+        jobs = RayJobs(record.url, token=token, python=launcher() if self._is_warm(record) else ())
         try:
             jobs.version()
         except RayUnreachableError as error:
@@ -175,23 +157,30 @@ class LocalRay:
     def _start(self) -> Record:
         # Short, because Ray puts sockets in it and their paths are limited to 107 bytes.
         temp_dir = tempfile.mkdtemp(prefix="alexnet-ray-")
-        ports = _free_ports(4)
+        start = RayStart(
+            temp_dir=temp_dir,
+            ports=free_ports(),
+            token_path=self._token_path,
+            num_cpus=self._num_cpus,
+            num_gpus=self._num_gpus,
+            warm=self._warm,
+        )
         record = Record(
             temp_dir=temp_dir,
-            url=f"http://127.0.0.1:{ports[0]}",
+            url=f"http://127.0.0.1:{start.ports.dashboard}",
             pid=None,
             start=None,
-            warm_code=_code_sha256() if self._warm else None,
+            warm_code=code_sha256() if self._warm else None,
         )
-        self._num_warm_ends_told = 0
+        self._num_warm_deaths_told = 0
         # Before the process, so that one that is started is never unknown.
-        self._write(record)
+        write_record(self._record_path, record)
         if not self._token_path.exists():
             _write_private(self._token_path, secrets.token_hex(32))
         with self._log_path.open("wb") as log:
             self._child = subprocess.Popen(
-                self._command(temp_dir, ports),
-                env=self._environment(temp_dir, ports),
+                self._command(start),
+                env=start.environment(os.environ),
                 cwd=temp_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -199,75 +188,28 @@ class LocalRay:
                 start_new_session=True,
             )
         record = replace(record, pid=self._child.pid, start=start_of(self._child.pid))
-        self._write(record)
+        write_record(self._record_path, record)
         self._deadline = time.monotonic() + START_TIMEOUT_S
         logger.info("starting a local Ray: %s, files in %s", record.url, temp_dir)
         return record
 
-    def _command(self, temp_dir: str, ports: list[int]) -> list[str]:
-        command = [
-            # Not the `ray` script: this Python is the one that has Ray.
-            *(sys.executable, "-c", "from ray.scripts.scripts import main; main()"),
-            *("start", "--head", "--block", "--disable-usage-stats"),
-            *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
-            # The dashboard serves the jobs API; 0 means any free port.
-            *("--include-dashboard=true", f"--dashboard-port={ports[0]}"),
-            *("--port=0", "--dashboard-agent-listen-port=0", "--metrics-export-port=0"),
-            f"--ray-client-server-port={ports[1]}",
-            f"--temp-dir={temp_dir}",
-            f"--object-store-memory={OBJECT_STORE_BYTES}",
-            *("--log-style=record", "--log-color=false"),
-        ]
-        if self._num_cpus is not None:
-            command.append(f"--num-cpus={self._num_cpus}")
-        if self._num_gpus is not None:
-            command.append(f"--num-gpus={self._num_gpus}")
-        if self._warm:
-            # Beside it in its session, by which it is found; Ray's own number is the shell's.
-            keeper = [sys.executable, "-m", "trainer.warm.keeper", _fork_socket(temp_dir)]
-            return ["sh", "-c", f'{shlex.join(keeper)} & exec "$@"', "sh", *command]
-        return command
-
-    def _environment(self, temp_dir: str, ports: list[int]) -> dict[str, str]:
-        inherited = {
-            name: value for name, value in os.environ.items() if name not in {"RAY_ADDRESS", MARK}
-        }
-        return inherited | {
-            MARK: temp_dir,
-            # What Ray's helpers and torch put into temporary files goes with the rest, even when
-            # they are killed.
-            "TMPDIR": temp_dir,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self._token_path),
-            # Ray turns 127.0.0.1 into the machine's outer address unless clusters are ruled out.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            # Ray would start a worker a core in advance for each job: seconds of both cores, for
-            # processes that a job's own workers then do not use.
-            "RAY_enable_worker_prestart": "0",
-            # Fixed numbers otherwise, which a second Ray on the machine would contend for.
-            "AUTOSCALER_METRIC_PORT": str(ports[2]),
-            "DASHBOARD_METRIC_PORT": str(ports[3]),
-            # Launchers become ordinary Pythons where nobody listens there.
-            "ALEXNET_FORK_SERVER": _fork_socket(temp_dir),
-        }
+    def _command(self, start: RayStart) -> list[str]:
+        return start.command()
 
     def _lives(self, record: Record) -> bool:
         self._reap()
-        return record.pid is not None and record.start == start_of(record.pid) is not None
+        return record.lives
 
     def _is_warm(self, record: Record) -> bool:
         # The warm process of a Ray that is adopted may have imported an earlier release.
-        return self._warm and record.warm_code == _code_sha256()
+        return self._warm and record.warm_code == code_sha256()
 
-    def _tell_of_warm_ends(self, record: Record) -> None:
+    def _tell_of_warm_deaths(self, record: Record) -> None:
         """Log that the warm process has died: attempts start slowly until it is there again."""
-        try:
-            ends = Path(f"{_fork_socket(record.temp_dir)}.ended").read_text().splitlines()
-        except OSError:
-            return
-        for end in ends[self._num_warm_ends_told :]:
-            logger.warning("the warm process of the local Ray has died: %s", end)
-        self._num_warm_ends_told = len(ends)
+        seen = deaths(record.temp_dir)
+        for death in seen[self._num_warm_deaths_told :]:
+            logger.warning("the warm process of the local Ray has died: %s", death)
+        self._num_warm_deaths_told = len(seen)
 
     def _reap(self) -> None:
         if self._child is not None:
@@ -279,46 +221,9 @@ class LocalRay:
 
     def _read(self) -> Record | None:
         try:
-            return Record(**json.loads(self._record_path.read_text()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError) as error:
-            raise LocalRayError(f"{self._record_path} cannot be read: {error}") from error
-
-    def _write(self, record: Record) -> None:
-        aside = self._record_path.with_suffix(".tmp")
-        aside.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        aside.replace(self._record_path)
-
-
-def _session(record: Record) -> int | None:
-    """Return the session that the Ray of a record began, unless its number may be another's now."""
-    if record.pid is None or record.start is None or not same_boot(record.start):
-        return None
-    return record.pid if start_of(record.pid) in (None, record.start) else None
-
-
-def _launcher() -> list[str]:
-    # By its place: it is of the trainer, which the service does not import.
-    found = find_spec("trainer.warm.launcher")
-    assert found is not None
-    assert found.origin is not None
-    return [sys.executable, "-I", "-S", found.origin]
-
-
-def _code_sha256() -> str:
-    """Return a digest of which files attempts import, and of when they were written."""
-    launcher = Path(_launcher()[-1])
-    files = [
-        (str(file), file.stat().st_mtime_ns, file.stat().st_size)
-        for package in ("trainer", "data_shards")
-        for file in sorted((launcher.parents[2] / package).rglob("*.py"))
-    ]
-    return hashlib.sha256(repr(files).encode()).hexdigest()
-
-
-def _fork_socket(temp_dir: str) -> str:
-    return f"{temp_dir}/fork.sock"
+            return read_record(self._record_path)
+        except ValueError as error:
+            raise LocalRayError(str(error)) from error
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -327,11 +232,3 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     aside.replace(path)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -9,14 +9,17 @@ import psutil
 import pytest
 
 from service.cluster import local_ray
-from service.cluster.local_ray import LocalRay, LocalRayError, Record, _code_sha256
+from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayUnreachableError
+from service.cluster.ray_record import Record
+from service.cluster.ray_start import RayStart
+from service.cluster.warm_process import code_sha256
 
 
 class Sleeper(LocalRay):
     """Starts a process that never answers instead of a Ray."""
 
-    def _command(self, _temp_dir: str, _ports: list[int]) -> list[str]:
+    def _command(self, _start: RayStart) -> list[str]:
         return ["sleep", "60"]
 
     def forget(self) -> None:
@@ -108,16 +111,11 @@ def test_each_death_of_the_warm_process_is_told_once(
         assert told[-1].endswith(f"exit code {number}")
 
 
-def test_a_ray_is_started_with_a_keeper_of_its_warm_process(tmp_path: Path) -> None:
-    ray = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=True)
-    assert "-m trainer.warm.keeper /x/fork.sock &" in " ".join(ray._command("/x", [1, 2]))
-
-
 def test_a_warm_process_of_other_code_is_not_asked_for_forks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=True)
-    record = Record(temp_dir="x", url="http://ray", pid=1, start="s", warm_code=_code_sha256())
+    record = Record(temp_dir="x", url="http://ray", pid=1, start="s", warm_code=code_sha256())
     assert ray._is_warm(record)
     cold = LocalRay(tmp_path, url="http://here", num_cpus=None, num_gpus=None, warm=False)
     assert not cold._is_warm(record)
@@ -125,6 +123,7 @@ def test_a_warm_process_of_other_code_is_not_asked_for_forks(
     code = tmp_path / "site"
     (code / "trainer" / "warm").mkdir(parents=True)
     monkeypatch.setattr(
-        "service.cluster.local_ray._launcher", lambda: ["", str(code / "trainer/warm/launcher.py")]
+        "service.cluster.warm_process.launcher",
+        lambda: ["", str(code / "trainer/warm/launcher.py")],
     )
     assert not ray._is_warm(record)

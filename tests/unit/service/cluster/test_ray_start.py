@@ -1,0 +1,51 @@
+"""What a local Ray is started with."""
+
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import pytest
+
+from service.cluster.ray_processes import MARK
+from service.cluster.ray_start import Ports, RayStart, free_ports
+
+START = RayStart(
+    temp_dir="/x",
+    ports=Ports(dashboard=1, client=2, autoscaler_metrics=3, dashboard_metrics=4),
+    token_path=Path("/state/ray-token"),
+    num_cpus=None,
+    num_gpus=None,
+    warm=False,
+)
+
+
+def test_all_that_is_told_an_address_is_told_loopback() -> None:
+    options = dict(word.split("=") for word in START.command() if "=" in word and word[0] == "-")
+    assert options["--node-ip-address"] == options["--dashboard-host"] == "127.0.0.1"
+    assert START.environment({})["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+
+
+@pytest.mark.parametrize("num", [0, 3])
+def test_what_ray_has_is_told_it_or_left_to_it(num: int) -> None:
+    told = replace(START, num_cpus=num, num_gpus=num)
+    assert set(told.command()) - set(START.command()) == {f"--num-cpus={num}", f"--num-gpus={num}"}
+
+
+def test_a_keeper_of_its_warm_process_is_started_beside_it() -> None:
+    _, _, script, *rest = replace(START, warm=True).command()
+    assert "-m trainer.warm.keeper /x/fork.sock & exec" in script
+    assert rest[1:] == START.command()
+
+
+def test_it_inherits_all_but_the_address_and_the_mark_of_another() -> None:
+    outer = {"RAY_ADDRESS": "elsewhere", MARK: "/other", "HOME": "/home", "RAY_AUTH_MODE": "none"}
+    environment = START.environment(outer)
+    assert "RAY_ADDRESS" not in environment
+    assert (environment[MARK], environment["HOME"]) == ("/x", "/home")
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert environment["RAY_AUTH_TOKEN_PATH"] == "/state/ray-token"  # a path
+
+
+def test_free_ports_differ() -> None:
+    ports = astuple(free_ports())
+    assert len(set(ports)) == len(ports)
+    assert all(ports)
