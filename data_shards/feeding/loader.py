@@ -6,6 +6,7 @@ from mmap import mmap
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from data_shards.arrays import Bools, Int64s, Pixels
 from data_shards.feeding.checked_shards import CheckedShards
@@ -58,15 +59,24 @@ class LoaderSetup:
     slots_shape: tuple[int, int, int, int, int]
     """(num_slots, n, c, c, 3)"""
     memory_fd: int
-
-    @property
-    def memory_bytes(self) -> int:
-        """All slots, then one byte a shard."""
-        return int(np.prod(self.slots_shape)) + len(self.shards)
+    """Of `memory_bytes`."""
 
     def open(self) -> Handler:
         """Return the handler of a new loader's tasks."""
         return Loader(self).fill
+
+
+def memory_bytes(slots_shape: tuple[int, int, int, int, int], num_shards: int) -> int:
+    """Return what a reader shares with its loaders: all slots, a byte a shard, and one more.
+
+    The last changes whenever some of a shard has arrived.
+    """
+    return int(np.prod(slots_shape)) + num_shards + 1
+
+
+def view_arrivals(memory: mmap) -> npt.NDArray[np.uint8]:
+    """View the last byte of shared memory, (1,)."""
+    return np.frombuffer(memory, dtype=np.uint8, offset=len(memory) - 1)
 
 
 def view_slots(memory: mmap, shape: tuple[int, int, int, int, int]) -> Pixels:
@@ -78,18 +88,23 @@ class Loader:
     """Reads, decodes, crops and reflects."""
 
     def __init__(self, setup: LoaderSetup) -> None:
-        memory = map_shared(setup.memory_fd, setup.memory_bytes)
+        size = memory_bytes(setup.slots_shape, len(setup.shards))
+        memory = map_shared(setup.memory_fd, size)
         self._slots = view_slots(memory, setup.slots_shape)
-        checked = np.frombuffer(memory, dtype=np.uint8, offset=self._slots.nbytes)
+        self._arrivals = view_arrivals(memory)
+        checked = np.frombuffer(
+            memory, dtype=np.uint8, offset=self._slots.nbytes, count=len(setup.shards)
+        )
+        files = setup.files.telling(self._note_arrival)
         self._shards = setup.shards
         self._files = ShardFiles(
-            setup.files,
+            files,
             setup.shards,
             checked,
             remembered=setup.remembered,
             max_open=setup.max_open_shards,
         )
-        with setup.files.open(setup.index) as file:
+        with files.open(setup.index) as file:
             self._index = map_index_file(file)
         self._decoder = Decoder(setup.encoding, setup.image_size, squared=setup.squared)
         self._names_samples = setup.names_samples
@@ -111,6 +126,10 @@ class Loader:
             for place, error in sorted(failed.items())
         }
         yield BatchDone(step=task.step, corrupt=corrupt, keys=self._keys(task, rows))
+
+    def _note_arrival(self) -> None:
+        # Two loaders that add at once may add one: it has changed all the same.
+        self._arrivals += np.uint8(1)
 
     def _read(
         self, places: list[int], rows: list[list[int]]

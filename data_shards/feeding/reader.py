@@ -16,7 +16,14 @@ from data_shards.feeding.checked_shards import CheckedShards, users_checked_shar
 from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.crops import crops
 from data_shards.feeding.epochs import order_of_epoch
-from data_shards.feeding.loader import BatchDone, BatchTask, LoaderSetup, view_slots
+from data_shards.feeding.loader import (
+    BatchDone,
+    BatchTask,
+    LoaderSetup,
+    memory_bytes,
+    view_arrivals,
+    view_slots,
+)
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.prefetch import Prefetch
 from data_shards.feeding.shard_files import MAX_OPEN, ShardFacts, cut_short
@@ -31,6 +38,7 @@ from data_shards.processes.worker_pool import WorkerPool
 from data_shards.shards.index import LABEL
 from data_shards.shards.sidecars import load_index
 from data_shards.storage.manifests import read_manifest
+from data_shards.storage.retries import DEFAULT_POLICY
 from data_shards.storage.set_files import CachedFiles, files_at
 
 # Batches each loader may be ahead: one being filled, one waiting for its turn.
@@ -89,9 +97,10 @@ class Reader(Closing):
         self._shard_sizes = tuple(shard.num_samples for shard in self.manifest.shards)
         shards = tuple(_facts(shard) for shard in self.manifest.shards)
         self._mapped = (*shards, _facts(self.manifest.index))
-        self._memory = SharedMemory(int(np.prod(slots_shape)) + len(shards))
-        self._slots = view_slots(self._memory.buffer, slots_shape)
         self._tasks_out = [0] * num_processes
+        self._memory = SharedMemory(memory_bytes(slots_shape, len(shards)))
+        self._slots = view_slots(self._memory.buffer, slots_shape)
+        self._arrivals = view_arrivals(self._memory.buffer)
         setup = LoaderSetup(
             files=self._files,
             shards=shards,
@@ -126,6 +135,16 @@ class Reader(Closing):
     def cache_need(self) -> CacheNeed | None:
         """What a node's shard cache must hold for this set; None where it is not used."""
         return cache_need(self.plan, self.manifest) if self._prefetch is not None else None
+
+    @property
+    def arrivals(self) -> int:
+        """Another number whenever some of a shard that a loader waits for has arrived."""
+        return int(self._arrivals[0])
+
+    @property
+    def patience_s(self) -> float:
+        """For how long loaders bear it that nothing of a shard arrives, or that a disk reads it."""
+        return DEFAULT_POLICY.borne_s(max(shard.size_bytes for shard in self.manifest.shards))
 
     @property
     def pids(self) -> tuple[int, ...]:

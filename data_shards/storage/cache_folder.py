@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -57,14 +57,15 @@ def is_same(descriptor: int, path: Path) -> bool:
         return False
 
 
-def locked_file(path: Path, patience_s: float) -> int:
+def locked_file(path: Path, patience_s: float, *, changed: Callable[[], None]) -> int:
     """Return the descriptor of a file, made if need be, whose lock this process has now.
 
-    Raises StorageDownError where whoever has it does nothing for too long.
+    `changed` is told when whoever has it writes to it. Raises StorageDownError where they do
+    nothing for too long.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        lock_or_give_up(descriptor, path, patience_s)
+        lock_or_give_up(descriptor, path, patience_s, changed=changed)
     except BaseException:
         os.close(descriptor)
         raise

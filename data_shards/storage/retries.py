@@ -35,6 +35,10 @@ class RetryPolicy:
         """
         return self.answer_s + self.transfer_s(size)
 
+    def borne_s(self, size: int) -> float:
+        """Return for how long a whole file of `size` bytes is waited for, tries and all."""
+        return self.total_s + self.deadline_s(size)
+
     def delays(self, draw: Callable[[], float] = random.random) -> tuple[float, ...]:
         """Return (tries - 1,) seconds to wait before each further try.
 

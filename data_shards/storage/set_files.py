@@ -37,6 +37,10 @@ class SetFiles(Protocol):
         """Return the size on local disk of a file as it is now; None where there is none."""
         ...
 
+    def telling(self, arrived: Callable[[], None]) -> "SetFiles":
+        """Return the same, which tells whenever some of a file that is waited for has arrived."""
+        ...
+
 
 class LocalFiles:
     """A set in a folder of this machine."""
@@ -66,6 +70,10 @@ class LocalFiles:
         """Return the file's size."""
         return _size(self.folder / facts.name)
 
+    def telling(self, arrived: Callable[[], None]) -> "LocalFiles":
+        """Return the same: all is here."""
+        return self
+
 
 class CachedFiles:
     """A set in an object store, of which this node has what it uses."""
@@ -91,6 +99,10 @@ class CachedFiles:
     def size(self, facts: FileFacts) -> int | None:
         """Return the copy's size."""
         return _size(self.cache.path(facts))
+
+    def telling(self, arrived: Callable[[], None]) -> "CachedFiles":
+        """Return the same, by a cache that tells of what arrives."""
+        return CachedFiles(self._location, self.cache.telling(arrived))
 
     def _source(self) -> Folder:
         # Kept for its connections; first made where something is missing, since a driver takes

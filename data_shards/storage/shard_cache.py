@@ -59,6 +59,10 @@ _MEND_BY_ERRNO = dict.fromkeys(
 )
 
 
+def _tell_nobody() -> None:
+    return
+
+
 class ShardCache:
     """A bounded folder of files, the least recently used of which make room for others.
 
@@ -66,11 +70,26 @@ class ShardCache:
     removed while somebody has it open lives on, unnamed, as long as that.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, *, patience_s: float = _PATIENCE_S) -> None:
-        """`patience_s` is how long a process is waited for that does nothing."""
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        *,
+        patience_s: float = _PATIENCE_S,
+        arrived: Callable[[], None] = _tell_nobody,
+    ) -> None:
+        """`patience_s` is how long a process is waited for that does nothing.
+
+        `arrived` is told whenever some of what is waited for has come, whoever fetches it.
+        """
         self.folder = folder
         self.max_bytes = max_bytes
         self._patience_s = patience_s
+        self._arrived = arrived
+
+    def telling(self, arrived: Callable[[], None]) -> "ShardCache":
+        """Return the same cache, which tells of what arrives."""
+        return ShardCache(self.folder, self.max_bytes, patience_s=self._patience_s, arrived=arrived)
 
     def open(self, facts: FileFacts, source: Callable[[], Folder]) -> FileIO:
         """Open a file for reading; fetch it first where it is not there.
@@ -151,7 +170,7 @@ class ShardCache:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             # Its holder writes a chunk at a time, which shows that it goes on.
-            descriptor = locked_file(path, self._patience_s)
+            descriptor = locked_file(path, self._patience_s, changed=self._arrived)
             # Else whoever had the lock before us has renamed or removed what we opened.
             if is_same(descriptor, path):
                 break
@@ -175,7 +194,12 @@ class ShardCache:
                 f"may hold {self.max_bytes} bytes, too few for {facts.name} with {size}",
                 "raise ALEXNET_SHARD_CACHE_BYTES",
             )
-        patience = Patience(self.folder, "what is being fetched left no room", self._patience_s)
+        patience = Patience(
+            self.folder,
+            "what is being fetched left no room",
+            self._patience_s,
+            changed=self._arrived,
+        )
         while True:
             with self._locked():
                 if self._took_room(size, part):
@@ -231,13 +255,14 @@ class ShardCache:
             digest.update(chunk)
             written = os.pwrite(part, chunk, offset)
             assert written == len(chunk), "the room was taken before"
+            self._arrived()
         return digest.hexdigest()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the cache's lock. Never while waiting for a source or another lock."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = locked_file(self.folder / "lock", self._patience_s)
+        descriptor = locked_file(self.folder / "lock", self._patience_s, changed=self._arrived)
         try:
             yield
         finally:

@@ -4,7 +4,9 @@ A step that takes many times the median one is a hang: a replica, a disk or a de
 answer, and a collective that waits for it for ever. What is no step has phases of its own, in which
 far more is borne: the start with its compiling, evaluations, checkpoints, the end. So has waiting
 for data, in whichever replica, for loaders bear a store that is slow or away, and give up by
-themselves: each replica tells rank 0 whether it waits (`trainer.attempt.pulse`).
+themselves: as long as shards arrive, however slowly, the attempt gets on, and when nothing does,
+no less is borne than loaders bear. Each replica tells rank 0 whether it waits
+(`trainer.attempt.pulse`).
 
 Nobody learns by it that rank 0 itself is frozen; the control plane does, to which it gives a sign
 of life as long as it finds that the attempt gets on.
@@ -17,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from trainer.attempt.pulse import Pulse, news
 
@@ -28,12 +30,25 @@ POLL_S = 1.0
 SIGN_EVERY_S = 5.0
 # Who told that it waits for data is taken to do so until it might have told three times.
 TOLD_FOR_S = 3 * SIGN_EVERY_S
-# Borne where no step is due. Assumed: longer than the largest checkpoint takes on a slow file
-# server, one batch of an evaluation on a slow machine, or a shard of 432 MB at the least that
-# loaders bear of a store (data_shards.storage.retries).
+# Borne at least where no step is due. Assumed: longer than the largest checkpoint takes on a slow
+# file server, or one batch of an evaluation on a slow machine.
 LONG_S = 1800.0
 # Steps of which the median is taken.
 NUM_STEPS = 101
+
+
+class Feed(Protocol):
+    """What loaders tell of themselves while they are waited for."""
+
+    @property
+    def arrivals(self) -> int:
+        """Another number whenever some of what they wait for has arrived."""
+        ...
+
+    @property
+    def patience_s(self) -> float:
+        """For how long they bear it that nothing does."""
+        ...
 
 
 class Watchdog:
@@ -65,6 +80,12 @@ class Watchdog:
         self._steps_s: deque[float] = deque(maxlen=NUM_STEPS)
         self._stepped_at_s: float | None = None
         self._waits_for_data = False
+        self._feed: Feed | None = None
+        self._patience_s = LONG_S
+        """What is borne of a wait for data, in whichever replica."""
+        self._told_arrivals: int | None = None
+        self._arrivals = 0
+        """Grows with all that loaders tell of."""
         self._beat = 0
         self._others: Mapping[int, Pulse] = {}
         self._moves_of_others = 0
@@ -121,17 +142,20 @@ class Watchdog:
             self._stepped_at_s = None if self._stepped_at_s is None else time.monotonic()
             self._moves += 1
 
-    def fed(self, batches: Iterable[T]) -> Iterator[T]:
-        """Yield what loaders give; whoever asks for the next waits for data."""
+    def fed(self, batches: Iterable[T], feed: Feed | None = None) -> Iterator[T]:
+        """Yield what loaders give, `feed`'s; whoever asks for the next waits for data."""
         batches = iter(batches)
+        if feed is not None:
+            self._patience_s = max(self._patience_s, feed.patience_s)
         while True:
-            self._waits_for_data = True
+            # Only while it waits: what loaders do ahead says nothing of a step.
+            self._waits_for_data, self._feed = True, feed
             try:
                 batch = next(batches)
             except StopIteration:
                 return
             finally:
-                self._waits_for_data = False
+                self._waits_for_data, self._feed = False, None
                 self._moves += 1
             yield batch
 
@@ -140,7 +164,7 @@ class Watchdog:
     def pulse(self) -> Pulse:
         """Return how this replica gets on, to be told now."""
         self._beat += 1
-        return Pulse(beat=self._beat, moves=self._moves, waits_for_data=self._waits_for_data)
+        return Pulse(beat=self._beat, moves=self._moved(), waits_for_data=self._waits_for_data)
 
     def hear(self, others: Mapping[int, Pulse]) -> None:
         """Take what the other replicas told last, by rank."""
@@ -161,7 +185,7 @@ class Watchdog:
         elapsed_s = min(elapsed_s, 2 * POLL_S)
         somebody_waits = self._waits_for_data or self._others_wait_s > 0
         self._others_wait_s -= elapsed_s
-        moves = self._moves, self._moves_of_others
+        moves = self._moved(), self._moves_of_others
         if moves != self._seen_moves:
             self._seen_moves, self._still_s, self._fed_still_s = moves, 0.0, 0.0
             return None
@@ -175,12 +199,21 @@ class Watchdog:
         if self._others:
             # So long it may take until it is told that another waits for data.
             limit_s = max(limit_s, TOLD_FOR_S)
-        if self._still_s >= max(limit_s, LONG_S):
+        long_s = self._patience_s if somebody_waits else LONG_S
+        if self._still_s >= max(limit_s, long_s):
             within = "a wait for data" if somebody_waits else phase or "its start"
             return f"nothing moves since {self._still_s:,.0f} s within {within}"
         if phase is not None or median_s is None or self._fed_still_s < limit_s:
             return None
         return f"no step was done for {self._still_s:,.0f} s, where one takes {median_s:,.3g} s"
+
+    def _moved(self) -> int:
+        """Return how much was done, and how often loaders told that something arrived."""
+        feed = self._feed
+        if feed is not None and (told := feed.arrivals) != self._told_arrivals:
+            self._told_arrivals = told
+            self._arrivals += 1
+        return self._moves + self._arrivals
 
     def _watch(self) -> None:
         looked_at_s, signed_at_s = time.monotonic(), float("-inf")

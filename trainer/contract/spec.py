@@ -131,9 +131,10 @@ class RetrySpec(Record):
         default=60.0,
         ge=1,
         le=86_400,
-        description="A step that takes less is never a hang. Waits for data do not count: for one "
-        "batch loaders are given half an hour, and give up before where its store is down and no "
-        "shard has more than 432 MB.",
+        description="A step that takes less is never a hang. Waits for data do not count: loaders "
+        "bear a store that is slow and give up by themselves where it is down; they hang where "
+        "nothing at all arrives for half an hour, or longer where the largest shard takes longer "
+        "at 256 KiB a second.",
     )
     deadline_s: float | None = Field(
         default=None,

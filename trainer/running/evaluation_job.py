@@ -60,7 +60,7 @@ class EvaluationJob:
         self._meter.restart()
         self._stopwatch.restart()
         num_steps = self._data.num_batches
-        fed = self._setting.watchdog.fed(self._data.batches())
+        fed = self._setting.watchdog.fed(self._data.batches(), self._data.reader)
         batches = self._corruption.watch(num_steps, fed)
         for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
             with self._stopwatch.within("compute"):

@@ -143,7 +143,8 @@ class Loop:
     def _queue_steps(self) -> Iterator[Taken]:
         """Give the device the steps that are left."""
         batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
-        for batch, wait_s in timed(self._watchdog.fed(batches), self._stopwatch):
+        fed = self._watchdog.fed(batches, self._datasets.train)
+        for batch, wait_s in timed(fed, self._stopwatch):
             pending = self._train_step(
                 batch,
                 learning_rate=self._learning_rate(batch.step),
@@ -229,7 +230,7 @@ class Loop:
         return evaluations
 
     def _validation_batches(self) -> Iterator[Batch]:
-        return self._watchdog.fed(self._validation.batches())
+        return self._watchdog.fed(self._validation.batches(), self._validation.reader)
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         begun = time.monotonic()

@@ -12,7 +12,14 @@ from data_shards.errors import ShardError
 from data_shards.feeding.checked_shards import CheckedShards
 from data_shards.feeding.corrupt import CorruptReason, CorruptSample
 from data_shards.feeding.decode import Decoder
-from data_shards.feeding.loader import BatchDone, BatchTask, Loader, LoaderSetup, view_slots
+from data_shards.feeding.loader import (
+    BatchDone,
+    BatchTask,
+    Loader,
+    LoaderSetup,
+    memory_bytes,
+    view_slots,
+)
 from data_shards.feeding.shard_files import ShardFacts
 from data_shards.manifest import load_manifest
 from data_shards.processes.shared_memory import SharedMemory
@@ -30,9 +37,11 @@ class Feed:
         manifest = load_manifest(folder)
         shards = tuple(ShardFacts(s.name, s.size_bytes, s.sha256) for s in manifest.shards)
         shape = (NUM_SLOTS, BATCH, CROP, CROP, 3)
-        self.memory = SharedMemory(int(np.prod(shape)) + len(shards))
+        self.memory = SharedMemory(memory_bytes(shape, len(shards)))
         self.slots = view_slots(self.memory.buffer, shape)
-        self.checked = np.frombuffer(self.memory.buffer, np.uint8, offset=self.slots.nbytes)
+        self.checked = np.frombuffer(
+            self.memory.buffer, np.uint8, offset=self.slots.nbytes, count=len(shards)
+        )
         setup = LoaderSetup(
             files=LocalFiles(folder),
             shards=shards,
@@ -46,7 +55,6 @@ class Feed:
             slots_shape=shape,
             memory_fd=self.memory.fd,
         )
-        assert setup.memory_bytes == len(self.memory.buffer)
         self.loader = Loader(setup)
 
     def filled(self, task: BatchTask) -> BatchDone:

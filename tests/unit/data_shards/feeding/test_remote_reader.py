@@ -18,7 +18,7 @@ from data_shards.errors import PlanError, ShardError
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_uses import cache_need
-from data_shards.manifest import load_manifest
+from data_shards.manifest import ShardEntry, SidecarEntry, load_manifest
 from data_shards.packing.pack import pack
 from data_shards.packing.request import PackRequest
 from data_shards.shards.sidecars import load_index, load_mean_image
@@ -26,6 +26,7 @@ from data_shards.sources.choose import open_source
 from data_shards.storage.folder import open_folder
 from data_shards.storage.manifests import read_manifest
 from data_shards.storage.node_cache import node_cache
+from data_shards.storage.retries import DEFAULT_POLICY
 
 STEPS = 20
 
@@ -68,12 +69,27 @@ def test_gives_the_batches_of_the_local_set_and_fetches_each_file_once(
         assert all(np.array_equal(a, b) for a, b in zip(local, far, strict=True))
     manifest = load_manifest(packed)
     counted = node_cache().counters()
-    read = (*manifest.shards, manifest.index)
+    read: list[ShardEntry | SidecarEntry] = [*manifest.shards, manifest.index]
     assert counted.fetches == len(read)
     assert counted.bytes_fetched == sum(file.size_bytes for file in read)
     # Another reader of the node, a validation pass for one, finds all of it there.
     batches(plan_for(remote, ordered=True, num_streams=1))
     assert node_cache().counters().fetches == len(read)
+
+
+def test_tells_when_some_of_a_shard_has_arrived_and_how_long_it_bears_that_nothing_does(
+    packed: Path, remote: str
+) -> None:
+    sizes = [shard.size_bytes for shard in load_manifest(packed).shards]
+    told = []
+    for location in (packed, remote, remote):
+        with Reader(plan_for(location), num_processes=1) as reader:
+            assert reader.patience_s == DEFAULT_POLICY.borne_s(max(sizes))
+            before = reader.arrivals
+            for _ in reader.batches(0, reader.steps_per_epoch):
+                pass
+            told.append(reader.arrivals != before or before != 0)
+    assert told == [False, True, False]
 
 
 def test_sidecars_and_manifest_are_those_of_the_local_set(packed: Path, remote: str) -> None:
@@ -182,9 +198,9 @@ def test_a_reader_that_stands_idle_wants_nothing(remote: str) -> None:
         assert prefetch.position == (3, STEPS)
         newer = reader.batches(5, STEPS)
         next(newer)
-        older.close()
+        del older
         assert prefetch.position == (5, STEPS)
-        newer.close()
+        del newer
         assert prefetch.position == (0, 0)
         for _ in reader.batches(0, 2):
             assert prefetch.position[1] == 2

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from data_shards.storage import shard_cache
 from data_shards.storage.cache_counters import Counters
+from data_shards.storage.cache_folder import locked_file
 from data_shards.storage.folder import open_folder
 from data_shards.storage.shard_cache import ShardCache
 from tests.unit.data_shards.storage.cached_files import (
@@ -153,19 +155,19 @@ def test_a_file_is_fetched_once_by_all_who_ask_at_the_same_time(
 ) -> None:
     askers = 8
     asked = threading.Semaphore(0)
-    lock, right = shard_cache.locked_file, source._folder.read_range
+    lock, right = locked_file, source._folder.read_range
 
-    def locked_file(path: Path, patience_s: float) -> int:
+    def asked_for(path: Path, patience_s: float, *, changed: Callable[[], None]) -> int:
         if path.suffix == ".part":
             asked.release()
-        return lock(path, patience_s)
+        return lock(path, patience_s, changed=changed)
 
     def read_range(name: str, offset: int, size: int) -> bytes:
         for _ in range(askers):
             assert asked.acquire(timeout=60)
         return right(name, offset, size)
 
-    monkeypatch.setattr(shard_cache, "locked_file", locked_file)
+    monkeypatch.setattr(shard_cache, "locked_file", asked_for)
     monkeypatch.setattr(source._folder, "read_range", read_range)
     with ThreadPoolExecutor(askers) as threads:
         reads = [threads.submit(read, cache, FILES[0], source) for _ in range(askers)]

@@ -72,7 +72,8 @@ def test_a_process_that_was_stopped_is_not_waited_for_without_end(
 def test_a_process_that_goes_on_is_waited_for(
     tmp_path: Path, source: CountingFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = ShardCache(tmp_path / "cache", BOUND, patience_s=0.5)
+    news: list[None] = []
+    cache = ShardCache(tmp_path / "cache", BOUND, patience_s=0.5).telling(lambda: news.append(None))
     with ExitStack() as held:
         descriptor = held.enter_context(holding(cache.path(FILES[0], ".part")))
 
@@ -83,6 +84,9 @@ def test_a_process_that_goes_on_is_waited_for(
                 # As a write would, at a time that no two share.
                 os.utime(descriptor, (now_s, now_s))
 
-        monkeypatch.setattr(patience, "time", Clock(go_on))
+        clock = Clock(go_on)
+        monkeypatch.setattr(patience, "time", clock)
         assert read(cache, FILES[0], source) == FILES[0].content
-        assert patience.time.monotonic() > 2.0
+        assert clock.monotonic() > 2.0
+    # Of each write of the other's, and of what it then fetched itself.
+    assert len(news) > 10

@@ -2,6 +2,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_shards.errors import ShardError
 from data_shards.storage.retries import DEFAULT_POLICY
@@ -231,8 +233,94 @@ def test_one_whose_pulses_come_slowly_waits_between_them_too(clock: Clock) -> No
     assert "no step was done" in str(_look_for(watchdog, 2 * 60 + SIGN_EVERY_S))
 
 
-def test_what_is_borne_outlasts_what_loaders_bear_of_a_shard() -> None:
-    assert DEFAULT_POLICY.total_s + DEFAULT_POLICY.deadline_s(432_000_000) < LONG_S
+class Loaders:
+    """What loaders tell, by hand."""
+
+    def __init__(self, patience_s: float) -> None:
+        self.arrivals = 0
+        self.patience_s = patience_s
+
+
+def _wait_for_shards(
+    watchdog: Watchdog, loaders: Loaders, arrive_every_s: float | None, seconds: float
+) -> str | None:
+    """Wait so long for one batch; return what is found meanwhile."""
+    found: list[str | None] = []
+
+    def wait() -> None:
+        watchdog.look(1.0)
+        for second in range(int(seconds)):
+            if arrive_every_s is not None and second % arrive_every_s == 0:
+                loaders.arrivals = (loaders.arrivals + 1) % 256
+            found.append(watchdog.look(1.0))
+
+    next(watchdog.fed(Store(wait), loaders))
+    return next(filter(None, found), None)
+
+
+@given(size=st.integers(1, 1 << 40))
+def test_nothing_that_loaders_bear_of_a_shard_is_a_hang(size: int) -> None:
+    patience_s = DEFAULT_POLICY.borne_s(size)
+    watchdog = Watchdog(factor=10, floor_s=60)
+    for _ in range(2):
+        watchdog.note_step()
+    bound_s = max(LONG_S, patience_s)
+
+    def wait() -> None:
+        watchdog.look(1.0)
+        # Nothing counts for more than two polls, so that a patience of days is not looked through.
+        watchdog._still_s = bound_s - 2.0
+        assert watchdog.look(1.0) is None
+        assert "within a wait for data" in str(watchdog.look(1.0))
+
+    next(watchdog.fed(Store(wait), Loaders(patience_s)))
+
+
+def test_a_large_shard_is_waited_for_as_long_as_loaders_do(clock: Clock) -> None:
+    assert DEFAULT_POLICY.borne_s(450_000_000) == pytest.approx(1867, abs=1)
+    assert DEFAULT_POLICY.borne_s(1_000_000_000) == pytest.approx(3965, abs=1)
+    for loaders, borne_s in ((Loaders(3965), 3965), (Loaders(200), LONG_S)):
+        watchdog = Watchdog(factor=10, floor_s=60)
+        _step(watchdog, clock, 1, 1)
+        assert _wait_for_shards(watchdog, loaders, None, borne_s - 1) is None
+        assert "a wait for data" in str(_wait_for_shards(watchdog, loaders, None, borne_s + 1))
+        # What is no wait for data is given no longer.
+        with watchdog.within("a checkpoint"):
+            watchdog.look(1.0)
+            assert "a checkpoint" in str(_look_for(watchdog, LONG_S))
+
+
+def test_a_batch_of_many_shards_is_no_hang_as_long_as_some_of_them_arrives(clock: Clock) -> None:
+    watchdog, loaders = Watchdog(factor=10, floor_s=60), Loaders(200)
+    _step(watchdog, clock, 1, 1)
+    assert _wait_for_shards(watchdog, loaders, LONG_S - 1, 5 * LONG_S) is None
+    assert _wait_for_shards(watchdog, loaders, None, LONG_S) is not None
+
+
+def test_rank_0_hears_of_what_arrives_at_another_replica(clock: Clock) -> None:
+    watchdog, other, loaders = Watchdog(factor=10, floor_s=60), Watchdog(), Loaders(200)
+    _step(watchdog, clock, 1, 1)
+
+    def tell() -> Pulse:
+        loaders.arrivals += 1
+        return other.pulse()
+
+    found: list[str | None] = []
+    wait = Store(lambda: found.append(_hear_and_look(watchdog, 2 * LONG_S, tell)))
+    next(other.fed(wait, loaders))
+    assert found == [None]
+
+
+def test_what_loaders_fetch_ahead_keeps_no_step_calm(clock: Clock) -> None:
+    watchdog, loaders = Watchdog(factor=10, floor_s=60), Loaders(200)
+    _step(watchdog, clock, 1, 1)
+    for _ in zip(range(1), watchdog.fed(Store(lambda: None), loaders), strict=False):
+        watchdog.look(1.0)
+        found = []
+        for _ in range(61):
+            loaders.arrivals += 1
+            found.append(watchdog.look(1.0))
+        assert "no step was done" in str(found[-1] or found[-2])
 
 
 def test_it_gives_signs_of_life_until_it_finds_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:

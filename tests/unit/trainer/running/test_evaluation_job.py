@@ -13,7 +13,7 @@ from tests.damaged_sets import damage
 from tests.unit.trainer.running.packed import NUM_IMAGES, pack_pictures
 from trainer.attempt.fence import Fence
 from trainer.attempt.setting import Ended, Setting
-from trainer.attempt.watchdog import Watchdog
+from trainer.attempt.watchdog import Feed, Watchdog
 from trainer.checkpoints.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
 from trainer.contract.checkpoint import (
@@ -321,8 +321,8 @@ class Noting(Watchdog):
         self.told.append(phase)
         super().stand(phase)
 
-    def fed(self, batches: Iterable[T]) -> Iterator[T]:
-        for batch in super().fed(batches):
+    def fed(self, batches: Iterable[T], feed: Feed | None = None) -> Iterator[T]:
+        for batch in super().fed(batches, feed):
             self.told.append("data")
             yield batch
 
