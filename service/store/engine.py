@@ -105,14 +105,16 @@ def _begin(connection: Connection) -> None:
 
 def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
     own = url.query.get("options", "")
-    limits = {
+    settings: dict[str, int | str] = {
         "lock_timeout": busy_timeout_ms,
         # What takes far longer than any statement here is lost, not slow (assumed).
         "statement_timeout": 2 * busy_timeout_ms,
         # A process that was frozen amid a transaction must not keep its locks from the others.
         "idle_in_transaction_session_timeout": 2 * busy_timeout_ms,
+        # To compile a statement takes longer than it saves (measured: history of many points).
+        "jit": "off",
     }
-    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         # Of what was to be stored, nothing belongs into a log.

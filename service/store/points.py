@@ -2,23 +2,28 @@
 
 Points are put together by the database, one range of steps at a time: neither the answer nor what
 is held for it grows with the history. Each range is one seek in the key of the table, so that
-nothing is sorted; one GROUP BY over all of them sorts, in SQLite (measured: no faster).
+nothing is sorted; one GROUP BY over all of them sorts or hashes (measured: no faster). SQLite is
+asked for one range after another, PostgreSQL, which is a journey away, for all of them at once.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    CursorResult,
+    Integer,
+    Row,
     Select,
     and_,
     bindparam,
     exists,
     func,
     select,
+    true,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.jobs.history import (
     History,
@@ -96,20 +101,23 @@ def _read_points(
     ]
     if len(single) <= max_points:
         return single
-    found = []
-    # One statement for all: to make each anew takes longer than to run it.
-    query = _sums(series)
     edges = [ends(connection, _is_of(job_id, one)) for one in lineage]
     first = min(edge for edge, _ in edges if edge is not None)
     last = max(edge for _, edge in edges if edge is not None)
-    for start, end in buckets(first, last, at_most=max_points):
-        parts = [
-            point
-            for one in lineage
-            if (part := one.within(start, end)) is not None
-            and (point := _summed(connection.execute(query, _of(job_id, part)), series)) is not None
-        ]
-        if parts:
+    ranges = [
+        (start, part)
+        for start, end in buckets(first, last, at_most=max_points)
+        for one in lineage
+        if (part := one.within(start, end)) is not None
+    ]
+    summed = zip(
+        (start for start, _ in ranges),
+        _sums(connection, job_id, [part for _, part in ranges], series),
+        strict=True,
+    )
+    found = []
+    for _, of_bucket in groupby(summed, key=lambda one: one[0]):
+        if parts := [point for _, point in of_bucket if point is not None]:
             found.append(together(parts))
     return found
 
@@ -137,28 +145,80 @@ def _each(
         )
 
 
-def _sums(series: Sequence[Series]) -> Select[Any]:
-    """Return the query of what points come to together, whose parameters `_of` gives."""
-    step = points.c.step
-    spreads: list[ColumnElement[Any]] = [
-        function(points.c[name]) for name in series for function in (func.avg, func.min, func.max)
-    ]
-    return select(
-        func.count(), func.min(step), func.max(step), func.max(points.c.epoch), *spreads
-    ).where(
-        points.c.job_id == bindparam("job"),
-        points.c.attempt == bindparam("attempt"),
-        step > bindparam("after"),
-        step <= bindparam("through"),
+def _sums(
+    connection: Connection, job_id: str, parts: Sequence[Stretch], series: Sequence[Series]
+) -> Iterator[HistoryPoint | None]:
+    """Give what the points of each part come to together; None: it has none."""
+    if connection.dialect.name == "postgresql":
+        parameters: dict[str, Any] = {
+            "job": job_id,
+            "attempts": [part.attempt for part in parts],
+            "after": [part.after for part in parts],
+            "through": [part.through for part in parts],
+        }
+        rows = connection.execute(_sums_of_all(series), parameters).all()
+    else:
+        # One statement for all: to make each anew takes longer than to run it.
+        query = _sums_of_one(series)
+        rows = [connection.execute(query, {"job": job_id, **vars(part)}).one() for part in parts]
+    return (_summed(row, series) for row in rows)
+
+
+def _sums_of_one(series: Sequence[Series]) -> Select[Any]:
+    return _sums_of(
+        series, attempt=bindparam("attempt"), after=bindparam("after"), through=bindparam("through")
     )
 
 
-def _of(job_id: str, stretch: Stretch) -> dict[str, Any]:
-    return {"job": job_id, **vars(stretch)}
+def _sums_of_all(series: Sequence[Series]) -> Select[Any]:
+    """Return the query of a row a part, in their order: SQLite has no LATERAL."""
+    steps = ARRAY(Integer)
+    parts = (
+        func.unnest(
+            bindparam("attempts", type_=steps),
+            bindparam("after", type_=steps),
+            bindparam("through", type_=steps),
+        )
+        .table_valued("attempt", "after", "through", with_ordinality="place")
+        .render_derived("parts")
+    )
+    of_part = _sums_of(
+        series, attempt=parts.c.attempt, after=parts.c.after, through=parts.c.through
+    ).lateral()
+    return select(of_part).select_from(parts.join(of_part, true())).order_by(parts.c.place)
 
 
-def _summed(result: CursorResult[Any], series: Sequence[Series]) -> HistoryPoint | None:
-    num_points, first_step, last_step, epoch, *values = tuple(result.one())
+def _sums_of(
+    series: Sequence[Series],
+    *,
+    attempt: ColumnElement[int],
+    after: ColumnElement[int],
+    through: ColumnElement[int],
+) -> Select[Any]:
+    step = points.c.step
+    columns: list[ColumnElement[Any]] = [
+        func.count(),
+        func.min(step),
+        func.max(step),
+        func.max(points.c.epoch),
+        *(
+            function(points.c[name])
+            for name in series
+            for function in (func.avg, func.min, func.max)
+        ),
+    ]
+    # Names that do not collide, however many columns there are of a function.
+    named = [column.label(f"sum_{place}") for place, column in enumerate(columns)]
+    return select(*named).where(
+        points.c.job_id == bindparam("job"),
+        points.c.attempt == attempt,
+        step > after,
+        step <= through,
+    )
+
+
+def _summed(row: Row[Any], series: Sequence[Series]) -> HistoryPoint | None:
+    num_points, first_step, last_step, epoch, *values = tuple(row)
     if num_points == 0:
         return None
     return HistoryPoint(
