@@ -10,7 +10,7 @@ from service.access.caller import Caller
 from service.store.audit import note_audit
 from service.store.dialects import upsert
 from service.store.tables import jobs, switches
-from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
+from trainer.contract.status import ACTIVE, LIVE, Desired, Status
 
 _DRAIN = "drain"
 
@@ -75,7 +75,7 @@ def end_drain(connection: Connection, by: Caller, now: datetime) -> None:
         .where(
             jobs.c.id.in_(drain.paused),
             jobs.c.desired == Desired.PAUSE,
-            jobs.c.status.not_in(TERMINAL),
+            jobs.c.status.in_(LIVE),
         )
         .values(desired=Desired.RUN)
     )

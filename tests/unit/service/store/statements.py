@@ -24,12 +24,14 @@ def statements(by: Engine | Connection) -> Iterator[list[tuple[str, Any]]]:
         event.remove(by, "before_cursor_execute", note)
 
 
+def plan_of(store: Store, asked: tuple[str, Any]) -> list[str]:
+    """Return how SQLite goes about a statement, a step each."""
+    statement, parameters = asked
+    with store._engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [row.detail for row in plan]
+
+
 def scanned(store: Store, table: str, asked: list[tuple[str, Any]]) -> list[str]:
     """Return which of the statements go through all of a table; of SQLite."""
-    found = []
-    with store._engine.connect() as connection:
-        for statement, parameters in asked:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            if f"SCAN {table}" in {row.detail for row in plan}:
-                found.append(statement)
-    return found
+    return [one[0] for one in asked if f"SCAN {table}" in plan_of(store, one)]

@@ -21,6 +21,7 @@ from service.store.quotas import (
 from service.store.store import NewAttempt, Store
 from service.store.tables import attempts, jobs
 from tests.unit.service.conftest import make_spec, now, wait_until
+from tests.unit.service.store.statements import plan_of, statements
 from trainer.contract.status import Desired
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -157,3 +158,12 @@ def test_limits_of_who_may_begin_are_known_of_each_who_has_one(store: Store) -> 
     store.submit("b", make_spec(), now(), by=BOB)
     begin(store, "b", num_gpus=1, hours_ago=1, ended_ago=None)
     assert store.read(lambda connection: active_limits(connection, NOW)) == {"ann": 3, "bob": 0}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], scope="module")
+def test_jobs_of_an_owner_that_have_ended_are_not_gone_through(store: Store) -> None:
+    with statements(store._engine) as asked:
+        usage(store)
+    (counted,) = [one for one in asked if "FILTER" in one[0]]
+    (step,) = plan_of(store, counted)
+    assert step.startswith("SEARCH jobs USING INDEX ix_jobs_status_seq (status=?")

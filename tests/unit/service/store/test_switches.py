@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from service.access.caller import Caller, Role
 from service.store.audit import read_audit
 from service.store.store import Store
@@ -14,6 +16,7 @@ from service.store.switches import (
     read_drain,
 )
 from tests.unit.service.conftest import job_in
+from tests.unit.service.store.statements import scanned, statements
 from trainer.contract.status import ACTIVE, Desired, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -75,3 +78,13 @@ def test_active_are_those_that_hold_devices(store: Store) -> None:
     for status in Status:
         job_in(store, status, f"j{status.lower()}")
     assert store.read(num_active) == len(ACTIVE)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], scope="module")
+def test_to_end_a_drain_goes_through_no_jobs_that_were_not_paused(store: Store) -> None:
+    drain(store, pause=True)
+    with statements(store._engine) as asked:
+        store.write(lambda connection: end_drain(connection, ROOT, NOW))
+    of_jobs = [one for one in asked if "UPDATE jobs" in one[0]]
+    assert len(of_jobs) == 1
+    assert scanned(store, "jobs", of_jobs) == []
