@@ -239,8 +239,9 @@ class Lane:
         """Wait until an attempt is known to have ended, and the next has done a step."""
 
         def ended() -> bool:
+            # By its number: one that the control plane died of beginning has only a folder.
             attempts = self._service.job(job.id)["attempts"]
-            return bool(attempts[number - 1]["ended_at"])
+            return any(one["number"] == number and one["ended_at"] for one in attempts)
 
         self._wait_for(job, f"the end of attempt {number}", ended)
         trial.detected()
