@@ -52,6 +52,10 @@ class StorageDownError(StorageError):
     """An object store, or the disk of the shard cache, fails for now; it may well answer later."""
 
 
+class StorageDeniedError(StorageError):
+    """An object store does not let in who asks: no credentials, wrong ones, or too few rights."""
+
+
 class ScratchError(DataError):
     """What must be kept on this machine for a while cannot be."""
 

@@ -19,6 +19,10 @@ _SLOW_DOWN = (
 _MAX_FAULTS_IN_A_ROW = 3
 
 
+def _denial(code: str | None) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>Who are you?</Message></Error>".encode()
+
+
 class Faults:
     """What happens to each request: a function of the seed, the request and how often it came."""
 
@@ -29,6 +33,10 @@ class Faults:
         """Answers come byte by byte, and never end while anybody waits."""
         self.redirect_to: str | None = None
         """An address that every request is sent to instead."""
+        self.denied_by: str | None = None
+        """What every request is refused with: a code of S3's."""
+        self.answers_all = False
+        """Nothing goes wrong by itself."""
         self.asked: list[str] = []
         """What was asked for: METHOD PATH RANGE."""
         self.counted: Counter[str] = Counter()
@@ -37,11 +45,13 @@ class Faults:
         self._in_a_row: Counter[str] = Counter()
 
     def next(self, request: str) -> str:
-        """Return what to do: answer, late, refuse, cut, drip or redirect."""
+        """Return what to do: answer, late, refuse, deny, cut, drip or redirect."""
         with self._lock:
             self.asked.append(request)
             if self.is_down:
                 fault = "refuse"
+            elif self.denied_by is not None:
+                fault = "deny"
             elif self.redirect_to is not None:
                 fault = "redirect"
             else:
@@ -50,6 +60,8 @@ class Faults:
             return fault
 
     def _drawn(self, request: str) -> str:
+        if self.answers_all:
+            return "answer"
         self._asked[request] += 1
         draw = hashlib.sha256(f"{self.seed} {self._asked[request]} {request}".encode()).digest()[0]
         fault = ("refuse", "refuse", "cut", "late", "late", "answer", "answer", "answer")[draw % 8]
@@ -77,6 +89,9 @@ def flaky(store: ObjectStore, seed: int) -> Iterator[tuple[ObjectStore, Faults]]
             fault = faults.next(f"{self.command} {self.path} {self.headers.get('Range')}")
             if fault == "refuse":
                 self._answer(503, {"Content-Type": "application/xml"}, _SLOW_DOWN)
+                return
+            if fault == "deny":
+                self._answer(403, {"Content-Type": "application/xml"}, _denial(faults.denied_by))
                 return
             if fault == "redirect":
                 self._answer(307, {"Location": f"{faults.redirect_to}{self.path}"}, b"")

@@ -3,7 +3,13 @@
 import errno
 import signal
 
-from data_shards.errors import DataError, PlanError, StorageError, WorkerDiedError
+from data_shards.errors import (
+    DataError,
+    PlanError,
+    StorageDeniedError,
+    StorageError,
+    WorkerDiedError,
+)
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.durable import DiskFullError
@@ -107,7 +113,8 @@ def reason_of(error: BaseException) -> Reason:
         return Reason.BAD_SPEC
     # Credentials, drivers and the cache's settings are mended, or another node has them right.
     if isinstance(error, StorageError):
-        return Reason.NO_STORAGE
+        is_denied = isinstance(error, StorageDeniedError)
+        return Reason.NO_ACCESS if is_denied else Reason.NO_STORAGE
     if isinstance(error, DataError):
         return Reason.BAD_DATA
     if isinstance(error, DiskFullError):

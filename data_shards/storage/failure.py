@@ -1,4 +1,4 @@
-"""What an error of an object store means: that it may pass, or that trying again is no use.
+"""What an error of an object store means: that it may pass, or that who asks is not let in.
 
 Each driver of fsspec has exceptions of its own, none of which may be imported here: they are told
 by what they carry and by the names of their classes.
@@ -38,20 +38,32 @@ _NO_CREDENTIALS = {
     "CredentialRetrievalError",
     "ProfileNotFound",
     "DefaultCredentialsError",  # google
+    "RefreshError",
     "ClientAuthenticationError",  # azure
 }
+_DENIED_STATUS = {401, 403}
+# What S3 says with status 400 of who asks. What it says of HEAD has no words, and then the status
+# is the code: nothing else is wrong with a request for an object by its name.
+_DENIED_CODES = {"400", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+_DENIED_WORDS = "Forbidden: "  # gcsfs, in place of the status
 
 
 class ShortReadError(OSError):
     """A store answered with fewer bytes than it was asked for."""
 
 
+class RedirectedError(OSError):
+    """A store sends who asks to another address."""
+
+
 class Failure(NamedTuple):
-    """What went wrong, in words, and whether it may pass."""
+    """What went wrong, in words."""
 
     reason: str
     mend: str
     may_pass: bool = False
+    is_denied: bool = False
+    """Whether who asks is not let in."""
 
 
 def failure_of(error: Exception) -> Failure:
@@ -62,7 +74,9 @@ def failure_of(error: Exception) -> Failure:
     reason = _reason(error, status)
     if names & _NO_CREDENTIALS:
         mend = "give this machine credentials in the way of the store's own tools"
-        return Failure("no usable credentials were found", mend)
+        return Failure("no usable credentials were found", mend, is_denied=True)
+    if any(isinstance(each, RedirectedError) for each in chain):
+        return Failure("it sends readers to another address", "name that one as the store's own")
     passing = (
         names & _PASSING_CLASSES
         or status in _PASSING_STATUS
@@ -72,9 +86,15 @@ def failure_of(error: Exception) -> Failure:
     # First, since aiohttp gives its own errors a status too, that of a bad request.
     if passing:
         return Failure(reason, "see whether the store is up, and try again", may_pass=True)
-    if status in {401, 403} or isinstance(error, PermissionError):
+    denied = (
+        status in _DENIED_STATUS
+        or any(_code(each) in _DENIED_CODES for each in chain)
+        or isinstance(error, PermissionError)
+        or (isinstance(error, OSError) and str(error).startswith(_DENIED_WORDS))
+    )
+    if denied:
         mend = "ask for the right, or mend the credentials"
-        return Failure(f"access was denied ({reason})", mend)
+        return Failure(f"access was denied ({reason})", mend, is_denied=True)
     return Failure(reason, "check the location, and the store's own tools against it")
 
 
@@ -105,6 +125,13 @@ def _status(error: BaseException) -> int | None:
         if isinstance(status, int) and 100 <= status < 600:
             return status
     return None
+
+
+def _code(error: BaseException) -> str | None:
+    """Return what S3 calls an error, as botocore carries it."""
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def _reason(error: Exception, status: int | None) -> str:

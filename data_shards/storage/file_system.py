@@ -5,7 +5,12 @@ from typing import Any
 
 import fsspec
 
+from data_shards.storage.failure import RedirectedError
 from data_shards.storage.location import DRIVERS
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+# With which S3 says where a bucket is that was asked for elsewhere.
+_REGION = "x-amz-bucket-region"
 
 
 # A file system of fsspec, which has no types.
@@ -48,4 +53,13 @@ def _straight_session() -> Any:
 
 class _Straight:
     def __init__(self, session: Any) -> None:
-        self.request = functools.partial(session.request, allow_redirects=False)
+        self._session = session
+
+    async def request(self, method: str, **options: Any) -> Any:
+        answer = await self._session.request(method, allow_redirects=False, **options)
+        # botocore would ask for the bucket's region by HEAD, of which it would ask again by HEAD,
+        # as deep as Python goes.
+        if method == "HEAD" and answer.status in _REDIRECTS and _REGION not in answer.headers:
+            answer.close()
+            raise RedirectedError(f"HTTP {answer.status}")
+        return answer

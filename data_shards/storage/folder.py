@@ -17,7 +17,8 @@ class Folder(Protocol):
     """The files of one folder by name; a name may lie in a folder below, with a `/`.
 
     Every method raises FileNotFoundError where a file must be and is not, and StorageError for
-    anything else; of those StorageDownError where trying again later may help.
+    anything else; of those StorageDownError where trying again later may help, and
+    StorageDeniedError where a store does not let in who asks.
     """
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 from fsspec.asyn import sync
 from fsspec.exceptions import FSTimeoutError
 
-from data_shards.errors import StorageDownError, StorageError
+from data_shards.errors import StorageDeniedError, StorageDownError, StorageError
 from data_shards.storage.failure import ShortReadError, failure_of, too_large
 from data_shards.storage.file_system import open_file_system
 from data_shards.storage.location import DRIVERS, ObjectLocation, parse_url
@@ -172,7 +172,8 @@ class ObjectFolder:
                 failure = failure_of(error)
                 if not failure.may_pass:
                     problem = f"cannot be {done}: {failure.reason}"
-                    raise StorageError(location, problem, failure.mend) from error
+                    kind = StorageDeniedError if failure.is_denied else StorageError
+                    raise kind(location, problem, failure.mend) from error
                 delay = next(delays, None)
                 if delay is None or time.monotonic() + delay > no_more:
                     problem = (

@@ -14,6 +14,7 @@ from data_shards.manifest import (
     load_manifest,
     parse_manifest,
 )
+from data_shards.storage.failure import failure_of
 from data_shards.storage.file_system import open_file_system
 from data_shards.storage.location import is_url
 
@@ -106,7 +107,7 @@ async def _read_whole(system: Any, url: str) -> bytes:
 def _reason(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "the driver of this kind of object store is not installed on the control plane"
-    if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":
+    if failure_of(error).is_denied:
         return "access is denied; give the control plane credentials that may read it"
     if isinstance(error, UnicodeDecodeError):
         return "it is no text; pack the images again"

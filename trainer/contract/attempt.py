@@ -49,8 +49,11 @@ class Reason(StrEnum):
     """The devices the attempt was promised are not there."""
     NO_STORAGE = "no_storage"
     """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
-    the object store that the data are in cannot be read (it is down, or this node lacks credentials
-    or a driver), or the node's shard cache cannot be used. Not counted as a failure."""
+    the object store that the data are in cannot be read (it is down, or this node lacks a driver),
+    or the node's shard cache cannot be used. Not counted as a failure."""
+    NO_ACCESS = "no_access"
+    """The object store that the data are in does not let this node in: it has no credentials, wrong
+    or expired ones, or ones that may not read. Tried again as failures are: they may be renewed."""
     OUT_OF_MEMORY = "out_of_memory"
     """A device or a node had not the memory that the attempt asked for."""
     LOST_NODE = "lost_node"
@@ -91,6 +94,7 @@ CLASSES: Mapping[Reason, ReasonClass] = {
     Reason.DEADLINE: ReasonClass.JOB,
     Reason.NO_DEVICE: ReasonClass.MACHINE,
     Reason.NO_STORAGE: ReasonClass.MACHINE,
+    Reason.NO_ACCESS: ReasonClass.MACHINE,
     Reason.OUT_OF_MEMORY: ReasonClass.MACHINE,
     Reason.LOST_NODE: ReasonClass.MACHINE,
     Reason.HUNG: ReasonClass.MACHINE,

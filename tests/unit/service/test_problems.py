@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 import service
 from service.problems import FieldError, ProblemType, SpecRefusedError, field_errors
+from trainer.contract.attempt import CLASSES, Reason
 from trainer.contract.problem import ATTEMPT_DISOWNED
 from trainer.contract.spec import JobSpec
 
@@ -59,6 +60,12 @@ def test_the_page_of_problems_has_every_type_with_its_status_and_no_other() -> N
     page = Path(__file__).parents[3] / "docs" / "problems.md"
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", page.read_text(), re.MULTILINE)
     assert rows == [(one.rpartition(":")[2], str(one.status)) for one in ProblemType]
+
+
+def test_the_page_of_problems_has_every_reason_with_whose_it_is() -> None:
+    page = Path(__file__).parents[3] / "docs" / "problems.md"
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([a-z]+) \|", page.read_text(), re.MULTILINE)
+    assert rows == [(reason.value, CLASSES[reason].value) for reason in Reason]
 
 
 def test_no_status_alone_disowns_an_attempt() -> None:

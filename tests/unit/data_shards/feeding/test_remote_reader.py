@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from data_shards.errors import PlanError, ShardError
+from data_shards.errors import (
+    PlanError,
+    ShardError,
+    StorageDeniedError,
+    StorageDownError,
+    StorageError,
+)
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_uses import cache_need
@@ -27,6 +33,8 @@ from data_shards.storage.folder import open_folder
 from data_shards.storage.manifests import read_manifest
 from data_shards.storage.node_cache import node_cache
 from data_shards.storage.retries import DEFAULT_POLICY
+from tests.flaky_store import Faults, flaky
+from tests.object_store import ObjectStore, forget_clients
 
 STEPS = 20
 
@@ -249,3 +257,45 @@ def test_what_fetches_ahead_goes_when_the_reader_is_killed(
         assert len(children) == 2
         parent.kill()
     assert not still_running(children)
+
+
+@pytest.fixture
+def faults(
+    remote: str, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Faults]:
+    """What goes wrong between loaders and the store, once a reader has read the manifest."""
+    assert remote
+    with flaky(object_store, seed=0) as (proxy, faults):
+        faults.answers_all = True
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        yield faults
+    forget_clients()
+
+
+def test_loaders_follow_no_redirect(
+    remote: str, faults: Faults, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    with flaky(object_store, seed=0) as (elsewhere, others):
+        for there in (elsewhere.endpoint, "http://169.254.169.254", "http://localhost:9"):
+            with Reader(plan_for(remote), num_processes=1) as reader:
+                # Shards are fetched when loaders ask for them.
+                faults.redirect_to = there
+                for copy in (tmp_path / "cache").glob(64 * "?"):
+                    copy.unlink()
+                # Not one that may pass, as if the address were asked and did not answer.
+                with pytest.raises(StorageError, match="sends readers to another") as refused:
+                    next(reader.batches(0, 1))
+                assert not isinstance(refused.value, StorageDownError)
+            faults.redirect_to = None
+        assert faults.counted["redirect"] > 0
+        assert others.asked == []
+
+
+def test_loaders_that_are_not_let_in_say_so(remote: str, faults: Faults, tmp_path: Path) -> None:
+    with Reader(plan_for(remote), num_processes=1) as reader:
+        faults.denied_by = "InvalidAccessKeyId"
+        for copy in (tmp_path / "cache").glob(64 * "?"):
+            copy.unlink()
+        with pytest.raises(StorageDeniedError, match=r"s3://.* access was denied"):
+            next(reader.batches(0, 1))

@@ -63,11 +63,8 @@ def test_what_may_pass_is_worth_another_try(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (_answer(403, "AccessDenied"), "access was denied"),
-        (_answer(403, "SignatureDoesNotMatch"), "access was denied"),
         (_answer(400, "InvalidBucketName"), "HTTP 400: as it says"),
         (_answer(501, "NotImplemented"), "HTTP 501"),
-        (NoCredentialsError(), "no usable credentials"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
         (ValueError("<html>\n <p>" + "x" * 999), "<html> <p>x"),
         (KeyError(), "KeyError"),
@@ -77,5 +74,50 @@ def test_what_may_pass_is_worth_another_try(error: Exception) -> None:
 def test_what_will_not_pass_is_said_at_once(error: Exception, words: str) -> None:
     failure = failure_of(error)
     assert not failure.may_pass
+    assert not failure.is_denied
     assert words in failure.reason
     assert len(failure.reason) < 300
+
+
+class RefreshError(Exception):
+    """As google's driver raises that a key was revoked."""
+
+
+class HttpError(Exception):
+    """As gcsfs raises what it was answered."""
+
+    code = 401
+
+
+class ClientAuthenticationError(Exception):
+    """As azure's raises it."""
+
+    status_code = 403
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (_answer(403, "AccessDenied"), "access was denied (HTTP 403: as it says)"),
+        (_answer(403, "InvalidAccessKeyId"), "access was denied"),
+        (_answer(403, "SignatureDoesNotMatch"), "access was denied"),
+        (_answer(403, "403"), "access was denied"),
+        (_answer(401, "Unauthorized"), "access was denied"),
+        (_answer(400, "ExpiredToken"), "access was denied (HTTP 400"),
+        (_answer(400, "InvalidToken"), "access was denied"),
+        # Of HEAD, whose answers have no words.
+        (_answer(400, "400"), "access was denied"),
+        (NoCredentialsError(), "no usable credentials"),
+        (OSError("Forbidden: https://storage.googleapis.com/b/o\nno objects.get"), "access was"),
+        (HttpError("Anonymous caller"), "access was denied (HTTP 401"),
+        (RefreshError("invalid_grant"), "no usable credentials"),
+        (ClientAuthenticationError("wrong key"), "no usable credentials"),
+    ],
+    ids=repr,
+)
+def test_who_is_not_let_in_is_told_so(error: Exception, words: str) -> None:
+    failure = failure_of(error)
+    assert failure.is_denied
+    assert not failure.may_pass
+    assert words in failure.reason
+    assert "credentials" in failure.mend

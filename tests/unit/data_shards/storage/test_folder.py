@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_shards.errors import StorageDownError, StorageError
+from data_shards.errors import StorageDeniedError, StorageDownError, StorageError
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.retries import RetryPolicy
 from tests.flaky_store import flaky
@@ -182,8 +182,35 @@ def test_a_store_that_sends_elsewhere_is_not_followed(
         forget_clients()
         folder = open_folder(bucket)
         for read in (lambda: folder.size("a"), lambda: folder.read_range("a", 0, 9), folder.names):
-            with pytest.raises(StorageError, match="cannot be"):
+            faults.asked.clear()
+            with pytest.raises(StorageError, match=r"cannot be .*: it sends readers to another"):
                 read()
+            # Twice at most: botocore asks where the bucket is.
+            assert len(faults.asked) <= 2
         assert faults.counted["redirect"] > 0
         assert others.asked == []
+    forget_clients()
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"]
+)
+def test_who_is_not_let_in_asks_once_and_is_told_so(
+    object_store: ObjectStore, bucket: str, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    with flaky(object_store, seed=0) as (proxy, faults):
+        faults.denied_by = code
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        folder = open_folder(bucket)
+        for ask in (
+            lambda: folder.size("a"),
+            lambda: folder.read_range("a", 0, 9),
+            lambda: folder.put_bytes(b"a", "a"),
+            folder.names,
+        ):
+            faults.asked.clear()
+            with pytest.raises(StorageDeniedError, match=r"access was denied .*credentials"):
+                ask()
+            assert len(faults.asked) == 1
     forget_clients()

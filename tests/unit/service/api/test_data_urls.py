@@ -15,7 +15,7 @@ import pytest
 from data_shards.manifest import ManifestError
 from service.control_plane import ControlPlane
 from service.settings import Settings
-from service.submission import manifests
+from service.submission import manifests, shards
 from tests.flaky_store import flaky
 from tests.object_store import ObjectStore, forget_clients
 from tests.unit.service.conftest import free_port
@@ -226,6 +226,46 @@ def test_a_store_that_hangs_leaves_threads_to_other_routes(
         assert "try again" in answer.json()["detail"]
     for answer in (one.result() for one in waiting if one not in sent_away):
         assert "does not answer as it should" in refusal(answer)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "ExpiredToken"])
+def test_who_is_not_let_in_is_told_to_mend_the_credentials(
+    filled: ObjectStore,
+    http: httpx.Client,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    with flaky(filled, seed=0) as (proxy, faults):
+        faults.denied_by = code
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        forget_clients()
+        data = {"train": f"{ROOT}/train", "validation": "validation"}
+        for path in ("/jobs", "/jobs/plan"):
+            answer = http.post(path, json=request_body | {"data": data}, timeout=60)
+            assert "access is denied; give the control plane credentials" in refusal(answer)
+
+
+def test_a_plan_says_that_shards_may_not_be_listed(
+    filled: ObjectStore,
+    http: httpx.Client,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def deny(url: str) -> dict[str, int]:
+        with flaky(filled, seed=0) as (proxy, faults):
+            faults.denied_by = "AccessDenied"
+            with monkeypatch.context() as patched:
+                patched.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+                forget_clients()
+                return manifests.stored_sizes(url)
+
+    monkeypatch.setattr(shards, "stored_sizes", deny)
+    data = {"train": f"{ROOT}/train", "validation": "validation"}
+    answer = http.post("/jobs/plan", json=request_body | {"data": data}, timeout=60)
+    told = answer.json()["plan"]["shards"][0]["how"]
+    assert told.startswith("nothing: ")
+    assert "access is denied" in told
 
 
 def test_a_store_that_sends_elsewhere_is_not_followed(

@@ -100,6 +100,21 @@ def test_a_lack_of_storage_is_no_failure_of_the_job_and_is_never_tried_without_a
     assert decision.retry_at == NOW + jittered(STORAGE_BACKOFF, "abc-1")
 
 
+def test_who_is_not_let_in_asks_again_a_few_times_and_then_gives_up() -> None:
+    denied = "s3://a cannot be read: access was denied; mend the credentials"
+    outcome = Outcome(outcome="failed", reason=Reason.NO_ACCESS, message=denied)
+    seen = Observation(ray=RayState.ENDED, outcome=outcome)
+    running = job(spec=make_spec(retry={"max_attempts": 3}))
+    for num_failures in (1, 2):
+        decision = decide(running, attempt(), seen, NOW)
+        assert (decision.status, decision.reason) == (Status.RETRYING, Reason.NO_ACCESS)
+        assert (decision.num_failures, decision.message) == (num_failures, denied)
+        running = replace(running, num_failures=num_failures)
+    last = decide(running, attempt(), seen, NOW)
+    assert (last.status, last.reason) == (Status.FAILED, Reason.NO_ACCESS)
+    assert last.message == f"gave up after 3 failed attempts in a row, the last: {denied}"
+
+
 @given(st.floats(0, 3600), st.floats(0, 86_400), st.integers(1, 100), st.integers(1, 100))
 def test_backoff_grows_and_is_bounded(base: float, longest: float, few: int, more: int) -> None:
     retry = RetrySpec(backoff_s=base, max_backoff_s=longest)

@@ -9,7 +9,7 @@ from typing import cast
 import httpx
 import pytest
 
-from data_shards.errors import ShardError, StorageError
+from data_shards.errors import ShardError, StorageDeniedError, StorageError
 from data_shards.storage.node_cache import node_cache
 from tests.acceptance.product import wait_for
 from tests.unit.trainer.runs import add_attempt
@@ -74,9 +74,12 @@ def test_what_an_operator_mends_is_worth_another_attempt(monkeypatch: pytest.Mon
     monkeypatch.setenv("ALEXNET_SHARD_CACHE_BYTES", "64 GB")
     with pytest.raises(StorageError) as misset:
         node_cache()
-    for error in (misset.value, StorageError("s3://a", "cannot be read", "mend the credentials")):
+    for error in (misset.value, StorageError("s3://a", "needs s3fs", "install it")):
         assert failure(error).reason is Reason.NO_STORAGE
     assert Reason.NO_STORAGE in RETRYABLE
+    denied = failure(StorageDeniedError("s3://a", "cannot be read", "mend the credentials"))
+    assert denied.reason is Reason.NO_ACCESS
+    assert Reason.NO_ACCESS in RETRYABLE
     assert failure(ShardError("a.tar", "is missing")).reason is Reason.BAD_DATA
 
 
