@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
-from typing import get_args
+from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -66,6 +66,15 @@ skipped_samples = Counter(
 for _reason in get_args(CorruptReasonName):
     # A series that is there from the beginning has a rate when it first grows.
     skipped_samples.labels(_reason)
+DeliveryOutcome = Literal["delivered", "failed", "given_up"]
+deliveries = Counter(
+    "alexnet_webhook_deliveries",
+    "What came of messages to webhooks: failed once a try that is to be tried again.",
+    ["outcome"],
+    registry=registry,
+)
+for _outcome in get_args(DeliveryOutcome):
+    deliveries.labels(_outcome)
 event_streams = Gauge("alexnet_event_streams", "Event streams that are open.", registry=registry)
 downloads = Gauge("alexnet_downloads", "Files that are being sent.", registry=registry)
 
@@ -84,6 +93,11 @@ def count_events(events: Iterable[AttemptEvent]) -> None:
         if isinstance(event.data, SamplesSkipped):
             for reason, count in event.data.by_reason.items():
                 skipped_samples.labels(reason).inc(count)
+
+
+def count_deliveries(outcome: DeliveryOutcome, num: int = 1) -> None:
+    """Count what was written down of messages to webhooks."""
+    deliveries.labels(outcome).inc(num)
 
 
 class MetricsMiddleware:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from service.delivering.resolving import ResolverBusyError
 from service.delivering.sender import Letter, send
+from service.metrics import count_deliveries
 from service.steady_clock import now_utc, wall_utc
 from service.store.leases import LostLeadershipError
 from service.store.outbox import due_deliveries, give_up_old, put_off, take
@@ -185,6 +186,7 @@ class Deliverer:
             lambda connection: give_up_old(connection, before, at_most=_PIECE)
         )
         if num:
+            count_deliveries("given_up", num)
             logger.warning("webhook %s: given up as too old: %d", webhook_id, num)
         return num > 0
 
@@ -255,8 +257,10 @@ class Deliverer:
         due_at = next_try(delivery.created_at, num_tries, now, random.random())
         if tried.delivered or due_at is None:
             self._store.write(lambda connection: take(connection, delivery, tried))
+            count_deliveries("delivered" if tried.delivered else "given_up")
         else:
             self._store.write(lambda connection: put_off(connection, delivery, tried, due_at))
+            count_deliveries("failed")
         if not tried.delivered:
             then = "it is given up" if due_at is None else f"it is tried again at {due_at:%H:%M:%S}"
             # Of many tries the first is told, and the end.

@@ -10,7 +10,8 @@ from prometheus_client.samples import Sample
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.metrics import METHODS, exposition
-from service.store.store import NewAttempt, Store
+from service.store.attempts import NewAttempt
+from service.store.store import Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
 from tests.unit.service.databases import change
 from trainer.contract.attempt import Outcome, Reason
@@ -73,6 +74,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "http_requests": "counter",
         "http_request_duration_seconds": "histogram",
         "alexnet_data_skipped_samples": "counter",
+        "alexnet_webhook_deliveries": "counter",
         "alexnet_event_streams": "gauge",
         "alexnet_downloads": "gauge",
         "alexnet_build_info": "gauge",
@@ -198,7 +200,8 @@ def _cumulative(samples: list[Sample], labels: dict[str, str]) -> dict[float | s
         for sample in samples
         if sample.name.endswith("_bucket") and labels.items() <= sample.labels.items()
     }
-    return {edge: buckets[edge] for edge in (1, 5, 15, 60, 300)} | {"inf": buckets[float("inf")]}
+    edges = (1, 5, 15, 60, 300)
+    return {**{edge: buckets[edge] for edge in edges}, "inf": buckets[float("inf")]}
 
 
 def test_requests_are_counted_by_route_and_never_by_what_was_asked_for(

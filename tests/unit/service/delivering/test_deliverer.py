@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from service.access.caller import EVERYONE, Role
 from service.access.tokens import issue_token
 from service.delivering.deliverer import MAX_OF_EACH, MAX_OF_OWNER, Deliverer
 from service.delivering.resolving import ResolverBusyError
+from service.metrics import registry
 from service.steady_clock import SteadyClock
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
@@ -58,6 +60,14 @@ def keep(store: Store, url: str, webhook_id: str = "hook", **changes: Any) -> We
     webhook = Webhook(**values | changes)
     store.write(lambda connection: create_webhook(connection, webhook, EVERYONE, now()))
     return webhook
+
+
+def counted(outcome: str) -> float:
+    name = "alexnet_webhook_deliveries_total"
+    value = registry.get_sample_value(name, {"outcome": outcome})
+    # All are there from the beginning.
+    assert value is not None
+    return value
 
 
 def look(store: Store, webhook_id: str = "hook") -> Webhook:
@@ -123,6 +133,7 @@ def test_what_fails_comes_again_under_its_id_before_anything_else_of_the_job(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = iter([500, 429, 404, 200, 503])
+    num_failed, num_delivered = counted("failed"), counted("delivered")
     with (
         caplog.at_level(logging.WARNING),
         StubServer(lambda _: Answer(next(failures, 200))) as receiver,
@@ -131,6 +142,8 @@ def test_what_fails_comes_again_under_its_id_before_anything_else_of_the_job(
         webhook = keep(store, receiver.url)
         job_in(store, Status.SUCCEEDED, "a")
         wait_until(lambda: types(receiver.requests)[-1:] == ["job.succeeded"])
+        wait_until(lambda: counted("delivered") == num_delivered + 4)
+    assert counted("failed") == num_failed + 4
     assert types(receiver.requests) == [NAMES[0]] * 4 + [NAMES[1]] * 2 + NAMES[2:]
     assert len({request.headers["webhook-id"] for request in receiver.requests[:4]}) == 1
     assert "webhook hook: job.queued of job a: answered 500; it is tried again at" in caplog.text
@@ -143,10 +156,12 @@ def test_what_cannot_be_delivered_is_given_up_and_told(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(patience, "GIVE_UP_AFTER", timedelta(milliseconds=100))
+    num_given_up = counted("given_up")
     with StubServer(lambda _: Answer(500)) as receiver, delivering(store):
         keep(store, receiver.url)
         job_in(store, Status.SUCCEEDED, "a")
         wait_until(lambda: look(store).num_given_up == 4)
+        wait_until(lambda: counted("given_up") == num_given_up + 4)
     assert sorted(set(types(receiver.requests)), key=NAMES.index) == NAMES
     last = look(store).last_try
     assert last is not None
@@ -225,7 +240,7 @@ def test_the_webhooks_of_one_owner_leave_places_to_others(store: Store) -> None:
         token, _ = issue_token(
             owner=owner, role=Role.ADMIN, description="", expires_in=None, now=now()
         )
-        store.write(lambda connection, one=token: create_token(connection, one, EVERYONE, now()))
+        store.write(partial(create_token, token=token, by=EVERYONE, now=now()))
     release = threading.Event()
 
     def hang(_: Request) -> Answer:
@@ -404,10 +419,12 @@ def test_what_is_too_old_is_given_up_though_its_turn_never_came(
     monkeypatch.setattr("service.delivering.deliverer._PIECE", 1)
     # None is ever due.
     monkeypatch.setattr("service.delivering.deliverer.due_deliveries", lambda *_, **__: [])
+    num_given_up = counted("given_up")
     with delivering(store, give_up_every_s=0.05):
         keep(store, "https://hooks.example.org/a")
         job_in(store, Status.SUCCEEDED, "a")
         wait_until(lambda: look(store).num_given_up == 4)
+        wait_until(lambda: counted("given_up") == num_given_up + 4)
     assert "webhook hook: given up as too old: 1" in caplog.text
 
 
