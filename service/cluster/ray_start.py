@@ -76,6 +76,10 @@ class RayStart:
             # Ray would start a worker a core in advance for each job: seconds of both cores, for
             # processes that a job's own workers then do not use.
             "RAY_enable_worker_prestart": "0",
+            # Nor keep one that has nothing to do: no job takes up another's.
+            "RAY_num_workers_soft_limit": "0",
+            # Ray would give training way to whatever else runs, by 15 of nice's 20 (docs/LOG.md).
+            "RAY_worker_niceness": "0",
             # Fixed numbers otherwise, which a second Ray on the machine would contend for.
             "AUTOSCALER_METRIC_PORT": str(self.ports.autoscaler_metrics),
             "DASHBOARD_METRIC_PORT": str(self.ports.dashboard_metrics),

@@ -45,6 +45,10 @@ def test_it_inherits_all_but_the_address_and_the_mark_of_another() -> None:
     assert environment["RAY_AUTH_TOKEN_PATH"] == "/state/ray-token"  # a path
 
 
+def test_training_gives_way_to_no_other_process() -> None:
+    assert START.environment({"RAY_worker_niceness": "15"})["RAY_worker_niceness"] == "0"
+
+
 def test_free_ports_differ() -> None:
     ports = astuple(free_ports())
     assert len(set(ports)) == len(ports)
