@@ -19,9 +19,12 @@ def damage(packed: Path, folder: Path, samples: Iterable[int]) -> Path:
 
 def overwrite(packed: Path, folder: Path, contents: Mapping[int, bytes]) -> Path:
     """Copy the set of a manifest, some images replaced by other bytes; return the copy's."""
-    return _rewrite(
-        packed, folder, {sample: lambda _, new=new: new for sample, new in contents.items()}
-    )
+
+    def becoming(new: bytes) -> Callable[[bytes], bytes]:
+        return lambda _: new
+
+    changes = {sample: becoming(new) for sample, new in contents.items()}
+    return _rewrite(packed, folder, changes)
 
 
 def _rewrite(packed: Path, folder: Path, changes: Mapping[int, Callable[[bytes], bytes]]) -> Path:

@@ -7,6 +7,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ def _weights(control_plane: ControlPlane, job_id: str) -> str:
     return digest
 
 
+def _has_reached(attempt: Path, step: int) -> bool:
+    return any(line["step"] >= step for line in ledger_lines(attempt))
+
+
 def _run_killed_twice(
     control_plane: ControlPlane,
     shards: Shards,
@@ -64,9 +69,7 @@ def _run_killed_twice(
         folder = run / "attempts" / f"{attempt:04d}"
         reached = wait_for(
             f"step {step} of attempt {attempt}",
-            lambda folder=folder, step=step: any(
-                line["step"] >= step for line in ledger_lines(folder)
-            ),
+            partial(_has_reached, folder, step),
             timeout_s=120,
         )
         assert reached

@@ -218,8 +218,9 @@ def figures_of(measured: Measured) -> list[Figure]:
     whole = whole_ratio(loaders[1], loaders[MANY_LOADERS]) if loaders else None
     figures = [figure_of(each, measured.results) for each in RATIOS]
     for name, figure in ((OURS_JPEG, "first_batch"), (OURS_RAW, "first_batch_raw")):
-        ever, *warm = measured.first_batch_s.get(name, [None])
-        median = statistics.median(warm) if warm else None
+        seconds = measured.first_batch_s.get(name, [])
+        ever = seconds[0] if seconds else None
+        median = statistics.median(seconds[1:]) if len(seconds) > 1 else None
         figures.append(Figure(f"{figure}_warm_s", median, FIRST_BATCH_S, at_most=True))
         figures.append(Figure(f"{figure}_ever_s", ever, None))
     return [

@@ -40,7 +40,7 @@ def main(folder: Path) -> int:
     attempt = attempt_at(folder)
     capture_output(attempt)
     log_to(attempt)
-    loop.Ledger = PacedLedger  # type: ignore[misc]
+    loop.Ledger = PacedLedger  # type: ignore[attr-defined]
     try:
         with record_failure(attempt, rank=0):
             outcome = run_replica(read_order(attempt), attempt, (CPU, CPU))

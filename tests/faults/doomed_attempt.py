@@ -10,18 +10,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from tests.faults import attempt_here
 from trainer.attempt.attempt_folder import attempt_at
 from trainer.checkpoints import checkpoint
 from trainer.contract.attempt import AttemptOrder
-from trainer.contract.checkpoint import CheckpointManifest
+from trainer.contract.checkpoint import VELOCITY_NAME, CheckpointManifest
 from trainer.contract.order_file import read_order
 from trainer.network import dropout
 
@@ -39,7 +40,7 @@ class Saving:
     def patch(self) -> None:
         for name in _CALLS:
             setattr(os, name, self._mortal(getattr(os, name)))
-        checkpoint.save_file = self._mortal(checkpoint.save_file)
+        checkpoint.save_file = self._mortal(save_file)  # type: ignore[attr-defined]
 
     def _mortal(self, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
@@ -77,9 +78,9 @@ def _write_in_place(
 _copy_into = checkpoint._copy_into
 
 
-def _copy_but_velocity(folder: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+def _copy_but_velocity(folder: Path, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
     _copy_into(folder, name, tensors)
-    if name == checkpoint.VELOCITY_NAME:
+    if name == VELOCITY_NAME:
         for tensor in tensors.values():
             tensor.zero_()
 
@@ -110,9 +111,9 @@ def doom(order: AttemptOrder) -> None:
     if name.startswith("torn "):
         checkpoint.write_checkpoint = _write_in_place
     if name.startswith("drawn "):
-        dropout.mask = _next_of_stream
+        dropout.mask = _next_of_stream  # type: ignore[assignment]
     if name.startswith("still "):
-        checkpoint._copy_into = _copy_but_velocity
+        checkpoint._copy_into = _copy_but_velocity  # type: ignore[assignment]
     words = name.split()
     if "dies" in words and order.attempt == 1:
         number, moment = words[-2:]

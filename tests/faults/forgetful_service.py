@@ -18,6 +18,6 @@ def _mine(jobs: RayJobs, submission_id: str) -> RayJob:
 
 
 if __name__ == "__main__":
-    RayJobs.submit = _submit_as_mine  # type: ignore[method-assign]
-    RayJobs.job = _mine  # type: ignore[method-assign]
+    RayJobs.submit = _submit_as_mine  # type: ignore[method-assign, assignment]
+    RayJobs.job = _mine  # type: ignore[method-assign, assignment]
     die_where_told()

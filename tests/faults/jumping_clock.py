@@ -43,13 +43,16 @@ def mend_sleep() -> None:
     def sleep(seconds: float) -> None:
         select.select([], [], [], seconds)
 
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
 
 
-def run() -> int | None:
+def run() -> int:
     """Serve, or run the attempt that is named, by how this is started."""
     mend_sleep()
-    return serve() if sys.argv[1] == "serve" else attempt_here.main(Path(sys.argv[1]))
+    if sys.argv[1] == "serve":
+        serve()
+        return 0
+    return attempt_here.main(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,11 @@ def scene(kind: type[Jumping], folder: Path, small_jobs: SmallJobs) -> Iterator[
             yield Scene(clock, ray, leader, standby)
 
 
+def _progress_of(plane: ControlPlane, job_id: str) -> dict[str, Any] | None:
+    progress: dict[str, Any] | None = plane.job(job_id)["progress"]
+    return progress
+
+
 def see_through(trial: Trial, scene: Scene, small_jobs: SmallJobs, jump_s: int) -> None:
     plane = scene.leader
     # A jump forward must not bring on what is far away, nor one back put off what is near.
@@ -87,7 +93,7 @@ def see_through(trial: Trial, scene: Scene, small_jobs: SmallJobs, jump_s: int) 
     fails = plane.submit(**small_jobs.request(name="fails", priority=10, retry=retry))
     waits = plane.submit(**small_jobs.request(name="waits", scale={"cpus_per_replica": 2}))
     for job_id in (works, fails):
-        wait_for("steps", lambda job_id=job_id: plane.job(job_id)["progress"], timeout_s=60)
+        wait_for("steps", partial(_progress_of, plane, job_id), timeout_s=60)
     scene.ray.processes[f"{fails}-1"].kill()
     plane.wait_status(fails, "RETRYING")
     fence, told = scene.fence(), plane.job(works)["progress"]["step"]

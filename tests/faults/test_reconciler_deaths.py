@@ -69,7 +69,7 @@ def see_through(
         trial.must(False, "J", f"{where}: {error}")
     else:
         trial.must(came_to == undisturbed, "J", f"{where}: {came_to}, not {undisturbed}")
-    left = set(world.ray.live_submissions()) - set(world.ray.stopped)
+    left = {one.id for one in world.ray.live_submissions()} - set(world.ray.stopped)
     trial.must(not left, "Q", f"{where}: {left} live, and nobody stops them")
     store.close()
 

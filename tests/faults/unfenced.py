@@ -21,7 +21,7 @@ def _does_not_look(_leadership: Leadership) -> None:
 
 
 if __name__ == "__main__":
-    leases.check_fence = _unchecked
-    Leading.holds = _believes  # type: ignore[method-assign]
-    Leadership._renew = _does_not_look  # type: ignore[method-assign]
+    leases.check_fence = _unchecked  # type: ignore[assignment]
+    Leading.holds = _believes  # type: ignore[method-assign, assignment]
+    Leadership._renew = _does_not_look  # type: ignore[method-assign, assignment]
     main()

@@ -15,5 +15,9 @@ def _unverified(folder: Path, *_names: object) -> CheckpointManifest:
 
 
 if __name__ == "__main__":
-    checkpoint_folder.verify = checkpoint.verify = _unverified
-    sys.exit(serve() if sys.argv[1] == "serve" else attempt_here.main(Path(sys.argv[1])))
+    checkpoint_folder.verify = _unverified  # type: ignore[assignment]
+    checkpoint.verify = _unverified  # type: ignore[attr-defined, assignment]
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        sys.exit(attempt_here.main(Path(sys.argv[1])))

@@ -22,6 +22,6 @@ def _now(_clock: SteadyClock) -> datetime:
 
 
 if __name__ == "__main__":
-    Leadership.__init__ = _by_the_wall  # type: ignore[method-assign]
-    SteadyClock.now = _now  # type: ignore[method-assign]
+    Leadership.__init__ = _by_the_wall  # type: ignore[method-assign, assignment]
+    SteadyClock.now = _now  # type: ignore[method-assign, assignment]
     sys.exit(run())

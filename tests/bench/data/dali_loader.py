@@ -14,7 +14,7 @@ from tests.bench.data.turns import take_turns
 MEAN = [255 * mean for mean in (0.485, 0.456, 0.406)]
 
 
-@dali.pipeline_def(device_id=None, seed=0)
+@dali.pipeline_def(device_id=None, seed=0)  # type: ignore[untyped-decorator]  # has no types
 def pipeline(shards: list[str], crop: int):
     """Read in order, decode on the CPU; float32 (n, 3, c, c) less a mean."""
     jpegs, labels = fn.readers.webdataset(paths=shards, ext=["jpg", "cls"], name="shards")

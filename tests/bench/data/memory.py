@@ -76,5 +76,5 @@ def mapped_bytes(smaps: str, folder: Path) -> int:
             total += inside * int(line.split()[1])
         elif "-" in line.split(" ", 1)[0]:
             mapping = _MAPPING.fullmatch(line)
-            inside = bool(mapping) and Path(mapping["path"]).parent == folder
+            inside = mapping is not None and Path(mapping["path"]).parent == folder
     return 1024 * total

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_shards.packing.pack import PackRequest, pack
+from data_shards.packing.pack import pack
+from data_shards.packing.request import PackRequest
 from data_shards.sources.choose import open_source
 from tests.bench.data.turns import take_turns
 

@@ -30,6 +30,10 @@ def measure(
 ) -> Part:
     """Measure each database; `many`: jobs of the large store; `rounds`: None for as it comes."""
     found = {}
+
+    def saying(database: str) -> Say:
+        return lambda what: say(f"{database}: {what}")
+
     for database in databases:
         with opened(database, folder / database) as new_store:
             work = folder / database / "work"
@@ -39,7 +43,7 @@ def measure(
                 work,
                 many=many,
                 rounds=api.ROUNDS if rounds is None else rounds,
-                say=lambda what, database=database: say(f"{database}: {what}"),
+                say=saying(database),
             )
     return Part(
         figures=figures(found),

@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     """Run each in a process of its own, which need not import torch again."""
     if arguments[0] == "--unguarded":
         replica.refuse_outside_roots = lambda _: None  # type: ignore[assignment]
-        init_from.read_tensors = _unpickle
+        init_from.read_tensors = _unpickle  # type: ignore[attr-defined]
         arguments = arguments[1:]
     for folder in arguments:
         pid = os.fork()

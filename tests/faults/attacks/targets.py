@@ -87,7 +87,7 @@ def _bytes(proc: Path, name: str) -> int:
 
 @contextmanager
 def attacked(
-    folder: Path, kind: type[ControlPlane] = Answering, **settings: str
+    folder: Path, kind: type[ControlPlane] = Answering, /, **settings: str
 ) -> Iterator[Target]:
     """Serve, without Ray; requests are unlimited unless the settings say otherwise."""
     state, data = folder / "state", folder / "data"

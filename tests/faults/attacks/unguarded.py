@@ -40,13 +40,13 @@ def _all_alike(_request: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    access.identify = _anyone
-    RateLimiter.take = _at_once  # type: ignore[method-assign]
-    app.TrustedHostMiddleware = Through  # type: ignore[misc, assignment]
-    app.ValueLimitMiddleware = Through  # type: ignore[misc, assignment]
-    app.RequestBodyLimitMiddleware = Through  # type: ignore[misc, assignment]
-    admission.confined_location = _anywhere
-    desk._digest = _all_alike
+    access.identify = _anyone  # type: ignore[attr-defined]
+    RateLimiter.take = _at_once  # type: ignore[method-assign, assignment]
+    app.TrustedHostMiddleware = Through  # type: ignore[attr-defined, assignment]
+    app.ValueLimitMiddleware = Through  # type: ignore[attr-defined, assignment]
+    app.RequestBodyLimitMiddleware = Through  # type: ignore[attr-defined, assignment]
+    admission.confined_location = _anywhere  # type: ignore[attr-defined]
+    desk._digest = _all_alike  # type: ignore[assignment]
     JobSpec.model_config["extra"] = "ignore"
     JobSpec.model_rebuild(force=True)
     main()

@@ -22,10 +22,10 @@ def _name(name: str, _position: int) -> str:
 
 def turn_off() -> None:
     """Turn every guard off in this process."""
-    image_file.MAX_PIXELS = sys.maxsize
+    image_file.MAX_PIXELS = sys.maxsize  # type: ignore[attr-defined]
     Image.MAX_IMAGE_PIXELS = None
-    tar_index._check_file = _any
-    tar_index._checked_name = _name
+    tar_index._check_file = _any  # type: ignore[assignment]
+    tar_index._checked_name = _name  # type: ignore[assignment]
     archive._MAX_RATIO = sys.maxsize
 
 

@@ -27,7 +27,7 @@ class LocalCluster:
         """Return the submissions that wait to start or live."""
         jobs = RayJobs(self._record.url, token=self._token)
         try:
-            return jobs.live_submissions()
+            return [one.id for one in jobs.live_submissions()]
         finally:
             jobs.close()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,7 +74,7 @@ def test_a_job_succeeds_and_damaged_shards_fail_theirs_by_name(
     (data / "removed" / shard_name).unlink()
 
     for job_id in (flipped, removed):
-        job = wait_for("an end", lambda job_id=job_id: _ended(plane, job_id), timeout_s=120)
+        job = wait_for("an end", partial(_ended, plane, job_id), timeout_s=120)
         assert (job["status"], job["reason"]) == ("FAILED", "bad_data")
         assert shard_name in job["message"]
         # What its worker printed, not only what the driver was told.

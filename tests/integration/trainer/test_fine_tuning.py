@@ -64,7 +64,8 @@ def _job(folder: Path, shards: Shards, origin: Path, *new_layers: str, **over: A
 def _began_with(run_dir: Path, origin: Path) -> set[str]:
     """Return the layers whose weights are the origin's."""
     before, now = (load_file(folder / "model.safetensors") for folder in (origin, _latest(run_dir)))
-    same, other = set(), set()
+    same: set[str] = set()
+    other: set[str] = set()
     for name, weight in now.items():
         fits = name in before and weight.shape == before[name].shape
         equal = fits and bool(np.allclose(weight, before[name], rtol=0, atol=1e-25))

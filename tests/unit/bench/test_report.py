@@ -1,7 +1,8 @@
 """What measurements come to."""
 
 from tests.bench.data.contender import Results
-from tests.bench.data.report import Figure, Ratio, figure_of, to_json
+from tests.bench.data.report import Ratio, figure_of, to_json
+from tests.bench.figures import Figure
 
 RATIO = Ratio("a_to_b", "a", "b", target=1.5)
 

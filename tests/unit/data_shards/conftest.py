@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -50,8 +51,8 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def request_for(image_folder: Path) -> Callable[..., PackRequest]:
     """Makes a request to pack `image_folder`, 32 pixels, 10 samples a shard."""
 
-    def make(**changes: object) -> PackRequest:
-        fields: dict[str, object] = {
+    def make(**changes: Any) -> PackRequest:
+        fields: dict[str, Any] = {
             "source": open_source(image_folder, "train"),
             "split": "train",
             "size": 32,

@@ -55,7 +55,7 @@ def test_streams_fill_their_own_places(sizes, seed, num_streams, per_stream):
             places = slice(stream * per_stream, (stream + 1) * per_stream)
             begin = order.stream_starts[stream] + step * per_stream
             end = min(begin + per_stream, order.stream_starts[stream + 1])
-            expected = order.samples[begin:end] if begin < end else []
+            expected = order.samples[begin : max(begin, end)]
             assert np.array_equal(samples[places][real[places]], expected)
 
 
@@ -147,7 +147,7 @@ def literally(
         key = np.array([seed, epoch], dtype=np.uint64)
         return np.random.Philox(key=key, counter=counter).random_raw(count).tolist()
 
-    def shuffled(things: list, keys: list[int]) -> list:
+    def shuffled(things: list[int], keys: list[int]) -> list[int]:
         # Sorted by the keys, of which the low bits are the places.
         bits = max(len(things) - 1, 1).bit_length()
         places = sorted(range(len(things)), key=lambda place: (keys[place] >> bits, place))

@@ -39,7 +39,12 @@ def test_the_loop_outlives_what_it_did_not_foresee(
     monkeypatch.setattr(Reconciler, "tick", fail)
     plane = ControlPlane(settings, token=None)
     plane.start()
-    wait_until(lambda: plane.wake() or len(ticks) > 2)
+
+    def ticked() -> bool:
+        plane.wake()
+        return len(ticks) > 2
+
+    wait_until(ticked)
     plane.stop()
 
 

@@ -9,6 +9,7 @@ import sys
 import psutil
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from data_shards.__main__ import app
@@ -44,9 +45,10 @@ def run(*arguments: object) -> Result:
 
 def test_commands_and_options_are_these():
     group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
     assert list(group.commands) == list(SURFACE)
     for name, command in group.commands.items():
-        names = []
+        names: list[str] = []
         for parameter in command.params:
             is_option = parameter.param_type_name == "option"
             names += parameter.opts if is_option else [parameter.name.upper()]

@@ -13,7 +13,7 @@ from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
-from data_shards.storage.set_files import LocalFiles
+from data_shards.storage.set_files import LocalFiles, has_digest
 from tests.acceptance.product import wait_for
 
 DAY_S = 24 * 3600
@@ -45,7 +45,6 @@ def file_system_ns(probe: Path) -> int:
 def digested(monkeypatch) -> Counter[str]:
     """Counts how often each shard is read whole."""
     counts: Counter[str] = Counter()
-    has_digest = checked_shards.has_digest
 
     def counted(file, facts):
         counts[facts.name] += 1
@@ -199,7 +198,9 @@ def test_a_readers_loaders_go_by_what_is_remembered(cache, own_copy):
     flip(own_copy / shard.name)
     with LocalFiles(own_copy).open(shard) as file:
         marker = checked_shards._marker(file, shard)
-    (users_checked_shards().folder / marker).touch()
+    folder = users_checked_shards().folder
+    assert folder is not None
+    (folder / marker).touch()
     with Reader(plan, num_processes=1) as reader:
         assert sum(batch.images.shape[0] for batch in reader.batches(0, 5)) == 40
     (own_copy / shard.name).touch()

@@ -79,7 +79,7 @@ def test_draws_of_neighbours_epochs_seeds_and_purposes_are_independent():
 
     one = draw(0, 0)
     columns = [*one, *draw(0, 1), *draw(1, 0), *(np.roll(column, 1) for column in one)]
-    correlation = np.corrcoef(np.array(columns, dtype=np.float64))
+    correlation = np.atleast_2d(np.corrcoef(np.array(columns, dtype=np.float64)))
     np.fill_diagonal(correlation, 0)
     assert np.abs(correlation).max() < 5 / np.sqrt(len(samples))
 

@@ -21,7 +21,7 @@ from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
 from data_shards.order import epoch_order
 from data_shards.shards.sidecars import load_index
-from tests.packed_tars import samples_in
+from tests.packed_tars import content_of, samples_in
 
 
 def plan_for(folder: Path, **changes) -> ReaderPlan:
@@ -64,7 +64,7 @@ def stored(packed: Path) -> tuple[np.ndarray, np.ndarray]:
     for shard in load_manifest(packed).shards:
         with tarfile.open(packed / shard.name) as tar:
             for member in tar:
-                content = tar.extractfile(member).read()
+                content = content_of(tar, member)
                 if member.name.endswith(".cls"):
                     labels.append(int(content))
                 else:
@@ -300,6 +300,7 @@ def test_loaders_go_when_the_parent_is_killed(packed, still_running):
         stdout=subprocess.PIPE,
         text=True,
     ) as parent:
+        assert parent.stdout is not None
         loaders = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(loaders) == 2
         parent.kill()

@@ -77,12 +77,14 @@ def test_names_a_shard_cut_short_while_mapped(own_copy):
     with pytest.raises(ShardError, match="ends before byte 8704"):
         files.read(2, 8192, 512)
     manifest = load_manifest(own_copy)
-    error = shard_files.cut_short(LocalFiles(own_copy), manifest.shards)
+    facts = [ShardFacts(each.name, each.size_bytes, each.sha256) for each in manifest.shards]
+    error = shard_files.cut_short(LocalFiles(own_copy), facts)
+    assert error is not None
     assert error.shard == f"{own_copy}/train-000002.tar"
     size = manifest.shards[2].size_bytes
     assert error.problem == f"was cut short to 8200 bytes of {size} while it was read"
     (own_copy / "train-000002.tar").unlink()
-    assert shard_files.cut_short(LocalFiles(own_copy), manifest.shards) is None
+    assert shard_files.cut_short(LocalFiles(own_copy), facts) is None
 
 
 def test_a_piece_in_use_that_is_cut_off_ends_the_process(own_copy):

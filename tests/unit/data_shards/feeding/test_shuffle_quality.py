@@ -1,6 +1,7 @@
 import itertools
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def measured(window: int, *, num_streams: int = 4, seed: int = 1):
     return quality_of(presented(order, 40))
 
 
-def literally(sequence: list[int], shards: list[int], labels: list[int], batch_size: int) -> dict:
+def literally(
+    sequence: list[int], shards: list[int], labels: list[int], batch_size: int
+) -> dict[str, Any]:
     """Return the same measures, transcribed word by word from what they say of themselves."""
     n = len(sequence)
     place = {sample: where for where, sample in enumerate(sequence)}

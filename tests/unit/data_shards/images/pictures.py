@@ -1,8 +1,10 @@
 """Made-up pictures, and files of them with the traps that real sets have."""
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from data_shards.arrays import Pixels
@@ -18,7 +20,7 @@ def ramp(width: int, height: int) -> Pixels:
     return pixels.round().astype(np.uint8)
 
 
-def file_of(image: Image.Image | Pixels, kind: str = "JPEG", **options: object) -> bytes:
+def file_of(image: Image.Image | npt.NDArray[Any], kind: str = "JPEG", **options: Any) -> bytes:
     """Return the bytes of a file; a JPEG keeps the colours well unless `options` say otherwise."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     if kind == "JPEG":
@@ -28,7 +30,7 @@ def file_of(image: Image.Image | Pixels, kind: str = "JPEG", **options: object) 
     return file.getvalue()
 
 
-def lying(pixels: Pixels, orientation: int, kind: str = "JPEG", **options: object) -> bytes:
+def lying(pixels: Pixels, orientation: int, kind: str = "JPEG", **options: Any) -> bytes:
     """Return a file of a picture that was stored otherwise, and the EXIF that says how."""
     # What undoes each of what EXIF's numbers ask for; 6 and 8 undo each other.
     undone = {

@@ -11,7 +11,7 @@ from PIL import Image
 from data_shards.arrays import Pixels
 from data_shards.images.skip import MAX_PIXELS, SkippedImageError, SkipReason
 from data_shards.images.square import divisor_for, square_of
-from data_shards.sources.image_folder import IMAGE_SUFFIXES
+from data_shards.sources.image_paths import IMAGE_SUFFIXES
 from tests.unit.data_shards.images.pictures import (
     ORIENTATION,
     cmyk_jpeg,
@@ -144,7 +144,8 @@ def test_a_palette_with_a_transparent_colour_keeps_its_colours():
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
 def test_every_mode_becomes_rgb(mode):
     out = square_of(file_of(Image.new(mode, (20, 30)), "TIFF"), 8)
-    assert (out.shape, out.dtype) == ((8, 8, 3), np.uint8)
+    assert out.shape == (8, 8, 3)
+    assert out.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -292,4 +293,5 @@ def test_any_bytes_give_a_square_or_a_reason(kind, changes):
         data[place % len(data)] = value
     with suppress(SkippedImageError):
         out = square_of(bytes(data), 8)
-        assert (out.shape, out.dtype) == ((8, 8, 3), np.uint8)
+        assert out.shape == (8, 8, 3)
+        assert out.dtype == np.uint8

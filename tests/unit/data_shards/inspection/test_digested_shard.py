@@ -35,7 +35,7 @@ def test_one_that_is_not_there_is_told(folder):
         DigestedShard(folder, "1.tar")
 
 
-class _FullDisk(tempfile.SpooledTemporaryFile):
+class _FullDisk(tempfile.SpooledTemporaryFile[bytes]):
     def write(self, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,12 +1,15 @@
 import json
 import os
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 
 from data_shards.inspection import sheet_of_set as module
+from data_shards.inspection.contact_sheet import draw_sheet
 from data_shards.inspection.opened_set import open_set
 from data_shards.inspection.sheet_of_set import sheet_of_set
 from data_shards.manifest import load_manifest
@@ -14,15 +17,14 @@ from data_shards.packing.pack import pack
 from tests.unit.data_shards.conftest import CLASS_SIZES
 
 
-def rows_of(location: object, monkeypatch: pytest.MonkeyPatch, **changes: object) -> list:
+def rows_of(location: object, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[Any]:
     """Return the tiles of a sheet, and draw it."""
     drawn = []
 
-    def draw(title: str, facts: list[str], rows: list):
+    def draw(title: str, facts: list[str], rows: list[Any]) -> Image.Image:
         drawn.append(rows)
-        return original(title, facts, rows)
+        return draw_sheet(title, facts, rows)
 
-    original = module.draw_sheet
     monkeypatch.setattr(module, "draw_sheet", draw)
     options = {"columns": 3, "rows": 2, "seed": 0, "by_class": False, **changes}
     sheet_of_set(open_set(str(location)), **options)

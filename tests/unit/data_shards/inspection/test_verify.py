@@ -3,10 +3,12 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from data_shards.feeding.corrupt import CorruptReason
 from data_shards.inspection.opened_set import open_set
 from data_shards.inspection.shard_check import (
     BytesDone,
@@ -35,7 +37,7 @@ def problems_of(location: object) -> list[Problem]:
     return list(findings_of(location).problems)
 
 
-def check_shard(folder: Path, number: int, *, decode: bool = False) -> list:
+def check_shard(folder: Path, number: int, *, decode: bool = False) -> list[Any]:
     """Examine one shard in this process; return all that the verifier said."""
     manifest = load_manifest(folder)
     index = np.load(folder / "index.npy")
@@ -190,9 +192,9 @@ def test_corrupt_images_are_counted_by_reason_and_shard(own_copy, seal):
     found = findings_of(own_copy, decode=True)
     first, second = "train-000000.tar", "train-000001.tar"
     assert found.corrupt == (
-        CorruptFound(first, "broken", 1, ("000000002",)),
-        CorruptFound(first, "not_an_image", 2, ("000000001", "000000003")),
-        CorruptFound(second, "not_an_image", 1, ("000000012",)),
+        CorruptFound(first, CorruptReason.BROKEN, 1, ("000000002",)),
+        CorruptFound(first, CorruptReason.NOT_AN_IMAGE, 2, ("000000001", "000000003")),
+        CorruptFound(second, CorruptReason.NOT_AN_IMAGE, 1, ("000000012",)),
     )
     assert found.problems == (
         Problem(first, "has 1 image that cannot be used, broken: 000000002"),

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from data_shards.kernels import jpeg
 from data_shards.kernels.build import processor_features
 from data_shards.kernels.jpeg import decode_crops
 from tests.compiler import has_compiler
+from tests.packed_tars import content_of
 
 needs_kernel = pytest.mark.skipif(
     not has_compiler() or "avx2" not in processor_features().split(),
@@ -132,7 +134,7 @@ def test_tables_made_for_an_image_are_read(size, quality, seed, optimised, comme
     assert all(check(images, size, seed)) or quality < 25
 
 
-OTHERS = {
+OTHERS: dict[str, dict[str, Any]] = {
     "4:4:4": {"subsampling": 0},
     "4:2:2": {"subsampling": 1},
     "progressive": {"subsampling": 2, "progressive": True},
@@ -289,7 +291,7 @@ def test_without_a_compiler_all_is_left(monkeypatch):
 def test_photographs():
     with tarfile.open(PHOTOGRAPHS) as archive:
         members = [member for member in archive if member.isfile()][:12]
-        squares = [square_of(archive.extractfile(member).read(), 256) for member in members]
+        squares = [square_of(content_of(archive, member), 256) for member in members]
     images = [encode_jpeg(square, 92) for square in squares]
     assert all(check(images, 256, 1))
 

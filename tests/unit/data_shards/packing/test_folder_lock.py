@@ -29,6 +29,7 @@ def test_a_folder_is_held_until_the_last_who_inherited_it_ends(tmp_path):
         with pytest.raises(PackError), locked(tmp_path, "out", wait_s=0.1):
             pass
         # As the packers of a run that was killed, it ends while another waits.
+        assert child.stdin is not None
         threading.Timer(0.2, child.stdin.close).start()
         with locked(tmp_path, "out", wait_s=60):
             pass

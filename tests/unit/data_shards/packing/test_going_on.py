@@ -5,6 +5,7 @@ import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import fsspec
@@ -190,6 +191,7 @@ def after_three_shards(request_for, place, tmp_path, steps):
                 raise KeyboardInterrupt
             return super().read(reference)
 
+    assert isinstance(request.source.reader, CountingReader)
     stopping = Stopping(request.source.reader.reader, read)
     with pytest.raises(KeyboardInterrupt) as stopped:
         run(replace(request, source=replace(request.source, reader=stopping)), place, tmp_path)
@@ -275,7 +277,6 @@ def test_another_request_throws_away_what_was_finished_with_force_alone(
     after_three_shards, place, tmp_path, monkeypatch, case
 ):
     change, told = case
-    version = packing_request.version
     if change == "package":
         monkeypatch.setattr(
             packing_request, "version", lambda name: "0.1" if name == "pillow" else version(name)

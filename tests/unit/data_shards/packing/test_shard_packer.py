@@ -15,6 +15,7 @@ from data_shards.packing.request import ShardTask
 from data_shards.packing.shard_packer import ImagesDone, PackerSetup, ShardDone
 from data_shards.packing.statistics import PixelSums
 from data_shards.packing.target import ShardPlaces
+from data_shards.sources.source import Reference
 from data_shards.storage.local_folder import LocalFolder
 from tests.packed_tars import samples_in
 
@@ -25,8 +26,9 @@ NAME = "train-000000.tar"
 class Shades:
     """Image n is all n; those below zero are broken, the one at 255 is on a broken disk."""
 
-    def read(self, reference: str | int) -> Pixels:
-        shade = int(reference)
+    def read(self, reference: Reference) -> Pixels:
+        assert isinstance(reference, int)
+        shade = reference
         if shade < 0:
             raise SkippedImageError(SkipReason.UNREADABLE)
         if shade == 255:
@@ -34,7 +36,8 @@ class Shades:
         return np.full((16, 16, 3), shade, dtype=np.uint8)
 
 
-def pack(folder: Path, shades: list[int]) -> list[ImagesDone | ShardDone]:
+def pack(folder: Path, shades: list[int]) -> tuple[int, ShardDone]:
+    """Return how many images it told of before the last word, and that word."""
     setup = PackerSetup(
         reader=Shades(),
         places=ShardPlaces(growing=folder, finished=str(folder), records=str(folder)),
@@ -44,8 +47,10 @@ def pack(folder: Path, shades: list[int]) -> list[ImagesDone | ShardDone]:
         quality=90,
         squared=True,
     )
-    samples = [(shade, shade % 7) for shade in shades]
-    return list(setup.open()(ShardTask(name=NAME, first_key=40, samples=samples)))
+    samples: list[tuple[Reference, int]] = [(shade, shade % 7) for shade in shades]
+    *told, done = setup.open()(ShardTask(name=NAME, first_key=40, samples=samples))
+    assert isinstance(done, ShardDone)
+    return sum(each.count for each in told if isinstance(each, ImagesDone)), done
 
 
 def test_a_shard_comes_with_its_index_digest_and_sums(tmp_path, monkeypatch):
@@ -53,8 +58,8 @@ def test_a_shard_comes_with_its_index_digest_and_sums(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
     )
-    *counts, done = pack(tmp_path, [3, 10, 200])
-    assert sum(each.count for each in counts) == 3
+    count, done = pack(tmp_path, [3, 10, 200])
+    assert count == 3
     content = (tmp_path / NAME).read_bytes()
     assert (done.shard.name, done.shard.size_bytes) == (NAME, len(content))
     assert done.shard.sha256 == hashlib.sha256(content).hexdigest()
@@ -69,7 +74,7 @@ def test_a_shard_comes_with_its_index_digest_and_sums(tmp_path, monkeypatch):
 
 
 def test_skipped_images_leave_their_keys_out_and_the_first_are_named(tmp_path):
-    *_, done = pack(tmp_path, [1, *range(-25, 0), 2])
+    _, done = pack(tmp_path, [1, *range(-25, 0), 2])
     assert done.shard.skipped == {"unreadable": 25}
     assert [image.path for image in done.shard.skipped_images] == [str(n) for n in range(-25, -5)]
     assert done.sums.num_images == 2
@@ -79,7 +84,7 @@ def test_skipped_images_leave_their_keys_out_and_the_first_are_named(tmp_path):
 
 
 def test_a_shard_may_have_no_samples(tmp_path):
-    *_, done = pack(tmp_path, [-1, -2])
+    _, done = pack(tmp_path, [-1, -2])
     assert done.shard.rows.shape == (0, 3)
     assert done.sums.num_images == 0
 

@@ -1,6 +1,7 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -18,7 +19,7 @@ from tests.packed_tars import samples_in
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 
 
-def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+def member(name: str, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in fields.items():
@@ -26,7 +27,7 @@ def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.T
     return info, content
 
 
-def archive(*members: tuple[tarfile.TarInfo, bytes], **options: object) -> bytes:
+def archive(*members: tuple[tarfile.TarInfo, bytes], **options: Any) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", **options) as tar:
         for info, content in members:
@@ -172,8 +173,8 @@ def test_a_size_in_a_pax_header_holds():
     assert walk(content + END) == [("é/long", len(content) - 512, 3)]
 
 
-LINK = {"type": tarfile.SYMTYPE, "linkname": "elsewhere"}
-HARD_LINK = {"type": tarfile.LNKTYPE, "linkname": "0.cls"}
+LINK: dict[str, Any] = {"type": tarfile.SYMTYPE, "linkname": "elsewhere"}
+HARD_LINK: dict[str, Any] = {"type": tarfile.LNKTYPE, "linkname": "0.cls"}
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_binary_batches_give_their_images(location, tmp_path):
     record = np.frombuffer(records(2), dtype=np.uint8)[3073:6146]
     assert (str(reference), label) == ("data_batch_3.bin/1", record[0])
     image = train.reader.read(reference)
+    assert isinstance(image, np.ndarray)
     assert image.shape == (32, 32, 3)
     assert image[2, 5].tolist() == [record[1 + plane * 1024 + 2 * 32 + 5] for plane in range(3)]
     assert np.array_equal(square_of(image, 32), image)

@@ -54,6 +54,7 @@ def test_lines_end_as_editors_end_them_and_nowhere_else(tmp_path, odd, mark, end
     words = {"n01440764": f"ten{odd}ch", "n02012849": "crane"}
     assert read_synset_words(LocalFolder(tmp_path)) == words
     classes = read_classes(LocalFolder(tmp_path))
+    assert classes is not None
     assert {entry.synset: entry.name for entry in classes} == words
 
 

@@ -33,7 +33,7 @@ def test_fashion_mnist_is_known_by_its_files(tmp_path):
     assert (len(train.samples), len(validation.samples)) == (30, 20)
     reference, label = train.samples[13]
     assert label == 3
-    assert (train.reader.read(reference) == 13).all()
+    assert np.all(np.asarray(train.reader.read(reference)) == 13)
     assert train.sha256 != validation.sha256
     assert open_source(tmp_path, "val").sha256 == validation.sha256
     for path in tmp_path.glob("train-*.gz"):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from data_shards.arrays import Pixels
 from data_shards.errors import SourceError
 from data_shards.sources.choose import open_source
 from tests.unit.data_shards.sources.archives import jpeg, write_tree
@@ -23,7 +24,7 @@ FILES = {
 }
 
 
-def listed(folder: Path, split: str) -> list[tuple[str, int, bytes]]:
+def listed(folder: Path, split: str) -> list[tuple[str, int, bytes | Pixels]]:
     source = open_source(folder, split)
     assert [each.name for each in source.classes] == ["tench, Tinca tinca", "kit fox"]
     return [(str(each), label, source.reader.read(each)) for each, label in source.samples]

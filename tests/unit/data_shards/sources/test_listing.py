@@ -57,6 +57,7 @@ def test_a_million_images_fit():
     count = 10_000
     listing = Listing((ListedImage(f"{n:09}", 1, 2, 0, 3) for n in range(count)), ["a.tar"])
     held = sum(sys.getsizeof(each) for each in vars(listing).values())
+    assert listing._rows.base is not None
     assert held + listing._rows.base.itemsize * 5 * count < 60 * count
 
 

@@ -1,7 +1,6 @@
 import io
 import shutil
 import tarfile
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.api import checkpoints
+from service.api.run_files import RangedResponse
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
+from service.store.attempts import NewAttempt
 from service.store.audit import read_audit
 from service.store.leases import LostLeadershipError
-from service.store.store import NewAttempt
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from tests.unit.service.world import World
 from trainer.checkpoints.retention import prune
@@ -24,6 +24,7 @@ from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.checkpoint_folder import measure
 from trainer.contract.events import CheckpointSaved
 from trainer.contract.order_file import write_order
+from trainer.contract.pins import pin
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import CheckpointSpec
 from trainer.contract.status import Status
@@ -170,11 +171,10 @@ def test_a_deletion_under_way_does_not_cut_a_download(
 ) -> None:
     path = f"/jobs/{job_id}/checkpoints/10/download"
     whole = http.get(path).content
-    respond = checkpoints.RangedResponse
 
     def delete_first(*arguments: Any, **options: Any) -> Any:
         prune(RunDirectory(world.run_root / job_id).attempt(1), CheckpointSpec(keep_last=1), None)
-        return respond(*arguments, **options)
+        return RangedResponse(*arguments, **options)
 
     monkeypatch.setattr(checkpoints, "RangedResponse", delete_first)
     assert http.get(path).content == whole
@@ -238,11 +238,10 @@ def test_what_is_deleted_while_it_is_pinned_is_not_promised(
     http: httpx.Client, world: World, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunDirectory(world.run_root / job_id)
-    before: Callable[[Path], bool] = checkpoints.pin
 
     def prune_first(folder: Path) -> bool:
         prune(run.attempt(run.newest_attempt()), CheckpointSpec(keep_last=1), None)
-        return before(folder)
+        return pin(folder)
 
     monkeypatch.setattr(checkpoints, "pin", prune_first)
     assert http.post(f"/jobs/{job_id}/checkpoints/10/pin").status_code == 409

@@ -39,7 +39,11 @@ def test_history_is_down_sampled_to_what_is_asked_for(http: httpx.Client, traine
 
 
 def test_history_of_some_steps(http: httpx.Client, trained: str) -> None:
-    query = {"from": 41, "to": 43, "series": "learning_rate,images_per_second,loss"}
+    query: dict[str, str | int] = {
+        "from": 41,
+        "to": 43,
+        "series": "learning_rate,images_per_second,loss",
+    }
     answer = http.get(f"/jobs/{trained}/metrics", params=query).raise_for_status()
     history = MetricHistory.model_validate_json(answer.content)
     assert [point.step for point in history.points] == [41, 42, 43]

@@ -76,7 +76,12 @@ def test_a_new_leader_tells_of_a_drain_at_once_and_one_that_leads_no_more_of_non
         told = http.get("/readyz").json()
         assert (told["role"], told["draining"]) == ("standby", False)
         first.stop()
-        wait_until(lambda: second.try_to_lead() or second.is_leader)
+
+        def leads() -> bool:
+            second.try_to_lead()
+            return second.is_leader
+
+        wait_until(leads)
         told = http.get("/readyz").json()
         assert (told["role"], told["draining"]) == ("leader", True)
     second.stop()

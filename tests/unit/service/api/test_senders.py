@@ -29,7 +29,7 @@ TAKEN = "urn:alexnet:problem:streams-taken"
 @pytest.fixture(scope="module")
 def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
     """Two streams and two downloads of a sender, three of all; jobs `waits` and `printed`."""
-    bounds = {"max_event_streams": 3, "max_downloads": 3, "max_open_per_sender": 2}
+    bounds: dict[str, Any] = {"max_event_streams": 3, "max_downloads": 3, "max_open_per_sender": 2}
     with guarding(settings, databases, **bounds) as served:
         job_in(served.plane.store, Status.QUEUED, "waits")
         job_in(served.plane.store, Status.RUNNING, "printed")

@@ -79,7 +79,7 @@ def test_of_twenty_equal_requests_at_once_one_makes_the_job(
 def test_a_key_that_is_none_is_refused(
     http: httpx.Client, request_body: dict[str, Any], key: str
 ) -> None:
-    headers = {"Idempotency-Key": key.encode()}
+    headers = {b"Idempotency-Key": key.encode()}
     answer = http.post("/jobs", json=request_body, headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (422, ProblemType.INVALID_REQUEST)
     assert answer.json()["errors"][0]["field"] == "header.idempotency-key"

@@ -71,8 +71,8 @@ def test_what_was_printed_is_read(client: Client, plane: ControlPlane) -> None:
 def test_following_survives_a_restart_of_the_service(plane: ControlPlane) -> None:
     job_in(plane.store, Status.RUNNING, "outlives")
     write(plane, "outlives", b"one\n")
-    update = {"port": free_port()}
-    update["advertised_url"] = f"http://127.0.0.1:{update['port']}"
+    port = free_port()
+    update = {"port": port, "advertised_url": f"http://127.0.0.1:{port}"}
     first = ControlPlane(plane.settings.model_copy(update=update), token=None)
     with serving(first) as url:
         client = Client(url)

@@ -215,7 +215,9 @@ def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.M
     with serving(standby) as url:
         client = Client(url)
         events = client.follow("outage")
-        assert next(events).number == 1
+        first = next(events)
+        assert isinstance(first, Event)
+        assert first.number == 1
     standby.stop()
     with client, pytest.raises(ServiceUnreachableError, match="alexnet serve"):
         list(events)

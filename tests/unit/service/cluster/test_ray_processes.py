@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -26,6 +26,15 @@ def test_a_title_written_over_the_beginning_hides_no_process() -> None:
     assert not is_marked(b"", "/tmp/alexnet-ray-a")
 
 
+def reaping(child: subprocess.Popen[bytes]) -> Callable[[], None]:
+    """As the one who started it: what ended is no zombie."""
+
+    def reap() -> None:
+        child.poll()
+
+    return reap
+
+
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A session of its own, with nothing of the mark in its environment."""
@@ -39,7 +48,7 @@ def test_a_process_without_its_mark_is_found_by_its_session(
 ) -> None:
     assert [process.pid for process in RayProcesses(TEMP_DIR, session=sleeper.pid)] == [sleeper.pid]
     assert list(RayProcesses(TEMP_DIR, session=None)) == []
-    assert RayProcesses(TEMP_DIR, session=sleeper.pid).kill(5, lambda: sleeper.poll() and None)
+    assert RayProcesses(TEMP_DIR, session=sleeper.pid).kill(5, reaping(sleeper))
     assert sleeper.poll() is not None
 
 
@@ -56,5 +65,5 @@ def test_what_is_started_while_it_is_killed_is_killed_too() -> None:
     with subprocess.Popen([sys.executable, "-c", chain], env=environment) as first:
         processes = RayProcesses(environment[MARK], session=None)
         wait_until(lambda: any(process.pid != first.pid for process in processes))
-        assert processes.kill(10, lambda: first.poll() and None)
+        assert processes.kill(10, reaping(first))
         assert list(processes) == []

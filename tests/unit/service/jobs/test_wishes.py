@@ -79,7 +79,7 @@ def test_a_wish_is_granted_from_every_status(status: Status, desired: Desired, o
             return
     check_request(some_job, desired)
     some_job = replace(some_job, desired=desired)
-    told = Outcome(outcome=_ENDING_AS[desired]) if obeys else None  # type: ignore[arg-type]
+    told = Outcome(outcome=_ENDING_AS[desired]) if obeys else None
     seen = Observation(ray=RayState.ENDED, outcome=told)
     passed = [status]
     while (decision := decide(some_job, attempt(), seen, NOW)).status is not some_job.status:

@@ -382,8 +382,13 @@ def test_a_folder_that_takes_long_holds_up_neither_ticks_nor_the_stop(
     monkeypatch.setattr(Reconciler, "tick", lambda *_: ticks.append(removing.is_set()))
     plane = ControlPlane(settings.model_copy(update={"run_root": tmp_path / "runs"}), token=None)
     plane.start()
+
+    def ticked() -> bool:
+        plane.wake()
+        return sum(ticks) > 2
+
     try:
-        wait_until(lambda: plane.wake() or sum(ticks) > 2)
+        wait_until(ticked)
     finally:
         plane.stop()
         assert not may_end.is_set()

@@ -50,14 +50,14 @@ def admitted(
     """Say who may start, one job after another in the order of effective priorities."""
     free: list[Node] | None = free_beside(cluster.nodes, cluster.holdings)
     empty = free_beside(cluster.nodes, [])
-    for job in sorted(active, key=claim, reverse=True):
-        missing = num_missing(job, cluster)
-        whole = place(empty, job.demand) is not None
-        left = None if free is None else place(free, replace(job.demand, num_replicas=missing))
-        free = left if left is not None or (whole and not job.is_leaving) else free
+    for held in sorted(active, key=claim, reverse=True):
+        missing = num_missing(held, cluster)
+        whole = place(empty, held.demand) is not None
+        left = None if free is None else place(free, replace(held.demand, num_replicas=missing))
+        free = left if left is not None or (whole and not held.is_leaving) else free
     begun: list[WaitingJob] = []
     for job in by_priority(waiting, policy, now):
-        owners = [one.owner for one in (*active, *begun)]
+        owners = [one.owner for one in active] + [one.owner for one in begun]
         limit = limits.get(job.owner or "", policy.max_active_jobs_per_owner)
         if place(empty, job.demand) is None:
             continue

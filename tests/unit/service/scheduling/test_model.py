@@ -261,7 +261,8 @@ class Scheduler(RuleBasedStateMachine):
         empty = slow.free_beside(self.nodes, [])
         pending = sorted(stay, key=slow.claim, reverse=True)
         begun = [job for job in self.waiting_jobs() if job.id in started]
-        for job in (*pending, *in_order(begun, self.policy)):
+        queue: list[ActiveJob | WaitingJob] = [*pending, *in_order(begun, self.policy)]
+        for job in queue:
             missing = job.demand.num_replicas
             if isinstance(job, ActiveJob):
                 missing = slow.num_missing(job, cluster)

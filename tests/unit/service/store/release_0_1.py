@@ -61,6 +61,7 @@ def write(path: Path) -> None:
         # Its last event is of progress, of a step that was told of before.
         _progress(database, "runs", 10, 2, progress(3))
         # What no column takes.
+        torn: tuple[dict[str, Any], ...]
         torn = ({"loss": float("nan")}, {"epoch": float("inf")}, {"step": 1e999}, {"step": 2**63})
         for number, change in enumerate(torn, start=95):
             _progress(database, "done", number, 1, progress(1) | change)

@@ -1,6 +1,7 @@
 """The audit log in the store."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -45,11 +46,11 @@ def test_what_is_refused_is_not_told(store: Store) -> None:
 def test_the_log_is_read_from_the_newest_on_by_pages(store: Store) -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     for number in range(5):
-        store.write(
-            lambda connection, n=number: note_audit(
-                connection, ANN, Action.PIN, "a" if n % 2 else "b", at, step=n
-            )
+        target = "a" if number % 2 else "b"
+        noted = partial(
+            note_audit, caller=ANN, action=Action.PIN, target=target, now=at, step=number
         )
+        store.write(noted)
     every = entries_of(store)
     assert [entry.detail for entry in every] == [{"step": n} for n in (4, 3, 2, 1, 0)]
     assert every[0].at == at
@@ -63,7 +64,7 @@ def test_a_job_that_was_deleted_is_told_from_one_that_never_was(store: Store) ->
         job_in(store, Status.FAILED, job_id)
     store.write(lambda connection: delete_job(connection, "gone", ANN, now()))
     found = {
-        job_id: store.read(lambda connection, one=job_id: was_deleted(connection, one))
+        job_id: store.read(partial(was_deleted, job_id=job_id))
         for job_id in ("gone", "there", "never")
     }
     assert found == {"gone": True, "there": False, "never": False}

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, select
 
-from service.jobs.history import HistoryPoint
+from service.jobs.history import HistoryPoint, Series
 from service.store.points import read_history
 from service.store.store import Store
 from service.store.tables import attempts, events, points
@@ -17,7 +17,7 @@ from trainer.contract.events import Evaluated
 
 JOB = "a"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SERIES = ("loss", "images_per_second")
+SERIES: tuple[Series, ...] = ("loss", "images_per_second")
 # Each example deletes what the one before left.
 EACH_ANEW = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -1,6 +1,7 @@
 """Tokens in the store."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -52,9 +53,7 @@ def test_tokens_are_listed_the_newest_first(store: Store) -> None:
 def test_revoking_ends_a_token_once_and_the_last_opens_nothing(store: Store) -> None:
     record = add(store)
     for later in (NOW, NOW + timedelta(hours=1)):
-        ended = store.write(
-            lambda connection, at=later: revoke_token(connection, record.id, ROOT, at)
-        )
+        ended = store.write(partial(revoke_token, token_id=record.id, by=ROOT, now=later))
         assert ended.revoked_at == NOW
         assert not ended.is_live(NOW)
     assert store.read(are_there_tokens)

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,10 +84,10 @@ def tried(delivery: Delivery, *, delivered: bool = True) -> Try:
 
 
 def take_all(store: Store) -> list[Delivery]:
-    taken = []
+    taken: list[Delivery] = []
     while found := due(store, at_most=1):
         taken += found
-        store.write(lambda connection, one=found[0]: take(connection, one, tried(one)))
+        store.write(partial(take, delivery=found[0], tried=tried(found[0])))
     return taken
 
 
@@ -223,7 +224,7 @@ def test_others_webhooks_are_not_there(store: Store) -> None:
     keep(store, "anns", ANN)
     keep(store, "nobodys")
     for caller, seen in ((ANN, ["anns"]), (BOB, []), (ROOT, ["nobodys", "anns"])):
-        found = store.read(lambda connection, by=caller: list_webhooks(connection, by))
+        found = store.read(partial(list_webhooks, seen_by=caller))
         assert [one.id for one, _ in found] == seen
     for change in (
         lambda connection: find_webhook(connection, "anns", BOB),

@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -59,7 +60,7 @@ def _spooled(spool: Path) -> list[AttemptEvent]:
 
 
 def test_events_are_numbered_spooled_sent_and_watched(tmp_path: Path) -> None:
-    control_plane, watched = ControlPlane(), []
+    control_plane, watched = ControlPlane(), list[Any]()
     with Reporter(tmp_path / "spool", post=control_plane.post, watch=watched.append) as reporter:
         for step in range(450):
             reporter.emit(_event(step))
@@ -82,10 +83,12 @@ def test_an_event_is_in_the_spool_before_anybody_hears_of_it(tmp_path: Path) -> 
 
 def test_numbers_have_no_gap_whoever_emits(tmp_path: Path) -> None:
     with Reporter(tmp_path / "spool", post=None) as reporter:
-        threads = [
-            threading.Thread(target=lambda: [reporter.emit(_event(0)) for _ in range(50)])
-            for _ in range(4)
-        ]
+
+        def emit() -> None:
+            for _ in range(50):
+                reporter.emit(_event(0))
+
+        threads = [threading.Thread(target=emit) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

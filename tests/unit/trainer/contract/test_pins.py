@@ -70,7 +70,7 @@ def interleavings(
     tmp_path: Path, first: Callable[[Path], bool], second: Callable[[Path], bool]
 ) -> list[tuple[Path, bool, bool]]:
     """Do `second` before every call that `first` makes, each time with a new checkpoint."""
-    results = []
+    results: list[tuple[Path, bool, bool]] = []
     for at in range(100):
         folder = add_checkpoint(add_attempt(RunDirectory(tmp_path / f"{at}")), 1)
         seconds: list[bool] = []

@@ -121,7 +121,7 @@ def test_the_digest_follows_what_is_drawn_anew_and_not_where_the_rest_lies() -> 
     assert digest(checkpoint="a", new_layers=("fc8",)) != digest(checkpoint="a")
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     "model.width": {"model": {"width": 0.01}},
     "model.input_size": {"model": {"input_size": 35}},
     "model.column_communication": {

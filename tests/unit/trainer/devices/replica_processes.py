@@ -262,7 +262,7 @@ def _replica(rank: int, num_replicas: int, folder: Path) -> None:
         late_losses, late_network = train_share(replicas)
         poisoned_late = train_with_one_poisoned(replicas)
     weights = {name: weight.detach().numpy() for name, weight in network.named_parameters()}
-    np.savez(folder / f"{rank}.npz", **weights)
+    np.savez(folder / f"{rank}.npz", allow_pickle=False, **weights)
     seen = {
         "rank": replicas.rank,
         "sum": replicas.sum(1.0, 10.0**rank, 1e-17 if rank else 1.0),

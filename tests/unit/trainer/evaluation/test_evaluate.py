@@ -24,7 +24,8 @@ Networks = Callable[..., AlexNet]
 
 def _mean() -> npt.NDArray[np.float32]:
     # Not symmetric, nor the same anywhere: a wrong place or a forgotten mirror shows.
-    return np.arange(STORED * STORED * 3, dtype=np.float32).reshape(STORED, STORED, 3) / 100
+    pixels = np.arange(STORED * STORED * 3, dtype=np.float32).reshape(STORED, STORED, 3)
+    return pixels / np.float32(100)
 
 
 def _member(

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainer.contract.model_spec import ModelSpec
 from trainer.exporting import export as module
 from trainer.exporting.export import ExportMismatchError, Format, export, metadata
-from trainer.exporting.plain import plain_alexnet
+from trainer.exporting.plain import plain_alexnet, plain_weights
 from trainer.exporting.trained import About, Trained
 from trainer.network.alexnet import AlexNet
 
@@ -98,10 +98,9 @@ def test_a_state_dict_is_loaded_without_running_code(make_trained: MakeTrained) 
 def test_a_file_that_computes_something_else_is_not_given(
     make_trained: MakeTrained, monkeypatch: pytest.MonkeyPatch, to: Format
 ) -> None:
-    right = module.plain_weights
 
     def swapped(model: ModelSpec, weights: dict[str, Tensor], mean: Tensor) -> dict[str, Tensor]:
-        plain = right(model, weights, mean)
+        plain = plain_weights(model, weights, mean)
         # The towers of conv2, the other way round.
         return {**plain, "conv2.weight": torch.cat(plain["conv2.weight"].chunk(2)[::-1])}
 

@@ -31,7 +31,8 @@ PCA = RgbPca(
 
 def _mean_image() -> npt.NDArray[np.float32]:
     # Every pixel differs from every other, so that a wrong offset shows.
-    return np.arange(STORED * STORED * 3, dtype=np.float32).reshape(STORED, STORED, 3) / 20
+    pixels = np.arange(STORED * STORED * 3, dtype=np.float32).reshape(STORED, STORED, 3)
+    return pixels / np.float32(20)
 
 
 def _batch() -> Batch:
@@ -121,7 +122,7 @@ def test_the_kernel_takes_arrays_in_any_layout() -> None:
 
 def test_the_mean_is_mirrored_with_its_image() -> None:
     # An image that is the mean itself, cropped and mirrored, leaves nothing.
-    mean = np.round(_mean_image() / 4)
+    mean = np.round(_mean_image() / np.float32(4))
     batch = _batch()
     for number in range(len(batch.images)):
         row, column = batch.offsets[number]

@@ -176,7 +176,9 @@ def test_what_the_kernel_does_not_take_is_updated_all_the_same(strange: str) -> 
     torch.testing.assert_close(w, weights)
 
 
-def _lists(gradient: torch.dtype = torch.float32) -> tuple[list[Tensor], ...]:
+def _lists(
+    gradient: torch.dtype = torch.float32,
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Weights, velocities, gradients, as `update_together` takes them."""
     several = [_three(shape) for shape in ((3, 4), (7,), (70_001,), (8, 6, 5, 3))]
     weights, velocities, gradients = map(list, zip(*several, strict=True))

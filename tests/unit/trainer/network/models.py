@@ -8,7 +8,7 @@ from trainer.contract.model_spec import ModelSpec
 
 
 @st.composite
-def models(draw: st.DrawFn, **fixed: Any) -> ModelSpec:
+def models(draw: st.DrawFn, /, **fixed: Any) -> ModelSpec:
     """Draw one of any combination of ablations, in either recipe: eighth width, 10 classes."""
     towers = draw(st.sampled_from([1, 2]))
     dropout = draw(st.booleans())

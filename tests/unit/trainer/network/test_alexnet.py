@@ -76,7 +76,7 @@ def _literal(
         path = f"towers.{tower}.{layer}"
         return weights[f"{path}.weight"], weights[f"{path}.bias"]
 
-    def conv(layer: str, parts: list[Tensor], **how: int) -> list[Tensor]:
+    def conv(layer: str, parts: list[Tensor], **how: Any) -> list[Tensor]:
         if model.removed_layer == layer:
             return parts
         return [

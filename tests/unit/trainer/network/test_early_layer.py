@@ -68,7 +68,7 @@ def test_the_kernel_is_the_formula_in_value_and_gradient(
 @pytest.mark.parametrize("how", HOWS)
 def test_bf16_is_computed_in_fp32_and_rounded_once(how: tuple[bool, bool]) -> None:
     maps = _maps(2, 12, 7, 6).bfloat16()
-    options = {"alpha": ALPHA, "rectifies": how[0], "pools": how[1]}
+    options: dict[str, Any] = {"alpha": ALPHA, "rectifies": how[0], "pools": how[1]}
     value, gradient = _value_and_gradient(fused, maps, **options)
     leaf = maps.float().requires_grad_()
     exact = fused(leaf, **options)
@@ -81,7 +81,7 @@ def test_bf16_is_computed_in_fp32_and_rounded_once(how: tuple[bool, bool]) -> No
 
 def test_of_equals_the_first_takes_the_gradient_as_in_torch() -> None:
     maps = torch.ones(1, 5, 5, 5)
-    options = {"alpha": ALPHA, "rectifies": True, "pools": True}
+    options: dict[str, Any] = {"alpha": ALPHA, "rectifies": True, "pools": True}
     _, expected = _value_and_gradient(_literal, maps.double(), **options)
     _, gradient = _value_and_gradient(fused, maps, **options)
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-5)
@@ -100,7 +100,7 @@ def test_a_nan_is_never_hidden(dtype: torch.dtype, rectifies: bool) -> None:
 
 def test_bits_depend_neither_on_threads_nor_on_the_batch() -> None:
     maps = _maps(5, 12, 15, 15)
-    options = {"alpha": ALPHA, "rectifies": True, "pools": True}
+    options: dict[str, Any] = {"alpha": ALPHA, "rectifies": True, "pools": True}
     value, gradient = _value_and_gradient(fused, maps, **options)
     torch.set_num_threads(2)
     again, gradient_again = _value_and_gradient(fused, maps, **options)

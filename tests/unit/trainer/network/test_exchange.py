@@ -2,7 +2,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_both_read_the_first_towers_half_first() -> None:
 
 
 @pytest.mark.parametrize("tower", [0, 1])
-def test_one_tower_alone_may_read(tower: int) -> None:
+def test_one_tower_alone_may_read(tower: Literal[0, 1]) -> None:
     left, right = _halves()
     traffic = Traffic()
     (joined,) = exchange((left, right), to=(tower,), traffic=traffic)
@@ -258,7 +258,7 @@ def test_gradients_go_back_as_the_halves_came(runtime: Runtime) -> None:
         left.past, right.past = {"gradient on 0"}, {"gradient on 1"}
         for gpu in GPUS:
             for stream in module._copying_streams(gpu, GPUS[1 - gpu.index]):
-                stream.past.clear()
+                cast("Stream", stream).past.clear()
         none, *gradients = module._Crossing.backward(context, *arrived)
     assert none is None
     assert [gradient.device for gradient in gradients if gradient is not None] == [*GPUS[::-1]]

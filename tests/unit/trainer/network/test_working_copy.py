@@ -83,6 +83,7 @@ def test_gradients_are_those_of_a_conversion(grad_dtype: torch.dtype | None) -> 
     (plain.to(torch.bfloat16) * upstream).sum().backward()
     assert parameter.grad is not None
     assert parameter.grad.dtype == (grad_dtype or torch.bfloat16)
+    assert plain.grad is not None
     assert torch.equal(parameter.grad.float(), plain.grad)
 
 

@@ -12,7 +12,7 @@ from data_shards.manifest import load_manifest
 from tests.damaged_sets import damage
 from tests.unit.trainer.running.packed import NUM_IMAGES, pack_pictures
 from trainer.attempt.fence import Fence
-from trainer.attempt.setting import Ended, Setting
+from trainer.attempt.setting import Ended, Ending, Setting
 from trainer.attempt.watchdog import Feed, Watchdog
 from trainer.checkpoints.checkpoint import take_snapshot, write_checkpoint
 from trainer.contract.attempt import AttemptOrder, Reason
@@ -210,7 +210,8 @@ def test_a_wish_ends_it_at_the_next_step_and_an_attempt_that_follows_begins_agai
     shards: Path, save: Save, run: RunDirectory
 ) -> None:
     spec = _spec(shards, save("network"))
-    for desired, ending in ((Desired.PAUSE, "paused"), (Desired.CANCEL, "cancelled")):
+    endings: dict[Desired, Ending] = {Desired.PAUSE: "paused", Desired.CANCEL: "cancelled"}
+    for desired, ending in endings.items():
         world = World({2: desired})
         assert _run(spec, run, world) == Ended(ending, 2)
         assert world.of(Evaluated) == []

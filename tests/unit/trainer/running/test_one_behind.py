@@ -32,7 +32,7 @@ def test_what_is_held_when_taking_fails_is_not_yielded() -> None:
         yield 1
         raise OSError("no third")
 
-    yielded = []
+    yielded: list[int] = []
     with pytest.raises(OSError, match="no third"):
         yielded.extend(one_behind(take(), at_once=lambda _: False))
     assert yielded == [0]
