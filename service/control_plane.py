@@ -18,6 +18,7 @@ from service.jobs.silence import Patience
 from service.reconciling.deletion import Deletions
 from service.reconciling.finisher import Finisher
 from service.reconciling.leadership import Leadership
+from service.reconciling.pace import TICK_S, Pace
 from service.reconciling.reconciler import Reconciler
 from service.reconciling.thinner import Thinner
 from service.scheduling.room import Cluster
@@ -28,9 +29,8 @@ from service.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.5
 # Plans tell of the cluster as it was so long ago at most.
-NODES_EVERY_S = 5.0
+NODES_EVERY_S = 10.0
 LEASE_POLL_S = 1.0
 _NOT_REACHED = "not reached yet"
 
@@ -91,6 +91,7 @@ class ControlPlane:
         """Of this term; None: this process has not begun to lead, or is known to have lost that."""
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._pace = Pace()
         self._ray_trouble: str | None = _NOT_REACHED
         self._ray_address: str | None = settings.ray_address
         self._cluster: Cluster | None = None
@@ -171,7 +172,8 @@ class ControlPlane:
             self.leadership.close()
 
     def wake(self) -> None:
-        """Reconcile now: something was asked."""
+        """Reconcile now: something was asked, or told."""
+        self._pace.note_news()
         self._wake.set()
 
     @property
@@ -224,8 +226,13 @@ class ControlPlane:
             except Exception:
                 # A loop that died would leave jobs as they are for ever, and nobody told.
                 logger.exception("the reconciler failed; it goes on")
-            self._wake.wait(TICK_S if self.is_leader else LEASE_POLL_S)
+            self._wake.wait(self._pause_s())
             self._wake.clear()
+
+    def _pause_s(self) -> float:
+        if not self.is_leader:
+            return LEASE_POLL_S
+        return TICK_S if self._ray_trouble else self._pace.pause_s()
 
     def _stand_by(self) -> None:
         """Lead as soon as nobody else does; until the store answers there is nothing to lead."""

@@ -17,9 +17,10 @@ from service.api.dependencies import (
 from service.jobs.records import AttemptRecord
 from service.metrics import count_events
 from service.problems import Problem
+from service.reconciling.pace import is_news
 from service.reconciling.starter import sha256_of_token
 from service.store.errors import StaleAttemptError
-from trainer.contract.events import EventBatch, EventReply, Progress
+from trainer.contract.events import EventBatch, EventReply
 
 router = APIRouter(
     prefix="/jobs/{job_id}/attempts",
@@ -73,7 +74,6 @@ def report_events(
     """
     through, job = plane.store.append_events(job_id, record.number, batch.events)
     count_events(one for one in batch.events if record.events_through < one.number <= through)
-    # Of progress alone no status follows but the first, which the next tick sees.
-    if any(not isinstance(one.data, Progress) for one in batch.events):
+    if is_news(batch.events, job.status):
         plane.wake()
     return EventReply(stored_through=through, desired=job.told)

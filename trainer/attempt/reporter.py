@@ -26,8 +26,9 @@ from trainer.contract.status import Desired
 
 _log = logging.getLogger(__name__)
 
-# Assumed: often enough for a pause to be felt at once, seldom enough to cost nothing.
-_HEARTBEAT_S = 1.0
+# Often enough for a pause to be felt soon; each report takes the service and the replica some 10 ms
+# of CPU time (measured, docs/LOG.md), which on a small machine is taken from the training.
+_HEARTBEAT_S = 2.0
 _TIMEOUT_S = 5.0
 _LONGEST_BACKOFF_S = 15.0
 _BATCH = 200

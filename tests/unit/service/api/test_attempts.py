@@ -93,6 +93,25 @@ def test_the_reply_carries_what_is_wanted(
     assert http.post(path, json=batch(), headers=BEARER).json()["desired"] == desired
 
 
+def test_only_what_a_status_may_follow_from_has_the_reconciler_look(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, running = begin(plane, "starting", Status.STARTING), begin(plane, "running")
+    finished = batch(2)
+    finished["events"][0]["data"] = {"kind": "finished", "outcome": "paused", "step": 1}
+    looks: list[str] = []
+    for path, sent, num_looks in (
+        (starting, batch(1), 1),
+        (running, batch(), 0),
+        (running, batch(1), 0),
+        (running, finished, 1),
+    ):
+        looks.clear()
+        monkeypatch.setattr(plane, "wake", lambda: looks.append("now"))
+        http.post(path, json=sent, headers=BEARER).raise_for_status()
+        assert len(looks) == num_looks, (path, sent)
+
+
 def test_only_the_attempts_own_token_is_taken(http: httpx.Client, plane: ControlPlane) -> None:
     path = begin(plane, "token")
     answer = http.post(path, json=batch(1))
