@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.run_files.confined import NoSuchFileError
 from service.run_files.content import FileContent
+from trainer.contract.log_cut import MAX_LOG_BYTES, NOTICE_BYTES
 from trainer.contract.run_directory import RunDirectory
 
 BLOCK_BYTES = 1 << 16
@@ -56,13 +57,17 @@ def open_log(run: Path, attempt: int) -> FileContent:
 def read_piece(run: Path, place: Place, *, is_over: bool) -> Piece | None:
     """Return what follows in the attempt's log; `is_over`: nothing will be added to it.
 
-    None: nothing yet, or half a line of a log that grows. Raises OSError.
+    None: nothing yet, or half a line of a log that grows. Where the log was cut, and ends before
+    the place, what is left behind the cut is given again: better twice than not at all. Raises
+    OSError.
     """
     try:
         log = open_log(run, place.attempt)
     except NoSuchFileError:
         return None
     try:
+        if place.offset > log.size_bytes > MAX_LOG_BYTES:
+            place = Place(place.attempt, MAX_LOG_BYTES - NOTICE_BYTES)
         stop = min(log.size_bytes, place.offset + BLOCK_BYTES)
         block = log.read(place.offset, stop) if stop > place.offset else b""
         ends = is_over and stop == log.size_bytes

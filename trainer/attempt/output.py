@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from trainer.contract.log_cut import MAX_LOG_BYTES, NOTICE_BYTES, notice, told_bytes
 from trainer.contract.run_directory import AttemptDirectory
 
-MAX_LOG_BYTES = 64 << 20
-# Beyond that the latest is kept, at least half of so much: how it ended is told at the end.
+# Beyond MAX_LOG_BYTES the latest is kept, at least half of so much: how it ended is told at the
+# end.
 MAX_END_BYTES = 2 << 20
-_CUT = "\n--- the log of an attempt holds {:,} bytes; what was printed here is cut out ---\n"
+# Where others print while a log is cut and appended to, the line may come a little later.
+_LOOK_BYTES = 1 << 16
 _CHECK_S = 1.0
 _FALLOC_FL_COLLAPSE_RANGE = 0x08
 
@@ -69,10 +71,10 @@ class LogBound(threading.Thread):
 
 
 def cut(log: Path) -> None:
-    """Cut the middle out of a log that is too long, and say so there.
+    """Cut the middle out of a log that is too long, and say there how many bytes are gone.
 
     Nothing else is lost where the file system can take blocks out of a file (ext4, XFS); elsewhere
-    what is printed in the very moment is cut out too.
+    what is printed in the very moment is cut out too, so that at least so many are gone.
     """
     size = log.stat().st_size
     if size <= MAX_LOG_BYTES + MAX_END_BYTES:
@@ -87,13 +89,22 @@ def cut(log: Path) -> None:
 
 
 def _cut_in_place(log: Path, end: int) -> None:
-    said = _CUT.format(MAX_LOG_BYTES).encode()
     with log.open("r+b", buffering=0) as file:
         block = os.fstatvfs(file.fileno()).f_bsize
         first, last = MAX_LOG_BYTES // block * block, end // block * block
+        begin = first - NOTICE_BYTES
+        before = _gone_before(file.fileno(), begin)
         _collapse(file.fileno(), first, last - first)
         # Over the end of what is kept of the beginning: the blocks on both sides stay whole.
-        os.pwrite(file.fileno(), said, first - len(said))
+        gone = before + last - first
+        os.pwrite(file.fileno(), notice(gone, at_least=False), begin)
+
+
+def _gone_before(file: int, begin: int) -> int:
+    """Return how much is gone once the line at `begin` is written over, by the one there now."""
+    told = told_bytes(os.pread(file, _LOOK_BYTES, begin))
+    # Else what is written over is of the log itself.
+    return told or NOTICE_BYTES
 
 
 def _collapse(file: int, first: int, length: int) -> None:
@@ -106,9 +117,13 @@ def _collapse(file: int, first: int, length: int) -> None:
 
 
 def _cut_and_append(log: Path, end: int) -> None:
+    begin = MAX_LOG_BYTES - NOTICE_BYTES
     with log.open("rb") as file:
+        before = _gone_before(file.fileno(), begin)
         file.seek(end)
         _, _, kept = file.read().partition(b"\n")
-    os.truncate(log, MAX_LOG_BYTES)
+        size = os.fstat(file.fileno()).st_size
+    os.truncate(log, begin)
+    gone = before + size - len(kept) - MAX_LOG_BYTES
     with log.open("ab") as file:
-        file.write(_CUT.format(MAX_LOG_BYTES).encode() + kept)
+        file.write(notice(gone, at_least=True) + kept)

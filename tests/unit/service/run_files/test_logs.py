@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from service.run_files import logs
 from service.run_files.logs import Place, read_piece, tail_of, tail_start, whole
+from trainer.contract.log_cut import notice
 from trainer.contract.run_directory import RunDirectory
 
 
@@ -77,3 +78,18 @@ def test_a_tail_reaches_over_attempts(tmp_path: Path) -> None:
     write(tmp_path, 3, b"three\nfour\n")
     places = [tail_of(tmp_path, [1, 2, 3], lines) for lines in range(6)]
     assert [str(place) for place in places] == ["3:11", "3:6", "3:0", "1:4", "1:0", "1:0"]
+
+
+def test_a_place_behind_the_end_of_a_log_that_was_cut_is_given_what_follows_the_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MAX_LOG_BYTES", 200)
+    begun, end = b"x" * 99 + b"\n", notice(7, at_least=False) + b"one\ntwo\n"
+    write(tmp_path, 1, begun + end)
+    piece = read_piece(tmp_path, Place(1, 4000), is_over=False)
+    assert piece is not None
+    assert (piece.place, piece.content) == (Place(1, 100), end)
+    assert read_piece(tmp_path, piece.following, is_over=True) is None
+    # A log that was not cut has nothing there yet.
+    write(tmp_path, 2, begun)
+    assert read_piece(tmp_path, Place(2, 4000), is_over=False) is None

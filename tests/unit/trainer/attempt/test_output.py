@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainer.attempt import output
+from trainer.contract.log_cut import NOTICE_BYTES, told_bytes
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 SCRIPT = """
@@ -86,16 +87,24 @@ def test_a_log_that_is_too_long_keeps_its_beginning_and_its_end(
         monkeypatch.setattr(output, "_collapse", unable)
     log = tmp_path / "driver.log"
     writer = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    printed, told = 0, set()
     for line in range(5000):
-        os.write(writer, b"line %d\n" % line)
+        printed += os.write(writer, b"line %d\n" % line)
+        size = log.stat().st_size
         output.cut(log)
         assert log.stat().st_size <= 4 * BLOCK
+        if log.stat().st_size < size:
+            told.add(told_bytes(log.read_bytes()))
     os.close(writer)
     content = log.read_bytes()
     assert content.startswith(b"line 0\nline 1\n")
-    assert content.count(b"holds 8,192 bytes") == 1
     assert content.endswith(b"line 4999\n")
     assert b"\0" not in content
+    # One line, which counts what each cut took.
+    assert content.count(b"cut out") == 1
+    assert len(told) > 3
+    assert told_bytes(content) == printed - (len(content) - NOTICE_BYTES)
+    assert (b"\n--- at least " in content) != able
 
 
 def test_what_is_printed_as_a_log_is_cut_is_kept(
@@ -113,14 +122,18 @@ def test_what_is_printed_as_a_log_is_cut_is_kept(
             other.write("after\n")
 
     monkeypatch.setattr(output, "_collapse", print_and_collapse)
-    log.write_text("".join(f"line {line}\n" for line in range(3000)))
+    printed = log.write_text("".join(f"line {line}\n" for line in range(3000)))
     try:
         with log.open("r+b") as file:
             collapse(file.fileno(), 0, BLOCK)
     except OSError as error:
         pytest.skip(f"blocks cannot be taken out of files here: {error}")
     output.cut(log)
-    kept = log.read_text().partition(" is cut out ---\n")[2].splitlines()
+    content = log.read_text()
+    # But for the block that was taken out above.
+    printed += len("before\nafter\n") - BLOCK
+    assert told_bytes(content.encode()) == printed - (len(content) - NOTICE_BYTES)
+    kept = content.partition(" are cut out ")[2].partition("\n")[2].splitlines()
     assert kept[-3:] == ["line 2999", "before", "after"]
     numbers = [int(line.split()[1]) for line in kept[1:-2]]
     assert numbers == list(range(numbers[0], 3000))
