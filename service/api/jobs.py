@@ -1,14 +1,19 @@
 """/jobs: list and look; `submit` and `wishes` hold what changes them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import StringConstraints
 
+from service.access.caller import Caller
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId, Viewer
 from service.api.present import job_detail, job_view
+from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
+from service.store.ownership import seen_by
 from service.views.jobs import JobDetail, JobPage
 from trainer.contract.status import Status
 
@@ -46,17 +51,33 @@ def list_jobs(
         status=status, labels=labels, seen_by=caller, before_seq=cursor, limit=limit + 1
     )
     page = found[:limit]
+    told = _as_told(plane, caller, [job for job in page if isinstance(job, JobRecord)])
     return JobPage(
-        jobs=tuple(
-            job_view(job, plane.settings.run_root) for job in page if isinstance(job, JobRecord)
-        ),
+        jobs=tuple(job_view(job, plane.settings.run_root) for job in told),
         unreadable=tuple(job.id for job in page if isinstance(job, UnreadableJob)),
         next_cursor=str(page[-1].seq) if len(found) > limit else None,
     )
 
 
 @router.get("/{job_id}", responses=_UNKNOWN)
-def get_job(plane: Plane, job_id: SeenJobId) -> JobDetail:
+def get_job(plane: Plane, caller: Viewer, job_id: SeenJobId) -> JobDetail:
     """Look at one job and its attempts."""
-    job = plane.store.job(job_id)
+    (job,) = _as_told(plane, caller, [plane.store.job(job_id)])
     return job_detail(job, plane.store.attempts(job_id), plane.settings.run_root)
+
+
+def _as_told(plane: ControlPlane, caller: Caller, jobs: Sequence[JobRecord]) -> list[JobRecord]:
+    """Return jobs that a caller sees, without the source of a clone that they do not see.
+
+    Whoever submitted the clone has named its source, and is told of it once it is deleted too.
+    """
+    sources = {job.cloned_from for job in jobs if job.cloned_from is not None}
+    if not sources or caller.is_admin:
+        return list(jobs)
+    seen = plane.store.read(lambda connection: seen_by(connection, caller, sources))
+    return [
+        job
+        if job.cloned_from in seen or caller.may_see(replace(job.ownership, private=True))
+        else replace(job, cloned_from=None)
+        for job in jobs
+    ]

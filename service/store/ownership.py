@@ -1,5 +1,7 @@
 """Whose jobs are, and who is told of them."""
 
+from collections.abc import Collection
+
 from sqlalchemy import ColumnElement, Connection, or_, select, true
 
 from service.access.caller import Caller, Ownership
@@ -22,3 +24,9 @@ def visible_to(caller: Caller) -> ColumnElement[bool]:
         return true()
     is_public = jobs.c.private.is_(False)
     return is_public if caller.owner is None else or_(is_public, jobs.c.owner == caller.owner)
+
+
+def seen_by(connection: Connection, caller: Caller, job_ids: Collection[str]) -> frozenset[str]:
+    """Return those of the jobs that there are, and that the caller is told of."""
+    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), visible_to(caller))
+    return frozenset(connection.scalars(query))

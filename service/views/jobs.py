@@ -100,7 +100,8 @@ class Job(View):
     evaluation: Evaluated | None = Field(description="The latest validation.")
     run_directory: str
     cloned_from: str | None = Field(
-        default=None, description="The job whose spec it was made of; null: of none."
+        default=None,
+        description="The job whose spec it was made of; null: of none, or of one that is hidden.",
     )
     spec: JobSpec
 

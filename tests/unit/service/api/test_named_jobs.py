@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import update
 
@@ -50,3 +51,50 @@ def test_a_plan_is_measured_in_jobs_that_whoever_sees_the_plan_may_see(
                 speed = answer.json()["plan"]["speed"]
                 assert speed["like_job"] == ("hidden" if is_named else None)
                 assert ("hidden" in answer.text) == is_named
+
+
+def test_a_clone_tells_of_a_private_source_to_those_alone_who_see_it(
+    settings: Settings, databases: Databases, request_body: dict[str, Any]
+) -> None:
+    with guarding(settings, databases) as guarded:
+        everybody = (guarded.admin, guarded.ann, guarded.bob, guarded.vic)
+
+        def told(clone: str) -> list[str | None]:
+            """Return what each is told of where the clone comes from, alone and in the list."""
+            found = []
+            for client in everybody:
+                alone = client.get(f"/jobs/{clone}").json()
+                page = client.get("/jobs").json()["jobs"]
+                (listed,) = (job for job in page if job["id"] == clone)
+                assert listed["cloned_from"] == alone["cloned_from"]
+                found.append(alone["cloned_from"])
+            return found
+
+        def made(client: httpx.Client, source: str, changes: dict[str, Any]) -> str:
+            answer = client.post(f"/jobs/{source}/clone", json=changes)
+            assert answer.status_code == 201, answer.text
+            assert answer.json()["cloned_from"] == source
+            return str(answer.json()["id"])
+
+        hidden = guarded.ann.post("/jobs", json=request_body | {"private": True}).json()["id"]
+        shown = guarded.ann.post("/jobs", json=request_body).json()["id"]
+        # Who does not see it cannot clone it, by either way.
+        for client in (guarded.bob, guarded.vic):
+            answer = client.post(f"/jobs/{hidden}/clone", json={})
+            assert answer.status_code == (404 if client is guarded.bob else 403)
+            assert "spec" not in answer.json()
+        as_never = guarded.bob.post("/jobs", json={"clone": "never"})
+        by_body = guarded.bob.post("/jobs", json={"clone": hidden})
+        assert by_body.status_code == as_never.status_code == 422
+        assert by_body.text.replace(hidden, "never") == as_never.text
+        assert told(made(guarded.bob, shown, {})) == [shown] * 4
+        assert told(made(guarded.ann, hidden, {"private": False})) == [hidden, hidden, None, None]
+        by_admin = made(guarded.admin, hidden, {"private": False})
+        assert told(by_admin) == [hidden, hidden, None, None]
+        # Nor is it told of once it is gone.
+        assert guarded.ann.post(f"/jobs/{hidden}/cancel").status_code == 202
+        store = guarded.plane.store
+        store.apply(store.job(hidden), Decision(status=Status.CANCELLED), now())
+        assert guarded.ann.delete(f"/jobs/{hidden}").status_code in {200, 202, 204}
+        assert guarded.ann.get(f"/jobs/{hidden}").status_code == 404
+        assert told(by_admin) == [hidden, None, None, None]
