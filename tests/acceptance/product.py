@@ -7,31 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 import numpy as np
 import psutil
 from PIL import Image
 
-T = TypeVar("T")
+from tests.waiting import wait_for
 
 NUM_CLASSES = 10
-
-
-def wait_for(
-    what: str, probe: Callable[[], T | None], *, timeout_s: float, every_s: float = 0.05
-) -> T:
-    """Return the first truthy answer of `probe`; fail with `what` when none comes in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if answer := probe():
-            return answer
-        time.sleep(every_s)
-    raise AssertionError(f"waited {timeout_s:.0f} s in vain for {what}")
 
 
 def draw_images(folder: Path, *, num_images: int, seed: int, size: int = 72) -> Path:

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import Shards
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 

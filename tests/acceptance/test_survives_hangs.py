@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from tests.acceptance.conftest import Shards
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.acceptance.conftest import NUM_TRAINING_IMAGES, Shards
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.ledgers import presented
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import SEED, Trial, Trials, seeds
 from tests.integration.trainer.conftest import final_weights
+from tests.waiting import wait_for
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 

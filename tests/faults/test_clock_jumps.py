@@ -15,12 +15,13 @@ import pytest
 
 from service.store.leases import read_lease
 from service.store.store import Store
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
 from tests.faults.jumping_clock import LIBRARY, JumpingClock
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.mortal_service import FAILPOINT_VARIABLE, FAILPOINTS, Failpoint
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import SEED, Trial, Trials, seeds
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

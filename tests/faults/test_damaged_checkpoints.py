@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.small_jobs import INTERVAL_STEPS, SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials, seeds
+from tests.waiting import wait_for
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.run_directory import RunDirectory
 

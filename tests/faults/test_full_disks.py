@@ -10,13 +10,14 @@ import pytest
 
 from service.store.leases import read_lease
 from service.store.store import Store
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.small_disk import SmallDisk
 from tests.faults.small_jobs import INTERVAL_STEPS, SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.test_store_outages import PACE_S, see_through_outage
 from tests.faults.trials import Trials, seeds
 from tests.integration.service.test_two_control_planes import Answering
+from tests.waiting import wait_for
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.memory_group import MemoryGroup
 from tests.faults.small_jobs import INTERVAL_STEPS, SmallJobs
 from tests.faults.trials import Trials, seeds
 from tests.integration.trainer.conftest import pack_few
+from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]

@@ -9,13 +9,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines, wait_for
+from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import TRIALS_VARIABLE, Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
 from tests.postgres import running_postgres
 from tests.unit.service.databases import written_by_another
+from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -4,16 +4,18 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.acceptance.product import ledger_lines, wait_for
+from tests.acceptance.product import ledger_lines
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
+from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -28,19 +30,6 @@ class Unfenced(Answering):
     """Without its fence, and with a clock that stands still."""
 
     module = "tests.faults.unfenced"
-
-
-@contextmanager
-def store_at(database: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a new store."""
-    if database == "sqlite":
-        yield f"sqlite:///{folder / 'store.db'}"
-        return
-    postgres = request.getfixturevalue("postgres")
-    try:
-        yield postgres.create("two_control_planes")
-    finally:
-        postgres.drop("two_control_planes")
 
 
 @contextmanager
@@ -62,6 +51,43 @@ def two(
     with first.running(), second.running():
         assert (first.role(), second.role()) == ("leader", "standby")
         yield [first, second]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two that share a store, the leader first, and the Ray that both submit to."""
+
+    database: str
+    ray: StandInRay
+    first: Answering
+    second: Answering
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store_url(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new store."""
+    if database == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    postgres = request.getfixturevalue("postgres")
+    try:
+        yield postgres.create("two_control_planes")
+    finally:
+        postgres.drop("two_control_planes")
+
+
+@pytest.fixture
+def pair(database: str, store_url: str, tmp_path: Path, small_jobs: SmallJobs) -> Iterator[Pair]:
+    with (
+        StandInRay(pace_s=PACE_S) as ray,
+        two(Answering, tmp_path, small_jobs, ray, store_url) as (first, second),
+    ):
+        yield Pair(database=database, ray=ray, first=first, second=second)
 
 
 def begun(plane: Answering, small_jobs: SmallJobs, folder: Path) -> tuple[str, RunDirectory]:
@@ -86,20 +112,11 @@ def check(
     trial.must(sorted(ray.processes) == [f"{job_id}-1"], "J", f"Ray has {sorted(ray.processes)}")
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_the_other_leads_on_when_the_leader_is_killed(
-    faults: Trials,
-    small_jobs: SmallJobs,
-    tmp_path: Path,
-    database: str,
-    request: pytest.FixtureRequest,
+    faults: Trials, small_jobs: SmallJobs, tmp_path: Path, pair: Pair
 ) -> None:
-    with (
-        StandInRay(pace_s=PACE_S) as ray,
-        store_at(database, tmp_path, request) as store_url,
-        two(Answering, tmp_path, small_jobs, ray, store_url) as (first, second),
-        faults.trial("3", f"{KILLED} ({database})") as trial,
-    ):
+    first, second = pair.first, pair.second
+    with faults.trial("3", f"{KILLED} ({pair.database})") as trial:
         refused = second.http.post("/jobs", json=small_jobs.request())
         trial.must(refused.status_code == 503, "F", f"the standby: HTTP {refused.status_code}")
         job = begun(first, small_jobs, tmp_path)
@@ -116,7 +133,7 @@ def test_the_other_leads_on_when_the_leader_is_killed(
         trial.recovered()
         first.start()
         trial.must(first.role() == "standby", "F", f"the one that was killed is {first.role()}")
-        check(trial, second, small_jobs, job, ray)
+        check(trial, second, small_jobs, job, pair.ray)
 
 
 def freeze_and_thaw(trial: Trial, first: Answering, second: Answering, job_id: str) -> None:
@@ -151,27 +168,18 @@ def is_connected(control_plane: Answering) -> bool:
     )
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_frozen_leader_that_thaws_stands_by(
-    faults: Trials,
-    small_jobs: SmallJobs,
-    tmp_path: Path,
-    database: str,
-    request: pytest.FixtureRequest,
+    faults: Trials, small_jobs: SmallJobs, tmp_path: Path, pair: Pair
 ) -> None:
-    with (
-        StandInRay(pace_s=PACE_S) as ray,
-        store_at(database, tmp_path, request) as store_url,
-        two(Answering, tmp_path, small_jobs, ray, store_url) as (first, second),
-        faults.trial("4", f"{FROZEN} ({database})") as trial,
-    ):
+    first, second = pair.first, pair.second
+    with faults.trial("4", f"{FROZEN} ({pair.database})") as trial:
         job = begun(first, small_jobs, tmp_path)
         freeze_and_thaw(trial, first, second, job[0])
         # Both live, and one of them leads: now as before.
         second.kill()
         wait_for("the first to lead again", lambda: first.role() == "leader", timeout_s=20)
         trial.recovered()
-        check(trial, first, small_jobs, job, ray)
+        check(trial, first, small_jobs, job, pair.ray)
 
 
 def test_without_fences_a_frozen_leader_that_thaws_acts_beside_the_other(

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.product import wait_for
 from tests.postgres import programs_folder
+from tests.waiting import wait_for
 
 _KILLED = """
 from tests.postgres import running_postgres

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.acceptance.compose.processes import execute
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 TABLES = ("filter", "nat")

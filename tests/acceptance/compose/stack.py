@@ -11,7 +11,7 @@ import httpx
 
 from tests.acceptance.compose.engine import missing_programs
 from tests.acceptance.compose.processes import execute
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 # Grafana has no Debian package: its container is left out.
 SERVICES = ("control-plane", "ray-head", "ray-worker", "prometheus")

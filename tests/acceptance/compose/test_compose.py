@@ -14,7 +14,7 @@ import pytest
 
 from tests.acceptance.compose.processes import REPOSITORY, execute
 from tests.acceptance.compose.stack import Stack
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 # By signal, so that containers, engine and images are removed when the time is up.
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400, method="signal")]

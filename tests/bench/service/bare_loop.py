@@ -29,12 +29,13 @@ from typing import Any
 
 import psutil
 
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
 from tests.bench.figures import Figure
 from tests.bench.service.frozen import Frozen, family
 from tests.bench.service.lone_ray import LoneRay, lone_ray
 from tests.bench.service.part import Part, Say
 from tests.bench.service.small_set import small_set
+from tests.waiting import wait_for
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 ROUNDS = 32

@@ -22,11 +22,12 @@ from typing import Any, Literal, get_args
 
 from rich.table import Table
 
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
 from tests.bench.figures import Figure
 from tests.bench.service.lone_ray import lone_ray, wait_until_idle, write_attempt
 from tests.bench.service.part import Part, Say
 from tests.bench.service.small_set import small_set
+from tests.waiting import wait_for
 from trainer.contract.presets import expand_preset
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec

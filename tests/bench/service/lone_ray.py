@@ -14,7 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from service.cluster.local_ray import LocalRay
 from service.cluster.ray_jobs import RayUnreachableError
 from service.cluster.ray_processes import RayProcesses
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.acceptance.product import wait_for
 from tests.faults.attacks.targets import ATTACK, Target, Unguarded, attacked
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.trials import Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
 from tests.unit.service.conftest import write_manifest
 from tests.unit.service.stub_server import Answer, StubServer
+from tests.waiting import wait_for
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.checkpoint import (
     CheckpointFile,

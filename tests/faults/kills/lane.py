@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tests.acceptance.product import ledger_lines, wait_for
+from tests.acceptance.product import ledger_lines
 from tests.faults.kills.local_cluster import (
     driver,
     launcher,
@@ -23,6 +23,7 @@ from tests.faults.kills.shared_service import PATIENCE_S, SharedService
 from tests.faults.mortal_service import FAILPOINTS
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.trials import Trial
+from tests.waiting import wait_for
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import TERMINAL
 

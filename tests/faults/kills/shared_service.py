@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
 from tests.faults.kills.local_cluster import LocalCluster
 from tests.faults.mortal_service import FAILPOINT_VARIABLE, Failpoint
+from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import TERMINAL
 

@@ -9,7 +9,7 @@ import pytest
 from service.cluster.local_ray import LocalRay
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.cluster.submission import Origin, Submission
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(120)]
 

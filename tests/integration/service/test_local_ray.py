@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from service.cluster.ray_processes import is_marked
-from tests.acceptance.product import ControlPlane, draw_images, pack, wait_for
+from tests.acceptance.product import ControlPlane, draw_images, pack
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 

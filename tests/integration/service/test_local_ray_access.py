@@ -18,8 +18,8 @@ import pytest
 from service.cluster.local_ray import LocalRay
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.cluster.submission import Origin
-from tests.acceptance.product import wait_for
 from tests.bench.service.lone_ray import processes_of
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
 

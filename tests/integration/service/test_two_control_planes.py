@@ -7,8 +7,9 @@ import pytest
 
 from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
-from tests.acceptance.product import ControlPlane, wait_for
+from tests.acceptance.product import ControlPlane
 from tests.unit.service.conftest import job_in, progress
+from tests.waiting import wait_for
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import read_order, write_order

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import wait_for
 from tests.integration.service.test_two_control_planes import NO_RAY, Answering
 from tests.unit.service.conftest import write_manifest
 from tests.unit.service.stub_server import Answer, Request, StubServer
+from tests.waiting import wait_for
 
 
 @pytest.mark.timeout(60)

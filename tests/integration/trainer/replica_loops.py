@@ -13,8 +13,9 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
-from tests.acceptance.product import ledger_lines, wait_for
+from tests.acceptance.product import ledger_lines
 from tests.unit.trainer.late import answering_late
+from tests.waiting import wait_for
 from trainer.attempt.fence import Fence
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import Setting

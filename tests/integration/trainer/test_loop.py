@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import ledger_lines, wait_for
+from tests.acceptance.product import ledger_lines
 from tests.damaged_sets import damage
 from tests.integration.trainer.attempts import World, attempt_of
 from tests.integration.trainer.conftest import (
@@ -17,6 +17,7 @@ from tests.integration.trainer.conftest import (
 )
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, Dies, run_loops
 from tests.ledgers import presented
+from tests.waiting import wait_for
 from trainer.attempt.setting import Ended
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders

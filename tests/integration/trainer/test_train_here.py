@@ -13,7 +13,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.acceptance.product import ledger_lines, wait_for
+from tests.acceptance.product import ledger_lines
 from tests.integration.trainer.conftest import (
     EPOCHS,
     NUM_TRAINING_IMAGES,
@@ -25,6 +25,7 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.ledgers import presented
+from tests.waiting import wait_for
 from trainer.contract.report import TrainingReport
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.acceptance.product import wait_for
 from tests.bench.service.frozen import Frozen, family
+from tests.waiting import wait_for
 
 # Starts another, and both count for ever.
 COUNTS = """

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from data_shards.__main__ import app
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 SURFACE = {
     "fetch": ["DATASET", "OUT", "--from"],

@@ -14,7 +14,7 @@ from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
 from data_shards.storage.set_files import LocalFiles, has_digest
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 DAY_S = 24 * 3600
 

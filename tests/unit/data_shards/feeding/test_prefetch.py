@@ -15,7 +15,7 @@ from data_shards.manifest import load_manifest
 from data_shards.storage.folder import open_folder
 from data_shards.storage.set_files import CachedFiles
 from data_shards.storage.shard_cache import ShardCache
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 PLAN = ReaderPlan(
     location="there", seed=1, global_batch_size=4, crop_size=24, num_streams=1, window=1

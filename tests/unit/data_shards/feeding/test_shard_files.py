@@ -13,7 +13,7 @@ from data_shards.feeding.shard_files import ShardFacts, ShardFiles
 from data_shards.manifest import load_manifest
 from data_shards.shards.sidecars import load_index
 from data_shards.storage.set_files import LocalFiles
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 
 
 def open_files(folder: Path, **options) -> ShardFiles:

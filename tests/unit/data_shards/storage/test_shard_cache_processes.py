@@ -9,8 +9,8 @@ import pytest
 
 from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.shard_cache import ShardCache
-from tests.acceptance.product import wait_for
 from tests.unit.data_shards.storage.cached_files import facts_of, read
+from tests.waiting import wait_for
 
 _PROCESS = """
 import hashlib, random, sys

@@ -11,8 +11,8 @@ import pytest
 
 from data_shards.errors import ShardError, StorageDeniedError, StorageError
 from data_shards.storage.node_cache import node_cache
-from tests.acceptance.product import wait_for
 from tests.unit.trainer.runs import add_attempt
+from tests.waiting import wait_for
 from trainer.attempt import attempt_folder, failures, watchdog
 from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason

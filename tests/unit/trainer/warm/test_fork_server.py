@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 from trainer.warm import launcher
 
 LAUNCHER = (sys.executable, "-I", "-S", launcher.__file__)

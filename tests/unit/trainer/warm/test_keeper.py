@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.acceptance.product import wait_for
+from tests.waiting import wait_for
 from trainer.warm import launcher
 from trainer.warm.keeper import FIRST_S, LONGEST_S, pause_s
 
