@@ -57,6 +57,11 @@ class Listener:
             )
         return heard.verdict
 
+    def has_heard(self, attempt: AttemptRecord, *, since_s: float) -> bool:
+        """Say whether it gave a sign of life since then, or is listened to only since then."""
+        heard = self._heard.get(attempt.submission_id)
+        return heard is not None and heard.at_s >= since_s
+
     def verdict(self, attempt: AttemptRecord) -> Outcome | None:
         """Return what it was found to come to, now that it is over."""
         heard = self._heard.get(attempt.submission_id)

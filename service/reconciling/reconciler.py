@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -16,14 +16,8 @@ from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
-from service.reconciling.attempt_files import (
-    has_advanced,
-    read_outcome,
-    read_spool,
-    redirect,
-    unusable,
-)
-from service.reconciling.listener import Listener
+from service.reconciling.attempt_files import read_spool
+from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
@@ -32,10 +26,10 @@ from service.scheduling.room import Cluster
 from service.steady_clock import now_utc
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
-from service.store.running import num_without_storage, running_attempts
+from service.store.running import running_attempts
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
-from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import ACTIVE, Status
 
 logger = logging.getLogger(__name__)
@@ -54,9 +48,6 @@ INTERRUPT_PAUSE_S = 0.1
 
 # The list is of all that Ray remembers. Assumed: a driver that nobody wants may live so long.
 ORPHANS_EVERY_S = 30.0
-# A leader that was frozen before it wrote an order may write it after it was deposed. Assumed: an
-# attempt may report to nobody for so long, since it keeps what it has to tell.
-REDIRECT_EVERY_S = 30.0
 
 
 class Ray(Protocol):
@@ -96,11 +87,16 @@ class Reconciler:
     ) -> None:
         self._store = store
         self._run_root = run_root
-        self._url = control_plane_url
         self._python = python
         self._clock = clock
         self._monotonic = monotonic
-        self._listener = Listener(patience or Patience())
+        self._observer = Observer(
+            store,
+            run_root=run_root,
+            control_plane_url=control_plane_url,
+            patience=patience or Patience(),
+            monotonic=monotonic,
+        )
         self._troubles = Troubles()
         self._starter = Starter(
             store,
@@ -112,17 +108,12 @@ class Reconciler:
             clock=clock,
         )
         self._orphans_due_s = float("-inf")
-        self._redirect_due_s: dict[str, float] = {}
-        """Attempts whose order named this control plane, and when to look at it again."""
-        self._unseen_since: dict[str, datetime] = {}
-        """Attempts that are over, whose folder cannot be read, and since when."""
-        self._told_since_s: dict[str, float] = {}
-        """Attempts that have left an outcome, and since when that is seen."""
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
         jobs = self._store.live_jobs()
         running = self._store.read(running_attempts)
+        self._observer.expect(len(running))
         for job in jobs:
             try:
                 self._try_to_advance(job, ray, running.get(job.id))
@@ -169,7 +160,9 @@ class Reconciler:
     def _interrupt(self, job: JobRecord) -> None:
         while (current := self._store.job(job.id)).status in ACTIVE:
             attempt = self._store.attempt(current.id, current.attempt)
-            seen = self._look(current, attempt, Observation(ray=RayState.ENDED), self._clock())
+            seen = self._observer.look(
+                current, attempt, Observation(ray=RayState.ENDED), self._clock()
+            )
             seen = replace(seen, outcome=seen.outcome or INTERRUPTED)
             self._follow(current, attempt, seen, self._clock())
 
@@ -203,7 +196,7 @@ class Reconciler:
         attempt = known
         if attempt is None or attempt.number != job.attempt or job.status is not Status.RUNNING:
             attempt = self._store.attempt(job.id, job.attempt)
-        seen = self._observe(job, attempt, ray, now)
+        seen = self._observer.observe(job, attempt, None if ray is None else ray.job, now)
         if attempt.submitted_at is None and _known(seen.ray):
             self._store.note_submitted(job.id, attempt.number, now)
         decision = self._follow(job, attempt, seen, now)
@@ -230,85 +223,10 @@ class Reconciler:
             why = f" ({decision.reason})" if decision.reason else ""
             logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
             if attempt is not None and decision.ended is not None:
-                self._listener.forget(attempt)
-                self._told_since_s.pop(attempt.submission_id, None)
-                self._redirect_due_s.pop(attempt.submission_id, None)
+                self._observer.forget(attempt)
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
-
-    def _observe(
-        self, job: JobRecord, attempt: AttemptRecord, ray: Ray | None, now: datetime
-    ) -> Observation:
-        # Ray first: a driver that has ended has written its outcome before.
-        seen = Observation(ray=None)
-        if ray is not None:
-            try:
-                known = ray.job(attempt.submission_id)
-                seen = Observation(ray=known.state, ray_message=known.message)
-            except RayUnreachableError as error:
-                seen = Observation(ray=None, ray_message=str(error))
-        return self._look(job, attempt, seen, now)
-
-    def _look(
-        self, job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
-    ) -> Observation:
-        """Add to what Ray tells what the attempt's folder does."""
-        directory = self._directory(attempt)
-        over = seen.ray in {RayState.ABSENT, RayState.ENDED}
-        try:
-            outcome = read_outcome(directory)
-            if seen.ray is RayState.ALIVE:
-                overdue = self._listener.listen(job, attempt, directory, self._monotonic())
-            else:
-                overdue = self._listener.verdict(attempt)
-            if outcome is None and seen.ray is not RayState.ENDED:
-                self._redirect(attempt)
-            told_for_s = 0.0 if outcome is None else self._told_for_s(attempt)
-            failed = over and (outcome is None or outcome.outcome == "failed")
-            # Every byte of a checkpoint is read for it: only where it makes a difference.
-            asked = failed and job.num_failures > 0
-            advanced = asked and has_advanced(
-                RunDirectory(directory.run),
-                self._store.attempt_numbers(job.id),
-                attempt.resume_from,
-            )
-        except OSError as error:
-            since = self._unseen_since.setdefault(attempt.submission_id, now) if over else now
-            return replace(
-                seen,
-                storage_trouble=unusable(directory.run, error),
-                storage_trouble_age=now - since,
-                num_without_storage=self._num_without_storage(attempt) if over else 0,
-            )
-        self._unseen_since.pop(attempt.submission_id, None)
-        lacked = over and outcome is not None and outcome.reason is Reason.NO_STORAGE
-        return replace(
-            seen,
-            outcome=outcome,
-            outcome_age=timedelta(seconds=told_for_s),
-            has_advanced=advanced,
-            overdue=overdue,
-            num_without_storage=self._num_without_storage(attempt) if lacked else 0,
-        )
-
-    def _num_without_storage(self, attempt: AttemptRecord) -> int:
-        return self._store.read(
-            lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
-        )
-
-    def _told_for_s(self, attempt: AttemptRecord) -> float:
-        """Return for how long its outcome is seen, whenever a file server says it was written."""
-        now_s = self._monotonic()
-        return now_s - self._told_since_s.setdefault(attempt.submission_id, now_s)
-
-    def _redirect(self, attempt: AttemptRecord) -> None:
-        """Have an attempt that may live report here, whoever began it."""
-        now_s = self._monotonic()
-        if now_s >= self._redirect_due_s.get(attempt.submission_id, float("-inf")):
-            self._store.check_fence()
-            redirect(self._directory(attempt), self._url)
-            self._redirect_due_s[attempt.submission_id] = now_s + REDIRECT_EVERY_S
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""
@@ -319,13 +237,16 @@ class Reconciler:
             return
 
     def _submit(self, attempt: AttemptRecord, ray: Ray) -> None:
-        command = [self._python, "-m", "trainer", "attempt", str(self._directory(attempt).path)]
+        command = [
+            self._python,
+            "-m",
+            "trainer",
+            "attempt",
+            str(self._observer.directory(attempt).path),
+        ]
         origin = Origin(store_id=self._store.id, job_id=attempt.job_id)
         ray.submit(attempt.submission_id, command, origin)
         self._store.note_submitted(attempt.job_id, attempt.number, self._clock())
-
-    def _directory(self, attempt: AttemptRecord) -> AttemptDirectory:
-        return RunDirectory(self._run_root / attempt.job_id).attempt(attempt.number)
 
 
 def _known(state: RayState | None) -> bool:

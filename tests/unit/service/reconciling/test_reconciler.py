@@ -11,7 +11,7 @@ from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import CANCEL_GRACE
 from service.jobs.records import AttemptRecord
 from service.reconciling.attempt_files import redirect
-from service.reconciling.reconciler import REDIRECT_EVERY_S
+from service.reconciling.observer import REDIRECT_EVERY_S
 from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
 from tests.unit.service.world import World, event_of

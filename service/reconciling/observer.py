@@ -1,0 +1,183 @@
+"""Sees how attempts stand: what Ray tells of them, and what lies in their folders."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from service.cluster.ray_jobs import RayJob, RayUnreachableError
+from service.jobs.lifecycle import Observation, RayState
+from service.jobs.records import AttemptRecord, JobRecord
+from service.jobs.silence import Patience
+from service.reconciling.attempt_files import has_advanced, read_outcome, redirect, unusable
+from service.reconciling.listener import Listener
+from service.store.running import num_without_storage
+from service.store.store import Store
+from trainer.contract.attempt import Reason
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.status import Status
+
+# A leader that was frozen before it wrote an order may write it after it was deposed. Assumed: an
+# attempt may report to nobody for so long, since it keeps what it has to tell.
+REDIRECT_EVERY_S = 30.0
+# To ask Ray of a job takes 1.1 ms of this process (measured), as long as all else of ten. Where
+# more than so many run, those that are heard of take turns, so that a second has so many asked.
+ASKED_EACH_TIME = 50
+ASKS_PER_S = 100
+# Assumed: an attempt that lives is heard of more often than that.
+HEARD_WITHIN_S = 15.0
+
+
+@dataclass
+class _Memory:
+    """What is remembered of an attempt from one look to the next."""
+
+    directory: AttemptDirectory
+    redirect_due_s: float = float("-inf")
+    """When to look again whether its order names this control plane."""
+    ask_due_s: float = float("-inf")
+    """When to ask Ray again, though it is heard of; it was alive when it was asked last."""
+    unseen_since: datetime | None = None
+    """Since when it is over and its folder cannot be read."""
+    told_since_s: float | None = None
+    """Since when it is seen to have left an outcome."""
+
+
+class Observer:
+    """Looks at one attempt after another, and remembers of each what the next look needs."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        run_root: Path,
+        control_plane_url: str,
+        patience: Patience,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._run_root = run_root
+        self._url = control_plane_url
+        self._monotonic = monotonic
+        self._listener = Listener(patience)
+        self._memories: dict[str, _Memory] = {}
+        self._num_running = 0
+
+    def expect(self, num_running: int) -> None:
+        """Hear how many attempts run, on which it depends how often Ray is asked of each."""
+        self._num_running = num_running
+
+    def directory(self, attempt: AttemptRecord) -> AttemptDirectory:
+        """Return the folder of an attempt."""
+        return self._memory(attempt).directory
+
+    def forget(self, attempt: AttemptRecord) -> None:
+        """Remember nothing more of an attempt that has ended."""
+        self._listener.forget(attempt)
+        self._memories.pop(attempt.submission_id, None)
+
+    def observe(
+        self,
+        job: JobRecord,
+        attempt: AttemptRecord,
+        ask: Callable[[str], RayJob] | None,
+        now: datetime,
+    ) -> Observation:
+        """Return how an attempt stands. `ask`: what Ray is asked by; None: it cannot be reached."""
+        if ask is None:
+            return self.look(job, attempt, Observation(ray=None), now)
+        memory, now_s = self._memory(attempt), self._monotonic()
+        if self._is_heard_of(job, attempt, now_s) and now_s < memory.ask_due_s:
+            seen = self.look(job, attempt, Observation(ray=RayState.ALIVE), now)
+            if (seen.outcome, seen.overdue, seen.storage_trouble) == (None, None, None):
+                return seen
+        # Ray first: a driver that has ended has written its outcome before.
+        try:
+            known = ask(attempt.submission_id)
+            seen = Observation(ray=known.state, ray_message=known.message)
+        except RayUnreachableError as error:
+            seen = Observation(ray=None, ray_message=str(error))
+        memory.ask_due_s = float("-inf")
+        if seen.ray is RayState.ALIVE and self._num_running > ASKED_EACH_TIME:
+            # Drawn, so that not all that were found at once have their turn at once.
+            turn_s = self._num_running / ASKS_PER_S * random.uniform(0.5, 1.5)
+            memory.ask_due_s = now_s + min(turn_s, HEARD_WITHIN_S)
+        return self.look(job, attempt, seen, now)
+
+    def _is_heard_of(self, job: JobRecord, attempt: AttemptRecord, now_s: float) -> bool:
+        return job.status is Status.RUNNING and self._listener.has_heard(
+            attempt, since_s=now_s - HEARD_WITHIN_S
+        )
+
+    def look(
+        self, job: JobRecord, attempt: AttemptRecord, seen: Observation, now: datetime
+    ) -> Observation:
+        """Add to what Ray tells what the attempt's folder does."""
+        memory = self._memory(attempt)
+        directory = memory.directory
+        over = seen.ray in {RayState.ABSENT, RayState.ENDED}
+        try:
+            outcome = read_outcome(directory)
+            if seen.ray is RayState.ALIVE:
+                overdue = self._listener.listen(job, attempt, directory, self._monotonic())
+            else:
+                overdue = self._listener.verdict(attempt)
+            if outcome is None and seen.ray is not RayState.ENDED:
+                self._redirect(memory)
+            told_for_s = 0.0 if outcome is None else self._told_for_s(memory)
+            failed = over and (outcome is None or outcome.outcome == "failed")
+            # Every byte of a checkpoint is read for it: only where it makes a difference.
+            asked = failed and job.num_failures > 0
+            advanced = asked and has_advanced(
+                RunDirectory(directory.run),
+                self._store.attempt_numbers(job.id),
+                attempt.resume_from,
+            )
+        except OSError as error:
+            if over and memory.unseen_since is None:
+                memory.unseen_since = now
+            since = (memory.unseen_since or now) if over else now
+            return replace(
+                seen,
+                storage_trouble=unusable(directory.run, error),
+                storage_trouble_age=now - since,
+                num_without_storage=self._num_without_storage(attempt) if over else 0,
+            )
+        memory.unseen_since = None
+        lacked = over and outcome is not None and outcome.reason is Reason.NO_STORAGE
+        return replace(
+            seen,
+            outcome=outcome,
+            outcome_age=timedelta(seconds=told_for_s),
+            has_advanced=advanced,
+            overdue=overdue,
+            num_without_storage=self._num_without_storage(attempt) if lacked else 0,
+        )
+
+    def _memory(self, attempt: AttemptRecord) -> _Memory:
+        memory = self._memories.get(attempt.submission_id)
+        if memory is None:
+            directory = RunDirectory(self._run_root / attempt.job_id).attempt(attempt.number)
+            memory = self._memories[attempt.submission_id] = _Memory(directory)
+        return memory
+
+    def _num_without_storage(self, attempt: AttemptRecord) -> int:
+        return self._store.read(
+            lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
+        )
+
+    def _told_for_s(self, memory: _Memory) -> float:
+        """Return for how long its outcome is seen, whenever a file server says it was written."""
+        now_s = self._monotonic()
+        if memory.told_since_s is None:
+            memory.told_since_s = now_s
+        return now_s - memory.told_since_s
+
+    def _redirect(self, memory: _Memory) -> None:
+        """Have an attempt that may live report here, whoever began it."""
+        now_s = self._monotonic()
+        if now_s >= memory.redirect_due_s:
+            self._store.check_fence()
+            redirect(memory.directory, self._url)
+            memory.redirect_due_s = now_s + REDIRECT_EVERY_S
