@@ -51,7 +51,7 @@ class LiveJobs:
     def read(self, connection: Connection) -> list[JobRecord | UnreadableJob]:
         """Return the jobs that have not ended, the oldest first."""
         before = self._remembered
-        stored = {row[0]: tuple(row) for row in connection.execute(_STORED)}
+        stored = {row[0]: tuple(row) for row in connection.execute(_STORED).all()}
         changed = {
             job_id
             for job_id, row in stored.items()

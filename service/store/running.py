@@ -23,7 +23,7 @@ def running_attempts(connection: Connection) -> dict[str, AttemptRecord]:
     None at all if one cannot be read: read one by one, it hinders no other.
     """
     try:
-        return {row.job_id: attempt_of(row) for row in connection.execute(_RUNNING)}
+        return {row.job_id: attempt_of(row) for row in connection.execute(_RUNNING).all()}
     except ValueError:
         return {}
 
