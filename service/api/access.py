@@ -152,7 +152,8 @@ class AccessMiddleware:
         credentials, path = _credentials(scope), scope["path"]
         sent = credentials.bearer
         sender = f"reports {sender_of(credentials.address)}"
-        if sent is None or self._reporting.id_of(sent) != path:
+        is_known = sent is not None and self._reporting.id_of(sent) == path
+        if not is_known:
             wait_s = self._limiter.wait_s(sender, self._clock())
             if wait_s:
                 await self._refuse(wait_s)(scope, receive, send)
@@ -162,6 +163,8 @@ class AccessMiddleware:
             self._limiter.take(sender, self._clock())
             await _no_token()(scope, receive, send)
             return
+
+        scope.setdefault("state", {})["reported_before"] = is_known
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":

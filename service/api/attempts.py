@@ -1,10 +1,15 @@
 """Where attempts report. For them alone: each has a token of its own."""
 
+import asyncio
 import hmac
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from service.api.dependencies import (
     HAS_OWN_TOKENS,
@@ -14,16 +19,58 @@ from service.api.dependencies import (
     Leader,
     UnknownTokenError,
 )
+from service.control_plane import ControlPlane
 from service.jobs.records import AttemptRecord
 from service.metrics import count_events
 from service.problems import Problem
 from service.reconciling.pace import is_news
 from service.reconciling.starter import sha256_of_token
-from service.store.errors import StaleAttemptError
-from trainer.contract.events import EventBatch, EventReply
+from service.steady_clock import now_utc
+from service.store.errors import JobNotFoundError, StaleAttemptError
+from service.store.reports import Report, Taken
+from trainer.contract.events import EventBatch, EventReply, Progress
+
+
+class _ReportRoute(APIRoute):
+    """Takes what is in order at once; whatever may be refused goes FastAPI's way, which says why.
+
+    That way, with its threads and checks, costs several times what it costs to store a report.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a report."""
+        in_full = super().get_route_handler()
+
+        async def take(request: Request) -> Response:
+            plane: ControlPlane = request.app.state.plane
+            is_json = request.headers.get("content-type") == "application/json"
+            # The middleware of `api.access` knows by which token this path was reported to.
+            if not (request.state.reported_before and is_json and plane.is_leader):
+                return await in_full(request)
+            try:
+                batch = EventBatch.model_validate_json(await request.body())
+            except (ValidationError, ClientDisconnect):
+                return await in_full(request)
+            report = Report(
+                job_id=request.path_params["job_id"],
+                attempt=int(request.path_params["attempt"]),
+                events=batch.events,
+                at=now_utc(),
+            )
+            try:
+                taken = await asyncio.wrap_future(plane.store.take_report(report))
+            except JobNotFoundError:
+                # Deleted since: its token is none any longer.
+                return await in_full(request)
+            reply = _reply(plane, batch, taken)
+            return Response(reply.model_dump_json(), media_type="application/json")
+
+        return take
+
 
 router = APIRouter(
     prefix="/jobs/{job_id}/attempts",
+    route_class=_ReportRoute,
     tags=["attempts"],
     responses=INVALID,
     dependencies=[HAS_OWN_TOKENS],
@@ -72,8 +119,13 @@ def report_events(
     What was stored before is passed over; what leaves a gap is not stored: send again from the
     reply on.
     """
-    through, job = plane.store.append_events(job_id, record.number, batch.events)
-    count_events(one for one in batch.events if record.events_through < one.number <= through)
-    if is_news(batch.events, job.status):
+    taken = plane.store.append_events(job_id, record.number, batch.events)
+    return _reply(plane, batch, taken)
+
+
+def _reply(plane: ControlPlane, batch: EventBatch, taken: Taken) -> EventReply:
+    others = [one for one in batch.events if not isinstance(one.data, Progress)]
+    count_events(one for one in others if taken.stored_before < one.number <= taken.stored_through)
+    if is_news(batch.events, taken.status):
         plane.wake()
-    return EventReply(stored_through=through, desired=job.told)
+    return EventReply(stored_through=taken.stored_through, desired=taken.told)

@@ -68,16 +68,20 @@ class JobRecord:
 
     @property
     def told(self) -> Desired:
-        """What its attempt is told to do: a pause once begun is finished before a resume."""
-        makes_room = self.preempted_by is not None
-        if self.desired is Desired.RUN and (makes_room or self.status is Status.PAUSING):
-            return Desired.PAUSE
-        return self.desired
+        """What its attempt is told to do."""
+        return what_is_told(self.desired, self.status, makes_room=self.preempted_by is not None)
 
     @property
     def waits_since(self) -> datetime:
         """Since when it waits for its next attempt, or will."""
         return self.retry_at or self.status_since
+
+
+def what_is_told(desired: Desired, status: Status, *, makes_room: bool) -> Desired:
+    """Return what a job's attempt is told to do: a pause once begun ends before a resume. Pure."""
+    if desired is Desired.RUN and (makes_room or status is Status.PAUSING):
+        return Desired.PAUSE
+    return desired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,12 @@ from service.scheduling.waiting import (
     waiting_job,
     why_it_waits,
 )
+from service.store.attempts import NewAttempt
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.queueing import make_room, note_waits
 from service.store.quotas import active_limits
-from service.store.store import NewAttempt, Store
+from service.store.store import Store
 from service.store.switches import pause_for_drain, read_drain
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order

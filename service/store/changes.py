@@ -14,7 +14,7 @@ from service.store.errors import ChangedMeanwhileError
 from service.store.outbox import put_out
 from service.store.tables import attempts, checkpoints, events, jobs, points
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress, Started
-from trainer.contract.status import Desired, Status, check_transition
+from trainer.contract.status import TERMINAL, Desired, Status, check_transition
 
 
 def change_status(
@@ -55,6 +55,24 @@ def change_status(
         before=job.status, after=decision.status, reason=decision.reason, message=decision.message
     )
     append_event(connection, job.id, now, event, attempt=values.get("attempt", job.attempt or None))
+
+
+def apply_decision(
+    connection: Connection, job: JobRecord, decision: Decision, now: datetime
+) -> None:
+    """Carry out a decision about a job as it was read, whose attempt it may end.
+
+    Raises ChangedMeanwhileError.
+    """
+    values: dict[str, Any] = {}
+    if decision.num_failures is not None:
+        values["num_failures"] = decision.num_failures
+    if decision.status in TERMINAL:
+        values["finished_at"] = now
+    change_status(connection, job, decision, now, **values)
+    if decision.ended is not None:
+        outcome = decision.ended.model_dump(mode="json")
+        update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)
 
 
 def append_event(

@@ -1,110 +1,86 @@
-"""Writes of several threads in one transaction, where a database lets one writer in at a time.
+"""Small writes that many wait for, in one transaction: one thread writes for all of them.
 
-SQLite forces each commit to disk and has those who wait for their turn try again by the clock, so
-that a hundred small writes a second keep one another waiting for seconds. Here whoever has the turn
-writes for all who wait, and one commit is forced for all of them.
+A commit is forced to disk, and a statement costs more than the rows it writes. What comes while the
+thread writes is written next, together: the more is asked of it, the less each costs.
 """
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-Result = TypeVar("Result")
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+# Assumed: beyond it a commit is no longer what costs, and those behind wait too long.
+AT_ONCE = 64
 
 
-class _Write(Generic[Result]):
-    """One that waits; afterwards with what came of it."""
+class GroupCommit(Generic[Item, Outcome]):
+    """Takes items from any thread."""
 
-    def __init__(self, do: Callable[[Connection], Result]) -> None:
-        self.do = do
-        self.is_done = False
-        self.value: Result | None = None
-        self.error: BaseException | None = None
+    def __init__(
+        self,
+        begin: Callable[[], AbstractContextManager[Connection]],
+        write: Callable[[Connection, Sequence[Item]], Sequence[Outcome | Exception]],
+    ) -> None:
+        """`begin` gives a transaction; `write` writes items, and returns what came of each.
 
-
-class GroupCommit:
-    """The writing side of a store, by threads of this process; other processes wait as ever."""
-
-    def __init__(self, engine: Engine) -> None:
-        """`engine` begins transactions that may write."""
-        self._engine = engine
-        # Where rows are locked and not the whole store, nobody has to wait for others.
-        self._takes_turns = engine.dialect.name == "sqlite"
-        self._turn = threading.Lock()
-        self._waiting: deque[_Write[Any]] = deque()
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """Give a connection in a transaction of its own, when it is this thread's turn."""
-        if not self._takes_turns:
-            with self._engine.begin() as connection:
-                yield connection
-            return
-        with self._turn, self._engine.begin() as connection:
-            yield connection
-
-    def run(self, do: Callable[[Connection], Result]) -> Result:
-        """Return what `do` gives once it is committed; it may be run twice, the first time undone.
-
-        Raises what `do` raises, of which nothing is stored; what others raise does not touch it.
+        `write` may be run twice, the first time undone.
         """
-        if not self._takes_turns:
-            with self._engine.begin() as connection:
-                return do(connection)
-        mine = _Write(do)
-        self._waiting.append(mine)
-        with self._turn:
-            if not mine.is_done:
-                self._write_all()
-        if mine.error is not None:
-            raise mine.error
-        return mine.value  # type: ignore[return-value]  # set, since there was no error
+        self._begin = begin
+        self._write = write
+        self._waiting: deque[tuple[Item, Future[Outcome]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
-    def _write_all(self) -> None:
-        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+    def submit(self, item: Item) -> "Future[Outcome]":
+        """Return what will come of an item once it is committed.
+
+        Where `write` has no outcome but an error for it, that is raised; what comes of others does
+        not touch it.
+        """
+        future: Future[Outcome] = Future()
+        self._waiting.append((item, future))
+        self._thread.submit(self._write_waiting)
+        return future
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._thread.shutdown()
+
+    def _write_waiting(self) -> None:
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
+        # Nobody waits any longer for one that was cancelled.
+        group = [one for one in taken if one[1].set_running_or_notify_cancel()]
+        if group:
+            self._write_group(group)
+
+    def _write_group(self, group: Sequence[tuple[Item, "Future[Outcome]"]]) -> None:
         try:
-            self._write(group)
+            with self._begin() as connection:
+                outcomes = self._write(connection, [item for item, _ in group])
         except SQLAlchemyError as error:
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                # One value that cannot be stored is to fail one; a disk that is full fails each.
+                for one in group:
+                    self._write_group([one])
+        except BaseException as error:  # noqa: BLE001  # raised where it was asked for
             _fail(group, error)
-            # One value that cannot be stored is to fail one; a disk that is full fails each.
-            for one in group if len(group) > 1 else ():
-                self._write_alone(one)
-        except BaseException as error:
-            _fail(group, error)
-            raise
-        finally:
-            for one in group:
-                one.is_done = True
-
-    def _write_alone(self, one: _Write[Any]) -> None:
-        try:
-            self._write([one])
-        except SQLAlchemyError as error:
-            one.error = error
-        except BaseException as error:
-            # Those behind it keep the error of all: nothing of them is stored.
-            one.error = error
-            raise
-
-    def _write(self, group: list[_Write[Any]]) -> None:
-        with self._engine.begin() as connection:
-            for one in group:
-                one.value, one.error = None, None
-                try:
-                    with connection.begin_nested():
-                        one.value = one.do(connection)
-                except SQLAlchemyError:
-                    raise
-                except Exception as error:  # noqa: BLE001  # raised where it was asked for
-                    one.error = error
+        else:
+            # Not before the commit: nobody is to take for stored what was undone.
+            for (_, future), outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
 
 
-def _fail(group: list[_Write[Any]], error: BaseException) -> None:
-    """Have nobody take for stored what was undone."""
-    for one in group:
-        one.value, one.error = None, error
+def _fail(group: Sequence[tuple[Item, "Future[Outcome]"]], error: BaseException) -> None:
+    for _, future in group:
+        future.set_exception(error)

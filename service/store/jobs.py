@@ -1,6 +1,7 @@
 """Reading jobs: one that cannot be read is told of, and hides no other."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select, update
@@ -11,6 +12,7 @@ from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.rows import job_of
 from service.store.tables import jobs, labels
 from trainer.contract.spec import JobSpec
+from trainer.contract.status import Desired, Status
 
 # What columns and records raise where a value is not what this release writes.
 _UNREADABLE = (ValueError, TypeError)
@@ -37,6 +39,35 @@ def page_of_jobs(
     if before_seq is not None:
         query = query.where(seq < before_seq)
     return query.order_by(seq.desc()).limit(limit)
+
+
+def add_job(
+    connection: Connection,
+    job_id: str,
+    spec: JobSpec,
+    now: datetime,
+    *,
+    owner: str | None,
+    private: bool,
+    plan: Mapping[str, Any] | None,
+    cloned_from: str | None,
+) -> None:
+    """Write a job that waits for its first attempt."""
+    connection.execute(
+        insert(jobs).values(
+            id=job_id,
+            owner=owner,
+            private=private,
+            spec=spec.model_dump(mode="json"),
+            plan=plan,
+            cloned_from=cloned_from,
+            status=Status.QUEUED,
+            desired=Desired.RUN,
+            created_at=now,
+            status_since=now,
+        )
+    )
+    add_labels(connection, job_id, spec.labels)
 
 
 def add_labels(connection: Connection, job_id: str, labelled: Mapping[str, str]) -> None:

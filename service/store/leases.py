@@ -5,19 +5,16 @@ reads the row first: with another's fence there, it is refused. What stands in t
 with what stood there before, and never with a time.
 """
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Update, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.steady_clock import Reading
-from service.store.group_commit import GroupCommit
 from service.store.tables import leases
-
-Result = TypeVar("Result")
 
 _LEADER = "leader"
 
@@ -134,31 +131,21 @@ class FencedWrites:
     def __init__(self, engine: Engine, fence: Callable[[], int] | None) -> None:
         """`fence`: gives this process's own, or raises LostLeadershipError; None: unfenced."""
         self._engine = engine
-        self._group = GroupCommit(engine)
         self._fence = fence
+        # SQLite lets one writer in at a time, and has others try again by the clock: threads of
+        # this process wait for each other instead. PostgreSQL locks rows and not the whole store.
+        self._turn: AbstractContextManager[object] = (
+            threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        )
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Give a connection in a transaction. Raises LostLeadershipError before it writes."""
         fence = None if self._fence is None else self._fence()
-        with self._group.begin() as connection:
+        with self._turn, self._engine.begin() as connection:
             if fence is not None:
                 check_fence(connection, fence)
             yield connection
-
-    def run(self, do: Callable[[Connection], Result]) -> Result:
-        """Return what `do` gives, committed with what other threads write meanwhile.
-
-        It may be run twice, the first time undone. Raises LostLeadershipError before it is run.
-        """
-        fence = None if self._fence is None else self._fence()
-
-        def fenced(connection: Connection) -> Result:
-            if fence is not None:
-                check_fence(connection, fence)
-            return do(connection)
-
-        return self._group.run(fenced)
 
     def check(self) -> int:
         """Return the fence of this process, 0 where none is asked for.

@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy import Connection, select, update
 
 from service.access.audit import Action
 from service.access.caller import EVERYONE, Caller
@@ -16,7 +15,6 @@ from service.access.quotas import UNLIMITED, check_submission
 from service.jobs.events import Resized, StatusChanged
 from service.jobs.lifecycle import Decision, check_request
 from service.jobs.records import (
-    Accelerator,
     AttemptRecord,
     CheckpointRecord,
     EventRecord,
@@ -25,23 +23,34 @@ from service.jobs.records import (
 )
 from service.jobs.resizing import resized
 from service.steady_clock import now_utc
+from service.store.attempts import (
+    NewAttempt,
+    accelerators_in_use,
+    attempt_numbers,
+    begin_attempt,
+    read_attempt,
+    read_attempts,
+    read_checkpoints,
+)
 from service.store.audit import note_audit
-from service.store.changes import append_event, change_status, ingest, update_attempt
+from service.store.changes import append_event, apply_decision, update_attempt
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
-from service.store.errors import StaleAttemptError, UnreadableJobError
+from service.store.errors import UnreadableJobError
+from service.store.group_commit import GroupCommit
 from service.store.idempotency import Reservation, complete
 from service.store.identity import store_id
-from service.store.jobs import add_labels, page_of_jobs, read_job, read_jobs, write_spec
+from service.store.jobs import add_job, page_of_jobs, read_job, read_jobs, write_spec
 from service.store.leases import FencedWrites
 from service.store.live import LiveJobs
 from service.store.migrate import migrate
 from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
-from service.store.rows import attempt_of, checkpoint_of, event_of
-from service.store.tables import attempts, checkpoints, events, jobs
+from service.store.reports import Report, Taken, store_reports
+from service.store.rows import event_of
+from service.store.tables import events, jobs
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
-from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
+from trainer.contract.status import Desired, Status
 
 logger = logging.getLogger(__name__)
 
@@ -54,23 +63,6 @@ _ACTIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewAttempt:
-    """What is known of an attempt before it begins."""
-
-    number: int
-    accelerator: Accelerator
-    resume_from: str | None
-    token_sha256: str | None = None
-    """Digest of the token that its order holds; None: nobody may report as this attempt."""
-    damaged: str | None = None
-    """For people: which later checkpoints it does not go on from, as they are damaged."""
-    fence: int = 0
-    """Of the leader that begins it."""
-    num_cpus: int = 0
-    num_gpus: int = 0
-
-
 class Store:
     """Jobs, attempts, events and checkpoints."""
 
@@ -80,6 +72,7 @@ class Store:
         engine = connect(url)
         self._engine = reading(engine)
         self._writing = FencedWrites(writing(engine), fence)
+        self._reports = GroupCommit(self._writing.begin, store_reports)
         self._live = LiveJobs()
         self._unreadable: set[str] = set()
         """Jobs that were logged."""
@@ -93,7 +86,8 @@ class Store:
             patient.dispose()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Store what was reported, and close every connection."""
+        self._reports.close()
         self._engine.dispose()
 
     @cached_property
@@ -132,22 +126,18 @@ class Store:
                 quota = quota_of(connection, by.owner, lock=True)
                 if quota != UNLIMITED:
                     check_submission(by.owner, quota, usage_of(connection, by.owner, now))
-            connection.execute(
-                insert(jobs).values(
-                    id=job_id,
-                    owner=by.owner,
-                    private=private,
-                    spec=spec.model_dump(mode="json"),
-                    plan=plan,
-                    cloned_from=cloned_from,
-                    status=Status.QUEUED,
-                    desired=Desired.RUN,
-                    created_at=now,
-                    status_since=now,
-                )
+            add_job(
+                connection,
+                job_id,
+                spec,
+                now,
+                owner=by.owner,
+                private=private,
+                plan=plan,
+                cloned_from=cloned_from,
             )
-            add_labels(connection, job_id, spec.labels)
-            append_event(connection, job_id, now, StatusChanged(before=None, after=Status.QUEUED))
+            queued = StatusChanged(before=None, after=Status.QUEUED)
+            append_event(connection, job_id, now, queued)
             if reservation is not None:
                 complete(connection, reservation, job_id)
             note_audit(connection, by, Action.SUBMIT, job_id, now)
@@ -222,35 +212,7 @@ class Store:
 
         Raises ChangedMeanwhileError if the job is no longer as it was read.
         """
-        with self._writing.begin() as connection:
-            source = f"from {new.resume_from}" if new.resume_from else "from the start"
-            if new.damaged is not None:
-                source += f", as {new.damaged}"
-            change_status(
-                connection,
-                job,
-                Decision(status=Status.STARTING, message=f"attempt {new.number}, {source}"),
-                now,
-                attempt=new.number,
-                started_at=job.started_at or now,
-                advanced_at=None,
-                preempted_by=None,
-                waited_s=job.waited_s + max((now - job.waits_since).total_seconds(), 0.0),
-            )
-            connection.execute(
-                insert(attempts).values(
-                    job_id=job.id,
-                    number=new.number,
-                    token_sha256=new.token_sha256,
-                    accelerator=new.accelerator,
-                    resume_from=new.resume_from,
-                    fence=new.fence,
-                    num_cpus=new.num_cpus,
-                    num_gpus=new.num_gpus,
-                    created_at=now,
-                )
-            )
-            return read_job(connection, job.id)
+        return self.write(lambda connection: begin_attempt(connection, job, new, now))
 
     def note_submitted(self, job_id: str, number: int, now: datetime) -> None:
         """Write down that Ray has the attempt."""
@@ -263,36 +225,25 @@ class Store:
         Raises ChangedMeanwhileError if it has changed since.
         """
         with self._writing.begin() as connection:
-            _apply(connection, job, decision, now)
+            apply_decision(connection, job, decision, now)
 
     # Attempts and what they report
 
     def attempt(self, job_id: str, number: int) -> AttemptRecord:
         """Return an attempt that is known to exist, or raise StaleAttemptError."""
-        with self._engine.connect() as connection:
-            return _attempt(connection, job_id, number)
+        return self.read(lambda connection: read_attempt(connection, job_id, number))
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """Return the attempts of a job in order."""
-        query = select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
-        with self._engine.connect() as connection:
-            return [attempt_of(row) for row in connection.execute(query)]
+        return self.read(lambda connection: read_attempts(connection, job_id))
 
     def attempt_numbers(self, job_id: str) -> list[int]:
         """Return the numbers of a job's attempts in order, whatever else is stored of them."""
-        query = select(attempts.c.number).where(attempts.c.job_id == job_id)
-        with self._engine.connect() as connection:
-            return list(connection.execute(query.order_by(attempts.c.number)).scalars())
+        return self.read(lambda connection: attempt_numbers(connection, job_id))
 
     def accelerators_in_use(self) -> dict[str, str]:
         """Return, by job, what the newest attempt of each job that has not ended was given."""
-        query = (
-            select(attempts.c.job_id, attempts.c.accelerator)
-            .join(jobs, (jobs.c.id == attempts.c.job_id) & (jobs.c.attempt == attempts.c.number))
-            .where(jobs.c.status.in_(ACTIVE))
-        )
-        with self._engine.connect() as connection:
-            return {row.job_id: row.accelerator for row in connection.execute(query)}
+        return self.read(accelerators_in_use)
 
     def append_events(
         self,
@@ -301,17 +252,19 @@ class Store:
         reported: Sequence[AttemptEvent],
         *,
         now: datetime | None = None,
-    ) -> tuple[int, JobRecord]:
+    ) -> Taken:
         """Store what follows without a gap on what is stored; the rest is for another time.
 
-        `now`: by which a job advances; None: by the clock of this process. Returns the highest
-        number stored and the job as it was. Raises StaleAttemptError.
+        `now`: by which a job advances; None: by the clock of this process. Raises
+        StaleAttemptError.
         """
         at = now or now_utc()
-        # Many attempts report at once, and none of them needs a commit of its own.
-        return self._writing.run(
-            lambda connection: _append_events(connection, job_id, number, reported, at)
-        )
+        report = Report(job_id=job_id, attempt=number, events=reported, at=at)
+        return self.take_report(report).result()
+
+    def take_report(self, report: Report) -> Future[Taken]:
+        """Have a report stored beside others, for whoever must not wait; see `append_events`."""
+        return self._reports.submit(report)
 
     def events(self, job_id: str, *, after: int = 0, limit: int) -> list[EventRecord]:
         """Return the events of a job numbered above `after`, in order."""
@@ -326,13 +279,7 @@ class Store:
 
     def checkpoints(self, job_id: str) -> list[CheckpointRecord]:
         """Return every checkpoint that was reported, in the order of attempts and steps."""
-        query = (
-            select(checkpoints)
-            .where(checkpoints.c.job_id == job_id)
-            .order_by(checkpoints.c.attempt, checkpoints.c.step)
-        )
-        with self._engine.connect() as connection:
-            return [checkpoint_of(row) for row in connection.execute(query)]
+        return self.read(lambda connection: read_checkpoints(connection, job_id))
 
     def read(self, query: Callable[[Connection], Result]) -> Result:
         """Run a reading function of this package in one transaction (see `statistics`)."""
@@ -343,46 +290,3 @@ class Store:
         """Run changing functions of this package in one transaction."""
         with self._writing.begin() as connection:
             return change(connection)
-
-
-def _attempt(connection: Connection, job_id: str, number: int) -> AttemptRecord:
-    query = select(attempts).where(attempts.c.job_id == job_id, attempts.c.number == number)
-    try:
-        return attempt_of(connection.execute(query).one())
-    except NoResultFound:
-        raise StaleAttemptError(job_id, number) from None
-
-
-def _append_events(
-    connection: Connection,
-    job_id: str,
-    number: int,
-    reported: Sequence[AttemptEvent],
-    now: datetime,
-) -> tuple[int, JobRecord]:
-    job = read_job(connection, job_id, lock=True)
-    attempt = _attempt(connection, job_id, number)
-    if number != job.attempt or attempt.ended_at is not None:
-        raise StaleAttemptError(job_id, number)
-    through = attempt.events_through
-    following: list[AttemptEvent] = []
-    for one in sorted(reported, key=lambda event: event.number):
-        if one.number == through + 1:
-            following.append(one)
-            through += 1
-    if following:
-        ingest(connection, job_id, number, following, now)
-        update_attempt(connection, job_id, number, events_through=through)
-    return through, job
-
-
-def _apply(connection: Connection, job: JobRecord, decision: Decision, now: datetime) -> None:
-    values: dict[str, Any] = {}
-    if decision.num_failures is not None:
-        values["num_failures"] = decision.num_failures
-    if decision.status in TERMINAL:
-        values["finished_at"] = now
-    change_status(connection, job, decision, now, **values)
-    if decision.ended is not None:
-        outcome = decision.ended.model_dump(mode="json")
-        update_attempt(connection, job.id, job.attempt, ended_at=now, outcome=outcome)

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
@@ -21,7 +22,7 @@ from service.terminal.cli import main
 
 FAILPOINT_VARIABLE = "FAULTS_FAILPOINT"
 
-STORE_CALLS = ("submit", "begin_attempt", "note_submitted", "append_events", "apply")
+STORE_CALLS = ("submit", "begin_attempt", "note_submitted", "take_report", "apply")
 RAY_CALLS = ("submit",)
 
 
@@ -75,6 +76,8 @@ class _Mortality:
             self._pass(Failpoint(place, call, "before"))
             self._at_commit = self._armed() == Failpoint(place, call, "within")
             answer = original(*given, **options)
+            if isinstance(answer, Future) and self._armed() is not None:
+                wait([answer])
             self._at_commit = False
             self._pass(Failpoint(place, call, "after"))
             return answer

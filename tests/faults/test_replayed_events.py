@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import pytest
 from sqlalchemy import Connection, select
 
 from service.control_plane import ControlPlane
-from service.jobs.records import JobRecord
 from service.reconciling.attempt_files import read_spool
 from service.settings import Settings
 from service.store import store as store_module
+from service.store.attempts import read_attempt
 from service.store.changes import ingest, update_attempt
 from service.store.jobs import read_job
+from service.store.reports import Report, Taken
 from service.store.tables import checkpoints, events, points
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.trials import Trial, Trials, seeds
@@ -102,9 +104,7 @@ class Service:
                 for one in self._plane.store.attempts(job_id)
             ],
             **{
-                table.name: self._plane.store.read(
-                    lambda connection, table=table: _rows(connection, table, job_id)
-                )
+                table.name: self._plane.store.read(partial(_rows, table=table, job_id=job_id))
                 for table in (events, points, checkpoints)
             },
         }
@@ -243,22 +243,23 @@ def test_on_postgresql_too(
 def test_where_gaps_and_stale_attempts_are_taken_it_is_not(
     faults: Trials, told: list[AttemptEvent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def take_any(
-        connection: Connection,
-        job_id: str,
-        number: int,
-        reported: Sequence[AttemptEvent],
-        now: datetime,
-    ) -> tuple[int, JobRecord]:
-        job = read_job(connection, job_id, lock=True)
-        through = store_module._attempt(connection, job_id, number).events_through
-        new = [one for one in reported if one.number > through]
-        ingest(connection, job_id, number, new, now)
-        through = max([through, *(one.number for one in new)])
-        update_attempt(connection, job_id, number, events_through=through)
-        return through, job
+    def take_any(connection: Connection, sent: Sequence[Report]) -> list[Taken]:
+        found = []
+        for one in sent:
+            job = read_job(connection, one.job_id, lock=True)
+            before = read_attempt(connection, one.job_id, one.attempt).events_through
+            new = [event for event in one.events if event.number > before]
+            ingest(connection, one.job_id, one.attempt, new, one.at)
+            through = max([before, *(event.number for event in new)])
+            update_attempt(connection, one.job_id, one.attempt, events_through=through)
+            found.append(
+                Taken(
+                    stored_before=before, stored_through=through, status=job.status, told=job.told
+                )
+            )
+        return found
 
-    monkeypatch.setattr(store_module, "_append_events", take_any)
+    monkeypatch.setattr(store_module, "store_reports", take_any)
     with (
         service(tmp_path, f"sqlite:///{tmp_path / 'store.db'}") as taking_any,
         faults.unguarded("13", FAULT) as trial,

@@ -13,8 +13,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, Table, event, insert, select
 
 from service.jobs.lifecycle import Decision
+from service.store.attempts import NewAttempt
 from service.store.engine import connect
-from service.store.store import NewAttempt, Store
+from service.store.store import Store
 from service.store.tables import attempts, checkpoints, events, jobs, labels, points
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import (

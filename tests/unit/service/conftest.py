@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from service.jobs.lifecycle import Decision
 from service.jobs.progress import bottleneck, fraction
 from service.jobs.records import JobRecord
 from service.settings import Settings
-from service.store.store import NewAttempt, Store
+from service.store.attempts import NewAttempt
+from service.store.store import Store
 from service.views.jobs import JobProgress
 from tests.postgres import Postgres
 from tests.unit.service.databases import (
@@ -28,6 +29,7 @@ from tests.unit.service.databases import (
     migrated_database,
     migrated_file,
 )
+from tests.waiting import wait_for
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import AttemptEvent, AttemptEventData, Progress
 from trainer.contract.spec import JobSpec
@@ -80,12 +82,7 @@ def now() -> datetime:
 
 def wait_until(probe: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
     """Return what `probe` gives as soon as it is true; fail after the deadline."""
-    deadline = datetime.now(UTC) + timedelta(seconds=timeout_s)
-    pause = threading.Event()
-    while not (value := probe()):
-        assert datetime.now(UTC) < deadline, "it did not happen in time"
-        pause.wait(0.02)
-    return value
+    return wait_for("what the test asks for", probe, timeout_s=timeout_s, every_s=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -291,12 +288,12 @@ def report(store: Store, job_id: str, *data: AttemptEventData) -> None:
     """Let the newest attempt report what follows on what it has reported."""
     job = store.job(job_id)
     through = store.attempt(job_id, job.attempt).events_through
-    stored, _ = store.append_events(
+    taken = store.append_events(
         job_id,
         job.attempt,
         [AttemptEvent(number=through + n, at=now(), data=one) for n, one in enumerate(data, 1)],
     )
-    assert stored == through + len(data)
+    assert taken.stored_through == through + len(data)
 
 
 def job_progress(step: int, **fields: Any) -> JobProgress:

@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import select
 
 from service.control_plane import ControlPlane
+from service.jobs.records import AttemptRecord
 from service.metrics import registry
 from service.problems import ProblemType
 from service.reconciling.starter import sha256_of_token
@@ -183,3 +184,30 @@ def test_whoever_has_not_the_token_is_not_told_what_is_wrong_with_a_report(
     assert http.post(path, json=wrong).status_code == 401
     assert http.post(path, json=wrong, headers={"Authorization": "Bearer guess"}).status_code == 403
     assert http.post(path, json=wrong, headers=BEARER).status_code == 422
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_report_is_answered_alike_whether_its_token_is_known_or_not(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    path = begin(plane, f"alike{is_known}")
+    if is_known:
+        http.post(path, json=batch(), headers=BEARER).raise_for_status()
+    looked_up: list[str] = []
+    attempt = plane.store.attempt
+
+    def look_up(job_id: str, number: int) -> AttemptRecord:
+        looked_up.append(job_id)
+        return attempt(job_id, number)
+
+    monkeypatch.setattr(plane.store, "attempt", look_up)
+    taken = http.post(path, json=batch(1, 2), headers=BEARER)
+    assert (taken.status_code, taken.json()) == (200, {"stored_through": 2, "desired": "run"})
+    assert taken.headers["Content-Type"] == "application/json"
+    assert bool(looked_up) is not is_known
+    wrong = http.post(path, content=b"{", headers=BEARER | {"Content-Type": "application/json"})
+    assert wrong.status_code == 422
+    assert "JSON" in wrong.json()["errors"][0]["message"]
+    # It was refused: the next one is looked at as the first is.
+    assert http.post(path, json=batch(3), headers=BEARER).json()["stored_through"] == 3
+    assert http.post(path, json=batch(4), headers={"Authorization": "Bearer x"}).status_code == 403

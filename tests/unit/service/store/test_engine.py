@@ -44,7 +44,7 @@ def test_writers_of_one_job_leave_no_gap_and_wait_for_each_other(store: Store) -
         through = 0
         while through < NUM_EVENTS:
             batch = [event(number) for number in range(through + 1, through + 6)]
-            through, _ = store.append_events("a", 1, batch)
+            through = store.append_events("a", 1, batch).stored_through
 
     def ask(number: int) -> None:
         together.wait()

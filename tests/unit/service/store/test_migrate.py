@@ -104,7 +104,7 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
             AttemptEvent(number=4, at=datetime.now(UTC), data=runs.progress),
             AttemptEvent(number=5, at=datetime.now(UTC), data=saved),
         ]
-        assert store.append_events("runs", 2, reported)[0] == 5
+        assert store.append_events("runs", 2, reported).stored_through == 5
         assert _numbers(store, "runs") == [5, 9, 11]
         assert store.ask("waits", Desired.CANCEL).desired is Desired.CANCEL
         assert store.submit("new", make_spec(), datetime.now(UTC)).seq > done.seq

@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import text
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.access.quotas import UNLIMITED, Quota, QuotaExceededError, Usage
+from service.store.attempts import NewAttempt
 from service.store.deletion import delete_job
 from service.store.quotas import (
     active_limits,
@@ -18,7 +20,7 @@ from service.store.quotas import (
     set_quota,
     usage_of,
 )
-from service.store.store import NewAttempt, Store
+from service.store.store import Store
 from service.store.tables import attempts, jobs
 from tests.unit.service.conftest import make_spec, now, wait_until
 from tests.unit.service.store.statements import plan_of, statements
@@ -102,7 +104,7 @@ def test_deleting_a_job_gives_no_gpu_hours_back(store: Store) -> None:
         store.submit(job_id, make_spec(), now(), by=ANN)
         begin(store, job_id, num_gpus=2, hours_ago=3, ended_ago=1)
         end(store, job_id)
-        store.write(lambda connection, one=job_id: delete_job(connection, one, ANN, NOW))
+        store.write(partial(delete_job, job_id=job_id, by=ANN, now=NOW))
         assert usage(store).gpu_hours == pytest.approx(4 * (number + 1))
     assert store.read(owners) == ["ann"]
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision, RefusedError
 from service.jobs.records import JobRecord, UnreadableJob
+from service.store.attempts import NewAttempt
 from service.store.errors import (
     ChangedMeanwhileError,
     JobNotFoundError,
@@ -19,7 +20,7 @@ from service.store.errors import (
     UnreadableJobError,
 )
 from service.store.statistics import statistics
-from service.store.store import NewAttempt, Store
+from service.store.store import Store
 from service.store.tables import points
 from tests.unit.service.conftest import make_spec
 from tests.unit.service.databases import Databases, change
@@ -249,7 +250,7 @@ def test_reports_are_kept_where_they_are_looked_for(store: Store) -> None:
         step=3, epoch=0.3, path="p", size_bytes=9, weights_sha256="f" * 64, top1=0.5
     )
     reported = [event(1, started), event(2), event(3, evaluated), event(4, saved), event(5, saved)]
-    assert store.append_events("a", 1, reported)[0] == 5
+    assert store.append_events("a", 1, reported).stored_through == 5
     job = store.job("a")
     assert job.progress == progress(2)
     assert job.evaluation == evaluated
@@ -276,7 +277,8 @@ def test_events_in_any_order_and_number_are_stored_once_without_gaps(
         begun(store)
         through = 0
         for batch in batches:
-            through, _ = store.append_events("a", 1, [told(number) for number in batch])
+            reported = [told(number) for number in batch]
+            through = store.append_events("a", 1, reported).stored_through
         assert store.attempt("a", 1).events_through == through
         reported = [told(number) for number in range(1, through + 1)]
         steps = [one.data.step for one in reported if isinstance(one.data, Progress)]
@@ -345,7 +347,7 @@ def test_a_stale_attempt_cannot_report(store: Store) -> None:
     for number in (1, 3):
         with pytest.raises(StaleAttemptError):
             store.append_events("a", number, [])
-    assert store.append_events("a", 2, [event(1)])[0] == 1
+    assert store.append_events("a", 2, [event(1)]).stored_through == 1
 
 
 def test_a_wish_that_comes_too_late_is_refused(store: Store) -> None:
