@@ -105,10 +105,10 @@ class ValidTokens:
 
 
 def remember(entries: OrderedDict[str, Value], key: str, value: Value) -> None:
-    """Put an entry last; beyond MAX_SENDERS the first is forgotten."""
+    """Put an entry last; beyond MAX_SENDERS the first are forgotten."""
     entries[key] = value
     entries.move_to_end(key)
-    if len(entries) > MAX_SENDERS:
+    while len(entries) > MAX_SENDERS:
         entries.popitem(last=False)
 
 

@@ -246,8 +246,13 @@ def test_a_standby_reads_and_names_the_leader_to_whoever_writes(
     with serving(standby) as url, httpx.Client(base_url=url) as second:
         assert second.get(f"/jobs/{job_id}").json()["id"] == job_id
         assert second.get("/readyz").json()["role"] == "standby"
-        for path in ("/jobs", f"/jobs/{job_id}/cancel", f"/jobs/{job_id}/attempts/1/events"):
-            answer = second.post(path, json=request_body)
+        of_attempt = {"Authorization": "Bearer of-an-attempt"}
+        for path, headers in (
+            ("/jobs", {}),
+            (f"/jobs/{job_id}/cancel", {}),
+            (f"/jobs/{job_id}/attempts/1/events", of_attempt),
+        ):
+            answer = second.post(path, json=request_body, headers=headers)
             problem = problem_of(answer, 503)
             assert plane.settings.advertised_url in problem["detail"]
             assert answer.headers["Retry-After"]
