@@ -35,7 +35,7 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
 	$(BIN)/python -m pytest -s tests/faults
 
-quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: about a minute, for every commit.
+quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: a few minutes, for every commit.
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
 
 check: lint types layers test ## What CI runs: lint, types, layers, all tests.

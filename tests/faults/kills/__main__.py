@@ -1,5 +1,6 @@
 """Kill the product, many times over: `python -m tests.faults.kills --kills 200 --seed 1`."""
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,9 +22,15 @@ def main(
     report: Annotated[Path | None, typer.Option(help="A page of Markdown to write.")] = None,
 ) -> None:
     """Kill, print the table, and end with 1 if anything is wrong."""
-    with tempfile.TemporaryDirectory(prefix="alexnet-kills-") as folder:
-        campaign = Campaign(Path(folder), num_processes=kills, seed=seed, say=_say)
+    folder = Path(tempfile.mkdtemp(prefix="alexnet-kills-"))
+    campaign = Campaign(folder, num_processes=kills, seed=seed, say=_say)
+    try:
         campaign.run(lanes)
+    finally:
+        if sys.exception() or any(trial.violations for trial in campaign.trials):
+            _say(f"what the service said and wrote is kept in {folder}")
+        else:
+            shutil.rmtree(folder)
     Console(width=120).print(table(rows(campaign.trials)))
     if report is not None:
         report.write_text(page(campaign, num_lanes=lanes, kills=kills, seed=seed))

@@ -86,6 +86,7 @@ class Campaign:
             except AssertionError as error:
                 # It fails the run, and no other job.
                 self.end.must(False, "J", f"job {job.id} was not seen through: {error}")
+                self._say(self.end.violations[-1])
             self._say(f"{job.id} is done, {len(job.trials)} kills: {job.violations or 'all holds'}")
             self.done.append(job)
 
