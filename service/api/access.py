@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,7 @@ from service.access.quotas import QuotaExceededError
 from service.access.rate_limits import Rate, RateLimiter, ValidTokens, remember, sender_of
 from service.access.slots import NoSlotError
 from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
+from service.api.attempts import attempt_with
 from service.api.errors import RETRY, answer
 from service.api.senders import Sender
 from service.control_plane import ControlPlane
@@ -35,6 +37,9 @@ PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/opena
 # Answers to reports that are no fault of whoever sends them.
 _NO_FAULTS = frozenset({409, 503})
 _REPORTS = re.compile(r"/jobs/[^/]+/attempts/[^/]+/events")
+_REPORTS_OF = re.compile(r"/jobs/([^/]+)/attempts/([1-9][0-9]{0,8})/events")
+# Assumed: a flood of tokens that are made up is to take few of the threads.
+_LOOK_UPS_AT_ONCE = 4
 # Assumed: sooner a job that waits has hardly started.
 _LATER = {"Retry-After": "60"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="alexnet"'}
@@ -79,7 +84,8 @@ class AccessMiddleware:
     up without end; one that was valid before is not held up by what others of its address send.
     Attempts report with tokens of their own, as often as they like: what others of their address
     send does not hold up one whose reports were taken before. Reports that are refused count by
-    address, and beside all else that comes from there.
+    address, and beside all else that comes from there; where too many were, tokens are looked up, a
+    few at a time, and those of attempts let in: what is refused of one counts as its own too.
     """
 
     def __init__(
@@ -96,6 +102,8 @@ class AccessMiddleware:
         self._valid = ValidTokens()
         self._reporting = ValidTokens()
         """With the path that each reports to."""
+        self._num_look_ups = 0
+        """Under way, of tokens from where too many reports were refused."""
         self._noted: OrderedDict[str, datetime] = OrderedDict()
         """When the use of each token was last written down, or tried to be."""
 
@@ -153,11 +161,15 @@ class AccessMiddleware:
         sent = credentials.bearer
         sender = f"reports {sender_of(credentials.address)}"
         is_known = sent is not None and self._reporting.id_of(sent) == path
-        if not is_known:
-            wait_s = self._limiter.wait_s(sender, self._clock())
-            if wait_s:
+        counted = [sender]
+        wait_s = 0.0 if is_known else self._limiter.wait_s(sender, self._clock())
+        if wait_s:
+            own = f"reports to {path}"
+            is_held_up = self._limiter.wait_s(own, self._clock()) > 0.0
+            if sent is None or is_held_up or not await self._is_of_attempt(sent, path):
                 await self._refuse(wait_s)(scope, receive, send)
                 return
+            counted.append(own)
         if sent is None:
             # Before a body is read.
             self._limiter.take(sender, self._clock())
@@ -173,10 +185,27 @@ class AccessMiddleware:
                     self._reporting.note(sent, path)
                 elif status not in _NO_FAULTS:
                     self._reporting.forget(sent)
-                    self._limiter.take(sender, self._clock())
+                    for one in counted:
+                        self._limiter.take(one, self._clock())
             await send(message)
 
         await self._app(scope, receive, count)
+
+    async def _is_of_attempt(self, sent: str, path: str) -> bool:
+        """Whether a token is that of the attempt that reports there; False: not, or not known."""
+        found = _REPORTS_OF.fullmatch(path)
+        if found is None or self._num_look_ups >= _LOOK_UPS_AT_ONCE:
+            return False
+        self._num_look_ups += 1
+        try:
+            record = await run_in_threadpool(
+                attempt_with, self._plane, found[1], int(found[2]), sent
+            )
+        except SQLAlchemyError:
+            return False
+        finally:
+            self._num_look_ups -= 1
+        return record is not None
 
     def _look_up(self, token_id: str | None) -> tuple[TokenRecord | None, bool]:
         """Return what is known of a token, and whether none is asked for."""

@@ -87,14 +87,21 @@ def _reporting(
     """Return the attempt whose token was sent: before it is asked what is in the body."""
     if credentials is None:
         raise HTTPException(401, "an attempt's token is needed", {"WWW-Authenticate": "Bearer"})
-    try:
-        record = plane.store.attempt(job_id, attempt)
-    except StaleAttemptError:
-        raise UnknownTokenError from None
-    known = record.token_sha256
-    if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
+    record = attempt_with(plane, job_id, attempt, credentials.credentials)
+    if record is None:
         raise UnknownTokenError
     return record
+
+
+def attempt_with(plane: ControlPlane, job_id: str, number: int, token: str) -> AttemptRecord | None:
+    """Return the attempt if this is its token; None: it is not, or there is no such attempt."""
+    try:
+        record = plane.store.attempt(job_id, number)
+    except StaleAttemptError:
+        return None
+    known = record.token_sha256
+    is_its = known is not None and hmac.compare_digest(sha256_of_token(token), known)
+    return record if is_its else None
 
 
 ReportingAttempt = Annotated[AttemptRecord, Depends(_reporting)]

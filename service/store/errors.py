@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 
@@ -34,8 +34,19 @@ class ChangedMeanwhileError(RuntimeError):
     """A decision was made about a job that has changed since; decide again."""
 
 
+class NotWrittenError(NoConnectionError):
+    """A write had no turn: too many waited before it, it waited for too long, or the store closes.
+
+    What was asked for may be asked for again.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"not written: {why}")
+
+
 # Undefined table, undefined column.
 _OTHER_SCHEMA = frozenset({"42P01", "42703"})
+_DEADLOCK = "40P01"
 
 
 def has_other_schema(error: DBAPIError) -> bool:
@@ -46,8 +57,23 @@ def has_other_schema(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in _OTHER_SCHEMA
 
 
+def may_be_of_one_value(error: BaseException) -> bool:
+    """Whether what was refused together may be taken apart: for a value, or a deadlock.
+
+    Whatever else the store does not take, a lock that is held or a server that is away, is no
+    other for parts of it.
+    """
+    if isinstance(error, DBAPIError):
+        is_deadlock = getattr(error.orig, "sqlstate", None) == _DEADLOCK
+        return is_deadlock or isinstance(error, DataError | IntegrityError)
+    # What drivers refuse to send, by themselves or through SQLAlchemy.
+    return isinstance(error, StatementError | OverflowError | ValueError)
+
+
 def why_no_answer(error: DBAPIError | NoConnectionError) -> str:
     """Say why the store does not answer, without where it is."""
+    if isinstance(error, NotWrittenError):
+        return str(error)
     if isinstance(error, NoConnectionError):
         return "every connection to it is in use"
     if isinstance(error.orig, sqlite3.Error):

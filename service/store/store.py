@@ -86,7 +86,7 @@ class Store:
             patient.dispose()
 
     def close(self) -> None:
-        """Store what was reported, and close every connection."""
+        """Refuse reports that wait, and close every connection."""
         self._reports.close()
         self._engine.dispose()
 
@@ -256,11 +256,11 @@ class Store:
         """Store what follows without a gap on what is stored; the rest is for another time.
 
         `now`: by which a job advances; None: by the clock of this process. Raises
-        StaleAttemptError.
+        StaleAttemptError, and NotWrittenError where too much waits for the store.
         """
         at = now or now_utc()
         report = Report(job_id=job_id, attempt=number, events=reported, at=at)
-        return self.take_report(report).result()
+        return self._reports.write(report)
 
     def take_report(self, report: Report) -> Future[Taken]:
         """Have a report stored beside others, for whoever must not wait; see `append_events`."""

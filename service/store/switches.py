@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from service.access.audit import Action
 from service.access.caller import Caller
@@ -55,10 +55,11 @@ def pause_for_drain(connection: Connection) -> tuple[str, ...]:
     drain = read_drain(connection)
     if drain is None or not drain.pause:
         return ()
-    query = select(jobs.c.id).where(
-        jobs.c.status.in_((Status.STARTING, Status.RUNNING)), jobs.c.desired == Desired.RUN
+    found = _locked(
+        connection,
+        jobs.c.status.in_((Status.STARTING, Status.RUNNING)),
+        jobs.c.desired == Desired.RUN,
     )
-    found = tuple(connection.execute(query.order_by(jobs.c.seq)).scalars())
     if found:
         connection.execute(update(jobs).where(jobs.c.id.in_(found)).values(desired=Desired.PAUSE))
         _write(connection, replace(drain, paused=(*drain.paused, *found)))
@@ -70,15 +71,13 @@ def end_drain(connection: Connection, by: Caller, now: datetime) -> None:
     drain = read_drain(connection)
     if drain is None:
         return
-    connection.execute(
-        update(jobs)
-        .where(
-            jobs.c.id.in_(drain.paused),
-            jobs.c.desired == Desired.PAUSE,
-            jobs.c.status.in_(LIVE),
-        )
-        .values(desired=Desired.RUN)
+    found = _locked(
+        connection,
+        jobs.c.id.in_(drain.paused),
+        jobs.c.desired == Desired.PAUSE,
+        jobs.c.status.in_(LIVE),
     )
+    connection.execute(update(jobs).where(jobs.c.id.in_(found)).values(desired=Desired.RUN))
     connection.execute(delete(switches).where(switches.c.name == _DRAIN))
     note_audit(connection, by, Action.UNDRAIN, None, now, resumed=list(drain.paused))
 
@@ -87,6 +86,12 @@ def num_active(connection: Connection) -> int:
     """Return how many jobs have an attempt that has not ended."""
     query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE))
     return connection.execute(query).scalar_one()
+
+
+def _locked(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[str, ...]:
+    """Return the ids of jobs, locked in the order in which reports lock theirs."""
+    query = select(jobs.c.id).where(*conditions).order_by(jobs.c.id)
+    return tuple(connection.execute(query.with_for_update(key_share=True)).scalars())
 
 
 def _write(connection: Connection, drain: Drain) -> None:

@@ -362,7 +362,6 @@ def reported(client: httpx.Client, token: str | None, content: bytes = b'{"event
         (None, b"{", 401),
         ("guess", b'{"events": []}', 403),
         ("guess", b"{", 422),
-        ("its own", b"{", 422),
     ],
 )
 def test_refused_reports_are_a_flood_however_they_are_refused(
@@ -375,6 +374,26 @@ def test_refused_reports_are_a_flood_however_they_are_refused(
         # What else comes from there is counted by itself, and so are tokens not seen before.
         assert flooded.nobody.get("/jobs").status_code == 401
         assert flooded.ann.get("/jobs").status_code == 200
+
+
+def test_refused_reports_of_an_attempt_are_a_flood_of_its_own(
+    settings: Settings, databases: Databases
+) -> None:
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
+        job_in(flooded.plane.store, Status.RUNNING, "busy", token_sha256=sha256_of_token("its own"))
+        answers = [reported(flooded.nobody, "its own", b"{") for _ in range(13)]
+        # As its address's at first.
+        assert answers == [422] * 10 + [429] * 3
+
+
+def test_tokens_from_a_flood_are_looked_up_a_few_at_a_time(
+    settings: Settings, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.access._LOOK_UPS_AT_ONCE", 0)
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
+        job_in(flooded.plane.store, Status.RUNNING, "busy", token_sha256=sha256_of_token("its own"))
+        assert 429 in {reported(flooded.nobody, "guess") for _ in range(8)}
+        assert reported(flooded.nobody, "its own") == 429
 
 
 @pytest.mark.parametrize("with_tokens", [True, False])
@@ -395,6 +414,12 @@ def test_what_others_of_its_address_send_silences_no_attempt(
         assert reported(nobody, "its own") == 200
         assert 429 in {reported(nobody, "guess") for _ in range(8)}
         assert [reported(nobody, "its own") for _ in range(8)] == [200] * 8
+        # One that was not heard before is looked up, and so is each after a restart.
+        job_in(store, Status.RUNNING, "new", token_sha256=sha256_of_token("new's own"))
+        for token, expected in (("its own", 429), ("new's own", 200)):
+            path = "/jobs/new/attempts/1/events"
+            answer = nobody.post(path, json={"events": []}, headers=bearer(token))
+            assert answer.status_code == expected
         # To its own path alone.
         other = EVENTS.replace("/1/", "/2/")
         answer = nobody.post(other, json={"events": []}, headers=bearer("its own"))

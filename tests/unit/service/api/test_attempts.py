@@ -211,3 +211,18 @@ def test_a_report_is_answered_alike_whether_its_token_is_known_or_not(
     # It was refused: the next one is looked at as the first is.
     assert http.post(path, json=batch(3), headers=BEARER).json()["stored_through"] == 3
     assert http.post(path, json=batch(4), headers={"Authorization": "Bearer x"}).status_code == 403
+
+
+def test_a_report_that_has_no_turn_is_to_be_sent_again(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = begin(plane, "later")
+    assert http.post(path, json=batch(1), headers=BEARER).status_code == 200
+    monkeypatch.setattr("service.store.group_commit.MAX_WAITING", 0)
+    # Past FastAPI, and through it.
+    for headers in (BEARER, BEARER | {"Content-Type": "application/json; charset=utf-8"}):
+        answer = http.post(path, json=batch(2), headers=headers)
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+        assert answer.json()["type"] == ProblemType.STORE_UNAVAILABLE
+        assert "not written: 0 wait before it" in answer.json()["detail"]

@@ -2,16 +2,20 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from service.store.engine import connect, writing
+from service.store.errors import NotWrittenError
 from service.store.group_commit import AT_ONCE, GroupCommit
+from tests.waiting import wait_for
 
 
 class Commits:
@@ -48,7 +52,7 @@ class Commits:
         """Have numbers written together, all but the first, which holds the others up."""
         futures = [self.group.submit(number) for number in numbers]
         self.may_begin.set()
-        self.group.close()
+        wait(futures)
         return futures
 
     def stored(self) -> list[int]:
@@ -89,34 +93,118 @@ def test_a_group_is_no_larger_than_it_may_be(commits: Commits) -> None:
     assert max(map(len, commits.tries)) <= AT_ONCE
 
 
-def test_what_was_undone_and_not_tried_again_is_never_told_as_stored(
-    commits: Commits, monkeypatch: pytest.MonkeyPatch
+# A deadlock is told by PostgreSQL alone, a number beyond all by either driver.
+DEADLOCK = OperationalError("", None, DeadlockDetected())
+AWAY = OperationalError("", None, Exception("database is locked"))
+
+
+@pytest.mark.parametrize("refused", [DEADLOCK, DataError("", None, Exception()), OverflowError()])
+def test_what_was_refused_together_is_tried_one_by_one(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch, refused: Exception
 ) -> None:
-    write, num_alone = commits.write, 0
+    write = commits.write
 
     def fail(connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
-        nonlocal num_alone
         outcomes = write(connection, numbers)
-        if len(numbers) > 1:
-            raise OperationalError("", None, Exception())
-        num_alone += 1
-        if num_alone == 2:
-            raise MemoryError
+        if 2 in numbers:
+            raise refused
         return outcomes
 
     monkeypatch.setattr(commits.group, "_write", fail)
-    futures = commits.add(*range(4))
-    told = {future.result() for future in futures if future.exception() is None}
-    assert len(told) == 3
-    assert told == set(commits.stored())
+    futures = commits.add(1, 2, 3)
+    assert [future.exception() for future in futures] == [None, refused, None]
+    assert commits.stored() == [1, 3]
+
+
+@pytest.mark.parametrize("refused", [AWAY, NoConnectionError(), RuntimeError(), MemoryError()])
+def test_a_store_that_is_away_is_asked_once_for_all_who_wait(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch, refused: Exception
+) -> None:
+    def fail(_connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        commits.tries.append(numbers)
+        raise refused
+
+    monkeypatch.setattr(commits.group, "_write", fail)
+    futures = commits.add(*range(5))
+    assert [future.exception() for future in futures] == [refused] * 5
+    # That of the first, and one for all behind it.
+    assert len(commits.tries) <= 2
+
+
+def test_a_store_that_goes_away_meanwhile_fails_those_who_are_left(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, alone = commits.write, list[int]()
+
+    def fail(connection: Connection, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        if len(numbers) > 1:
+            raise DEADLOCK
+        alone.extend(numbers)
+        if 2 in numbers:
+            raise AWAY
+        return write(connection, numbers)
+
+    monkeypatch.setattr(commits.group, "_write", fail)
+    futures = commits.add(*range(5))
+    assert [future.exception() for future in futures] == [None, None, AWAY, AWAY, AWAY]
+    assert alone == [*commits.stored(), 2] == [0, 1, 2]
 
 
 def test_what_nobody_waits_for_any_longer_is_not_written(commits: Commits) -> None:
     futures = [commits.group.submit(number) for number in (1, 2, 3)]
-    assert futures[2].cancel()
+    assert futures[1].cancel()
     commits.may_begin.set()
+    assert futures[2].result() == 3
+    assert commits.stored() == [1, 3]
+
+
+def test_no_more_than_so_many_wait(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.store.group_commit.MAX_WAITING", 3)
+    futures = [commits.group.submit(number) for number in range(5)]
+    # The first may be taken before the others come.
+    with pytest.raises(NotWrittenError, match="not written: 3 wait before it"):
+        futures[4].result()
+    commits.may_begin.set()
+    assert [future.result() for future in futures[:3]] == [0, 1, 2]
+
+
+def test_what_had_no_turn_for_long_is_refused(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = commits.group.submit(1)
+    wait_for("its turn", first.running, timeout_s=10)
+    monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.0)
+    second = commits.group.submit(2)
+    commits.may_begin.set()
+    assert first.result() == 1
+    with pytest.raises(NotWrittenError, match="no turn came in 0 s"):
+        second.result()
+    assert commits.stored() == [1]
+
+
+def test_nobody_is_kept_waiting_in_a_thread(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.group_commit.LONGEST_S", 0.01)
+    with pytest.raises(NotWrittenError, match=r"nothing came of it in 0\.01 s"):
+        commits.group.write(1)
+
+
+def test_to_close_refuses_what_waits_and_waits_for_no_lock(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.01)
+    first = commits.group.submit(1)
+    wait_for("its turn", first.running, timeout_s=10)
+    second = commits.group.submit(2)
     commits.group.close()
-    assert commits.stored() == [1, 2]
+    assert not first.done()
+    for refused in (second, commits.group.submit(3)):
+        with pytest.raises(NotWrittenError, match="the store is being closed"):
+            refused.result(timeout=0)
+    commits.may_begin.set()
+    assert first.result() == 1
+    assert commits.stored() == [1]
 
 
 def test_what_is_returned_is_committed(commits: Commits) -> None:

@@ -1,5 +1,6 @@
 """Reports that are stored together: as if one came after the other."""
 
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -10,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from service.jobs.lifecycle import Decision
 from service.store.reports import Report, Taken, store_reports, what_follows
 from service.store.store import Store
 from service.store.tables import attempts, checkpoints, events, jobs, points
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, now, progress
-from tests.unit.service.databases import Databases
+from tests.unit.service.databases import Databases, written_by_another
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress
 from trainer.contract.status import Desired, Status
@@ -138,6 +139,22 @@ def test_one_that_cannot_be_stored_keeps_no_other_from_it(store: Store) -> None:
     assert futures[0].result().stored_through == 1
     assert isinstance(futures[1].exception(), SQLAlchemyError | OverflowError)
     assert store.attempt("b", 1).events_through == 0
+
+
+def test_all_who_wait_for_a_store_that_is_locked_are_refused_together(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.engine.BUSY_TIMEOUT_MS", 300)
+    url = databases.migrated()
+    with closing(Store(url)) as store:
+        fill(store)
+        with written_by_another(url):
+            begun = time.monotonic()
+            futures = [store.take_report(report("a", 1, [event(1)])) for _ in range(32)]
+            assert {type(future.exception()) for future in futures} == {OperationalError}
+            # The first alone, and the others together: not 300 ms each.
+            assert time.monotonic() - begun < 32 * 0.3 / 2
+        assert store.append_events("a", 1, [event(1)]).stored_through == 1
 
 
 def test_nothing_is_stored_of_an_attempt_that_has_just_ended(store: Store) -> None:

@@ -1,8 +1,12 @@
 """The drain in the store."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
+from sqlalchemy import Connection, text
 
 from service.access.caller import Caller, Role
 from service.store.audit import read_audit
@@ -17,6 +21,7 @@ from service.store.switches import (
 )
 from tests.unit.service.conftest import job_in
 from tests.unit.service.store.statements import scanned, statements
+from tests.waiting import wait_for
 from trainer.contract.status import ACTIVE, Desired, Status
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -85,6 +90,37 @@ def test_to_end_a_drain_goes_through_no_jobs_that_were_not_paused(store: Store) 
     drain(store, pause=True)
     with statements(store._engine) as asked:
         store.write(lambda connection: end_drain(connection, ROOT, NOW))
-    of_jobs = [one for one in asked if "UPDATE jobs" in one[0]]
-    assert len(of_jobs) == 1
+    of_jobs = [one for one in asked if "UPDATE jobs" in one[0] or "FROM jobs" in one[0]]
+    assert len(of_jobs) == 2
     assert scanned(store, "jobs", of_jobs) == []
+
+
+def waits_for_a_lock(connection: Connection) -> bool:
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(connection.execute(query).scalar_one())
+
+
+@pytest.mark.parametrize("database", ["postgresql"], scope="module")
+@pytest.mark.parametrize("what", ["begin", "end"])
+def test_jobs_are_locked_in_the_order_of_reports(store: Store, what: str) -> None:
+    # By the order of their rows it would be the other.
+    for job_id in ("z", "a"):
+        job_in(store, Status.RUNNING, job_id)
+    drain(store, pause=True)
+    change: Callable[[Connection], object] = pause_for_drain
+    if what == "end":
+        store.write(pause_for_drain)
+        change = partial(end_drain, by=ROOT, now=NOW)
+    locked = text("SELECT id FROM jobs WHERE id = :id FOR NO KEY UPDATE NOWAIT")
+    with ThreadPoolExecutor(1) as pool:
+        with store._writing.begin() as reports:
+            reports.execute(locked, {"id": "a"})
+            done = pool.submit(store.write, change)
+            wait_for("its turn", lambda: store.read(waits_for_a_lock), timeout_s=10)
+            reports.execute(locked, {"id": "z"})
+        done.result()
+    expected = Desired.PAUSE if what == "begin" else Desired.RUN
+    assert [store.job(job_id).desired for job_id in ("a", "z")] == [expected] * 2
