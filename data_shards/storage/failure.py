@@ -32,15 +32,18 @@ _PASSING_CLASSES = {
     "ServiceRequestError",  # azure
     "ServiceResponseError",
 }
-_NO_CREDENTIALS = {
+# What is given as credentials is wrong or not there, and stays so.
+_UNUSABLE_CREDENTIALS = {"PartialCredentialsError", "ProfileNotFound"}  # botocore
+_REVOKED_WORDS = "invalid_grant"  # google's RefreshError, of a key
+# Drivers raise these also where a service that gives out credentials does not answer.
+_CREDENTIALS_AWAY = {
     "NoCredentialsError",  # botocore
-    "PartialCredentialsError",
     "CredentialRetrievalError",
-    "ProfileNotFound",
     "DefaultCredentialsError",  # google
     "RefreshError",
-    "ClientAuthenticationError",  # azure
+    "ClientAuthenticationError",  # azure, where the store itself has not answered
 }
+_WRONG_CLOCK_CODE = "RequestTimeTooSkewed"  # S3, with status 403
 _DENIED_STATUS = {401, 403}
 # What S3 says with status 400 of who asks. What it says of HEAD has no words, and then the status
 # is the code: nothing else is wrong with a request for an object by its name.
@@ -72,9 +75,9 @@ def failure_of(error: Exception) -> Failure:
     names = {kind.__name__ for each in chain for kind in type(each).__mro__}
     status = next((found for each in chain if (found := _status(each)) is not None), None)
     reason = _reason(error, status)
-    if names & _NO_CREDENTIALS:
-        mend = "give this machine credentials in the way of the store's own tools"
-        return Failure("no usable credentials were found", mend, is_denied=True)
+    of_credentials = _failure_of_credentials(chain, names, status, reason)
+    if of_credentials is not None:
+        return of_credentials
     if any(isinstance(each, RedirectedError) for each in chain):
         return Failure("it sends readers to another address", "name that one as the store's own")
     passing = (
@@ -96,6 +99,22 @@ def failure_of(error: Exception) -> Failure:
         mend = "ask for the right, or mend the credentials"
         return Failure(f"access was denied ({reason})", mend, is_denied=True)
     return Failure(reason, "check the location, and the store's own tools against it")
+
+
+def _failure_of_credentials(
+    chain: list[BaseException], names: set[str], status: int | None, reason: str
+) -> Failure | None:
+    """Judge what is wrong before a store has looked at who asks; None: nothing is."""
+    is_revoked = "RefreshError" in names and _REVOKED_WORDS in str(chain[0])
+    if names & _UNUSABLE_CREDENTIALS or is_revoked:
+        mend = "give this machine credentials in the way of the store's own tools"
+        return Failure(f"no usable credentials were found ({reason})", mend, is_denied=True)
+    if any(_code(each) == _WRONG_CLOCK_CODE for each in chain):
+        return Failure(f"the clock of this machine is wrong ({reason})", "set the clock")
+    if names & _CREDENTIALS_AWAY and status not in _DENIED_STATUS:
+        mend = "see whether the service that gives them out is up, or give this machine credentials"
+        return Failure(f"credentials could not be had ({reason})", mend)
+    return None
 
 
 def too_large(location: str, size: int, max_bytes: int) -> StorageError:

@@ -8,8 +8,11 @@ from aiohttp.http_exceptions import ContentLengthError
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
     ReadTimeoutError,
 )
 from s3fs.errors import translate_boto_error
@@ -107,11 +110,12 @@ class ClientAuthenticationError(Exception):
         (_answer(400, "InvalidToken"), "access was denied"),
         # Of HEAD, whose answers have no words.
         (_answer(400, "400"), "access was denied"),
-        (NoCredentialsError(), "no usable credentials"),
+        (PartialCredentialsError(provider="env", cred_var="key"), "no usable credentials"),
+        (ProfileNotFound(profile="train"), "no usable credentials"),
         (OSError("Forbidden: https://storage.googleapis.com/b/o\nno objects.get"), "access was"),
         (HttpError("Anonymous caller"), "access was denied (HTTP 401"),
         (RefreshError("invalid_grant"), "no usable credentials"),
-        (ClientAuthenticationError("wrong key"), "no usable credentials"),
+        (ClientAuthenticationError("wrong key"), "access was denied (HTTP 403"),
     ],
     ids=repr,
 )
@@ -121,3 +125,38 @@ def test_who_is_not_let_in_is_told_so(error: Exception, words: str) -> None:
     assert not failure.may_pass
     assert words in failure.reason
     assert "credentials" in failure.mend
+
+
+def _unreached(error: Exception) -> Exception:
+    """As google's driver wraps what became of its question to the metadata server."""
+    error.__cause__ = ConnectionError("metadata.google.internal")
+    return error
+
+
+class DefaultCredentialsError(Exception):
+    """As google's driver raises where it finds none."""
+
+
+class CredentialUnavailableError(ClientAuthenticationError):
+    """As azure's driver raises where no source of credentials answers."""
+
+    status_code = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NoCredentialsError(), "credentials could not be had"),
+        (CredentialRetrievalError(provider="iam", error_msg="away"), "credentials could not be"),
+        (_unreached(RefreshError("metadata server")), "credentials could not be had"),
+        (RefreshError("503"), "credentials could not be had"),
+        (DefaultCredentialsError("none"), "credentials could not be had"),
+        (CredentialUnavailableError("none"), "credentials could not be had"),
+        (_answer(403, "RequestTimeTooSkewed"), "the clock of this machine is wrong (HTTP 403"),
+    ],
+    ids=repr,
+)
+def test_credentials_that_cannot_be_had_are_no_denial(error: Exception, words: str) -> None:
+    failure = failure_of(error)
+    assert not failure.is_denied
+    assert words in failure.reason
