@@ -8,7 +8,8 @@ NOTICE_BYTES = 100
 """Of that line and the newlines around it, however much is gone."""
 
 _NOTICE = re.compile(
-    rb"\n--- (?:at least )?([0-9,]+) bytes that were printed here are cut out -+\n"
+    rb"\n--- (?:at least )?([0-9]{1,3}(?:,[0-9]{3}){0,6}) "
+    rb"bytes that were printed here are cut out -+\n"
 )
 
 

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,3 +17,9 @@ def test_a_line_of_one_length_tells_how_much_is_gone(
 
 def test_a_log_that_was_not_cut_tells_of_nothing_gone() -> None:
     assert told_bytes(b"--- many bytes\n--- 7 bytes were printed\n") == 0
+
+
+@pytest.mark.parametrize("count", [",", ",,", "1,2", "1,0000", "9" * 5_000, "1" + ",000" * 7])
+def test_a_line_that_only_looks_like_it_tells_of_nothing(count: str) -> None:
+    line = f"\n--- {count} bytes that were printed here are cut out ---\n"
+    assert told_bytes(line.encode()) == 0
