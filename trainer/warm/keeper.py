@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.warm.fork_server import die_with
@@ -33,18 +34,24 @@ def main() -> None:
     num_short_lives = 0
     while True:
         began_at = time.monotonic()
-        # It dies with this process.
-        code = subprocess.run(
-            [sys.executable, "-m", "trainer.warm.fork_server", *sys.argv[1:]], check=False
-        ).returncode
+        ended = _run_once(sys.argv[1:])
         lived_s = time.monotonic() - began_at
         num_short_lives = 0 if lived_s >= LASTING_S else num_short_lives + 1
         wait_s = pause_s(num_short_lives)
-        with notes.open("a") as file:
-            file.write(
-                f"exit code {code} after {lived_s:,.0f} s; it is started again in {wait_s:,.0f} s\n"
-            )
+        # A full disk costs the note, not the warm process.
+        with suppress(OSError), notes.open("a") as file:
+            file.write(f"{ended} after {lived_s:,.0f} s; it is started again in {wait_s:,.0f} s\n")
         time.sleep(wait_s)
+
+
+def _run_once(arguments: list[str]) -> str:
+    """Run the warm process until it ends, and say how; it dies with this one."""
+    command = [sys.executable, "-m", "trainer.warm.fork_server", *arguments]
+    try:
+        return f"exit code {subprocess.run(command, check=False).returncode}"
+    except OSError as error:
+        # Likeliest where memory is short, of which the one before may have died.
+        return f"no start ({error.strerror})"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.waiting import wait_for
+from trainer.warm import keeper as keeper_module
 from trainer.warm import launcher
 from trainer.warm.keeper import FIRST_S, LONGEST_S, pause_s
 
@@ -56,6 +57,41 @@ def test_it_is_started_again_when_it_dies_and_that_is_noted(
     wait_for("a warm process", lambda: is_warm(socket), timeout_s=30)
     assert notes.read_text().startswith("exit code -9 after ")
     assert len(notes.read_text().splitlines()) == 1
+
+
+def test_it_is_started_again_though_no_note_can_be_written(
+    keeper: psutil.Process, socket: Path
+) -> None:
+    # No file can be opened there.
+    socket.with_name(f"{socket.name}.ended").mkdir()
+    (server,) = keeper.children()
+    server.kill()
+    wait_for("another", lambda: keeper.children() not in ([], [server]), timeout_s=30)
+
+
+def test_a_start_that_fails_is_a_short_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(Exception):
+        """Ends the loop."""
+
+    waits = []
+
+    def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        if len(waits) == 3:
+            raise StopError
+
+    monkeypatch.setattr(sys, "argv", ["keeper", str(tmp_path / "fork.sock")])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    monkeypatch.setattr(keeper_module, "die_with", lambda *_: None)
+    monkeypatch.setattr("trainer.warm.keeper.time.sleep", sleep)
+    with pytest.raises(StopError):
+        keeper_module.main()
+    assert waits == [pause_s(number) for number in (1, 2, 3)]
+    notes = (tmp_path / "fork.sock.ended").read_text().splitlines()
+    assert len(notes) == 3
+    assert all(note.startswith("no start (No such file") for note in notes)
 
 
 def test_it_goes_with_its_keeper(keeper: psutil.Process) -> None:
