@@ -79,6 +79,8 @@ class LocalRay:
             record = self._replace()
         if self._deadline is None:
             logger.info("adopting the local Ray at %s", record.url)
+            # Whoever owned it before has told of those.
+            self._num_warm_deaths_told = len(deaths(record.temp_dir))
             self._deadline = time.monotonic() + START_TIMEOUT_S
         self._tell_of_warm_deaths(record)
         if self._jobs is None:

@@ -109,6 +109,16 @@ def test_each_death_of_the_warm_process_is_told_once(
         told = [one for one in caplog.messages if "the warm process" in one]
         assert len(told) == number + 1
         assert told[-1].endswith(f"exit code {number}")
+    # Who adopts it tells of what comes, not again of what was.
+    caplog.clear()
+    ray.leave()
+    adopting = sleeper_at("http://first")
+    begin(adopting)
+    assert "warm process" not in caplog.text
+    with ends.open("a") as file:
+        file.write("exit code 2\n")
+    begin(adopting)
+    assert [one[-11:] for one in caplog.messages if "the warm process" in one] == ["exit code 2"]
 
 
 def test_a_warm_process_of_other_code_is_not_asked_for_forks(
