@@ -255,11 +255,11 @@ class Deliverer:
     def _write(self, delivery: Delivery, tried: Try) -> None:
         num_tries, now = delivery.num_tries + 1, self._clock()
         due_at = next_try(delivery.created_at, num_tries, now, random.random())
+        # What was given up meanwhile as too old was counted then.
         if tried.delivered or due_at is None:
-            self._store.write(lambda connection: take(connection, delivery, tried))
-            count_deliveries("delivered" if tried.delivered else "given_up")
-        else:
-            self._store.write(lambda connection: put_off(connection, delivery, tried, due_at))
+            if self._store.write(lambda connection: take(connection, delivery, tried)):
+                count_deliveries("delivered" if tried.delivered else "given_up")
+        elif self._store.write(lambda connection: put_off(connection, delivery, tried, due_at)):
             count_deliveries("failed")
         if not tried.delivered:
             then = "it is given up" if due_at is None else f"it is tried again at {due_at:%H:%M:%S}"

@@ -116,20 +116,24 @@ def due_deliveries(
     ]
 
 
-def take(connection: Connection, delivery: Delivery, tried: Try) -> None:
-    """Take out what was delivered, or is given up."""
+def take(connection: Connection, delivery: Delivery, tried: Try) -> bool:
+    """Take out what was delivered, or is given up; False where it is gone, or was tried since."""
     _lock_webhook(connection, delivery.webhook.id)
-    if connection.execute(delete(deliveries).where(_is_as_read(delivery))).rowcount == 1:
+    is_there = connection.execute(delete(deliveries).where(_is_as_read(delivery))).rowcount == 1
+    if is_there:
         note_try(connection, delivery.webhook.id, tried, gave_up=not tried.delivered)
+    return is_there
 
 
-def put_off(connection: Connection, delivery: Delivery, tried: Try, due_at: datetime) -> None:
-    """Have what could not be delivered tried again."""
+def put_off(connection: Connection, delivery: Delivery, tried: Try, due_at: datetime) -> bool:
+    """Have what could not be delivered tried again; False where it is gone, or was tried since."""
     _lock_webhook(connection, delivery.webhook.id)
     later = update(deliveries).where(_is_as_read(delivery))
     values = {"due_at": due_at, "num_tries": delivery.num_tries + 1}
-    if connection.execute(later.values(values)).rowcount == 1:
+    is_there = connection.execute(later.values(values)).rowcount == 1
+    if is_there:
         note_try(connection, delivery.webhook.id, tried)
+    return is_there
 
 
 def give_up_old(connection: Connection, before: datetime, *, at_most: int) -> tuple[str, int]:

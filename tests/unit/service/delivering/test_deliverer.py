@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.exc import DataError, OperationalError
 
 from service.access.caller import EVERYONE, Role
@@ -26,6 +27,7 @@ from service.metrics import registry
 from service.steady_clock import SteadyClock
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
+from service.store.tables import deliveries
 from service.store.tokens import create_token
 from service.store.webhooks import create_webhook, find_webhook
 from service.webhooks import patience
@@ -426,6 +428,24 @@ def test_what_is_too_old_is_given_up_though_its_turn_never_came(
         wait_until(lambda: look(store).num_given_up == 4)
         wait_until(lambda: counted("given_up") == num_given_up + 4)
     assert "webhook hook: given up as too old: 1" in caplog.text
+
+
+@pytest.mark.parametrize("status", [204, 500])
+def test_what_is_gone_when_its_try_ends_is_not_counted(store: Store, status: int) -> None:
+    outcomes = ("delivered", "failed", "given_up")
+
+    def answer(_: Any) -> Answer:
+        # As who gives up what is too old, or deletes the webhook, while it is under way.
+        store.write(lambda connection: connection.execute(delete(deliveries)))
+        return Answer(status)
+
+    before = [counted(outcome) for outcome in outcomes]
+    with StubServer(answer) as receiver:
+        keep(store, receiver.url)
+        store.submit("a", make_spec(), now())
+        with delivering(store) as deliverer:
+            wait_until(lambda: receiver.requests and not deliverer._under_way)
+    assert [counted(outcome) for outcome in outcomes] == before
 
 
 def test_a_look_up_that_must_wait_for_others_is_no_try(
