@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Table, event, insert, select
 from service.jobs.lifecycle import Decision
 from service.store.attempts import NewAttempt
 from service.store.engine import connect
+from service.store.reports import Report
 from service.store.store import Store
 from service.store.tables import attempts, checkpoints, events, jobs, labels, points
 from trainer.contract.attempt import Outcome
@@ -142,7 +143,9 @@ def _finished_job(store: Store, folder: Path, num_points: int) -> str:
         AttemptEvent(number=number, at=_STARTED, data=data)
         for number, data in enumerate(reported, start=1)
     ]
-    store.append_events(job_id, 1, numbered)
+    # However long so many take.
+    report = Report(job_id=job_id, attempt=1, events=numbered, at=_STARTED)
+    store.take_report(report).result()
     store.apply(store.job(job_id), Decision(status=Status.RUNNING), _STARTED)
     done = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded", step=1000))
     store.apply(store.job(job_id), done, _STARTED)
