@@ -123,6 +123,8 @@ class Lane:
                 pid = self._find(job, role, number, draw)
                 trial.strike()
                 if pid is not None:
+                    # One that is gone already is no reason to call `before`, which is not undone.
+                    os.kill(pid, 0)
                     before()
                     os.kill(pid, how)
                     return number
