@@ -40,9 +40,12 @@ from data_shards.shards.sidecars import load_index
 from data_shards.storage.manifests import read_manifest
 from data_shards.storage.retries import DEFAULT_POLICY
 from data_shards.storage.set_files import CachedFiles, files_at
+from data_shards.storage.shard_cache import CHUNK_BYTES
 
 # Batches each loader may be ahead: one being filled, one waiting for its turn.
 _TASKS_PER_PROCESS = 2
+# Assumed: a local shard whose digest takes longer is on a disk that hangs.
+_LONGEST_READ_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,11 @@ class Reader(Closing):
     @property
     def patience_s(self) -> float:
         """For how long loaders bear it that nothing of a shard arrives, or that a disk reads it."""
-        return DEFAULT_POLICY.borne_s(max(shard.size_bytes for shard in self.manifest.shards))
+        largest = max(shard.size_bytes for shard in self.manifest.shards)
+        # A copy arrives by the chunk; of a disk that reads one for so long, no more is hoped.
+        if self._prefetch is not None:
+            return DEFAULT_POLICY.borne_s(min(largest, CHUNK_BYTES))
+        return min(DEFAULT_POLICY.borne_s(largest), _LONGEST_READ_S)
 
     @property
     def pids(self) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ from data_shards.storage.file_facts import FileFacts
 from data_shards.storage.folder import Folder
 from data_shards.storage.patience import Patience
 
-_CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 8 << 20
 # Longer than what a process that fetches waits for one chunk, all tries together.
 _PATIENCE_S = 300.0
 # How much older than it is a file looks that its reader is done with.
@@ -249,8 +249,8 @@ class ShardCache:
     def _filled(self, facts: FileFacts, folder: Folder, part: int) -> str:
         """Write the source's bytes to a part, and return their digest."""
         digest = hashlib.sha256()
-        for offset in range(0, facts.size_bytes, _CHUNK_BYTES):
-            wanted = min(_CHUNK_BYTES, facts.size_bytes - offset)
+        for offset in range(0, facts.size_bytes, CHUNK_BYTES):
+            wanted = min(CHUNK_BYTES, facts.size_bytes - offset)
             chunk = folder.read_range(facts.name, offset, wanted)
             digest.update(chunk)
             written = os.pwrite(part, chunk, offset)

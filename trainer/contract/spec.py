@@ -133,8 +133,8 @@ class RetrySpec(Record):
         le=86_400,
         description="A step that takes less is never a hang. Waits for data do not count: loaders "
         "bear a store that is slow and give up by themselves where it is down; they hang where "
-        "nothing at all arrives for half an hour, or longer where the largest shard takes longer "
-        "at 256 KiB a second.",
+        "nothing at all arrives for half an hour, or, of local shards, for as long as the largest "
+        "takes at 256 KiB a second, at most an hour.",
     )
     deadline_s: float | None = Field(
         default=None,

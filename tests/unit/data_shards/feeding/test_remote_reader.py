@@ -33,6 +33,7 @@ from data_shards.storage.folder import open_folder
 from data_shards.storage.manifests import read_manifest
 from data_shards.storage.node_cache import node_cache
 from data_shards.storage.retries import DEFAULT_POLICY
+from data_shards.storage.shard_cache import CHUNK_BYTES
 from tests.flaky_store import Faults, flaky
 from tests.object_store import ObjectStore, forget_clients
 
@@ -86,13 +87,23 @@ def test_gives_the_batches_of_the_local_set_and_fetches_each_file_once(
 
 
 def test_tells_when_some_of_a_shard_has_arrived_and_how_long_it_bears_that_nothing_does(
-    packed: Path, remote: str
+    packed: Path, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [shard.size_bytes for shard in load_manifest(packed).shards]
     told = []
     for location in (packed, remote, remote):
         with Reader(plan_for(location), num_processes=1) as reader:
             assert reader.patience_s == DEFAULT_POLICY.borne_s(max(sizes))
+            # However large a shard is: a copy comes by the chunk, and a disk is borne an hour.
+            shards = tuple(
+                shard.model_copy(update={"size_bytes": 10**10}) for shard in reader.manifest.shards
+            )
+            with monkeypatch.context() as large:
+                large.setattr(
+                    reader, "manifest", reader.manifest.model_copy(update={"shards": shards})
+                )
+                chunk_s = DEFAULT_POLICY.borne_s(CHUNK_BYTES)
+                assert reader.patience_s == (3600.0 if location == packed else chunk_s)
             before = reader.arrivals
             for _ in reader.batches(0, reader.steps_per_epoch):
                 pass
