@@ -30,14 +30,20 @@ DIRECTIONS = {HOUR_S: "forward", -HOUR_S: "back"}
 # Longer than a lease, and than many ticks.
 WATCHED_S = 7.0
 PACE_S = 0.12
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(autouse=True)
-def libfaketime() -> None:
+def libfaketime() -> Iterator[None]:
     if LIBRARY is None:
         missing = "libfaketime is not installed (Debian: apt install libfaketime)"
         assert not os.environ.get("CI"), missing
         pytest.skip(missing)
+    before = set(_SHARED_MEMORY.glob("*faketime_*"))
+    yield
+    # Processes that are killed leave what it shares with their children.
+    for path in set(_SHARED_MEMORY.glob("*faketime_*")) - before:
+        path.unlink(missing_ok=True)
 
 
 class Jumping(ControlPlane):
