@@ -57,6 +57,17 @@ def test_compressed_archives_are_made_plain(tmp_path, name, compress):
         ("a.tgz", gzip.compress(bytes(80 << 20), 1), "more than 100 times its own size"),
         ("a.tgz", None, "does not exist; check its name"),
     ],
+    ids=[
+        "gzip cut short",
+        "no gzip",
+        "gzip gone wrong",
+        "xz cut short",
+        "no xz",
+        "no bz2",
+        "zstd",
+        "a bomb",
+        "nothing",
+    ],
 )
 def test_what_cannot_be_decompressed_is_told(tmp_path, name, content, problem):
     if content is not None:
@@ -81,6 +92,7 @@ def test_a_scratch_folder_that_cannot_be_written_is_told(tmp_path):
         (tar_of({"../a": b""}), "a.tar: .* leads out of it"),
         (None, "a.tar does not exist"),
     ],
+    ids=["cut short", "no tar", "a path that leads out", "nothing"],
 )
 def test_what_cannot_be_listed_is_told(tmp_path, content, problem):
     if content is not None:

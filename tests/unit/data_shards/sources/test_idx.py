@@ -37,6 +37,17 @@ def test_reads_plain_and_gzipped(tmp_path, suffix):
         ("a.gz", gzip.compress(GOOD)[:-1] + b"x", "cannot be read"),
         ("a.gz", gzip.compress(GOOD + b"x"), "holds more values where its header says"),
     ],
+    ids=[
+        "empty",
+        "a value less",
+        "a value more",
+        "values that are no bytes",
+        "too many values",
+        "no gzip",
+        "gzip cut short",
+        "gzip with a wrong length",
+        "a value more in gzip",
+    ],
 )
 def test_names_what_is_wrong(tmp_path, name, content, problem):
     (tmp_path / name).write_bytes(content)

@@ -233,6 +233,25 @@ def test_an_archive_that_is_not_there_is_told(folder):
             "is broken: data/meta.mat has the synset '../x'",
         ),
     ],
+    ids=[
+        "training images cut short",
+        "no tar of a class",
+        "an unknown class",
+        "a class less",
+        "a class twice",
+        "a class that is no tar",
+        "an image less",
+        "an image before the first",
+        "an image after the last",
+        "no image of the validation",
+        "a kit that is no gzip",
+        "a kit that is no tar",
+        "a kit without the truth",
+        "a kit whose meta.mat is not MATLAB's",
+        "a number of no synset",
+        "a word for a number",
+        "a synset that leads out",
+    ],
 )
 def test_what_is_wrong_with_an_archive_is_told(folder, name, content, split, problem):
     (folder / name).write_bytes(content)

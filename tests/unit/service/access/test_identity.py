@@ -30,7 +30,17 @@ def test_a_token_tells_owner_and_role(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}x", str(TOKEN)]
+    "header",
+    [None, "", "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}x", str(TOKEN)],
+    ids=[
+        "none",
+        "empty",
+        "no token",
+        "no token of this service",
+        "another scheme",
+        "a letter more",
+        "no scheme",
+    ],
 )
 def test_without_a_token_nobody_is_known_and_how_to_send_one_is_told(header: str | None) -> None:
     credentials = sent() if header is None else sent(authorization=header)
@@ -38,7 +48,7 @@ def test_without_a_token_nobody_is_known_and_how_to_send_one_is_told(header: str
         identify(credentials, None, is_open=False, now=NOW)
 
 
-@pytest.mark.parametrize("known", [None, OTHER])
+@pytest.mark.parametrize("known", [None, OTHER], ids=["none", "another's"])
 def test_a_token_that_is_not_the_stored_one_is_none(known: TokenRecord | None) -> None:
     with pytest.raises(UnidentifiedError, match="unknown, revoked or expired"):
         identify(sent(authorization=f"Bearer {TOKEN}"), known, is_open=False, now=NOW)
