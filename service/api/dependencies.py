@@ -9,8 +9,7 @@ from fastapi.security import HTTPBearer
 from service.access.caller import Caller, Ownership, Role, check_change, check_role
 from service.control_plane import ControlPlane
 from service.problems import Problem
-from service.store.errors import JobNotFoundError
-from service.store.ownership import ownership
+from service.store.ownership import seen_job
 
 MAX_INTEGER = 2**63 - 1
 # Said of every route that reads anything: else FastAPI describes errors as it would answer them.
@@ -112,10 +111,7 @@ def _own_job(plane: Plane, caller: Viewer, job_id: JobId) -> str:
 
 
 def _visible(plane: ControlPlane, caller: Caller, job_id: str) -> Ownership:
-    found = plane.store.read(lambda connection: ownership(connection, job_id))
-    if not caller.may_see(found):
-        raise JobNotFoundError(job_id)
-    return found
+    return plane.store.read(lambda connection: seen_job(connection, caller, job_id))
 
 
 # The id of a job that the caller is told of: others' private ones are not found.

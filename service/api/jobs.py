@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import StringConstraints
+from sqlalchemy import Connection
 
 from service.access.caller import Caller
-from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId, Viewer
+from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane, Viewer
 from service.api.present import job_detail, job_view
 from service.control_plane import ControlPlane
-from service.jobs.records import JobRecord, UnreadableJob
+from service.jobs.records import AttemptRecord, JobRecord, UnreadableJob
 from service.problems import Problem
-from service.store.ownership import seen_by
+from service.store.attempts import read_attempts
+from service.store.jobs import read_job
+from service.store.ownership import seen_by, seen_job
 from service.views.jobs import JobDetail, JobPage
 from trainer.contract.status import Status
 
@@ -60,10 +63,17 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=_UNKNOWN)
-def get_job(plane: Plane, caller: Viewer, job_id: SeenJobId) -> JobDetail:
+def get_job(plane: Plane, caller: Viewer, job_id: JobId) -> JobDetail:
     """Look at one job and its attempts."""
-    (job,) = _as_told(plane, caller, [plane.store.job(job_id)])
-    return job_detail(job, plane.store.attempts(job_id), plane.settings.run_root)
+
+    # Asked for more often than all else: at once, in one transaction.
+    def read(connection: Connection) -> tuple[JobRecord, list[AttemptRecord]]:
+        seen_job(connection, caller, job_id)
+        return read_job(connection, job_id), read_attempts(connection, job_id)
+
+    found, attempts = plane.store.read(read)
+    (job,) = _as_told(plane, caller, [found])
+    return job_detail(job, attempts, plane.settings.run_root)
 
 
 def _as_told(plane: ControlPlane, caller: Caller, jobs: Sequence[JobRecord]) -> list[JobRecord]:

@@ -15,7 +15,7 @@ from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
 
 # What columns and records raise where a value is not what this release writes.
-_UNREADABLE = (ValueError, TypeError)
+UNREADABLE = (ValueError, TypeError)
 _PROBLEM_CHARACTERS = 500
 
 
@@ -104,7 +104,7 @@ def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobR
         return job_of(connection.execute(query).one())
     except NoResultFound:
         raise JobNotFoundError(job_id) from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UnreadableJobError(job_id, _problem(error)) from error
 
 
@@ -112,7 +112,7 @@ def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord 
     """Return what a query over the whole of `jobs` finds, in its order."""
     try:
         return [job_of(row) for row in connection.execute(query)]
-    except _UNREADABLE:
+    except UNREADABLE:
         found = connection.execute(query.with_only_columns(jobs.c.seq, jobs.c.id)).all()
         return [_read(connection, row.seq, row.id) for row in found]
 
@@ -120,7 +120,7 @@ def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord 
 def _read(connection: Connection, seq: int, job_id: str) -> JobRecord | UnreadableJob:
     try:
         return job_of(connection.execute(select(jobs).where(jobs.c.seq == seq)).one())
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return UnreadableJob(seq=seq, id=job_id, problem=_problem(error))
 
 

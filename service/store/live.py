@@ -9,7 +9,8 @@ from sqlalchemy import Connection, and_, or_, select, type_coerce
 from sqlalchemy.types import NullType
 
 from service.jobs.records import JobRecord, UnreadableJob
-from service.store.jobs import read_jobs
+from service.store.jobs import UNREADABLE, read_jobs
+from service.store.rows import job_of
 from service.store.tables import jobs
 from trainer.contract.status import TERMINAL
 
@@ -23,16 +24,16 @@ _IS_LIVE = or_(
 )
 # What takes long to read. A plan never changes, and a spec not without its version.
 _LONG = {"spec", "plan"}
+_SHORT = [column for column in jobs.c if column.name not in _LONG]
 # As the database's driver gives it: neither parsed nor checked, but the same while it is the same.
 _STORED = (
-    select(
-        jobs.c.id,
-        *(type_coerce(column, NullType()) for column in jobs.c if column.name not in _LONG),
-    )
+    select(jobs.c.id, *(type_coerce(column, NullType()) for column in _SHORT))
     # By themselves, or SQLite would rather go through all jobs, which are in this order already.
     .where(jobs.c.seq.in_(select(jobs.c.seq).where(_IS_LIVE)))
     .order_by(jobs.c.seq)
 )
+# Behind the id.
+_SPEC_VERSION = 1 + _SHORT.index(jobs.c.spec_version)
 _AT_ONCE = 500
 
 
@@ -40,6 +41,10 @@ _AT_ONCE = 500
 class _Remembered:
     stored: Sequence[Any]
     job: JobRecord
+
+    @property
+    def spec_version(self) -> int:
+        return int(self.stored[_SPEC_VERSION])
 
 
 class LiveJobs:
@@ -57,7 +62,9 @@ class LiveJobs:
             for job_id, row in stored.items()
             if (known := before.get(job_id)) is None or known.stored != row
         }
-        fresh = {job.id: job for job in _read(connection, sorted(changed))}
+        fresh: dict[str, JobRecord | UnreadableJob] = {}
+        fresh |= _read_short(connection, {one: before[one] for one in changed & before.keys()})
+        fresh |= {job.id: job for job in _read(connection, sorted(changed - fresh.keys()))}
         found: list[JobRecord | UnreadableJob] = []
         remembered: dict[str, _Remembered] = {}
         for job_id, row in stored.items():
@@ -73,8 +80,30 @@ class LiveJobs:
         return found
 
 
+def _read_short(
+    connection: Connection, known: Mapping[str, _Remembered]
+) -> dict[str, JobRecord | UnreadableJob]:
+    """Return those of the jobs whose spec is still the one that is known, and that can be read."""
+    found: dict[str, JobRecord | UnreadableJob] = {}
+    for some in _portions(sorted(known)):
+        try:
+            rows = connection.execute(select(*_SHORT).where(jobs.c.id.in_(some), _IS_LIVE)).all()
+            found |= {
+                row.id: job_of(row, known=known[row.id].job)
+                for row in rows
+                if row.spec_version == known[row.id].spec_version
+            }
+        except UNREADABLE:
+            # One of them; which, and why, is told where they are read whole.
+            continue
+    return found
+
+
 def _read(connection: Connection, ids: Sequence[str]) -> Iterator[JobRecord | UnreadableJob]:
+    for some in _portions(ids):
+        yield from read_jobs(connection, select(jobs).where(jobs.c.id.in_(some), _IS_LIVE))
+
+
+def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
-        query = select(jobs).where(jobs.c.id.in_(some), _IS_LIVE)
-        yield from read_jobs(connection, query)
+        yield ids[start : start + _AT_ONCE]

@@ -18,6 +18,14 @@ def ownership(connection: Connection, job_id: str) -> Ownership:
     return Ownership(owner=row.owner, private=row.private)
 
 
+def seen_job(connection: Connection, caller: Caller, job_id: str) -> Ownership:
+    """Return whose the job is; raise JobNotFoundError also where the caller is not told of it."""
+    found = ownership(connection, job_id)
+    if not caller.may_see(found):
+        raise JobNotFoundError(job_id)
+    return found
+
+
 def visible_to(caller: Caller) -> ColumnElement[bool]:
     """Condition on `jobs` that the caller is told of the job: `Caller.may_see` in SQL."""
     if caller.is_admin:

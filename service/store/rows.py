@@ -15,9 +15,12 @@ from trainer.contract.status import Desired, Status
 _event_data: TypeAdapter[JobEventData] = TypeAdapter(JobEventData)
 
 
-def job_of(row: Row[Any]) -> JobRecord:
-    """Make a job of a row of `jobs`."""
+def job_of(row: Row[Any], *, known: JobRecord | None = None) -> JobRecord:
+    """Make a job of a row of `jobs`; of one without spec and plan by those that are `known`."""
     values = dict(row._mapping)
+    spec = JobSpec.model_validate(values.pop("spec")) if known is None else known.spec
+    if known is not None:
+        values["plan"] = known.plan
     # The store's own affair.
     del values["spec_version"], values["last_event"]
     progress, evaluation, reason = (
@@ -26,7 +29,7 @@ def job_of(row: Row[Any]) -> JobRecord:
         values.pop("reason"),
     )
     return JobRecord(
-        spec=JobSpec.model_validate(values.pop("spec")),
+        spec=spec,
         status=Status(values.pop("status")),
         desired=Desired(values.pop("desired")),
         reason=None if reason is None else Reason(reason),

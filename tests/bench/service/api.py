@@ -22,6 +22,7 @@ from service.store.store import Store
 from tests.bench.service.filled_store import fill
 from tests.bench.service.live_jobs import add_live_jobs, reports
 from tests.bench.service.load import Request
+from tests.bench.service.pretended_ray import pretended_ray
 from tests.bench.service.server import serving
 
 FEW, MANY = 1_000, 100_000
@@ -31,6 +32,9 @@ LIVE_JOBS, POINTS_PER_BATCH = 1_000, 20
 # 2,000 points a second: 1,000 jobs that report twice a second, and send what they have every 10 s.
 BATCHES_PER_S = 100
 SETTINGS = {"ALEXNET_REQUESTS_PER_SECOND": "100000", "ALEXNET_REQUEST_BURST": "100000"}
+# Between rounds no attempt reports, and none is to be ended for it.
+LIVE = {"ALEXNET_SILENCE_TIMEOUT_S": "3600"}
+RAY = "ALEXNET_RAY_ADDRESS"
 
 
 @dataclass(kw_only=True)
@@ -78,7 +82,7 @@ def measure(
     say(f"storing {LIVE_JOBS:,} jobs that run")
     url = migrated(new_store("live"))
     ids = add_live_jobs(url, work / "live" / "runs", work, LIVE_JOBS)
-    with serving(work / "live", url, SETTINGS) as live:
+    with pretended_ray() as ray, serving(work / "live", url, SETTINGS | LIVE | {RAY: ray}) as live:
         batches = reports(ids, POINTS_PER_BATCH, BATCHES_PER_S * SECONDS * (rounds + 1))
         for number in range(rounds + 1):
             say(f"reporting, round {number} of {rounds}")

@@ -25,6 +25,7 @@ def add_live_jobs(store_url: str, run_root: Path, folder: Path, num_jobs: int) -
         store.submit(job_id, spec_for(folder, number), now)
         token = token_of(job_id)
         begin(store, job_id, hashlib.sha256(token.encode()).hexdigest())
+        store.note_submitted(job_id, 1, now)
         order = AttemptOrder(
             job_id=job_id,
             attempt=1,
