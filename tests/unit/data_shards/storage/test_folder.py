@@ -121,9 +121,9 @@ def test_a_store_that_drips_is_given_up(
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         forget_clients()
         faults.drips = True
-        policy = RetryPolicy(tries=2, first_s=0, longest_s=0, answer_s=0.3)
+        policy = RetryPolicy(tries=2, first_s=0, longest_s=0, answer_s=1)
         with pytest.raises(
-            StorageDownError, match=r"/a could not be read after 2 tries .*no whole answer within 0"
+            StorageDownError, match=r"/a could not be read after 2 tries .*no whole answer within 1"
         ):
             open_folder(bucket, policy).read_range("a", 0, len(CONTENT) * 10)
         assert faults.counted["drip"] == 2
@@ -145,7 +145,7 @@ def test_a_store_without_credentials_is_not_asked_again(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     forget_clients()
-    with pytest.raises(StorageError, match="no usable credentials") as caught:
+    with pytest.raises(StorageError, match="credentials could not be had") as caught:
         open_folder(bucket).size("a")
     assert not isinstance(caught.value, StorageDownError)
 
