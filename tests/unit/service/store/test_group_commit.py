@@ -15,7 +15,6 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 from service.store.engine import connect, writing
 from service.store.errors import NotWrittenError
 from service.store.group_commit import AT_ONCE, GroupCommit
-from tests.waiting import wait_for
 
 
 class Commits:
@@ -25,7 +24,7 @@ class Commits:
         self.engine = connect(f"sqlite:///{path}")
         with writing(self.engine).begin() as connection:
             connection.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
-        self.may_begin = threading.Event()
+        self.has_begun, self.may_begin = threading.Event(), threading.Event()
         self.tries: list[Sequence[int]] = []
         self.num_commits = 0
         self.group = GroupCommit(self._begin, self.write)
@@ -33,6 +32,7 @@ class Commits:
 
     @contextmanager
     def _begin(self) -> Iterator[Connection]:
+        self.has_begun.set()
         assert self.may_begin.wait(10)
         with writing(self.engine).begin() as connection:
             yield connection
@@ -48,9 +48,15 @@ class Commits:
                 connection.execute(text("INSERT INTO numbers VALUES (:n)"), {"n": number})
         return [number if number >= 0 else ValueError(number) for number in numbers]
 
-    def add(self, *numbers: int) -> "list[Future[int]]":
+    def hold_up(self, number: int) -> "Future[int]":
+        """Have a number taken alone; what is submitted next waits behind it."""
+        future = self.group.submit(number)
+        assert self.has_begun.wait(10)
+        return future
+
+    def add(self, first: int, *numbers: int) -> "list[Future[int]]":
         """Have numbers written together, all but the first, which holds the others up."""
-        futures = [self.group.submit(number) for number in numbers]
+        futures = [self.hold_up(first), *map(self.group.submit, numbers)]
         self.may_begin.set()
         wait(futures)
         return futures
@@ -76,8 +82,8 @@ def test_those_who_wait_share_a_commit_and_what_is_refused_is_refused_alone(
     assert isinstance(futures[2].exception(), ValueError)
     assert [futures[place].result() for place in (0, 1, 3, 4)] == [1, 2, 4, 5]
     assert commits.stored() == [1, 2, 4, 5]
-    # That of the first, unless all came before it was taken, and one for all who waited.
-    assert commits.num_commits <= 2
+    # That of the first, and one for all who waited.
+    assert commits.num_commits == 2
 
 
 def test_what_cannot_be_stored_fails_alone(commits: Commits) -> None:
@@ -127,8 +133,7 @@ def test_a_store_that_is_away_is_asked_once_for_all_who_wait(
     monkeypatch.setattr(commits.group, "_write", fail)
     futures = commits.add(*range(5))
     assert [future.exception() for future in futures] == [refused] * 5
-    # That of the first, and one for all behind it.
-    assert len(commits.tries) <= 2
+    assert commits.tries == [[0], [1, 2, 3, 4]]
 
 
 def test_a_store_that_goes_away_meanwhile_fails_those_who_are_left(
@@ -151,7 +156,7 @@ def test_a_store_that_goes_away_meanwhile_fails_those_who_are_left(
 
 
 def test_what_nobody_waits_for_any_longer_is_not_written(commits: Commits) -> None:
-    futures = [commits.group.submit(number) for number in (1, 2, 3)]
+    futures = [commits.hold_up(1), commits.group.submit(2), commits.group.submit(3)]
     assert futures[1].cancel()
     commits.may_begin.set()
     assert futures[2].result() == 3
@@ -160,19 +165,17 @@ def test_what_nobody_waits_for_any_longer_is_not_written(commits: Commits) -> No
 
 def test_no_more_than_so_many_wait(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.store.group_commit.MAX_WAITING", 3)
-    futures = [commits.group.submit(number) for number in range(5)]
-    # The first may be taken before the others come.
+    futures = [commits.hold_up(0), *map(commits.group.submit, range(1, 5))]
     with pytest.raises(NotWrittenError, match="not written: 3 wait before it"):
         futures[4].result()
     commits.may_begin.set()
-    assert [future.result() for future in futures[:3]] == [0, 1, 2]
+    assert [future.result() for future in futures[:4]] == [0, 1, 2, 3]
 
 
 def test_what_had_no_turn_for_long_is_refused(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = commits.group.submit(1)
-    wait_for("its turn", first.running, timeout_s=10)
+    first = commits.hold_up(1)
     monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.0)
     second = commits.group.submit(2)
     commits.may_begin.set()
@@ -194,8 +197,7 @@ def test_to_close_refuses_what_waits_and_waits_for_no_lock(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.01)
-    first = commits.group.submit(1)
-    wait_for("its turn", first.running, timeout_s=10)
+    first = commits.hold_up(1)
     second = commits.group.submit(2)
     commits.group.close()
     assert not first.done()
