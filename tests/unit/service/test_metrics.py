@@ -234,12 +234,12 @@ def test_an_invented_method_makes_no_series_of_its_own(http: httpx.Client) -> No
 def test_what_nobody_caught_is_counted_as_a_500(
     http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_job_id: str) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError
 
     job_in(plane.store, Status.QUEUED, "unforeseen")
     before = _requests(http).get(("GET", "/jobs/{job_id}", "500"), 0)
-    monkeypatch.setattr(plane.store, "job", fail)
+    monkeypatch.setattr("service.api.jobs.job_detail", fail)
     # On a connection of its own: the server closes it after such a failure.
     assert httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen").status_code == 500
     assert _requests(http)["GET", "/jobs/{job_id}", "500"] == before + 1
