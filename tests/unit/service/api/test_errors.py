@@ -293,11 +293,11 @@ def test_a_store_that_no_leader_has_made_yet_is_a_503(
 def test_the_unforeseen_is_a_500_without_its_inside(
     plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_query: object) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("the inside")
 
     job_in(plane.store, Status.QUEUED, "unforeseen")
-    monkeypatch.setattr(plane.store, "read", fail)
+    monkeypatch.setattr("service.api.jobs.job_detail", fail)
     answer = httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen")
     problem_of(answer, 500)
     assert "the inside" not in answer.text
