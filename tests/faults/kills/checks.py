@@ -16,8 +16,9 @@ from trainer.contract.run_directory import RunDirectory
 
 # Ray ends the processes of a job some time after it, and frees what it held.
 QUIET_S = 60.0
-# One for each Ray, which Ray Train makes for its first job and keeps.
-_STAYS = "ray::_AutoscalingCoordinatorActor"
+# What Ray Train leaves, holding nothing: one of the first for each Ray, and one of the second for
+# each controller that dies between having made it and having it watch.
+_STAY = ("ray::_AutoscalingCoordinatorActor", "ray::PlacementGroupCleaner")
 _SHARED = ("psm_", "sem.mp-", "torch_", "plasma", "ray")
 
 
@@ -77,7 +78,9 @@ def check_end(
         lambda: [held for node in service.get("/cluster")["nodes"] for held in node["held"]]
     )
     trial.must(not held, "Q", f"held in Ray: {held}")
-    forks = _left(lambda: [one for one in service.cluster.forks() if _STAYS not in one])
+    forks = _left(
+        lambda: [one for one in service.cluster.forks() if not any(stay in one for stay in _STAY)]
+    )
     trial.must(not forks, "Q", f"forks of the warm process live: {forks}")
     named = _left(lambda: shared_memory() - shm_before)
     trial.must(not named, "Q", f"in shared memory: {named}")
