@@ -53,7 +53,7 @@ class StorageDownError(StorageError):
 
 
 class StorageDeniedError(StorageError):
-    """An object store does not let in who asks: no credentials, wrong ones, or too few rights."""
+    """An object store does not let in who asks: wrong credentials, or ones with too few rights."""
 
 
 class ScratchError(DataError):

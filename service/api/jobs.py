@@ -66,7 +66,7 @@ def list_jobs(
 def get_job(plane: Plane, caller: Viewer, job_id: JobId) -> JobDetail:
     """Look at one job and its attempts."""
 
-    # Asked for more often than all else: at once, in one transaction.
+    # Assumed to be asked for most: at once, in one transaction.
     def read(connection: Connection) -> tuple[JobRecord, list[AttemptRecord]]:
         seen_job(connection, caller, job_id)
         return read_job(connection, job_id), read_attempts(connection, job_id)

@@ -8,8 +8,8 @@ from trainer.contract.events import AttemptEvent, Finished, Started
 from trainer.contract.status import Status
 
 TICK_S = 0.5
-# What ends without a word, as a driver that is killed, is seen by looking. To
-# ask Ray of one running job takes 4 ms of CPU time, most of it in Ray (measured, docs/LOG.md).
+# What ends without a word, as a driver that is killed, is seen by looking. To ask Ray of one job
+# that runs takes 4 ms of CPU time, most of it in Ray (measured, docs/LOG.md).
 CALM_TICK_S = 2.0
 # Assumed: so long after an attempt has told of its end or was told to, Ray says that it has ended.
 SETTLING_S = 10.0

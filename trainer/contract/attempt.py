@@ -49,11 +49,12 @@ class Reason(StrEnum):
     """The devices the attempt was promised are not there."""
     NO_STORAGE = "no_storage"
     """The run directory cannot be used: its disk is full, read-only or away, or it is no folder. Or
-    the object store that the data are in cannot be read (it is down, or this node lacks a driver),
-    or the node's shard cache cannot be used. Not counted as a failure."""
+    the object store that the data are in cannot be read (it is down, this node lacks a driver or
+    could not have its credentials), or the node's shard cache cannot be used. Not counted as a
+    failure."""
     NO_ACCESS = "no_access"
-    """The object store that the data are in does not let this node in: it has no credentials, wrong
-    or expired ones, or ones that may not read. Tried again as failures are: they may be renewed."""
+    """The object store that the data are in does not let this node in: its credentials are wrong or
+    expired, or may not read. Tried again as failures are: they may be renewed."""
     OUT_OF_MEMORY = "out_of_memory"
     """A device or a node had not the memory that the attempt asked for."""
     LOST_NODE = "lost_node"

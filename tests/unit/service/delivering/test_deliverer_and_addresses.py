@@ -16,17 +16,21 @@ from tests.unit.service.stub_server import Answer, StubServer
 pytestmark = pytest.mark.usefixtures("soon")
 
 
-def test_an_address_is_checked_again_at_every_delivery(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A name that was public when it was registered may stand for loopback now."""
-    looked_up = []
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names, as they are looked up: each stands for loopback."""
+    names: list[str] = []
 
     async def resolve(target: Any, _asker: str | None) -> Any:
-        looked_up.append(target.host)
+        names.append(target.host)
         return (ipaddress.ip_address("127.0.0.1"),)
 
     monkeypatch.setattr("service.delivering.sender.resolve", resolve)
+    return names
+
+
+def test_an_address_is_checked_again_at_every_delivery(store: Store, looked_up: list[str]) -> None:
+    """A name that was public when it was registered may stand for loopback now."""
     with StubServer(lambda _: Answer(204)) as receiver, delivering(store, allowed=()):
         port = receiver.url.rpartition(":")[2]
         keep(store, f"https://rebound.example.org:{port}/hook")
@@ -37,17 +41,8 @@ def test_an_address_is_checked_again_at_every_delivery(
     assert "rebound.example.org (127.0.0.1) is within" in last.detail
 
 
-def test_what_was_checked_is_what_is_connected_to(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_checked_is_what_is_connected_to(store: Store, looked_up: list[str]) -> None:
     """The name is resolved once a try; between check and connection nothing looks it up again."""
-    looked_up = []
-
-    async def resolve(target: Any, _asker: str | None) -> Any:
-        looked_up.append(target.host)
-        return (ipaddress.ip_address("127.0.0.1"),)
-
-    monkeypatch.setattr("service.delivering.sender.resolve", resolve)
     with StubServer(lambda _: Answer(204)) as receiver, delivering(store):
         port = receiver.url.rpartition(":")[2]
         # No resolver knows this name.
