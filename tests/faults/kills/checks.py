@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.jobs.records import AttemptRecord
 from service.store.store import Store
 from tests.faults.kills.lane import JobUnderFire
 from tests.faults.kills.local_cluster import processes_of
+from tests.faults.kills.roles import Role
 from tests.faults.kills.shared_service import SharedService
 from tests.faults.trials import Trial
+from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 
@@ -18,7 +21,8 @@ from trainer.contract.run_directory import RunDirectory
 QUIET_S = 60.0
 # What Ray Train leaves, holding nothing: one of the first for each Ray, and one of the second for
 # each controller that dies between having made it and having it watch.
-_STAY = ("ray::_AutoscalingCoordinatorActor", "ray::PlacementGroupCleaner")
+_COORDINATOR, _CLEANER = "ray::_AutoscalingCoordinatorActor", "ray::PlacementGroupCleaner"
+_CONTROLLER_DIES = {Role.CONTROLLER, Role.STARTING}
 _SHARED = ("psm_", "sem.mp-", "torch_", "plasma", "ray")
 
 
@@ -31,27 +35,53 @@ def check_job(service: SharedService, job: JobUnderFire) -> None:
         return
     trial.steps_redone = 0
     job.kind.check(trial, job.id, run.path, service.store_url)
-    _check_attempts(trial, service, job.id)
+    _check_attempts(trial, service, job)
     damaged = latest_checkpoint(run).damaged
     trial.must(not damaged, "C", f"damaged: {damaged}")
     _check_left(trial, run)
 
 
-def _check_attempts(trial: Trial, service: SharedService, job_id: str) -> None:
-    """Each attempt has one submission in Ray at most, and Ray has none beside; they take turns."""
+def _check_attempts(trial: Trial, service: SharedService, job: JobUnderFire) -> None:
+    """Each that failed was struck; Ray knows of no others than the store; they took turns."""
+    job_id = job.id
     store = Store(service.store_url)
     try:
         attempts = store.attempts(job_id)
         told = [one.attempt for one in store.events(job_id, limit=100_000) if one.attempt]
     finally:
         store.close()
+    found = unexplained(attempts, job.struck, service.num_restarts)
+    trial.must(not found, "J", f"nothing was done to {found}")
     submitted = {one.submission_id for one in attempts if one.submitted_at is not None}
-    known = Counter(
-        one for one in service.cluster.submissions() if one.rpartition("-")[0] == job_id
-    )
-    trial.must(known.keys() <= submitted, "J", f"Ray knows {known}, the store {submitted}")
-    trial.must(all(number == 1 for number in known.values()), "J", f"Ray knows {known}")
+    known = {one for one in service.cluster.submissions() if one.rpartition("-")[0] == job_id}
+    trial.must(known <= submitted, "J", f"Ray knows {known}, the store {submitted}")
     trial.must(told == sorted(told), "F", f"events came of attempts {told}")
+
+
+def unexplained(
+    attempts: Sequence[AttemptRecord], struck: Collection[int], num_restarts: int
+) -> list[str]:
+    """Name the attempts that did not end, or failed though nobody struck them.
+
+    A service that was stopped with its Ray, `num_restarts` times, has interrupted as many at most.
+    """
+    found, interrupted = [], []
+    for one in attempts:
+        reason = None if one.outcome is None else one.outcome.reason
+        if one.ended_at is None:
+            found.append(f"{one.number}: has not ended")
+        elif reason is Reason.INTERRUPTED and one.number not in struck:
+            interrupted.append(f"{one.number}: {reason}")
+        elif reason is not None and one.number not in struck:
+            found.append(f"{one.number}: {reason}")
+    return found + interrupted[num_restarts:]
+
+
+def leaked(forks: Sequence[str], num_controllers: int) -> list[str]:
+    """Return those processes that nothing allows to stay after so many deaths of controllers."""
+    cleaners = [one for one in forks if _CLEANER in one]
+    others = [one for one in forks if _CLEANER not in one and _COORDINATOR not in one]
+    return others + cleaners[num_controllers:]
 
 
 def _check_left(trial: Trial, run: RunDirectory) -> None:
@@ -78,9 +108,9 @@ def check_end(
         lambda: [held for node in service.get("/cluster")["nodes"] for held in node["held"]]
     )
     trial.must(not held, "Q", f"held in Ray: {held}")
-    forks = _left(
-        lambda: [one for one in service.cluster.forks() if not any(stay in one for stay in _STAY)]
-    )
+    struck = [trial.fault for job in jobs for trial in job.trials]
+    num_controllers = sum(struck.count(role) for role in _CONTROLLER_DIES)
+    forks = _left(lambda: leaked(list(service.cluster.forks()), num_controllers))
     trial.must(not forks, "Q", f"forks of the warm process live: {forks}")
     named = _left(lambda: shared_memory() - shm_before)
     trial.must(not named, "Q", f"in shared memory: {named}")

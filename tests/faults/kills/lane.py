@@ -44,6 +44,8 @@ class JobUnderFire:
     id: str
     kind: SmallJobs
     trials: list[Trial] = field(default_factory=list)
+    struck: set[int] = field(default_factory=set)
+    """Numbers of the attempts of which a process was killed or frozen."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Of its files when it was over."""
 
@@ -89,13 +91,15 @@ class Lane:
     ) -> None:
         match role:
             case Role.CONTROL_PLANE:
-                self._kill_control_plane(job, number, trial, draw)
+                self._kill_control_plane(trial, draw)
             case Role.FAILPOINT:
                 self._kill_at_failpoint(job, number, trial, draw)
             case Role.FORK_SERVER:
                 self._kill_fork_server(job, number, trial, draw)
             case Role.STARTING:
                 self._kill_starting(job, number, trial, draw)
+            case Role.FROZEN_WORKER:
+                self._freeze(job, number, trial, draw)
             case _:
                 number = self._kill(job, role, number, trial, draw)
                 self._await_recovery(job, number, trial)
@@ -126,6 +130,7 @@ class Lane:
                     # One that is gone already is no reason to call `before`, which is not undone.
                     os.kill(pid, 0)
                     before()
+                    job.struck.add(number)
                     os.kill(pid, how)
                     return number
             time.sleep(0.05)
@@ -153,20 +158,24 @@ class Lane:
             case _:
                 raise AssertionError(role)
 
-    def _kill_control_plane(
-        self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random
-    ) -> None:
+    def _kill_control_plane(self, trial: Trial, draw: random.Random) -> None:
+        # It is not for its attempts to suffer: when the job is over, each that failed must have
+        # been struck itself.
         with self._service.turn():
-            before = self._service.job(job.id)
             trial.strike()
             self._service.kill(draw)
-            after = self._service.job(job.id)
             trial.recovered()
-        # It is not for its attempts to suffer.
-        same = [one["number"] for one in before["attempts"]] == [
-            one["number"] for one in after["attempts"]
-        ]
-        trial.must(same, "J", f"an attempt after {number} was begun")
+
+    def _freeze(self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random) -> None:
+        # Whoever stops Ray or the control plane meanwhile has it end of that.
+        with self._service.turn():
+            number = self._kill(job, Role.FROZEN_WORKER, number, trial, draw)
+            self._await_recovery(job, number, trial)
+            reasons = {
+                one["number"]: (one["outcome"] or {}).get("reason")
+                for one in self._service.job(job.id)["attempts"]
+            }
+        trial.must(reasons[number] == "hung", "J", f"a hang is told as {reasons[number]}")
 
     def _kill_at_failpoint(
         self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random
@@ -210,6 +219,7 @@ class Lane:
         find = draw.choice([supervisor, _launcher_pid])
         pid = self._wait_for(job, "its driver", lambda: find(self._attempt(job, number)))
         trial.strike()
+        job.struck.add(number)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self._await_recovery(job, number, trial)
@@ -217,14 +227,14 @@ class Lane:
     # What is waited for
 
     def _pause(self, job: JobUnderFire) -> None:
-        if self._status(job) in TERMINAL:
-            raise JobIsOverError
         with self._service.turn():
-            self._service.wish(job.id, "pause")
+            is_heard = self._service.wish(job.id, "pause")
+        if not is_heard:
+            raise JobIsOverError
         self._wait_for(job, "its pause", lambda: self._status(job) in {"PAUSED", *TERMINAL})
         if self._status(job) in TERMINAL:
             raise JobIsOverError
-        self._service.wish(job.id, "resume")
+        assert self._service.wish(job.id, "resume"), f"{job.id} is paused and cannot go on"
 
     def _await_steps(self, job: JobUnderFire, num_steps: int) -> int:
         """Wait until the newest attempt has done so many steps; return its number."""

@@ -19,7 +19,8 @@ of it; `TRIALS=N` tries each N times. This page is of many kills in a row. A pro
 On a machine of {cores} cores: a control plane with a Ray of its own, and {lanes} jobs at a time, of
 one replica or three, 510 steps each with a checkpoint every 10. Who is struck, and when, a seed
 decides: so many steps after an attempt's first, at any moment of a step, of an evaluation or of a
-checkpoint that is being written. Some jobs are paused and resumed in between.
+checkpoint that is being written; at which job, the machine decides. Some jobs are paused and
+resumed in between.
 
 **{killed} processes killed in {strikes} strikes at {jobs} jobs: {violations} violations.**
 {sentence}
@@ -38,8 +39,10 @@ process of an attempt dies; 6, a worker hangs.
 """
 
 _ALL_HOLDS = """Each job succeeded, and once; its weights have the sha256 of a run that nothing
-happened to; its ledgers show each sample once an epoch; what its attempts told is in the store,
-each event once; no process, resource of Ray, shared memory or half-written file is left."""
+happened to; no attempt failed that was not struck, or interrupted by a restart of the service with
+its Ray; a worker that hangs is told as one; its ledgers show each sample once an epoch; what its
+attempts told is in the store, each event once; no process, resource of Ray, shared memory or
+half-written file is left."""
 
 
 def page(campaign: Campaign, *, num_lanes: int, kills: int, seed: int) -> str:

@@ -38,6 +38,8 @@ class SharedService:
         self._plane = Mortal(folder / "state", data_root, **settings)
         self._turn = threading.RLock()
         self.cluster = LocalCluster(folder / "state")
+        self.num_restarts = 0
+        """How often it was stopped as an operator does, and its Ray with it."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -64,9 +66,13 @@ class SharedService:
         """Return a job as it stands."""
         return self._ask("GET", f"/jobs/{job_id}")
 
-    def wish(self, job_id: str, wish: str) -> None:
-        """Ask for a pause, or to go on."""
-        self._ask("POST", f"/jobs/{job_id}/{wish}")
+    def wish(self, job_id: str, wish: str) -> bool:
+        """Ask for a pause, or to go on; say whether it was not too late for that."""
+        told = self._answer("POST", f"/jobs/{job_id}/{wish}")
+        if told.status_code == httpx.codes.CONFLICT:
+            return False
+        _demand(told)
+        return True
 
     def wait_over(self, job_id: str) -> None:
         """Wait until a job has ended, however."""
@@ -81,6 +87,11 @@ class SharedService:
         return self._ask("GET", path)
 
     def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        told = self._answer(method, path, **options)
+        _demand(told)
+        return dict(told.json())
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         def answer() -> httpx.Response | None:
             try:
                 answer = self._plane.http.request(method, path, **options)
@@ -88,9 +99,7 @@ class SharedService:
                 return None
             return None if answer.status_code == 503 else answer
 
-        told = wait_for(f"an answer to {method} {path}", answer, timeout_s=PATIENCE_S)
-        assert told.is_success, f"{method} {path}: HTTP {told.status_code}: {told.text}"
-        return dict(told.json())
+        return wait_for(f"an answer to {method} {path}", answer, timeout_s=PATIENCE_S)
 
     # What one thread at a time does to it
 
@@ -129,4 +138,12 @@ class SharedService:
         with self._turn:
             self._plane.process.send_signal(signal.SIGINT)
             self._plane.process.wait(PATIENCE_S)
+            self.num_restarts += 1
             self._plane.start()
+
+
+def _demand(told: httpx.Response) -> None:
+    request = told.request
+    assert told.is_success, (
+        f"{request.method} {request.url.path}: HTTP {told.status_code}: {told.text}"
+    )
