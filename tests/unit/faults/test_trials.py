@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.report import rows
+from tests.faults.report import DEMANDED, rows, untried
 from tests.faults.trials import TRIALS_VARIABLE, Trials, seeds
 
 
@@ -81,3 +81,14 @@ def test_a_short_run_begins_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seeds("5")[:2] == short
     assert len(set(seeds("5"))) == 20
     assert seeds("6")[:2] != short
+
+
+def test_a_row_that_is_demanded_and_was_not_tried_is_named() -> None:
+    faults = Trials()
+    for row in DEMANDED:
+        if row not in ("14", "attack"):
+            with faults.trial(row, "it happens"):
+                pass
+    with faults.unguarded("14", "without its guard alone") as trial:
+        trial.must(False, "J", "it has written")
+    assert untried(rows(faults.all)) == ["14", "attack"]
