@@ -17,6 +17,12 @@ _FORK_SERVER = "trainer.warm.fork_server"
 _LOADER = "data_shards.processes.worker"
 
 
+# All that ever lived are listed otherwise, and a hundred of them at most.
+_LIVE_ACTORS = (
+    "/api/v0/actors?detail=true&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
+)
+
+
 class LocalCluster:
     """The Ray of a state directory, whoever owns it now."""
 
@@ -39,12 +45,8 @@ class LocalCluster:
         """Return the process of an actor of a submission's Ray job; None: none lives."""
         rows = self._get("/api/jobs/")
         numbers = [row["job_id"] for row in rows if row["submission_id"] == submission]
-        for actor in self._get("/api/v0/actors?detail=true")["data"]["result"]["result"]:
-            if (
-                actor["state"] == "ALIVE"
-                and actor["job_id"] in numbers
-                and actor["class_name"] == class_name
-            ):
+        for actor in self._get(_LIVE_ACTORS)["data"]["result"]["result"]:
+            if actor["job_id"] in numbers and actor["class_name"] == class_name:
                 return int(actor["pid"])
         return None
 
