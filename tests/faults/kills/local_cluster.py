@@ -15,8 +15,6 @@ from trainer.contract.run_directory import AttemptDirectory
 
 _FORK_SERVER = "trainer.warm.fork_server"
 _LOADER = "data_shards.processes.worker"
-
-
 # All that ever lived are listed otherwise, and a hundred of them at most.
 _LIVE_ACTORS = (
     "/api/v0/actors?detail=true&filter_keys=state&filter_predicates=%3D&filter_values=ALIVE"
