@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
 from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane, Viewer
-from service.api.present import job_detail, job_view
+from service.api.present import as_json, job_detail, job_view
 from service.control_plane import ControlPlane
 from service.jobs.records import AttemptRecord, JobRecord, UnreadableJob
 from service.problems import Problem
 from service.store.attempts import read_attempts
-from service.store.jobs import read_job
-from service.store.ownership import seen_by, seen_job
+from service.store.jobs import read_job, read_plan
+from service.store.ownership import seen_by
 from service.views.jobs import JobDetail, JobPage
 from trainer.contract.status import Status
 
@@ -29,7 +29,7 @@ LabelFilter = Annotated[
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job."}}
 
 
-@router.get("")
+@router.get("", response_model=JobPage)
 def list_jobs(
     plane: Plane,
     caller: Viewer,
@@ -47,7 +47,7 @@ def list_jobs(
     cursor: Annotated[
         int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the page before.")
     ] = None,
-) -> JobPage:
+) -> Response:
     """List jobs, the newest first."""
     labels = [(key, value) for key, _, value in (one.partition("=") for one in {*label})]
     found = plane.store.jobs(
@@ -55,25 +55,27 @@ def list_jobs(
     )
     page = found[:limit]
     told = _as_told(plane, caller, [job for job in page if isinstance(job, JobRecord)])
-    return JobPage(
-        jobs=tuple(job_view(job, plane.settings.run_root) for job in told),
-        unreadable=tuple(job.id for job in page if isinstance(job, UnreadableJob)),
-        next_cursor=str(page[-1].seq) if len(found) > limit else None,
+    return as_json(
+        JobPage(
+            jobs=tuple(job_view(job, plane.settings.run_root) for job in told),
+            unreadable=tuple(job.id for job in page if isinstance(job, UnreadableJob)),
+            next_cursor=str(page[-1].seq) if len(found) > limit else None,
+        )
     )
 
 
-@router.get("/{job_id}", responses=_UNKNOWN)
-def get_job(plane: Plane, caller: Viewer, job_id: JobId) -> JobDetail:
+@router.get("/{job_id}", response_model=JobDetail, responses=_UNKNOWN)
+def get_job(plane: Plane, caller: Viewer, job_id: JobId) -> Response:
     """Look at one job and its attempts."""
 
     # Assumed to be asked for most: at once, in one transaction.
-    def read(connection: Connection) -> tuple[JobRecord, list[AttemptRecord]]:
-        seen_job(connection, caller, job_id)
-        return read_job(connection, job_id), read_attempts(connection, job_id)
+    def read(connection: Connection) -> tuple[JobRecord, list[AttemptRecord], str | None]:
+        job = read_job(connection, job_id, seen_by=caller)
+        return job, read_attempts(connection, job_id), read_plan(connection, job_id)
 
-    found, attempts = plane.store.read(read)
+    found, attempts, plan = plane.store.read(read)
     (job,) = _as_told(plane, caller, [found])
-    return job_detail(job, attempts, plane.settings.run_root)
+    return as_json(job_detail(job, attempts, plan, plane.settings.run_root))
 
 
 def _as_told(plane: ControlPlane, caller: Caller, jobs: Sequence[JobRecord]) -> list[JobRecord]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fastapi import Response
 from pydantic import ValidationError
 
 from service.jobs.progress import bottleneck, fraction, seconds_left
@@ -18,6 +19,7 @@ from service.views.jobs import (
     JobDetail,
     JobProgress,
     LastCheckpoint,
+    View,
 )
 from service.views.plans import Plan
 from trainer.contract.checkpoint import WEIGHTS_NAME
@@ -28,29 +30,36 @@ from trainer.contract.status import Status
 logger = logging.getLogger(__name__)
 
 
+def as_json(view: View) -> Response:
+    """Answer with a view; FastAPI would carry it to another thread first, to check it again."""
+    return Response(view.model_dump_json(), media_type="application/json")
+
+
 def job_view(job: JobRecord, run_root: Path) -> Job:
     """Show a job."""
     return Job(**_job_fields(job, run_root))
 
 
-def job_detail(job: JobRecord, attempts: Iterable[AttemptRecord], run_root: Path) -> JobDetail:
-    """Show a job with its attempts and what came of it."""
+def job_detail(
+    job: JobRecord, attempts: Iterable[AttemptRecord], plan: str | None, run_root: Path
+) -> JobDetail:
+    """Show a job with its attempts, its plan, which is JSON, and what came of it."""
     shown = tuple(attempt_view(attempt) for attempt in attempts)
     return JobDetail(
         attempts=shown,
         worker_pids=shown[-1].worker_pids if shown else (),
         report=read_report(run_root / job.id) if job.status is Status.SUCCEEDED else None,
-        plan=_plan(job),
+        plan=None if plan is None else _plan(job.id, plan),
         **_job_fields(job, run_root),
     )
 
 
-def _plan(job: JobRecord) -> Plan | None:
+def _plan(job_id: str, plan: str) -> Plan | None:
     try:
-        return None if job.plan is None else Plan.model_validate(job.plan)
+        return Plan.model_validate_json(plan)
     except ValidationError as error:
         # It was told when the job was accepted; nothing hangs on it.
-        logger.warning("the plan of job %s cannot be read: %s", job.id, error)
+        logger.warning("the plan of job %s cannot be read: %s", job_id, error)
         return None
 
 

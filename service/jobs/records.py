@@ -1,9 +1,8 @@
 """What is known of jobs: frozen records, which the store makes from its rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from service.access.caller import Ownership
 from service.jobs.events import JobEventData
@@ -43,8 +42,6 @@ class JobRecord:
     """Whose token submitted it; None where no tokens are asked for."""
     private: bool = False
     """Whether others than its owner and admins are told that there is no such job."""
-    plan: Mapping[str, Any] | None = None
-    """What was foreseen of it when it was accepted."""
     cloned_from: str | None = None
     checkpoint_step: int | None = None
     """Of the checkpoint that was saved last."""

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 
 from service.jobs.records import JobRecord
 from service.store.jobs import read_jobs
+from service.store.rows import STORED_JOBS
 from service.store.tables import attempts, jobs
 from trainer.contract.status import Status
 
@@ -21,8 +22,7 @@ class Succeeded:
 def newest_succeeded(connection: Connection, limit: int) -> list[Succeeded]:
     """Return those that succeeded, the newest first; without any that cannot be read."""
     query = (
-        select(jobs)
-        .where(jobs.c.status == Status.SUCCEEDED)
+        STORED_JOBS.where(jobs.c.status == Status.SUCCEEDED)
         .order_by(jobs.c.seq.desc())
         .limit(limit)
     )

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, String, cast, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
+from service.access.caller import EVERYONE, Caller
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.errors import JobNotFoundError, UnreadableJobError
-from service.store.rows import job_of
+from service.store.ownership import visible_to
+from service.store.rows import STORED_JOBS, job_of
 from service.store.tables import jobs, labels
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
@@ -27,7 +29,7 @@ def page_of_jobs(
     `before_seq`: of those that came before that one. The page is cut from an index: with labels,
     from that of the first.
     """
-    query, seq = select(jobs), jobs.c.seq
+    query, seq = STORED_JOBS, jobs.c.seq
     for place, (key, value) in enumerate(labelled):
         label = labels.alias()
         query = query.join(
@@ -91,12 +93,14 @@ def write_spec(connection: Connection, job_id: str, spec: JobSpec) -> None:
     )
 
 
-def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobRecord:
+def read_job(
+    connection: Connection, job_id: str, *, seen_by: Caller = EVERYONE, lock: bool = False
+) -> JobRecord:
     """Return the job; raise JobNotFoundError or UnreadableJobError.
 
     `lock`: nobody else changes it, or what belongs to it, until this transaction ends.
     """
-    query = select(jobs).where(jobs.c.id == job_id)
+    query = STORED_JOBS.where(jobs.c.id == job_id, visible_to(seen_by))
     if lock:
         # Others may refer to the row meanwhile, as every row that belongs to the job does.
         query = query.with_for_update(key_share=True)
@@ -108,10 +112,16 @@ def read_job(connection: Connection, job_id: str, *, lock: bool = False) -> JobR
         raise UnreadableJobError(job_id, _problem(error)) from error
 
 
+def read_plan(connection: Connection, job_id: str) -> str | None:
+    """Return what was foreseen of the job when it was accepted, as JSON."""
+    query = select(cast(jobs.c.plan, String)).where(jobs.c.id == job_id)
+    return connection.execute(query).scalar_one()
+
+
 def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:
-    """Return what a query over the whole of `jobs` finds, in its order."""
+    """Return what a query of STORED_JOBS finds, in its order."""
     try:
-        return [job_of(row) for row in connection.execute(query)]
+        return [job_of(row) for row in connection.execute(query).all()]
     except UNREADABLE:
         found = connection.execute(query.with_only_columns(jobs.c.seq, jobs.c.id)).all()
         return [_read(connection, row.seq, row.id) for row in found]
@@ -119,7 +129,7 @@ def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord 
 
 def _read(connection: Connection, seq: int, job_id: str) -> JobRecord | UnreadableJob:
     try:
-        return job_of(connection.execute(select(jobs).where(jobs.c.seq == seq)).one())
+        return job_of(connection.execute(STORED_JOBS.where(jobs.c.seq == seq)).one())
     except UNREADABLE as error:
         return UnreadableJob(seq=seq, id=job_id, problem=_problem(error))
 

@@ -10,7 +10,7 @@ from sqlalchemy.types import NullType
 
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.jobs import UNREADABLE, read_jobs
-from service.store.rows import job_of
+from service.store.rows import STORED_JOBS, job_of
 from service.store.tables import jobs
 from trainer.contract.status import TERMINAL
 
@@ -22,9 +22,8 @@ _IS_LIVE = or_(
     *(and_(jobs.c.status > one, jobs.c.status < other) for one, other in pairwise(_ENDED)),
     jobs.c.status > _ENDED[-1],
 )
-# What takes long to read. A plan never changes, and a spec not without its version.
-_LONG = {"spec", "plan"}
-_SHORT = [column for column in jobs.c if column.name not in _LONG]
+# A spec takes long to read, and does not change without its version.
+_SHORT = [column for column in STORED_JOBS.selected_columns if column.name != "spec"]
 # As the database's driver gives it: neither parsed nor checked, but the same while it is the same.
 _STORED = (
     select(jobs.c.id, *(type_coerce(column, NullType()) for column in _SHORT))
@@ -33,7 +32,7 @@ _STORED = (
     .order_by(jobs.c.seq)
 )
 # Behind the id.
-_SPEC_VERSION = 1 + _SHORT.index(jobs.c.spec_version)
+_SPEC_VERSION = 1 + [column.name for column in _SHORT].index("spec_version")
 _AT_ONCE = 500
 
 
@@ -89,7 +88,7 @@ def _read_short(
         try:
             rows = connection.execute(select(*_SHORT).where(jobs.c.id.in_(some), _IS_LIVE)).all()
             found |= {
-                row.id: job_of(row, known=known[row.id].job)
+                row.id: job_of(row, spec=known[row.id].job.spec)
                 for row in rows
                 if row.spec_version == known[row.id].spec_version
             }
@@ -101,7 +100,7 @@ def _read_short(
 
 def _read(connection: Connection, ids: Sequence[str]) -> Iterator[JobRecord | UnreadableJob]:
     for some in _portions(ids):
-        yield from read_jobs(connection, select(jobs).where(jobs.c.id.in_(some), _IS_LIVE))
+        yield from read_jobs(connection, STORED_JOBS.where(jobs.c.id.in_(some), _IS_LIVE))
 
 
 def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row
+from sqlalchemy import Column, ColumnElement, Row, String, cast, select
 
 from service.jobs.events import JobEventData
 from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
+from service.store.tables import Document, jobs
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import Evaluated, Progress
 from trainer.contract.spec import JobSpec
@@ -15,12 +16,20 @@ from trainer.contract.status import Desired, Status
 _event_data: TypeAdapter[JobEventData] = TypeAdapter(JobEventData)
 
 
-def job_of(row: Row[Any], *, known: JobRecord | None = None) -> JobRecord:
-    """Make a job of a row of `jobs`; of one without spec and plan by those that are `known`."""
-    values = dict(row._mapping)
-    spec = JobSpec.model_validate(values.pop("spec")) if known is None else known.spec
-    if known is not None:
-        values["plan"] = known.plan
+def _as_read(column: Column[Any]) -> ColumnElement[Any]:
+    # pydantic reads and checks a text in the time that it takes to check what was read before.
+    is_document = column.type is Document
+    return cast(column, String).label(column.name) if is_document else column
+
+
+# What `job_of` makes jobs of. A plan is long, and only whoever looks at its job asks for it.
+STORED_JOBS = select(*(_as_read(column) for column in jobs.c if column.name != "plan"))
+
+
+def job_of(row: Row[Any], *, spec: JobSpec | None = None) -> JobRecord:
+    """Make a job of a row of STORED_JOBS; of one without its spec by that which is given."""
+    values = row._asdict()
+    text = values.pop("spec", None)
     # The store's own affair.
     del values["spec_version"], values["last_event"]
     progress, evaluation, reason = (
@@ -29,12 +38,12 @@ def job_of(row: Row[Any], *, known: JobRecord | None = None) -> JobRecord:
         values.pop("reason"),
     )
     return JobRecord(
-        spec=spec,
+        spec=JobSpec.model_validate_json(text) if spec is None else spec,
         status=Status(values.pop("status")),
         desired=Desired(values.pop("desired")),
         reason=None if reason is None else Reason(reason),
-        progress=None if progress is None else Progress.model_validate(progress),
-        evaluation=None if evaluation is None else Evaluated.model_validate(evaluation),
+        progress=None if progress is None else Progress.model_validate_json(progress),
+        evaluation=None if evaluation is None else Evaluated.model_validate_json(evaluation),
         **values,
     )
 

@@ -10,7 +10,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, case, func, or
 from service.jobs.records import CheckpointRecord, JobRecord
 from service.store.dialects import IsJson, SecondsBetween, is_moment
 from service.store.jobs import read_jobs
-from service.store.rows import checkpoint_of
+from service.store.rows import STORED_JOBS, checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
 from trainer.contract.status import LIVE, Status
 
@@ -56,7 +56,7 @@ def statistics(connection: Connection) -> Statistics:
     )
     is_live = jobs.c.status.in_(LIVE)
     has_trained = or_(jobs.c.progress.is_not(None), jobs.c.evaluation.is_not(None))
-    live = read_jobs(connection, select(jobs).where(is_live, has_trained))
+    live = read_jobs(connection, STORED_JOBS.where(is_live, has_trained))
     return Statistics(
         jobs_by_status={Status(row[0]): row[1] for row in counts},
         queue=_together(_durations(connection, jobs.c.created_at, jobs.c.started_at).values()),

@@ -10,7 +10,8 @@ from sqlalchemy.exc import OperationalError
 from service.control_plane import ControlPlane
 from service.submission import desk
 from service.submission.admission import Admitted, admit_request
-from tests.unit.service.conftest import job_in, make_spec
+from service.views.jobs import JobDetail, JobPage
+from tests.unit.service.conftest import job_in, make_spec, progress, report
 from tests.unit.service.databases import change
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
@@ -254,6 +255,32 @@ def test_a_job_that_cannot_be_read_is_a_problem_of_its_own(
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["detail"].startswith("job torn-1 is in the store, but")
     assert http.get("/metrics").is_success
+
+
+@pytest.mark.parametrize("plan", ["{torn", '{"flux": 1}'])
+def test_a_job_is_shown_without_the_plan_that_cannot_be_read(
+    http: httpx.Client, plane: ControlPlane, plan: str
+) -> None:
+    job = job_in(plane.store, Status.QUEUED, f"planned-{len(plan)}")
+    change(
+        plane.settings.store_url,
+        "UPDATE jobs SET plan = :plan WHERE id = :id",
+        plan=plan,
+        id=job.id,
+    )
+    shown = http.get(f"/jobs/{job.id}").raise_for_status().json()
+    assert (shown["id"], shown["plan"]) == (job.id, None)
+    assert http.post(f"/jobs/{job.id}/cancel").status_code == 202
+
+
+def test_answers_are_the_views_that_are_declared(http: httpx.Client, plane: ControlPlane) -> None:
+    job_in(plane.store, Status.RUNNING, "viewed")
+    report(plane.store, "viewed", progress(7))
+    for path, view in (("/jobs?limit=2", JobPage), ("/jobs/viewed", JobDetail)):
+        answer = http.get(path).raise_for_status()
+        assert answer.headers["Content-Type"] == "application/json"
+        shown = view.model_validate_json(answer.content)
+        assert shown.model_dump_json().encode() == answer.content
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""Pages of jobs: together they are all that the caller is told of, once each, in order."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+from service.access.caller import Caller, Ownership, Role
+from service.jobs.records import JobRecord
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.store.jobs import read_job
+from service.store.store import Store
+from service.store.tables import jobs
+from tests.unit.service.conftest import make_spec, now
+from tests.unit.service.databases import Databases
+from trainer.contract.status import Status
+
+OWNERS = (None, "ann", "bob")
+LABELS = tuple(itertools.product(("team", "on"), ("a", "b")))
+STATUSES = (Status.QUEUED, Status.SUCCEEDED, Status.FAILED)
+UNREADABLE = "j7"
+NUM_JOBS = 48
+
+
+class Stored:
+    """A store with jobs of many kinds, and what each of them is."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.labels: dict[str, dict[str, str]] = {}
+        self.status: dict[str, Status] = {}
+        self.ownership: dict[str, Ownership] = {}
+        draw = random.Random(0)
+        for number in range(NUM_JOBS):
+            job_id = f"j{number}"
+            labels = dict(draw.sample(LABELS, k=draw.randint(0, len(LABELS))))
+            owner, private = draw.choice(OWNERS), draw.random() < 0.5
+            by = Caller(owner=owner, role=Role.ADMIN)
+            store.submit(job_id, make_spec(labels=labels), now(), by=by, private=private)
+            self.labels[job_id] = labels
+            self.status[job_id] = draw.choice(STATUSES)
+            self.ownership[job_id] = Ownership(owner=owner, private=private)
+        for job_id, status in self.status.items():
+            self._set(job_id, status=status)
+        self._set(UNREADABLE, spec={"flux": 1})
+
+    def _set(self, job_id: str, **values: object) -> None:
+        changed = update(jobs).where(jobs.c.id == job_id).values(**values)
+        self.store.write(lambda connection: connection.execute(changed))
+
+
+@pytest.fixture(scope="module")
+def stored(databases: Databases) -> Iterator[Stored]:
+    with closing(Store(databases.migrated())) as store:
+        yield Stored(store)
+
+
+@given(
+    status=st.none() | st.sampled_from(STATUSES),
+    labels=st.lists(st.sampled_from(LABELS), max_size=3, unique=True),
+    caller=st.builds(Caller, owner=st.sampled_from(OWNERS), role=st.sampled_from(Role)),
+    limit=st.integers(1, NUM_JOBS + 1),
+)
+def test_pages_together_are_all_that_is_asked_for_once_each_the_newest_first(
+    stored: Stored,
+    status: Status | None,
+    labels: list[tuple[str, str]],
+    caller: Caller,
+    limit: int,
+) -> None:
+    found: list[str] = []
+    before_seq = None
+    while True:
+        page = stored.store.jobs(
+            status=status, labels=labels, seen_by=caller, before_seq=before_seq, limit=limit
+        )
+        assert len(page) <= limit
+        assert all(isinstance(job, JobRecord) == (job.id != UNREADABLE) for job in page)
+        found += [job.id for job in page]
+        if len(page) < limit:
+            break
+        before_seq = page[-1].seq
+    assert found == [
+        job_id
+        for job_id in reversed(stored.labels)
+        if status in {None, stored.status[job_id]}
+        and set(labels) <= stored.labels[job_id].items()
+        and caller.may_see(stored.ownership[job_id])
+    ]
+
+
+@given(
+    job_id=st.sampled_from([f"j{number}" for number in range(NUM_JOBS + 1)]),
+    caller=st.builds(Caller, owner=st.sampled_from(OWNERS), role=st.sampled_from(Role)),
+)
+def test_a_job_is_read_by_those_who_are_told_of_it(
+    stored: Stored, job_id: str, caller: Caller
+) -> None:
+    def read() -> JobRecord:
+        return stored.store.read(lambda connection: read_job(connection, job_id, seen_by=caller))
+
+    if job_id not in stored.ownership or not caller.may_see(stored.ownership[job_id]):
+        with pytest.raises(JobNotFoundError):
+            read()
+    elif job_id == UNREADABLE:
+        with pytest.raises(UnreadableJobError):
+            read()
+    else:
+        assert read() == stored.store.job(job_id)
