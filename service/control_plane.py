@@ -135,6 +135,7 @@ class ControlPlane:
                 silence=timedelta(seconds=settings.silence_timeout_s),
             ),
             policy=settings.queue_policy,
+            is_stopping=self._stopping.is_set,
         )
         self._finisher.wake()
 

@@ -41,6 +41,10 @@ class RayUnreachableError(Exception):
     """Ray does not answer, or not as Ray does."""
 
 
+class SilentRayError(RayUnreachableError):
+    """Ray cannot be connected to, or was waited for in vain."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RayJob:
     """What Ray says of one submission."""
@@ -179,7 +183,7 @@ class RayJobs:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise RayUnreachableError(f"Ray at {self.url} does not answer: {error!r}") from error
+            raise SilentRayError(f"Ray at {self.url} does not answer: {error!r}") from error
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise RayUnreachableError(
                 f"Ray at {self.url} refuses the token ({answer.status_code}); "

@@ -7,22 +7,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.cluster.ray_jobs import RayJob, RayUnreachableError
-from service.cluster.submission import Origin, Submission
+from service.cluster.ray_jobs import RayUnreachableError
+from service.cluster.submission import Origin
 from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
 from service.reconciling.attempt_files import read_spool
 from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
+from service.reconciling.reach import Ray, Reach
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
-from service.scheduling.room import Cluster
 from service.steady_clock import now_utc
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
@@ -50,25 +49,6 @@ INTERRUPT_PAUSE_S = 0.1
 ORPHANS_EVERY_S = 30.0
 
 
-class Ray(Protocol):
-    """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
-
-    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
-        """Start a driver, unless it exists already."""
-
-    def job(self, submission_id: str) -> RayJob:
-        """Say how a submission stands."""
-
-    def stop(self, submission_id: str) -> None:
-        """Ask a driver to go."""
-
-    def live_submissions(self) -> list[Submission]:
-        """Return the submissions that wait to start or live, whoever made them."""
-
-    def cluster(self) -> Cluster:
-        """Return the nodes that live, and what is held of them."""
-
-
 class Reconciler:
     """Moves every job on, a step at a time. Any step may be the last before a crash."""
 
@@ -84,12 +64,15 @@ class Reconciler:
         patience: Patience | None = None,
         clock: Callable[[], datetime] = now_utc,
         monotonic: Callable[[], float] = time.monotonic,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_stopping`: asked between jobs; then a tick ends where it is."""
         self._store = store
         self._run_root = run_root
         self._python = python
         self._clock = clock
         self._monotonic = monotonic
+        self._is_stopping = is_stopping
         self._observer = Observer(
             store,
             run_root=run_root,
@@ -114,18 +97,23 @@ class Reconciler:
         jobs = self._store.live_jobs()
         running = self._store.read(running_attempts)
         self._observer.expect(len(running))
+        reach = None if ray is None else Reach(ray)
         for job in jobs:
+            if self._is_stopping():
+                return
             try:
-                self._try_to_advance(job, ray, running.get(job.id))
+                self._try_to_advance(job, reach, running.get(job.id))
             except RayUnreachableError as error:
                 self._tell(job, str(error))
-        if ray is None:
+        if reach is None:
             self._starter.note_outage()
         else:
-            self._end_orphans(ray)
-            for begun in self._starter.begin(ray.cluster):
+            self._end_orphans(reach)
+            for begun in self._starter.begin(reach.cluster):
                 # While Ray takes no job, no more are begun.
-                self._try_to_advance(begun, ray)
+                self._try_to_advance(begun, reach)
+                if self._is_stopping():
+                    return
 
     def _end_orphans(self, ray: Ray) -> None:
         if self._monotonic() < self._orphans_due_s:

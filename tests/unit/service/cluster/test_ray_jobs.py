@@ -10,7 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from service.cluster.ray_jobs import MESSAGE_CHARACTERS, RayJob, RayJobs, RayUnreachableError
+from service.cluster.ray_jobs import (
+    MESSAGE_CHARACTERS,
+    RayJob,
+    RayJobs,
+    RayUnreachableError,
+    SilentRayError,
+)
 from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
@@ -191,7 +197,7 @@ def test_a_token_that_is_refused_is_told_with_its_mend(
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 def test_a_cluster_that_is_not_there_is_an_outage(call: Callable[[RayJobs], Any]) -> None:
-    told = pytest.raises(RayUnreachableError, match="does not answer")
+    told = pytest.raises(SilentRayError, match="does not answer")
     with closing(RayJobs(f"http://127.0.0.1:{free_port()}", token=None)) as ray, told:
         call(ray)
 
@@ -209,7 +215,7 @@ def test_a_cluster_that_hangs_is_an_outage(
         return Answer(200)
 
     with ray_at(hang) as asked:
-        with pytest.raises(RayUnreachableError, match="does not answer"):
+        with pytest.raises(SilentRayError, match="does not answer"):
             call(asked.ray)
         release.set()
 

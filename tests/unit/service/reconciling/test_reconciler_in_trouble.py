@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from service.cluster.ray_jobs import RayJob, SilentRayError
 from service.jobs.lifecycle import JITTER, STORAGE_GRACE
 from service.jobs.records import JobRecord
 from service.reconciling.reconciler import Reconciler
 from service.store.store import Store
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome, Reason
-from trainer.contract.status import Status
+from trainer.contract.status import Desired, Status
 
 
 @pytest.fixture
@@ -128,6 +129,46 @@ def test_an_outage_for_one_job_is_a_line_and_not_one_a_tick(
     world.ray.reachable = False
     world.tick(5)
     assert caplog.text.count("job a: no answer") == 1
+
+
+def test_a_ray_that_does_not_answer_is_waited_for_once_a_tick_and_wishes_are_seen_to(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ray.num_cpus = 4.0
+    for name in ("a", "b", "c"):
+        world.submit(name)
+    world.tick()
+    world.store.ask("c", Desired.CANCEL)
+    asked = []
+
+    def time_out(submission_id: str) -> RayJob:
+        asked.append(submission_id)
+        raise SilentRayError("timed out")
+
+    monkeypatch.setattr(world.ray, "job", time_out)
+    world.tick()
+    assert asked == ["a-1"]
+    assert world.status("c") is Status.CANCELLING
+
+
+def test_a_stop_is_not_kept_waiting_by_the_jobs_that_are_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        world.submit(name)
+    advanced = []
+    is_stopping = False
+
+    def note(_reconciler: Reconciler, job: JobRecord, *_: Any) -> None:
+        nonlocal is_stopping
+        advanced.append(job.id)
+        is_stopping = True
+
+    monkeypatch.setattr(Reconciler, "_advance", note)
+    monkeypatch.setattr(world.reconciler, "_is_stopping", lambda: is_stopping)
+    world.tick()
+    assert advanced == ["a"]
+    assert world.ray.submissions == 0
 
 
 def test_an_attempt_that_has_ended_is_not_taken_for_failed_because_its_order_cannot_be_written(
