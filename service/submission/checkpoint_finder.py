@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.access.caller import EVERYONE, Caller
+from service.access.caller import EVERYONE, Caller, Ownership, may_name
 from service.jobs.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
-from service.store.ownership import ownership
+from service.store.ownership import seen_job
 from service.store.store import Store
 from trainer.contract.checkpoint import MANIFEST_NAME, WEIGHTS_NAME
 from trainer.contract.checkpoint_folder import (
@@ -21,9 +21,11 @@ from trainer.contract.lineage import step_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import TERMINAL
 
+_PUBLIC = Ownership(owner=None)
+
 
 class NoSuchCheckpointError(ValueError):
-    """A location names no checkpoint that can be read; the message says why and what to do."""
+    """A location names no checkpoint that may be read; the message says why and what to do."""
 
 
 class CheckpointFinder:
@@ -36,10 +38,15 @@ class CheckpointFinder:
         data_roots: Sequence[Path],
         *,
         seen_by: Caller = EVERYONE,
+        for_job: Ownership = _PUBLIC,
     ) -> None:
-        """Find those of jobs that `seen_by` is told of, by whatever name they are asked for."""
+        """Find those of jobs that `seen_by` is told of, by whatever name they are asked for.
+
+        `for_job`: whose the job is that is to name them. Whoever sees it reads what it holds.
+        """
         self._store = store
         self._caller = seen_by
+        self._for_job = for_job
         self._run_root = run_root
         self._roots = (run_root, *data_roots)
 
@@ -69,25 +76,41 @@ class CheckpointFinder:
         # Beside a manifest that may be read a link may lie.
         weights = self._confined(str(folder / WEIGHTS_NAME))
         for true in (folder, weights):
-            self._check_visible(true, location)
+            self._check_path(true, location)
         return Checkpoint(folder, read_manifest(folder))
 
-    def _check_visible(self, path: Path, location: str) -> None:
-        """Raise ConfinementError where a true path lies in the run directory of a hidden job."""
+    def _check_path(self, path: Path, location: str) -> None:
+        """Refuse a true path in the run directory of a job that is hidden, or may not be named.
+
+        A job's inputs are its own, whichever wrote them.
+        """
         root = self._run_root.resolve()
-        if self._caller.is_admin or not path.is_relative_to(root):
+        if not path.is_relative_to(root):
             return
         job_id, *_ = (*path.relative_to(root).parts, "")
         try:
-            owned = self._store.read(lambda connection: ownership(connection, job_id))
+            owned = self._store.read(lambda connection: seen_job(connection, self._caller, job_id))
         except JobNotFoundError:
-            visible = False
-        else:
-            visible = self._caller.may_see(owned)
-        if not visible:
+            # What is left of no job is nobody's, and for admins.
+            if self._caller.is_admin:
+                return
             raise ConfinementError(
                 f"{location!r} lies in no run directory of a job that you may see"
-            )
+            ) from None
+        self._check_naming(job_id, owned)
+
+    def _check_naming(self, job_id: str, source: Ownership) -> None:
+        """Refuse a source that somebody who sees the job does not see."""
+        if may_name(self._for_job, source):
+            return
+        mend = (
+            "set private: true"
+            if source.owner == self._for_job.owner
+            else "name another checkpoint, or have its owner submit this one, with private: true"
+        )
+        raise NoSuchCheckpointError(
+            f"job {job_id} is private, and others who see this job could read its weights; {mend}"
+        )
 
     def _confined(self, location: str) -> Path:
         mend = "copy the checkpoint there, or name it as job:ID or job:ID@STEP"
@@ -97,6 +120,7 @@ class CheckpointFinder:
         job = self._store.job(reference.job_id)
         if not self._caller.may_see(job.ownership):
             raise JobNotFoundError(reference.job_id)
+        self._check_naming(job.id, job.ownership)
         run = RunDirectory(self._run_root.resolve() / job.id)
         kept = list_folders(run, self._store.attempt_numbers(job.id))
         if not kept:

@@ -57,7 +57,8 @@ class _Read:
     """A request that was read: what it names is there, and nothing is stored."""
 
     admitted: Admitted
-    private: bool
+    ownership: Ownership
+    """Of the job that it would be: what is stored with it names what all who see it may see."""
     cloned_from: str | None
 
 
@@ -83,7 +84,6 @@ class Desk:
         self._cluster = cluster
         self._policy = policy
         self._clock = clock
-        self._finder = CheckpointFinder(store, run_root, path_roots(data_roots), seen_by=caller)
 
     def plan(self, request: Mapping[str, Any]) -> PlannedJob:
         """Say what would become of a request; nothing is stored.
@@ -126,8 +126,16 @@ class Desk:
     def _read(self, request: Mapping[str, Any]) -> _Read:
         whole, cloned_from = expand_clone(request, self._visible_job)
         rest, private = split_private(whole)
-        admitted = admit_request(rest, self._data_roots, self._finder)
-        return _Read(admitted=admitted, private=private, cloned_from=cloned_from)
+        ownership = Ownership(owner=self._caller.owner, private=private)
+        finder = CheckpointFinder(
+            self._store,
+            self._run_root,
+            path_roots(self._data_roots),
+            seen_by=self._caller,
+            for_job=ownership,
+        )
+        admitted = admit_request(rest, self._data_roots, finder)
+        return _Read(admitted=admitted, ownership=ownership, cloned_from=cloned_from)
 
     def _visible_job(self, job_id: str) -> JobRecord:
         job = self._store.job(job_id)
@@ -146,7 +154,7 @@ class Desk:
                 held,
                 self._clock(),
                 by=self._caller,
-                private=read.private,
+                private=read.ownership.private,
                 plan=plan.model_dump(mode="json"),
                 cloned_from=read.cloned_from,
                 reservation=reservation,
@@ -154,13 +162,11 @@ class Desk:
 
     def _plan(self, read: _Read, *, ask_stores: bool) -> Plan:
         admitted, spec = read.admitted, read.admitted.spec
-        # A plan is stored with the job, and names what all who see the job may see.
-        ownership = Ownership(owner=self._caller.owner, private=read.private)
         cluster = self._cluster()
         situation = None if isinstance(cluster, str) else self._situation(cluster)
         like = None
         if spec.kind == "train" and not isinstance(cluster, str):
-            like = nearest(spec, accelerator_on(spec, cluster), self._finished(ownership))
+            like = nearest(spec, accelerator_on(spec, cluster), self._finished(read.ownership))
             if like is not None:
                 like = replace(like, job=self._measured(like.job))
         return make_plan(
@@ -169,7 +175,10 @@ class Desk:
             shards=_checked(admitted, ask_stores=ask_stores),
             nearest=like,
             start=foresee_start(
-                spec, situation, of=ownership, unseen=cluster if isinstance(cluster, str) else ""
+                spec,
+                situation,
+                of=read.ownership,
+                unseen=cluster if isinstance(cluster, str) else "",
             ),
         )
 

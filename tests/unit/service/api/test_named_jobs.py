@@ -10,11 +10,14 @@ from service.jobs.lifecycle import Decision
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster
 from service.settings import Settings
+from service.store.attempts import NewAttempt
 from service.store.tables import jobs
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import guarding
-from trainer.contract.attempt import Outcome
+from tests.unit.service.world import World
+from trainer.contract.attempt import AttemptOrder, Outcome
+from trainer.contract.order_file import write_order
 from trainer.contract.status import Status
 
 
@@ -98,3 +101,37 @@ def test_a_clone_tells_of_a_private_source_to_those_alone_who_see_it(
         assert guarded.ann.delete(f"/jobs/{hidden}").status_code in {200, 202, 204}
         assert guarded.ann.get(f"/jobs/{hidden}").status_code == 404
         assert told(by_admin) == [hidden, None, None, None]
+
+
+def test_no_job_that_others_see_holds_the_weights_of_a_private_one(
+    settings: Settings, databases: Databases, request_body: dict[str, Any]
+) -> None:
+    with guarding(settings, databases) as guarded:
+        world = World(guarded.plane.settings.state_dir, guarded.plane.store)
+        hidden = guarded.ann.post("/jobs", json=request_body | {"private": True}).json()["id"]
+        order = AttemptOrder(
+            job_id=hidden, attempt=1, spec=make_spec(), accelerator="cpu", resume_from=None
+        )
+        write_order(world.folder(job_id=hidden), order)
+        world.checkpoint(10, job_id=hidden)
+        store = guarded.plane.store
+        job = store.job(hidden)
+        store.begin_attempt(job, NewAttempt(number=1, accelerator="cpu", resume_from=None), now())
+        named = f"job:{hidden}"
+        body = request_body | {"init_from": {"checkpoint": named}}
+        for client, private in (
+            (guarded.ann, False),
+            (guarded.admin, False),
+            (guarded.admin, True),
+        ):
+            for path in ("/jobs", "/jobs/plan"):
+                refused = client.post(path, json=body | {"private": private})
+                assert refused.status_code == 422
+                (error,) = refused.json()["errors"]
+                assert error["field"] == "init_from.checkpoint"
+                assert "private: true" in error["message"]
+        made = guarded.ann.post("/jobs", json=body | {"private": True})
+        assert made.status_code == 201, made.text
+        clone = f"{made.headers['Location']}/clone"
+        assert guarded.ann.post(clone, json={"private": False}).status_code == 422
+        assert guarded.ann.post(clone, json={}).status_code == 201

@@ -1,11 +1,12 @@
 """The checkpoints of private jobs, which nobody else may name, by whatever name."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from service.access.caller import Caller, Role
+from service.access.caller import Caller, Ownership, Role, may_name
 from service.store.store import Store
 from service.store.tables import jobs
 from service.submission.checkpoint_finder import CheckpointFinder, NoSuchCheckpointError
@@ -13,7 +14,10 @@ from tests.unit.service.conftest import job_in, make_spec
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
+
+HIDDEN = Ownership(owner="ann", private=True)
 
 
 @pytest.fixture
@@ -32,13 +36,19 @@ def world(tmp_path: Path, store: Store) -> World:
     return world
 
 
-def finder(world: World, owner: str, role: Role = Role.SUBMITTER) -> CheckpointFinder:
+def finder(
+    world: World, owner: str, role: Role = Role.SUBMITTER, for_job: Ownership | None = None
+) -> CheckpointFinder:
+    """Return that of a request; `for_job` None: for one that nobody sees who does not see `a`."""
     data = world.run_root.parent / "data"
     data.mkdir(exist_ok=True)
-    # A root that has the run root in it, as the state directory has, opens no way around.
-    roots = [data, world.run_root.parent]
     return CheckpointFinder(
-        world.store, world.run_root, roots, seen_by=Caller(owner=owner, role=role)
+        world.store,
+        world.run_root,
+        # A root that has the run root in it, as the state directory has, opens no way around.
+        [data, world.run_root.parent],
+        seen_by=Caller(owner=owner, role=role),
+        for_job=for_job or HIDDEN,
     )
 
 
@@ -80,13 +90,55 @@ def test_nobody_else_finds_it_by_any(world: World) -> None:
 def test_weights_that_are_linked_into_a_folder_of_ones_own_are_not_found_either(
     world: World,
 ) -> None:
+    mine = linked(world)
+    with pytest.raises(NoSuchCheckpointError, match="in no run directory"):
+        finder(world, "bob").find(str(mine))
+
+
+def linked(world: World) -> Path:
+    """Return a folder of ann's, outside the run root, whose weights are those of her job."""
     mine = world.run_root.parent / "data" / "mine"
     mine.mkdir(parents=True)
     hidden = world.folder().checkpoint(10)
     (mine / "checkpoint.json").write_bytes((hidden / "checkpoint.json").read_bytes())
     (mine / "model.safetensors").symlink_to(hidden / "model.safetensors")
-    with pytest.raises(NoSuchCheckpointError, match="in no run directory"):
-        finder(world, "bob").find(str(mine))
+    return mine
+
+
+@pytest.mark.parametrize("role", [Role.SUBMITTER, Role.ADMIN])
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("owner", ["ann", "bob", "root"])
+def test_a_job_that_others_see_names_it_by_none(
+    world: World, owner: str, role: Role, *, private: bool
+) -> None:
+    for_job = Ownership(owner=owner, private=private)
+    found = finder(world, owner, role, for_job)
+    names = [str(linked(world)), *names_of(world)]
+    for name in names:
+        if may_name(for_job, HIDDEN):
+            assert found.find(name).manifest.step == 10
+            continue
+        with pytest.raises(NoSuchCheckpointError) as refused:
+            found.find(name)
+        if owner == "ann":
+            assert "set private: true" in str(refused.value)
+        elif role is Role.ADMIN:
+            assert "have its owner submit this one" in str(refused.value)
+
+
+def test_what_a_job_holds_is_its_own(world: World) -> None:
+    run = RunDirectory(world.run_root / "b")
+    job_in(world.store, Status.QUEUED, "b")
+    world.store.write(
+        lambda connection: connection.execute(
+            update(jobs).where(jobs.c.id == "b").values(owner="ann", private=True)
+        )
+    )
+    held = run.inputs / "c" / "step-00000010"
+    shutil.copytree(world.folder().checkpoint(10), held)
+    assert finder(world, "ann").find(str(held)).folder == held
+    with pytest.raises(NoSuchCheckpointError, match=r"job b is private, .*; set private: true"):
+        finder(world, "ann", for_job=Ownership(owner="ann")).find(str(held))
 
 
 def test_a_folder_of_no_job_is_for_admins(world: World) -> None:
