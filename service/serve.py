@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 
 from service.api.app import create_app
 from service.cluster.local_ray import LocalRay
+from service.connections import BACKLOG, BoundedServer, Bounds, max_open
 from service.control_plane import ControlPlane
 from service.settings import Settings, SettingsError
 from service.store.tokens import has_tokens
@@ -91,7 +93,7 @@ def _check_access(plane: ControlPlane) -> None:
     )
 
 
-class _Server(uvicorn.Server):
+class _Server(BoundedServer):
     """Tells the control plane of the signal at once, so that open streams end."""
 
     def __init__(self, plane: ControlPlane) -> None:
@@ -104,7 +106,8 @@ class _Server(uvicorn.Server):
                 # The application believes the proxies of the settings, and no others.
                 proxy_headers=False,
                 timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
-            )
+            ),
+            Bounds(max_open=max_open(plane.settings.max_connections, _num_files())),
         )
         self._plane = plane
 
@@ -112,6 +115,11 @@ class _Server(uvicorn.Server):
         """Begin to stop."""
         self._plane.begin_stop()
         super().handle_exit(sig, frame)
+
+
+def _num_files() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
@@ -133,7 +141,9 @@ def listen(settings: Settings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.create_server(
+            (settings.host, settings.port), family=family, backlog=BACKLOG
+        )
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {settings.host} port {settings.port}: {_reason(error)}; "

@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     advertised_url: str = Field(
         default_factory=_default_url, description="How attempts reach this control plane."
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Connections open at once; fewer where `ulimit -n` is not 256 above it. Beyond "
+        "them those are ended that wait with their requests.",
+    )
     max_event_streams: int = Field(
         default=100,
         ge=1,

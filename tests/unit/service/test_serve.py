@@ -1,5 +1,6 @@
 """Where a service may listen; stopping what a killed control plane left behind."""
 
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from service.access.caller import Role
 from service.cluster.local_ray import LocalRay
+from service.connections import BoundedServer
 from service.control_plane import ControlPlane
 from service.serve import listen, serve, stop_leftover_ray
 from service.settings import Settings, SettingsError
@@ -41,6 +43,30 @@ def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
     # It does not hold the lock afterwards.
     assert owner.ownership.acquire()
     owner.ownership.release()
+
+
+@pytest.mark.parametrize(
+    ("num_files", "max_open"), [(1024, 768), (10_000, 5000), (resource.RLIM_INFINITY, 5000)]
+)
+def test_connections_are_as_many_as_the_settings_and_the_files_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_files: int, max_open: int
+) -> None:
+    found: list[int] = []
+
+    def run(server: BoundedServer, **_: object) -> None:
+        found.append(server.server_state.bounds.max_open)
+
+    monkeypatch.setattr(ControlPlane, "start", lambda _plane: None)
+    monkeypatch.setattr(BoundedServer, "run", run)
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (num_files, num_files))
+    settings = Settings(
+        state_dir=tmp_path,
+        port=free_port(),
+        ray_address="http://127.0.0.1:9",
+        max_connections=5000,
+    )
+    serve(settings, Console(), until_stdin_closes=False)
+    assert found == [max_open]
 
 
 class ListeningError(Exception):
