@@ -47,6 +47,7 @@ from service.store.ownership import visible_to
 from service.store.quotas import quota_of, usage_of
 from service.store.reports import Report, Taken, store_reports
 from service.store.rows import event_of
+from service.store.switches import keep_wish
 from service.store.tables import events, jobs
 from trainer.contract.events import AttemptEvent
 from trainer.contract.spec import JobSpec
@@ -190,6 +191,7 @@ class Store:
         """
         now = now_utc()
         with self._writing.begin() as connection:
+            keep_wish(connection, job_id)
             job = read_job(connection, job_id, lock=True)
             check_request(job, desired)
             if replicas is not None and (spec := resized(job, replicas)) != job.spec:

@@ -23,14 +23,13 @@ class Drain:
     pause: bool
     """Whether what runs is paused, and goes on when the drain ends."""
     paused: tuple[str, ...] = ()
-    """Jobs that were paused for it."""
+    """Jobs that were paused for it, and whose owners have asked for nothing since."""
 
 
-def read_drain(connection: Connection) -> Drain | None:
-    """Return the drain that is on; None: none."""
-    value = connection.execute(
-        select(switches.c.value).where(switches.c.name == _DRAIN)
-    ).scalar_one_or_none()
+def read_drain(connection: Connection, *, lock: bool = False) -> Drain | None:
+    """Return the drain that is on; None: none. `lock`: nobody else changes it; before any job."""
+    query = select(switches.c.value).where(switches.c.name == _DRAIN)
+    value = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
     if value is None:
         return None
     return Drain(
@@ -42,7 +41,7 @@ def read_drain(connection: Connection) -> Drain | None:
 
 def begin_drain(connection: Connection, by: Caller, now: datetime, *, pause: bool) -> Drain:
     """Begin to drain, or go on with it: a drain that pauses does so until it ends."""
-    before = read_drain(connection)
+    before = read_drain(connection, lock=True)
     drain = Drain(since=now, pause=pause) if before is None else before
     drain = replace(drain, pause=drain.pause or pause)
     _write(connection, drain)
@@ -52,7 +51,7 @@ def begin_drain(connection: Connection, by: Caller, now: datetime, *, pause: boo
 
 def pause_for_drain(connection: Connection) -> tuple[str, ...]:
     """Ask what runs to pause, where the drain is one that pauses; return who was asked."""
-    drain = read_drain(connection)
+    drain = read_drain(connection, lock=True)
     if drain is None or not drain.pause:
         return ()
     found = _locked(
@@ -66,9 +65,20 @@ def pause_for_drain(connection: Connection) -> tuple[str, ...]:
     return found
 
 
+def keep_wish(connection: Connection, job_id: str) -> None:
+    """Have the end of a drain leave a job as its owner is about to ask, in this transaction.
+
+    Before the job is locked.
+    """
+    drain = read_drain(connection, lock=True)
+    if drain is not None and job_id in drain.paused:
+        others = tuple(paused for paused in drain.paused if paused != job_id)
+        _write(connection, replace(drain, paused=others))
+
+
 def end_drain(connection: Connection, by: Caller, now: datetime) -> None:
     """Let attempts begin again, of what was paused for the drain too. Ending none is nothing."""
-    drain = read_drain(connection)
+    drain = read_drain(connection, lock=True)
     if drain is None:
         return
     found = _locked(
@@ -79,7 +89,7 @@ def end_drain(connection: Connection, by: Caller, now: datetime) -> None:
     )
     connection.execute(update(jobs).where(jobs.c.id.in_(found)).values(desired=Desired.RUN))
     connection.execute(delete(switches).where(switches.c.name == _DRAIN))
-    note_audit(connection, by, Action.UNDRAIN, None, now, resumed=list(drain.paused))
+    note_audit(connection, by, Action.UNDRAIN, None, now, resumed=list(found))
 
 
 def num_active(connection: Connection) -> int:

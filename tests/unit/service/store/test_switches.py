@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.access.caller import Caller, Role
+from service.jobs.lifecycle import RefusedError
 from service.store.audit import read_audit
 from service.store.store import Store
 from service.store.switches import (
@@ -63,13 +64,38 @@ def test_what_runs_is_paused_and_goes_on_and_nothing_else_changes(store: Store) 
     assert {status: store.job(f"j{status.lower()}").desired for status in Status} == wishes
 
 
-def test_what_its_owner_cancelled_meanwhile_stays_cancelled(store: Store) -> None:
+@pytest.mark.parametrize("desired", [Desired.PAUSE, Desired.CANCEL])
+def test_what_its_owner_asked_meanwhile_stays(store: Store, desired: Desired) -> None:
+    for job_id in ("a", "b"):
+        job_in(store, Status.RUNNING, job_id)
+    drain(store, pause=True)
+    store.write(pause_for_drain)
+    store.ask("a", desired)
+    store.write(lambda connection: end_drain(connection, ROOT, NOW))
+    assert store.job("a").desired is desired
+    assert store.job("b").desired is Desired.RUN
+    (entry,) = store.read(lambda connection: read_audit(connection, limit=1))
+    assert entry.detail == {"resumed": ["b"]}
+
+
+def test_what_its_owner_resumed_meanwhile_is_paused_again_and_goes_on(store: Store) -> None:
     job_in(store, Status.RUNNING, "a")
     drain(store, pause=True)
     store.write(pause_for_drain)
-    store.ask("a", Desired.CANCEL)
+    store.ask("a", Desired.RUN)
+    assert store.write(pause_for_drain) == ("a",)
     store.write(lambda connection: end_drain(connection, ROOT, NOW))
-    assert store.job("a").desired is Desired.CANCEL
+    assert store.job("a").desired is Desired.RUN
+
+
+def test_a_wish_that_is_refused_changes_nothing(store: Store) -> None:
+    job_in(store, Status.RUNNING, "a")
+    drain(store, pause=True)
+    store.write(pause_for_drain)
+    with pytest.raises(RefusedError):
+        store.ask("a", Desired.RUN, replicas=2)
+    store.write(lambda connection: end_drain(connection, ROOT, NOW))
+    assert store.job("a").desired is Desired.RUN
 
 
 def test_a_drain_without_pause_leaves_what_runs(store: Store) -> None:
@@ -95,12 +121,13 @@ def test_to_end_a_drain_goes_through_no_jobs_that_were_not_paused(store: Store) 
     assert scanned(store, "jobs", of_jobs) == []
 
 
-def waits_for_a_lock(connection: Connection) -> bool:
+def num_waiting(connection: Connection) -> int:
+    """Return how many transactions wait for a lock."""
     query = text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    return bool(connection.execute(query).scalar_one())
+    return int(connection.execute(query).scalar_one())
 
 
 @pytest.mark.parametrize("database", ["postgresql"], scope="module")
@@ -119,8 +146,26 @@ def test_jobs_are_locked_in_the_order_of_reports(store: Store, what: str) -> Non
         with store._writing.begin() as reports:
             reports.execute(locked, {"id": "a"})
             done = pool.submit(store.write, change)
-            wait_for("its turn", lambda: store.read(waits_for_a_lock), timeout_s=10)
+            wait_for("its turn", lambda: store.read(num_waiting), timeout_s=10)
             reports.execute(locked, {"id": "z"})
         done.result()
     expected = Desired.PAUSE if what == "begin" else Desired.RUN
     assert [store.job(job_id).desired for job_id in ("a", "z")] == [expected] * 2
+
+
+@pytest.mark.parametrize("database", ["postgresql"], scope="module")
+def test_a_drain_that_ends_waits_for_what_an_owner_asks_and_keeps_to_it(store: Store) -> None:
+    job_in(store, Status.RUNNING, "a")
+    drain(store, pause=True)
+    store.write(pause_for_drain)
+    held = text("SELECT id FROM jobs WHERE id = 'a' FOR UPDATE")
+    with ThreadPoolExecutor(2) as pool:
+        with store._writing.begin() as reports:
+            reports.execute(held)
+            asked = pool.submit(store.ask, "a", Desired.PAUSE)
+            wait_for("the wish to wait", lambda: store.read(num_waiting) == 1, timeout_s=10)
+            ended = pool.submit(store.write, partial(end_drain, by=ROOT, now=NOW))
+            wait_for("the drain to wait", lambda: store.read(num_waiting) == 2, timeout_s=10)
+        asked.result()
+        ended.result()
+    assert store.job("a").desired is Desired.PAUSE
