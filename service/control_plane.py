@@ -19,6 +19,7 @@ from service.reconciling.deletion import Deletions
 from service.reconciling.finisher import Finisher
 from service.reconciling.leadership import Leadership
 from service.reconciling.pace import TICK_S, Pace
+from service.reconciling.pulse import Pulse
 from service.reconciling.reconciler import Reconciler
 from service.reconciling.thinner import Thinner
 from service.scheduling.room import Cluster
@@ -32,7 +33,10 @@ logger = logging.getLogger(__name__)
 # Plans tell of the cluster as it was so long ago at most.
 NODES_EVERY_S = 10.0
 LEASE_POLL_S = 1.0
+# Assumed: a tick that takes longer to come to its next job than most do may not end at all.
+STOP_PATIENCE_S = 15.0
 _NOT_REACHED = "not reached yet"
+_NO_ANSWER = "does not answer as it should; `alexnet cluster` tells an admin more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +46,18 @@ class Health:
     is_leader: bool
     leader: str
     ray: str
-    """For people: ready, or what is wrong."""
-    is_ray_ready: bool
+    """For people, whoever they are: ready, or what is wrong."""
+    ray_trouble: str | None
+    """The same for admins: what was answered, and by what; None: Ray is ready."""
     ray_address: str | None
+    """For admins: what runs there, runs any code it is sent."""
+    is_stuck: bool
+    """Whether its reconciler does not get on: then no job does."""
 
     @property
     def is_ready(self) -> bool:
         """Whether jobs that are posted here will run."""
-        return self.is_leader and self.is_ray_ready
+        return self.is_leader and self.ray_trouble is None and not self.is_stuck
 
 
 class ControlPlane:
@@ -61,8 +69,12 @@ class ControlPlane:
             _make_folder("STORE_URL", settings.store_path.parent)
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
+        self._pulse = Pulse()
         self.leadership = Leadership(
-            settings.store_url, url=settings.advertised_url, lease_s=settings.lease_s
+            settings.store_url,
+            url=settings.advertised_url,
+            lease_s=settings.lease_s,
+            hindrance=self._pulse.trouble,
         )
         # Whatever is written here, by the API too, is written by the leader.
         self.store = Store(settings.store_url, fence=self.leadership.fence)
@@ -96,7 +108,8 @@ class ControlPlane:
         self._ray_address: str | None = settings.ray_address
         self._cluster: Cluster | None = None
         self._nodes_at = -math.inf
-        self._thread = threading.Thread(target=self._run, name="reconciler")
+        # A disk that hangs keeps no process from ending.
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
         """Become leader at once if the lease is free; go on in the background."""
@@ -136,6 +149,7 @@ class ControlPlane:
             ),
             policy=settings.queue_policy,
             is_stopping=self._stopping.is_set,
+            pulse=self._pulse,
         )
         self._finisher.wake()
 
@@ -153,10 +167,16 @@ class ControlPlane:
         self._finisher.begin_stop()
 
     def stop(self) -> None:
-        """End the loop, stop the local Ray if it is ours, and let the next one lead."""
+        """End the loop, stop the local Ray if it is ours, and let the next one lead.
+
+        A tick that does not end is left as by a crash: its jobs are seen to by the next leader.
+        """
         self.begin_stop()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_PATIENCE_S)
+        hangs = self._thread.is_alive()
+        if hangs:
+            logger.error("the reconciler does not end; it is not waited for")
         self._deliverer.stop()
         self._finisher.stop()
         try:
@@ -164,7 +184,8 @@ class ControlPlane:
             term = self._reconciler if self.leadership.is_kept else None
             if term is not None and self._remote is None and self._local.ownership.acquire():
                 self._local.stop()
-                term.interrupt()
+                if not hangs:
+                    term.interrupt()
         finally:
             self._local.ownership.release()
             if self._remote is not None:
@@ -193,16 +214,21 @@ class ControlPlane:
         return Health(
             is_leader=self.is_leader,
             leader="this process" if self.is_leader else self.leadership.holder(),
-            ray=trouble or "ready",
-            is_ray_ready=trouble is None,
+            ray=_in_public(trouble) or "ready",
+            ray_trouble=trouble,
             ray_address=self._ray_address,
+            is_stuck=self._pulse.trouble() is not None,
         )
+
+    def step_age_s(self) -> float:
+        """Return for how long the reconciler has been at one job; 0: it waits for the next tick."""
+        return self._pulse.age_s()
 
     def cluster(self) -> Cluster | str:
         """Return the nodes and what is held of them as last seen, or why that is not known."""
         seen, trouble = self._cluster, self._ray_trouble
         if trouble is not None or seen is None:
-            return f"Ray: {trouble or 'its nodes are not known yet'}"
+            return f"Ray: {_in_public(trouble) or 'its nodes are not known yet'}"
         return seen
 
     def _look_at_nodes(self, ray: RayJobs) -> None:
@@ -227,6 +253,7 @@ class ControlPlane:
             except Exception:
                 # A loop that died would leave jobs as they are for ever, and nobody told.
                 logger.exception("the reconciler failed; it goes on")
+            self._pulse.rest()
             self._wake.wait(self._pause_s())
             self._wake.clear()
 
@@ -245,6 +272,7 @@ class ControlPlane:
             logger.warning("the store cannot be opened: %s", error)
 
     def _tick(self, reconciler: Reconciler) -> None:
+        self._pulse.beat("Ray")
         try:
             ray: RayJobs | None = None
             try:
@@ -256,6 +284,9 @@ class ControlPlane:
                 ray = None
                 self._note_ray(str(error))
             reconciler.tick(ray)
+            if self._stopping.is_set():
+                return
+            self._pulse.beat("what is left of the tick")
             if ray is not None:
                 self._look_at_nodes(ray)
             self._thinner.tick(now_utc())
@@ -271,6 +302,11 @@ class ControlPlane:
         if trouble != self._ray_trouble:
             logger.log(logging.WARNING if trouble else logging.INFO, "Ray: %s", trouble or "ready")
         self._ray_trouble = trouble
+
+
+def _in_public(trouble: str | None) -> str | None:
+    """Return what anybody may be told of Ray's trouble, which may name addresses and folders."""
+    return trouble if trouble in {None, _NOT_REACHED} else _NO_ANSWER
 
 
 def _make_folder(setting: str, folder: Path, *, mode: int = 0o777) -> None:

@@ -77,6 +77,11 @@ for _outcome in get_args(DeliveryOutcome):
     deliveries.labels(_outcome)
 event_streams = Gauge("alexnet_event_streams", "Event streams that are open.", registry=registry)
 downloads = Gauge("alexnet_downloads", "Files that are being sent.", registry=registry)
+reconciler_step_age = Gauge(
+    "alexnet_reconciler_step_age_seconds",
+    "For how long the reconciler has been at one job; 0 while it waits for its next tick.",
+    registry=registry,
+)
 
 
 def exposition(store: Store, caller: Caller = EVERYONE) -> bytes:

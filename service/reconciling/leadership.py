@@ -37,15 +37,19 @@ class Leadership:
         lease_s: float,
         clock: Callable[[], float] = since_boot_s,
         told_by: SteadyClock = PROCESS_CLOCK,
+        hindrance: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`url`: where this process is reached, for whoever finds it leading.
 
         `clock`: leases go by it; `told_by`: what this process calls now, and hands on with them.
+        `hindrance`: why this process cannot do a leader's work; while there is such a reason the
+        lease is not renewed, and whoever stands by takes it once it has run out.
         """
         self._url = url
         self._lease_s = lease_s
         self._clock = clock
         self._told_by = told_by
+        self._hindrance = hindrance
         self._holder = new_holder()
         # Of its own, so that a renewal waits for no connection; nor, for long, for a lock.
         timeout_ms = int(lease_s * 1000 * 2 / RENEWALS_PER_DURATION)
@@ -134,8 +138,15 @@ class Leadership:
         self._engine.dispose()
 
     def _keep(self) -> None:
+        is_hindered = False
         while self.is_kept and not self._ending.wait(self._lease_s / RENEWALS_PER_DURATION):
             was_held = self.is_held
+            was_hindered, why = is_hindered, self._hindrance()
+            is_hindered = why is not None
+            if is_hindered:
+                if not was_hindered:
+                    logger.error("the lease is left to others: %s", why)
+                continue
             try:
                 self._renew()
             except SQLAlchemyError as error:

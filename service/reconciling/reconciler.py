@@ -19,6 +19,7 @@ from service.reconciling.attempt_files import read_spool
 from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
 from service.reconciling.reach import Ray, Reach
+from service.reconciling.pulse import Pulse
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
@@ -66,7 +67,11 @@ class Reconciler:
         monotonic: Callable[[], float] = time.monotonic,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`is_stopping`: asked between jobs; then a tick ends where it is."""
+        pulse: Pulse | None = None,
+        """`is_stopping`: asked between jobs; then a tick ends where it is.
+
+        `pulse`: told of each job that is begun with.
+        """
         self._store = store
         self._run_root = run_root
         self._python = python
@@ -74,6 +79,7 @@ class Reconciler:
         self._monotonic = monotonic
         self._is_stopping = is_stopping
         self._observer = Observer(
+        self._pulse = pulse or Pulse()
             store,
             run_root=run_root,
             control_plane_url=control_plane_url,
@@ -103,19 +109,23 @@ class Reconciler:
                 return
             try:
                 self._try_to_advance(job, reach, running.get(job.id))
+            self._pulse.beat(f"job {job.id}")
             except RayUnreachableError as error:
                 self._tell(job, str(error))
         if reach is None:
             self._starter.note_outage()
+        self._pulse.beat("the queue")
         else:
             self._end_orphans(reach)
             for begun in self._starter.begin(reach.cluster):
                 # While Ray takes no job, no more are begun.
                 self._try_to_advance(begun, reach)
                 if self._is_stopping():
+                self._pulse.beat(f"job {begun.id}")
                     return
 
     def _end_orphans(self, ray: Ray) -> None:
+                self._pulse.beat("the queue")
         if self._monotonic() < self._orphans_due_s:
             return
         self._orphans_due_s = self._monotonic() + ORPHANS_EVERY_S

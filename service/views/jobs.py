@@ -190,5 +190,8 @@ class Readiness(View):
     draining: bool = Field(
         default=False, description="Whether jobs wait until an operator ends the drain."
     )
+    reconciler: str = Field(
+        default="at work",
+        description="at work, or stuck: then no job gets on, and the log says what hangs.",
+    )
     ray: str = Field(description="ready, or what is wrong.")
-    ray_address: str | None = Field(description="Its dashboard; null while there is none.")

@@ -1,3 +1,4 @@
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -46,6 +47,36 @@ def test_the_loop_outlives_what_it_did_not_foresee(
 
     wait_until(ticked)
     plane.stop()
+
+
+def test_one_whose_reconciler_hangs_lets_another_lead_and_ends_when_it_is_told_to(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.reconciling.pulse.STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr("service.reconciling.leadership.is_gone", lambda _: False)
+    disk, hangs = threading.Event(), threading.Event()
+
+    def hang(_reconciler: Reconciler, _ray: object) -> None:
+        hangs.set()
+        disk.wait(30)
+
+    short = settings.model_copy(update={"lease_s": 0.5})
+    first, second = ControlPlane(short, token=None), ControlPlane(short, token=None)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(Reconciler, "tick", hang)
+        first.start()
+        assert hangs.wait(30)
+    wait_until(lambda: first.health().is_stuck)
+    assert not first.health().is_ready
+    assert first.step_age_s() > 0.2
+    second.start()
+    wait_until(lambda: second.is_leader)
+    first.stop()
+    assert first._thread.is_alive()
+    disk.set()
+    first._thread.join()
+    second.stop()
 
 
 def test_one_that_cannot_open_the_store_does_not_keep_another_from_leading(

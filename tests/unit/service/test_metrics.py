@@ -77,6 +77,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "alexnet_webhook_deliveries": "counter",
         "alexnet_event_streams": "gauge",
         "alexnet_downloads": "gauge",
+        "alexnet_reconciler_step_age_seconds": "gauge",
         "alexnet_build_info": "gauge",
         "alexnet_jobs": "gauge",
         "alexnet_jobs_submitted": "counter",

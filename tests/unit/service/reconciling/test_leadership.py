@@ -233,3 +233,28 @@ def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
         assert lease().fence == seen.fence + 1
         wait_until(lambda: not keeping.is_kept)
     keeping.close()
+
+
+def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "is_gone", lambda _: False)
+    why: str | None = "a disk hangs"
+    with (
+        closing(
+            Leadership(store_url, url="http://a", lease_s=0.5, hindrance=lambda: why)
+        ) as hindered,
+        closing(Leadership(store_url, url="http://b", lease_s=5.0)) as other,
+    ):
+        assert hindered.try_to_take()
+        wait_until(lambda: not hindered.is_held)
+        # It has the lease as long as nobody takes it, and goes on if it can.
+        why = None
+        wait_until(lambda: hindered.is_held)
+        why = "a disk hangs"
+        wait_until(other.try_to_take)
+        assert not hindered.is_held
+        why = None
+        wait_until(lambda: not hindered.is_kept)
+        assert other.is_held
+    assert caplog.text.count("the lease is left to others: a disk hangs") == 2

@@ -14,6 +14,8 @@ QUESTIONS: dict[str, Callable[[Ray], Any]] = {
     "stop": lambda ray: ray.stop("a-1"),
     "live_submissions": lambda ray: ray.live_submissions(),
     "cluster": lambda ray: ray.cluster(),
+    "left_groups": lambda ray: ray.left_groups(),
+    "forget": lambda ray: ray.forget("a-1"),
 }
 
 
@@ -28,12 +30,11 @@ class Asked:
         self.error = error
         self.num_questions = 0
 
-    def __getattr__(self, _name: str) -> Callable[..., None]:
-        def answer(*_: object) -> None:
-            self.num_questions += 1
-            raise self.error
+    def _answer(self, *_: object) -> Any:
+        self.num_questions += 1
+        raise self.error
 
-        return answer
+    submit = job = stop = live_submissions = cluster = left_groups = forget = _answer
 
 
 @pytest.mark.parametrize("first", QUESTIONS.values(), ids=QUESTIONS)
