@@ -77,6 +77,14 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     raise typer.Exit(FAILED if outcome.outcome == "failed" else 0)
 
 
+@app.command(hidden=True)
+def release(group: Annotated[str, typer.Argument(help="Its id, in hexadecimal.")]) -> None:
+    """Give back a placement group that a driver which died has left: what a Ray job runs."""
+    from trainer.running.release import release_group  # noqa: PLC0415
+
+    release_group(group)
+
+
 app.command("calibrate")(calibrate_command)
 app.command("describe")(describe_command)
 app.command("export")(export_command)

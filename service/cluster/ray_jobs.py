@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import LeftGroup, Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
@@ -74,13 +74,14 @@ class RayJobs:
         """Return the release that runs there."""
         release = _object(self._ask("GET", "/api/version")).get("ray_version")
         if not isinstance(release, str):
-            raise RayUnreachableError(f"what answers at {self.url} is no Ray")
+            raise RayUnreachableError("what answers at Ray's address is no Ray")
         return release
 
-    def submit(self, submission_id: str, command: Sequence[str], origin: Origin) -> None:
+    def submit(self, submission_id: str, command: Sequence[str], origin: Origin | None) -> None:
         """Start a driver, unless a submission of that id exists already.
 
         `command` begins with the Python to run, in place of which this cluster may have its own.
+        `origin` is None of what is no attempt.
         """
         runtime_env: dict[str, Any] = {"env_vars": STOP_ENVIRONMENT | LOG_ENVIRONMENT}
         if self._python:
@@ -91,7 +92,7 @@ class RayJobs:
             "entrypoint": shlex.join(command),
             "entrypoint_num_cpus": 0,
             "runtime_env": runtime_env,
-            "metadata": origin.metadata(),
+            "metadata": {} if origin is None else origin.metadata(),
         }
         answer = self._ask("POST", "/api/jobs/", json=body, timeout=SUBMIT_TIMEOUT)
         # Ray answers a duplicate with a traceback; whether it is one is told by asking.
@@ -114,15 +115,27 @@ class RayJobs:
 
     def live_submissions(self) -> list[Submission]:
         """Return the submissions that wait to start or live, whoever made them."""
-        answer = self._ask("GET", "/api/jobs/")
-        try:
-            return [
-                Submission(id=row["submission_id"], origin=Origin.of_metadata(row.get("metadata")))
-                for row in answer.json()
-                if row["submission_id"] and _STATES.get(row["status"]) is RayState.ALIVE
-            ]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise _unreadable("jobs", error) from error
+        return [submission for _, submission in self._submissions_that_are(RayState.ALIVE)]
+
+    def left_groups(self) -> list[LeftGroup]:
+        """Return the placement groups of submissions that have ended, whoever made them.
+
+        Ray removes them seconds after. It forgets one that its driver, while it was killed, was
+        just asking for.
+        """
+        groups = self._read("placement_groups", _creator, ("state", "!=", "REMOVED"))
+        if not groups:
+            return []
+        ended = dict(self._submissions_that_are(RayState.ENDED))
+        return [
+            LeftGroup(id=group, submission=ended[ray_job])
+            for group, ray_job in groups
+            if ray_job in ended
+        ]
+
+    def forget(self, submission_id: str) -> None:
+        """Have Ray forget a driver that has ended, so that one may be submitted by its name."""
+        self._ask("DELETE", f"/api/jobs/{submission_id}")
 
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go; it is gone when `job` says so."""
@@ -165,6 +178,23 @@ class RayJobs:
         self._submissions = known
         return known
 
+    def _submissions_that_are(self, state: RayState) -> list[tuple[str | None, Submission]]:
+        """Return each with Ray's number of it, which it has once its driver has begun."""
+        answer = self._ask("GET", "/api/jobs/")
+        try:
+            return [
+                (
+                    row.get("job_id"),
+                    Submission(
+                        id=row["submission_id"], origin=Origin.of_metadata(row.get("metadata"))
+                    ),
+                )
+                for row in answer.json()
+                if row["submission_id"] and _STATES.get(row["status"]) is state
+            ]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable("jobs", error) from error
+
     def _read(
         self, what: str, parse: Callable[[Any], Row], *filters: tuple[str, str, str]
     ) -> list[Row]:
@@ -183,10 +213,10 @@ class RayJobs:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise SilentRayError(f"Ray at {self.url} does not answer: {error!r}") from error
+            raise SilentRayError(f"Ray does not answer: {error!r}") from error
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise RayUnreachableError(
-                f"Ray at {self.url} refuses the token ({answer.status_code}); "
+                f"Ray refuses the token ({answer.status_code}); "
                 "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
             )
         return answer
@@ -220,6 +250,10 @@ def _bundles(group: Mapping[str, Any]) -> list[Holding]:
         # In a group that waits, or that is placed anew, some have none.
         if bundle["node_id"]
     ]
+
+
+def _creator(group: Mapping[str, Any]) -> tuple[str, str]:
+    return str(group["placement_group_id"]), str(group["creator_job_id"])
 
 
 def _process(row: Mapping[str, Any]) -> list[Holding]:

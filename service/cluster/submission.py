@@ -30,7 +30,23 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A driver that waits to start or lives."""
+    """A driver that Ray was given."""
 
     id: str
     origin: Origin | None
+
+    def origin_in(self, store_id: str) -> Origin:
+        """Return where it is from; of an earlier release, its name tells the job alone."""
+        if self.origin is not None:
+            return self.origin
+        job_id, _, number = self.id.rpartition("-")
+        return Origin(store_id=store_id, job_id=job_id if number.isdecimal() else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftGroup:
+    """A placement group of a driver that has ended."""
+
+    id: str
+    """In hexadecimal."""
+    submission: Submission

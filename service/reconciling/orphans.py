@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import Submission
 from service.reconciling.troubles import Troubles
 from service.store.audit import was_deleted
 from service.store.errors import JobNotFoundError, UnreadableJobError
@@ -47,7 +47,7 @@ def orphans(store: Store, submissions: Sequence[Submission]) -> Iterator[str]:
     store is none that has just begun. A job that is unknown was deleted only if the store says so.
     """
     for submission in submissions:
-        origin = submission.origin or _by_name(submission.id, store.id)
+        origin = submission.origin_in(store.id)
         if origin.store_id != store.id:
             continue
         try:
@@ -62,9 +62,3 @@ def orphans(store: Store, submissions: Sequence[Submission]) -> Iterator[str]:
         else:
             if job.status not in ACTIVE or submission.id != f"{job.id}-{job.attempt}":
                 yield submission.id
-
-
-def _by_name(submission_id: str, store_id: str) -> Origin:
-    """Return where an attempt of an earlier release is from: its name tells the job alone."""
-    job_id, _, number = submission_id.rpartition("-")
-    return Origin(store_id=store_id, job_id=job_id if number.isdecimal() else "")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from service.cluster.ray_jobs import RayJob, RayUnreachableError, SilentRayError
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import LeftGroup, Origin, Submission
 from service.scheduling.room import Cluster
 
 Answer = TypeVar("Answer")
@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 class Ray(Protocol):
     """What the reconciler asks of a cluster (`ray_jobs.RayJobs`)."""
 
-    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin | None) -> None:
         """Start a driver, unless it exists already."""
 
     def job(self, submission_id: str) -> RayJob:
@@ -27,6 +27,12 @@ class Ray(Protocol):
 
     def cluster(self) -> Cluster:
         """Return the nodes that live, and what is held of them."""
+
+    def left_groups(self) -> list[LeftGroup]:
+        """Return the placement groups of submissions that have ended."""
+
+    def forget(self, submission_id: str) -> None:
+        """Have Ray forget a driver that has ended."""
 
 
 class Reach:
@@ -42,7 +48,7 @@ class Reach:
         self._silence: SilentRayError | None = None
         self._refusal: RayUnreachableError | None = None
 
-    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin | None) -> None:
         """Start a driver, unless it exists already."""
         if (known := self._silence or self._refusal) is not None:
             raise known
@@ -67,6 +73,14 @@ class Reach:
     def cluster(self) -> Cluster:
         """Return the nodes that live, and what is held of them."""
         return self._ask(self._ray.cluster)
+
+    def left_groups(self) -> list[LeftGroup]:
+        """Return the placement groups of submissions that have ended."""
+        return self._ask(self._ray.left_groups)
+
+    def forget(self, submission_id: str) -> None:
+        """Have Ray forget a driver that has ended."""
+        self._ask(lambda: self._ray.forget(submission_id))
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         if self._silence is not None:

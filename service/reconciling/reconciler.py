@@ -16,14 +16,16 @@ from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
 from service.reconciling.attempt_files import read_spool
+from service.reconciling.left_groups import LeftGroups
 from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
-from service.reconciling.reach import Ray, Reach
 from service.reconciling.pulse import Pulse
+from service.reconciling.reach import Ray, Reach
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
 from service.scheduling.queue import QueuePolicy
 from service.steady_clock import now_utc
+from service.store.attempts import note_verdict
 from service.store.errors import ChangedMeanwhileError, StaleAttemptError
 from service.store.leases import LostLeadershipError
 from service.store.running import running_attempts
@@ -66,8 +68,8 @@ class Reconciler:
         clock: Callable[[], datetime] = now_utc,
         monotonic: Callable[[], float] = time.monotonic,
         is_stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
         pulse: Pulse | None = None,
+    ) -> None:
         """`is_stopping`: asked between jobs; then a tick ends where it is.
 
         `pulse`: told of each job that is begun with.
@@ -78,8 +80,8 @@ class Reconciler:
         self._clock = clock
         self._monotonic = monotonic
         self._is_stopping = is_stopping
-        self._observer = Observer(
         self._pulse = pulse or Pulse()
+        self._observer = Observer(
             store,
             run_root=run_root,
             control_plane_url=control_plane_url,
@@ -96,10 +98,12 @@ class Reconciler:
             troubles=self._troubles,
             clock=clock,
         )
+        self._left_groups = LeftGroups(store, self._python, self._monotonic)
         self._orphans_due_s = float("-inf")
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
+        self._starter.pause_for_drain()
         jobs = self._store.live_jobs()
         running = self._store.read(running_attempts)
         self._observer.expect(len(running))
@@ -107,32 +111,33 @@ class Reconciler:
         for job in jobs:
             if self._is_stopping():
                 return
+            self._pulse.beat(f"job {job.id}")
             try:
                 self._try_to_advance(job, reach, running.get(job.id))
-            self._pulse.beat(f"job {job.id}")
             except RayUnreachableError as error:
                 self._tell(job, str(error))
+        self._pulse.beat("the queue")
         if reach is None:
             self._starter.note_outage()
-        self._pulse.beat("the queue")
         else:
             self._end_orphans(reach)
             for begun in self._starter.begin(reach.cluster):
                 # While Ray takes no job, no more are begun.
+                self._pulse.beat(f"job {begun.id}")
                 self._try_to_advance(begun, reach)
                 if self._is_stopping():
-                self._pulse.beat(f"job {begun.id}")
                     return
+                self._pulse.beat("the queue")
 
     def _end_orphans(self, ray: Ray) -> None:
-                self._pulse.beat("the queue")
         if self._monotonic() < self._orphans_due_s:
             return
         self._orphans_due_s = self._monotonic() + ORPHANS_EVERY_S
         try:
             end_orphans(self._store, ray, self._troubles)
+            self._left_groups.release(ray)
         except RayUnreachableError as error:
-            logger.warning("orphans are looked for later: %s", error)
+            logger.warning("what is left in Ray is looked for later: %s", error)
 
     def interrupt(self) -> None:
         """End every attempt: the Ray they ran in was stopped on purpose. They go on later.
@@ -203,6 +208,7 @@ class Reconciler:
             # This process may have slept since it decided.
             self._store.check_fence()
             if decision.act == "stop":
+                self._note_verdict(attempt, seen)
                 ray.stop(attempt.submission_id)
             else:
                 self._submit(attempt, ray)
@@ -225,6 +231,14 @@ class Reconciler:
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
+
+    def _note_verdict(self, attempt: AttemptRecord, seen: Observation) -> None:
+        """Store why it is stopped: whoever sees its end may be another process."""
+        verdict = seen.overdue
+        if verdict is not None and attempt.outcome is None:
+            self._store.write(
+                lambda connection: note_verdict(connection, attempt.job_id, attempt.number, verdict)
+            )
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

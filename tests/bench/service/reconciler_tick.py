@@ -18,7 +18,7 @@ from statistics import median
 from sqlalchemy import insert, select, update
 
 from service.cluster.ray_jobs import RayJob
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import LeftGroup, Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.reconciling.reconciler import Reconciler
 from service.scheduling.placement import Node
@@ -46,7 +46,7 @@ class FullRay:
             Node(id=f"n{number}", num_cpus=2, num_gpus=0) for number in range(len(running) or 1)
         ]
 
-    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin | None) -> None:
         """Take no job: there is no room."""
         raise AssertionError(submission_id)
 
@@ -60,6 +60,13 @@ class FullRay:
     def live_submissions(self) -> list[Submission]:
         """Return none, so that no orphan is looked for."""
         return []
+
+    def left_groups(self) -> list[LeftGroup]:
+        """Return none."""
+        return []
+
+    def forget(self, submission_id: str) -> None:
+        """Nothing has ended."""
 
     def cluster(self) -> Cluster:
         """Return the full nodes."""

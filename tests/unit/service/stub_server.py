@@ -46,7 +46,7 @@ class StubServer:
                 self.end_headers()
                 self.wfile.write(given.body)
 
-            do_GET = do_HEAD = do_POST = _answer  # noqa: N815 - names that the base class calls
+            do_GET = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815 - names that the base class calls
 
             def log_message(self, *_: object) -> None:
                 return

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from service.cluster.ray_jobs import RayJob, RayUnreachableError
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import LeftGroup, Origin, Submission
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import RayState
 from service.jobs.records import JobRecord
@@ -38,11 +38,13 @@ class FakeRay:
         self.submissions = 0
         self.num_cpus = 2.0
         self.holdings: list[Holding] = []
+        self.left: list[LeftGroup] = []
+        self.forgotten: list[str] = []
         self.reachable = True
         self.die_in_submit = False
         self.refuse_submissions = False
 
-    def submit(self, submission_id: str, command: list[str], origin: Origin) -> None:
+    def submit(self, submission_id: str, command: list[str], origin: Origin | None) -> None:
         self._reach()
         if self.refuse_submissions:
             raise RayUnreachableError("no agent")
@@ -50,7 +52,8 @@ class FakeRay:
             self.submissions += 1
             self.jobs[submission_id] = RayJob(state=RayState.ALIVE)
             self.commands[submission_id] = command
-            self.origins[submission_id] = origin
+            if origin is not None:
+                self.origins[submission_id] = origin
         if self.die_in_submit:
             raise RayUnreachableError("the answer was lost")
 
@@ -74,6 +77,15 @@ class FakeRay:
         return Cluster(
             nodes=[Node(id="n", num_cpus=self.num_cpus, num_gpus=0)], holdings=self.holdings
         )
+
+    def left_groups(self) -> list[LeftGroup]:
+        self._reach()
+        return self.left
+
+    def forget(self, submission_id: str) -> None:
+        self._reach()
+        self.forgotten.append(submission_id)
+        self.jobs.pop(submission_id, None)
 
     def end(self, submission_id: str, message: str | None = None) -> None:
         self.jobs[submission_id] = RayJob(state=RayState.ENDED, message=message)

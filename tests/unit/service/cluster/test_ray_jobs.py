@@ -17,7 +17,7 @@ from service.cluster.ray_jobs import (
     RayUnreachableError,
     SilentRayError,
 )
-from service.cluster.submission import Origin, Submission
+from service.cluster.submission import LeftGroup, Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
@@ -54,6 +54,8 @@ EVERY_CALL: list[Callable[[RayJobs], Any]] = [
     lambda ray: ray.nodes(),
     lambda ray: ray.live_submissions(),
     lambda ray: ray.cluster(),
+    lambda ray: ray.left_groups(),
+    lambda ray: ray.forget("job-1"),
 ]
 
 
@@ -337,6 +339,33 @@ def test_what_is_held_is_counted_once_and_told_by_the_submission_that_holds_it()
     params = httpx.URL(tasks.path).params
     assert params.get_list("filter_keys") == ["state", "type"]
     assert params.get_list("filter_values") == ["RUNNING", "NORMAL_TASK"]
+
+
+def test_groups_of_submissions_that_have_ended_are_left() -> None:
+    ended = {"01": "FAILED", "02": "RUNNING", "03": "SUCCEEDED"}
+    jobs = [
+        {
+            "job_id": number,
+            "submission_id": f"a-{number}",
+            "status": status,
+            "metadata": ORIGIN.metadata(),
+        }
+        for number, status in ended.items()
+    ]
+    groups: list[dict[str, object]] = [
+        {"placement_group_id": f"group-{number}", "creator_job_id": number, "bundles": []}
+        for number in ("01", "02", "by hand")
+    ]
+
+    def answer(request: Request) -> Answer:
+        if request.path == "/api/jobs/":
+            return ok(jobs)
+        return ok({"data": {"result": {"result": groups}}})
+
+    with ray_at(answer) as asked:
+        assert asked.ray.left_groups() == [
+            LeftGroup(id="group-01", submission=Submission(id="a-01", origin=ORIGIN))
+        ]
 
 
 def test_names_of_holders_that_are_known_are_not_asked_for_again() -> None:

@@ -73,3 +73,13 @@ def test_what_runs_is_paused_for_it_and_goes_on_after(world: World) -> None:
     world.tick(2)
     assert world.status() is Status.STARTING
     assert world.ray.submissions == 2
+
+
+def test_what_runs_is_paused_for_it_while_ray_is_away_too(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    drain(world, pause=True)
+    world.reconciler.tick(None)
+    assert world.status() is Status.PAUSING
