@@ -17,8 +17,8 @@ from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 
-# Ray ends the processes of a job some time after it, and frees what it held; what it forgets to, the
-# service has it free a minute later.
+# Ray ends the processes of a job some time after it, and frees what it held; what it forgets to
+# free, the service has removed a minute later.
 QUIET_S = 120.0
 # What Ray Train leaves, holding nothing: one of the first for each Ray, and one of the second for
 # each controller that dies between having made it and having it watch.
