@@ -20,3 +20,12 @@ def named_by_field() -> Iterator[None]:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise WrongArgumentError("\n".join(["this cannot be asked for:", *lines])) from error
+
+
+def checked_key(key: str) -> str:
+    """Return an idempotency key that can be sent. Raises WrongArgumentError."""
+    if not key or not all("!" <= one <= "~" for one in key):
+        raise WrongArgumentError(
+            f"the idempotency key {key!r} cannot be sent: it is up to 128 visible ASCII characters"
+        )
+    return key

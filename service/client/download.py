@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -11,8 +10,9 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from service.client.errors import ServiceUnreachableError
 from service.client.files import FileClient
-from service.client.jobs import RECONNECT_FOR_S, RECONNECT_PAUSE_S, ServiceUnreachableError
+from service.client.outage import Outage
 from service.errors import UserError
 from trainer.contract.checkpoint import (
     MANIFEST_NAME,
@@ -76,7 +76,7 @@ def _fetch(
     size: int,
     on_progress: OnProgress,
 ) -> None:
-    away_since: float | None = None
+    outage = Outage()
     while (done := part.stat().st_size if part.exists() else 0) < size:
         on_progress(done, size)
         try:
@@ -88,15 +88,13 @@ def _fetch(
                     )
                 with part.open("ab") as file:
                     for chunk in answer.iter_bytes(_CHUNK_BYTES):
-                        away_since = None
+                        outage.end()
                         file.write(chunk)
                         done += len(chunk)
                         on_progress(done, size)
         except ServiceUnreachableError:
-            away_since = away_since or time.monotonic()
-            if time.monotonic() - away_since > RECONNECT_FOR_S:
+            if not outage.go_on():
                 raise
-            time.sleep(RECONNECT_PAUSE_S)
     on_progress(size, size)
 
 

@@ -1,24 +1,14 @@
 """A typed client of what jobs leave: logs, files of the run directory, checkpoints."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import httpx
 
-from service.client.jobs import (
-    RECONNECT_FOR_S,
-    RECONNECT_PAUSE_S,
-    STREAM_TIMEOUT,
-    UNAVAILABLE,
-    JobClient,
-    ProblemError,
-    ServiceUnreachableError,
-    lines_of,
-    problem_of,
-    segment,
-)
+from service.client.errors import ProblemError, ServiceUnreachableError, problem_of
+from service.client.jobs import STREAM_TIMEOUT, JobClient, lines_of, segment
+from service.client.outage import Outage, will_pass
 from service.views.files import ArtifactList, LogText
 from service.views.jobs import Checkpoint
 
@@ -43,7 +33,7 @@ class FileClient(JobClient):
         """Yield what is printed, over attempts, until the job has ended, across short outages."""
         query = _query(attempt=attempt, tail=tail, follow=True)
         last_id: str | None = None
-        away_since: float | None = None
+        outage = Outage()
         is_over = False
         self.get(job_id)  # What is wrong from the start is told at once.
         while True:
@@ -52,21 +42,17 @@ class FileClient(JobClient):
                 is_over = self.get(job_id).is_terminal
                 found = False
                 for text in self._texts(job_id, query, last_id):
-                    away_since = None
+                    outage.end()
                     if text is not None:
                         found = True
                         yield text
                         last_id = f"{text.attempt}:{text.next_offset}"
                 if is_over and not found:
                     return
-                away_since = None
+                outage.end()
             except (ServiceUnreachableError, ProblemError) as error:
-                if isinstance(error, ProblemError) and error.problem.status not in UNAVAILABLE:
+                if not (will_pass(error) and outage.go_on()):
                     raise
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > RECONNECT_FOR_S:
-                    raise
-                time.sleep(RECONNECT_PAUSE_S)
 
     def artifacts(self, job_id: str) -> ArtifactList:
         """List the files of the run directory."""

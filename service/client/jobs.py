@@ -1,6 +1,5 @@
 """A typed client of the REST API."""
 
-import json
 import math
 import time
 import uuid
@@ -11,12 +10,20 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, RootModel, ValidationError
 
+from service.client.arguments import checked_key
 from service.client.credentials import find_token
-from service.errors import UserError
+from service.client.errors import (
+    NotEndedError,
+    ProblemError,
+    ServiceUnreachableError,
+    SubmissionLostError,
+    problem_of,
+)
+from service.client.outage import RECONNECT_PAUSE_S, Outage, may_have_arrived, will_pass
 from service.jobs.events import StatusChanged
 from service.jobs.history import Series
 from service.loopback import is_loopback
-from service.problems import Problem, ProblemType
+from service.problems import Problem
 from service.views.access import OwnerUsage, UsageList
 from service.views.cluster import ClusterView
 from service.views.history import MetricHistory
@@ -38,13 +45,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 # The service sends a comment every 15 s: silence that is longer means it is gone.
 STREAM_TIMEOUT = httpx.Timeout(40.0, connect=5.0)
-# A control plane that is started again is back well before this.
-RECONNECT_FOR_S = 60.0
-RECONNECT_PAUSE_S = 0.5
 # The service waits for events no longer than 50 s.
 MAX_WAIT_S = 30.0
-# What the service says while it cannot serve or has no slot, and a proxy while it is away.
-UNAVAILABLE = (429, 502, 503, 504)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -55,28 +57,6 @@ class _Told(RootModel[Event | LiveProgress]):
 
 class _Report(RootModel[Report]):
     """Either kind of report, as an answer."""
-
-
-class ServiceUnreachableError(UserError):
-    """The service does not answer."""
-
-    exit_code = 4
-
-
-class NotEndedError(UserError):
-    """A job that was waited for has not ended in time."""
-
-    exit_code = 124
-    """As `timeout` has it."""
-
-
-class ProblemError(UserError):
-    """The service refused; `problem` is its own account."""
-
-    def __init__(self, problem: Problem) -> None:
-        lines = [problem.detail, *(f"  {one.field}: {one.message}" for one in problem.errors)]
-        super().__init__("\n".join(lines))
-        self.problem = problem
 
 
 class JobClient:
@@ -117,21 +97,23 @@ class JobClient:
     def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
         """Submit a JobSpec, or a preset or `clone` and what differs from it.
 
-        Where the connection is lost it is sent again, with the same key (None: a new one), so that
-        one job comes of it.
+        Where its answer is lost it is sent again, with the same key (None: a new one), so that one
+        job comes of it. Raises SubmissionLostError after a minute of that.
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        lost_since: float | None = None
+        key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+        headers = {"Idempotency-Key": checked_key(key)}
+        outage = Outage()
+        is_lost = False
         while True:
             try:
                 return self._ask("POST", "/jobs", Job, json=dict(request), headers=headers)
             except (ServiceUnreachableError, ProblemError) as error:
-                if not _may_repeat(error, was_lost=lost_since is not None):
+                is_open = may_have_arrived(error)
+                is_lost = is_lost or is_open
+                if not is_lost or not (is_open or will_pass(error)):
                     raise
-                lost_since = lost_since or time.monotonic()
-                if time.monotonic() - lost_since > RECONNECT_FOR_S:
-                    raise
-            time.sleep(RECONNECT_PAUSE_S)
+                if not outage.go_on():
+                    raise SubmissionLostError(error, key) from error
 
     def plan(self, request: Mapping[str, Any]) -> PlannedJob:
         """Say what would become of a request; nothing is stored."""
@@ -234,11 +216,11 @@ class JobClient:
         """
         self.get(job_id)  # What is wrong from the start is told at once.
         last_id = after
-        away_since: float | None = None
+        outage = Outage()
         while True:
             try:
                 for event in self._stream(job_id, last_id):
-                    away_since = None
+                    outage.end()
                     if event is None:
                         continue
                     yield event
@@ -250,14 +232,11 @@ class JobClient:
                 # The service is going down, or nothing is left to tell.
                 if self.get(job_id).is_terminal and not self.events(job_id, after=last_id):
                     return
-                away_since = None
+                outage.end()
+                time.sleep(RECONNECT_PAUSE_S)
             except (ServiceUnreachableError, ProblemError) as error:
-                if isinstance(error, ProblemError) and error.problem.status not in UNAVAILABLE:
+                if not (will_pass(error) and outage.go_on()):
                     raise
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > RECONNECT_FOR_S:
-                    raise
-            time.sleep(RECONNECT_PAUSE_S)
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobDetail:
         """Return the job when it has ended, across short outages; `timeout_s` None: however late.
@@ -265,7 +244,7 @@ class JobClient:
         Raises NotEndedError after `timeout_s`.
         """
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        last, away_since = 0, None
+        last, outage = 0, Outage()
         self.get(job_id)  # What is wrong from the start is told at once.
         while True:
             left_s = deadline - time.monotonic()
@@ -273,15 +252,11 @@ class JobClient:
                 events = self.events(job_id, after=last, wait_s=min(max(left_s, 0.0), MAX_WAIT_S))
                 if any(_ends(event) for event in events) or self.get(job_id).is_terminal:
                     return self.get(job_id)
-                away_since = None
+                outage.end()
                 last = events[-1].number if events else last
             except (ServiceUnreachableError, ProblemError) as error:
-                if isinstance(error, ProblemError) and error.problem.status not in UNAVAILABLE:
+                if not (will_pass(error) and outage.go_on(at_most_s=max(left_s, 0.0))):
                     raise
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > RECONNECT_FOR_S:
-                    raise
-                time.sleep(min(RECONNECT_PAUSE_S, max(left_s, 0.0)))
             if left_s <= 0:
                 raise NotEndedError(
                     f"job {job_id} has not ended within {timeout_s:g} s; it goes on"
@@ -339,20 +314,6 @@ class JobClient:
         )
 
 
-def _may_repeat(error: ServiceUnreachableError | ProblemError, *, was_lost: bool) -> bool:
-    """Whether a submission may have arrived although it was not answered, so that it is sent again.
-
-    A service that was not there from the start is told of at once.
-    """
-    if isinstance(error, ServiceUnreachableError):
-        cause = error.__cause__
-        is_absent = isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
-        return isinstance(cause, httpx.TransportError) and (was_lost or not is_absent)
-    if error.problem.type == ProblemType.KEY_IN_USE:
-        return True
-    return was_lost and error.problem.status in UNAVAILABLE
-
-
 def _ends(event: Event) -> bool:
     return isinstance(event.data, StatusChanged) and event.data.after in TERMINAL
 
@@ -374,15 +335,3 @@ def segment(of_id: str, what: str = "job") -> str:
         detail = f"there is no {what} {of_id!r}: ids are letters and digits"
         raise ProblemError(Problem(title="Not Found", status=404, detail=detail))
     return of_id
-
-
-def problem_of(answer: httpx.Response) -> ProblemError:
-    """Return what a refusal says, by whatever stands between here and the service."""
-    try:
-        return ProblemError(Problem.model_validate_json(answer.content))
-    except ValidationError:
-        text = json.dumps(answer.text[:200])
-        detail = f"{answer.request.url} answered {answer.status_code}: {text}"
-        return ProblemError(
-            Problem(title=answer.reason_phrase, status=answer.status_code, detail=detail)
-        )

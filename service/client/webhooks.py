@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from service.client.arguments import named_by_field
-from service.client.jobs import JobClient, problem_of, segment
+from service.client.errors import problem_of
+from service.client.jobs import JobClient, segment
 from service.views.webhooks import (
     CreatedWebhook,
     WebhookList,

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.client.client import Client
-from service.client.jobs import ServiceUnreachableError
+from service.client.errors import ServiceUnreachableError
 from service.errors import UserError
 from service.terminal.follow import follow
 from service.terminal.printable import printable

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import Self
 
-from service.client.jobs import NotEndedError, ServiceUnreachableError
+from service.client.errors import NotEndedError, ServiceUnreachableError
 from service.errors import UserError
 from trainer.contract.status import Status
 

@@ -16,6 +16,7 @@ from service.terminal.follow import follow
 from service.terminal.options import AsJson, JobId, Url, console, errors, print_answer
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
+from service.terminal.submission import IdempotencyKey, submitted
 from service.terminal.tables import detail_table, job_table
 from service.views.jobs import Job
 from trainer.contract.status import Status
@@ -37,6 +38,7 @@ def submit(
     only_plan: Annotated[
         bool, typer.Option("--plan", help="Say what would become of it; submit nothing.")
     ] = False,
+    idempotency_key: IdempotencyKey = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +55,7 @@ def submit(
         if only_plan:
             plans.show(client.plan(request), as_json=as_json)
             return
-        job = client.submit(request)
+        job = submitted(client, request, idempotency_key)
         if watch_it:
             _watch(client, job.id, as_json=as_json)
         else:

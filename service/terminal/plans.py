@@ -16,6 +16,7 @@ from service.errors import UserError
 from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.plan_table import plan_table
 from service.terminal.request import build_changes, build_request
+from service.terminal.submission import IdempotencyKey, submitted
 from service.views.plans import PlannedJob
 from trainer.contract.spec import JobSpec
 
@@ -67,6 +68,7 @@ def clone(
     job_id: JobId,
     *,
     settings: Settings = None,
+    idempotency_key: IdempotencyKey = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +78,7 @@ def clone(
     """
     changes = build_changes(settings or ())
     with Client(url) as client:
-        job = client.submit(changes | {"clone": job_id})
+        job = submitted(client, changes | {"clone": job_id}, idempotency_key)
     print_answer(
         job,
         as_json,

@@ -9,7 +9,7 @@ import pytest
 
 from service.access.caller import Role
 from service.client.client import Client
-from service.client.jobs import ProblemError
+from service.client.errors import ProblemError
 from service.jobs.lifecycle import Decision
 from service.settings import Settings
 from service.views.access import QuotaView
@@ -105,7 +105,8 @@ def test_a_full_disk_quota_is_a_403_until_something_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.access.disk.MEASURED_FOR_S", 0.0)
-    job_id = guarded.ann.post("/jobs", json=request_body).json()["id"]
+    key = {"Idempotency-Key": "large"}
+    job_id = guarded.ann.post("/jobs", json=request_body, headers=key).json()["id"]
     guarded.ann.post(f"/jobs/{job_id}/cancel")
     run = guarded.plane.settings.run_root / job_id
     run.mkdir()
@@ -114,10 +115,17 @@ def test_a_full_disk_quota_is_a_403_until_something_is_deleted(
     refused = guarded.ann.post("/jobs", json=request_body)
     assert refused.status_code == 403
     assert "disk_bytes of ann: run directories hold 5,000" in refused.json()["detail"]
+    assert guarded.ann.post(f"/jobs/{job_id}/clone", json={}).status_code == 403
+    # What was accepted before is told again.
+    again = guarded.ann.post("/jobs", json=request_body, headers=key)
+    assert (again.status_code, again.json()["id"]) == (201, job_id)
+    # A key whose request was refused is free.
+    key = {"Idempotency-Key": "later"}
+    assert guarded.ann.post("/jobs", json=request_body, headers=key).status_code == 403
     (mine,) = guarded.ann.get("/usage").json()["usage"]
     assert mine["disk_bytes"] == 5000
     (run / "large").unlink()
-    assert guarded.ann.post("/jobs", json=request_body).status_code == 201
+    assert guarded.ann.post("/jobs", json=request_body, headers=key).status_code == 201
     client.set_quota("ann", QuotaView())
 
 

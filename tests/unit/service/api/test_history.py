@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from service.client.client import Client
-from service.client.jobs import ProblemError
+from service.client.errors import ProblemError
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.views.history import MetricHistory

@@ -15,7 +15,7 @@ import pytest
 import service.api.webhooks
 from service.access.caller import Role
 from service.client.client import Client
-from service.client.jobs import ProblemError
+from service.client.errors import ProblemError
 from service.delivering.resolving import ResolverBusyError
 from service.settings import Settings
 from service.webhooks.happenings import Happening

@@ -8,7 +8,7 @@ import pytest
 
 from service.client.client import Client
 from service.client.download import DownloadError, download_checkpoint
-from service.client.jobs import ProblemError, ServiceUnreachableError
+from service.client.errors import ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
 from service.views.files import LogText
 from tests.unit.service.api.test_checkpoints import begin
@@ -30,9 +30,8 @@ def client(plane: ControlPlane) -> Iterator[Client]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once, and only where something has come since."""
-    for module in ("files", "download"):
-        monkeypatch.setattr(f"service.client.{module}.RECONNECT_PAUSE_S", 0.0)
-        monkeypatch.setattr(f"service.client.{module}.RECONNECT_FOR_S", 0.0)
+    monkeypatch.setattr("service.client.outage.RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("service.client.outage.RECONNECT_FOR_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +143,7 @@ def test_a_checkpoint_is_downloaded_as_a_file_or_into_a_folder(
 def test_a_download_goes_on_where_it_broke_off(
     client: Client, saved: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.client.download.RECONNECT_PAUSE_S", 0.0)
+    monkeypatch.setattr("service.client.outage.RECONNECT_PAUSE_S", 0.0)
     whole = download_checkpoint(client, "saved", 20, tmp_path / "whole.tar").read_bytes()
     asked: list[str] = []
 

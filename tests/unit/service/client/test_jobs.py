@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.client.client import Client
-from service.client.jobs import ProblemError, ServiceUnreachableError
+from service.client.errors import ProblemError, ServiceUnreachableError
 from service.control_plane import ControlPlane
 from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import Decision
@@ -53,7 +53,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("service.client.jobs.time", clock)
+    for module in ("jobs", "outage"):
+        monkeypatch.setattr(f"service.client.{module}.time", clock)
     return clock
 
 
@@ -209,7 +210,7 @@ def test_the_proxy_of_the_environment_is_for_other_hosts_alone(
 
 @pytest.mark.slow
 def test_an_outage_that_lasts_is_told(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.client.jobs.RECONNECT_FOR_S", 0.6)
+    monkeypatch.setattr("service.client.outage.RECONNECT_FOR_S", 0.6)
     job_in(plane.store, Status.RUNNING, "outage")
     standby = ControlPlane(plane.settings.model_copy(update={"port": free_port()}), token=None)
     with serving(standby) as url:
