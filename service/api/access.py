@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,8 +19,10 @@ from service.access.quotas import QuotaExceededError
 from service.access.rate_limits import Rate, RateLimiter, ValidTokens, remember, sender_of
 from service.access.slots import NoSlotError
 from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
-from service.api.attempts import attempt_with
+from service.api.attempt_tokens import AttemptTokens
+from service.api.attempts import NO_TOKEN
 from service.api.errors import RETRY, answer
+from service.api.known_reports import Reporting
 from service.api.senders import Sender
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
@@ -36,10 +37,8 @@ logger = logging.getLogger(__name__)
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
 # Answers to reports that are no fault of whoever sends them.
 _NO_FAULTS = frozenset({409, 503})
-_REPORTS = re.compile(r"/jobs/[^/]+/attempts/[^/]+/events")
-_REPORTS_OF = re.compile(r"/jobs/([^/]+)/attempts/([1-9][0-9]{0,8})/events")
-# Assumed: a flood of tokens that are made up is to take few of the threads.
-_LOOK_UPS_AT_ONCE = 4
+# The number is left out where it is none that an attempt could have.
+_REPORTS = re.compile(r"/jobs/([^/]+)/attempts/(?:([1-9][0-9]{0,8})|[^/]+)/events")
 # Assumed: sooner a job that waits has hardly started.
 _LATER = {"Retry-After": "60"}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="alexnet"'}
@@ -84,8 +83,8 @@ class AccessMiddleware:
     up without end; one that was valid before is not held up by what others of its address send.
     Attempts report with tokens of their own, as often as they like: what others of their address
     send does not hold up one whose reports were taken before. Reports that are refused count by
-    address, and beside all else that comes from there; where too many were, tokens are looked up, a
-    few at a time, and those of attempts let in: what is refused of one counts as its own too.
+    address, and beside all else that comes from there; where too many were, attempts are told by
+    their tokens and let in: what is refused of one counts as its own too.
     """
 
     def __init__(
@@ -102,8 +101,7 @@ class AccessMiddleware:
         self._valid = ValidTokens()
         self._reporting = ValidTokens()
         """With the path that each reports to."""
-        self._num_look_ups = 0
-        """Under way, of tokens from where too many reports were refused."""
+        self._attempt_tokens = AttemptTokens(plane.store)
         self._noted: OrderedDict[str, datetime] = OrderedDict()
         """When the use of each token was last written down, or tried to be."""
 
@@ -111,8 +109,9 @@ class AccessMiddleware:
         """Pass the request on, or refuse it."""
         if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
             await self._app(scope, receive, send)
-        elif _REPORTS.fullmatch(scope["path"]):
-            await self._take_report(scope, receive, send)
+        elif found := _REPORTS.fullmatch(scope["path"]):
+            reporting = None if found[2] is None else Reporting(found[1], int(found[2]))
+            await self._take_report(reporting, scope, receive, send)
         else:
             await self._take(scope, receive, send)
 
@@ -156,7 +155,9 @@ class AccessMiddleware:
             return error, None
         return caller, None if caller.token_id is None else found
 
-    async def _take_report(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_report(
+        self, reporting: Reporting | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         credentials, path = _credentials(scope), scope["path"]
         sent = credentials.bearer
         sender = f"reports {sender_of(credentials.address)}"
@@ -165,18 +166,24 @@ class AccessMiddleware:
         wait_s = 0.0 if is_known else self._limiter.wait_s(sender, self._clock())
         if wait_s:
             own = f"reports to {path}"
-            is_held_up = self._limiter.wait_s(own, self._clock()) > 0.0
-            if sent is None or is_held_up or not await self._is_of_attempt(sent, path):
+            is_let_in = (
+                sent is not None
+                and reporting is not None
+                and not self._limiter.wait_s(own, self._clock())
+                and await self._attempt_tokens.is_of(*reporting, sent)
+            )
+            if not is_let_in:
                 await self._refuse(wait_s)(scope, receive, send)
                 return
             counted.append(own)
         if sent is None:
             # Before a body is read.
             self._limiter.take(sender, self._clock())
-            await _no_token()(scope, receive, send)
+            status, detail, headers = NO_TOKEN
+            await answer(status, detail, headers=headers)(scope, receive, send)
             return
 
-        scope.setdefault("state", {})["reported_before"] = is_known
+        scope.setdefault("state", {})["reporting"] = reporting if is_known else None
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -190,22 +197,6 @@ class AccessMiddleware:
             await send(message)
 
         await self._app(scope, receive, count)
-
-    async def _is_of_attempt(self, sent: str, path: str) -> bool:
-        """Whether a token is that of the attempt that reports there; False: not, or not known."""
-        found = _REPORTS_OF.fullmatch(path)
-        if found is None or self._num_look_ups >= _LOOK_UPS_AT_ONCE:
-            return False
-        self._num_look_ups += 1
-        try:
-            record = await run_in_threadpool(
-                attempt_with, self._plane, found[1], int(found[2]), sent
-            )
-        except SQLAlchemyError:
-            return False
-        finally:
-            self._num_look_ups -= 1
-        return record is not None
 
     def _look_up(self, token_id: str | None) -> tuple[TokenRecord | None, bool]:
         """Return what is known of a token, and whether none is asked for."""
@@ -239,10 +230,6 @@ class AccessMiddleware:
             "operator raise ALEXNET_REQUESTS_PER_SECOND"
         )
         return answer(429, detail, headers={"Retry-After": str(math.ceil(wait_s))})
-
-
-def _no_token() -> Response:
-    return answer(401, "an attempt's token is needed", headers={"WWW-Authenticate": "Bearer"})
 
 
 def _rate(settings: Settings) -> Rate | None:

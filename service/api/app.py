@@ -36,6 +36,7 @@ from service.api.access import AccessMiddleware, add_access_handlers
 from service.api.bodies import ValueLimitMiddleware
 from service.api.description import complete
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
+from service.api.known_reports import KnownReports
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
 from service.settings import Settings
@@ -53,6 +54,8 @@ def create_app(plane: ControlPlane) -> FastAPI:
     app.state.download_slots = run_files.download_slots(plane.settings)
     app.state.is_draining = operations.drain_reader(plane)
     app.state.disk_meter = DiskMeter(plane.settings.run_root)
+    # Before all others.
+    app.router.routes.append(KnownReports(plane, others=app.router))
     for module in (
         submit,
         jobs,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
 from service.jobs.lifecycle import Decision
@@ -13,6 +13,7 @@ from service.store.errors import StaleAttemptError
 from service.store.jobs import read_job
 from service.store.rows import attempt_of, checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
+from trainer.contract.attempt import Outcome
 from trainer.contract.status import ACTIVE, Status
 
 
@@ -89,6 +90,25 @@ def attempt_numbers(connection: Connection, job_id: str) -> list[int]:
     """Return the numbers of a job's attempts in order, whatever else is stored of them."""
     query = select(attempts.c.number).where(attempts.c.job_id == job_id)
     return list(connection.execute(query.order_by(attempts.c.number)).scalars())
+
+
+def live_tokens(connection: Connection) -> dict[tuple[str, int], str]:
+    """Return, by job and number, the digests of the tokens of all attempts of jobs that run."""
+    query = (
+        select(attempts.c.job_id, attempts.c.number, attempts.c.token_sha256)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(jobs.c.status.in_(ACTIVE), attempts.c.token_sha256.is_not(None))
+    )
+    rows = connection.execute(query)
+    return {(row.job_id, row.number): row.token_sha256 for row in rows}
+
+
+def note_verdict(connection: Connection, job_id: str, number: int, verdict: Outcome) -> None:
+    """Write down what an attempt comes to that is stopped for it, before it has ended."""
+    query = update(attempts).where(
+        attempts.c.job_id == job_id, attempts.c.number == number, attempts.c.ended_at.is_(None)
+    )
+    connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
 
 
 def accelerators_in_use(connection: Connection) -> dict[str, str]:

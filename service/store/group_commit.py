@@ -25,6 +25,8 @@ Outcome = TypeVar("Outcome")
 AT_ONCE = 64
 # Assumed: more than the attempts of any cluster that report to one control plane.
 MAX_WAITING = 1_000
+# Assumed: three times what a thousand attempts report at once; in memory it takes some times more.
+MAX_WAITING_BYTES = 16 << 20
 # Attempts give a report up by then, and send it again.
 PATIENCE_S = 5.0
 # Of who waits in a thread: for what is written before, and for its own, 5 s each where a lock is
@@ -35,6 +37,7 @@ LONGEST_S = 15.0
 @dataclass(frozen=True, kw_only=True)
 class _Waiting(Generic[Item, Outcome]):
     item: Item
+    size_bytes: int
     future: "Future[Outcome]" = field(default_factory=Future)
     since_s: float = field(default_factory=time.monotonic)
 
@@ -54,35 +57,43 @@ class GroupCommit(Generic[Item, Outcome]):
         self._begin = begin
         self._write = write
         self._waiting: deque[_Waiting[Item, Outcome]] = deque()
+        self._waiting_bytes = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
-        self._last: Future[None] | None = None
+        self._writing: Future[None] | None = None
+        """Goes on until nothing waits; None: nothing does."""
         self._is_closed = False
         self._lock = threading.Lock()
         """Of what waits, so that nothing comes to it once it is closed."""
 
-    def submit(self, item: Item) -> "Future[Outcome]":
+    def submit(self, item: Item, size_bytes: int = 0) -> "Future[Outcome]":
         """Return what will come of an item once it is committed.
 
         Where `write` has no outcome but an error for it, that is raised; what comes of others does
-        not touch it. NotWrittenError: it had no turn in PATIENCE_S, or MAX_WAITING did before it.
+        not touch it. NotWrittenError: it had no turn in PATIENCE_S, MAX_WAITING wait before it, or
+        it would have more than MAX_WAITING_BYTES wait.
         """
-        one = _Waiting[Item, Outcome](item=item)
+        one = _Waiting[Item, Outcome](item=item, size_bytes=size_bytes)
         with self._lock:
             if self._is_closed:
                 _refuse(one, "the store is being closed")
             elif len(self._waiting) >= MAX_WAITING:
                 _refuse(one, f"{MAX_WAITING:,} wait before it")
+            elif self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
+                _refuse(one, f"{self._waiting_bytes:,} bytes wait before it")
             else:
                 self._waiting.append(one)
-                self._last = self._thread.submit(self._write_waiting)
+                self._waiting_bytes += size_bytes
+                # Done while it stands there: it has failed, and nothing else is kept waiting by it.
+                if self._writing is None or self._writing.done():
+                    self._writing = self._thread.submit(self._write_waiting)
         return one.future
 
-    def write(self, item: Item) -> Outcome:
+    def write(self, item: Item, size_bytes: int = 0) -> Outcome:
         """Wait for what comes of an item, for LONGEST_S at most; raises as `submit` tells.
 
         Of one that was given up it is not known whether it is written.
         """
-        future = self.submit(item)
+        future = self.submit(item, size_bytes)
         wait([future], timeout=LONGEST_S)
         if not future.done():
             future.cancel()
@@ -93,31 +104,33 @@ class GroupCommit(Generic[Item, Outcome]):
         """Refuse what waits, and wait PATIENCE_S at most for what is being written."""
         with self._lock:
             self._is_closed = True
-            waiting = list(self._waiting)
+            waiting, writing = list(self._waiting), self._writing
             self._waiting.clear()
+            self._waiting_bytes = 0
         for one in waiting:
             if one.future.set_running_or_notify_cancel():
                 _refuse(one, "the store is being closed")
-        if self._last is not None:
-            wait([self._last], timeout=PATIENCE_S)
+        if writing is not None:
+            wait([writing], timeout=PATIENCE_S)
         self._thread.shutdown(wait=False)
 
     def _write_waiting(self) -> None:
-        group = self._take()
-        error = self._try(group)
-        if error is None:
-            return
-        if len(group) > 1 and may_be_of_one_value(error):
-            self._write_each(group)
-        else:
-            _fail(group, error)
+        while group := self._take():
+            error = self._try(group)
+            if error is None:
+                continue
+            if len(group) > 1 and may_be_of_one_value(error):
+                self._write_each(group)
+            else:
+                _fail(group, error)
 
     def _take(self) -> "list[_Waiting[Item, Outcome]]":
-        """Return what is to be written next."""
+        """Return what is to be written next; nothing: all is, and who comes now begins anew."""
         group: list[_Waiting[Item, Outcome]] = []
         with self._lock:
             while self._waiting and len(group) < AT_ONCE:
                 one = self._waiting.popleft()
+                self._waiting_bytes -= one.size_bytes
                 # Nobody waits any longer for one that was cancelled, or is this old.
                 if not one.future.set_running_or_notify_cancel():
                     continue
@@ -125,6 +138,8 @@ class GroupCommit(Generic[Item, Outcome]):
                     _refuse(one, f"no turn came in {PATIENCE_S:g} s")
                 else:
                     group.append(one)
+            if not group:
+                self._writing = None
         return group
 
     def _write_each(self, group: "Sequence[_Waiting[Item, Outcome]]") -> None:
@@ -139,8 +154,6 @@ class GroupCommit(Generic[Item, Outcome]):
 
     def _try(self, group: "Sequence[_Waiting[Item, Outcome]]") -> BaseException | None:
         """Write a group together, and tell who waits what came of it; return why it was not."""
-        if not group:
-            return None
         try:
             with self._begin() as connection:
                 outcomes = self._write(connection, [one.item for one in group])

@@ -17,6 +17,13 @@ from service.steady_clock import Reading
 from service.store.tables import leases
 
 _LEADER = "leader"
+# Asked in every transaction that writes: to make it takes longer than to run it. Renewals pass
+# beside this lock, and takeovers wait.
+_HELD_BY = (
+    select(leases.c.fence, leases.c.url)
+    .where(leases.c.name == _LEADER)
+    .with_for_update(read=True, key_share=True)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +125,7 @@ def release_lease(connection: Connection, fence: int, clock: Reading) -> None:
 
 def check_fence(connection: Connection, fence: int) -> None:
     """Raise LostLeadershipError unless the lease has this fence, and has until the commit."""
-    query = select(leases.c.fence, leases.c.url).where(leases.c.name == _LEADER)
-    # Renewals pass beside this lock, and takeovers wait.
-    row = connection.execute(query.with_for_update(read=True, key_share=True)).one_or_none()
+    row = connection.execute(_HELD_BY).one_or_none()
     if row is None or row.fence != fence:
         raise LostLeadershipError() if row is None else LostLeadershipError(row.url)
 

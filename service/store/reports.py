@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from service.jobs.records import what_is_told
+from service.store.advances import store_advances
 from service.store.changes import ingest, point_of
-from service.store.dialects import upsert
 from service.store.errors import JobNotFoundError, StaleAttemptError, UnreadableJobError
-from service.store.tables import attempts, jobs, points
+from service.store.tables import attempts, jobs
 from trainer.contract.events import AttemptEvent, Progress
 from trainer.contract.status import Desired, Status
 
@@ -29,16 +29,6 @@ _CURRENT = (
     .join(jobs, (jobs.c.id == attempts.c.job_id) & (jobs.c.attempt == attempts.c.number))
     .where(jobs.c.id.in_(bindparam("ids", expanding=True)), attempts.c.ended_at.is_(None))
 )
-_ADVANCE = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("of_job"))
-    .values(progress=bindparam("latest"), advanced_at=bindparam("now"))
-)
-_STORE_THROUGH = (
-    update(attempts)
-    .where(attempts.c.job_id == bindparam("of_job"), attempts.c.number == bindparam("of_attempt"))
-    .values(events_through=bindparam("through"))
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +40,8 @@ class Report:
     events: Sequence[AttemptEvent]
     at: datetime
     """By which the job advances."""
+    size_bytes: int = 0
+    """Of the body that it came in; 0: it came in none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +102,8 @@ def store_reports(
         outcomes.append(
             Taken(stored_before=before, stored_through=through[job_id], status=status, told=told)
         )
-    _store(connection, new)
-    stored = [
-        {"of_job": job_id, "of_attempt": one.attempt, "through": through[job_id]}
-        for job_id, one in new.items()
-    ]
-    if stored:
-        connection.execute(_STORE_THROUGH, stored)
+    if new:
+        _store(connection, new, through)
     return outcomes
 
 
@@ -145,17 +132,19 @@ def _standing(report: Report, row: Any, *, has_not_ended: bool) -> tuple[Status,
     return status, what_is_told(desired, status, makes_room=row.preempted_by is not None)
 
 
-def _store(connection: Connection, new: Mapping[str, _New]) -> None:
+def _store(connection: Connection, new: Mapping[str, _New], through: Mapping[str, int]) -> None:
     """Add what is new of each job; of progress alone there is by far the most."""
-    found_points: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     advanced: list[dict[str, Any]] = []
     for job_id, one in new.items():
         if len(one.progress) < len(one.events):
             ingest(connection, job_id, one.attempt, one.events, one.advanced_at)
             continue
-        found_points += [point_of(job_id, one.attempt, at, data) for at, data in one.progress]
+        found += [point_of(job_id, one.attempt, at, data) for at, data in one.progress]
         latest = one.progress[-1][1].model_dump(mode="json")
         advanced.append({"of_job": job_id, "latest": latest, "now": one.advanced_at})
-    upsert(connection, points, found_points)
-    if advanced:
-        connection.execute(_ADVANCE, advanced)
+    stored = [
+        {"of_job": job_id, "of_attempt": one.attempt, "through": through[job_id]}
+        for job_id, one in new.items()
+    ]
+    store_advances(connection, found=found, advanced=advanced, stored=stored)

@@ -254,19 +254,23 @@ class Store:
         reported: Sequence[AttemptEvent],
         *,
         now: datetime | None = None,
+        size_bytes: int = 0,
     ) -> Taken:
         """Store what follows without a gap on what is stored; the rest is for another time.
 
-        `now`: by which a job advances; None: by the clock of this process. Raises
-        StaleAttemptError, and NotWrittenError where too much waits for the store.
+        `now`: by which a job advances; None: by the clock of this process. `size_bytes`: what came
+        over the network. Raises StaleAttemptError, and NotWrittenError where too much waits for the
+        store.
         """
         at = now or now_utc()
-        report = Report(job_id=job_id, attempt=number, events=reported, at=at)
-        return self._reports.write(report)
+        report = Report(
+            job_id=job_id, attempt=number, events=reported, at=at, size_bytes=size_bytes
+        )
+        return self._reports.write(report, size_bytes)
 
     def take_report(self, report: Report) -> Future[Taken]:
         """Have a report stored beside others, for whoever must not wait; see `append_events`."""
-        return self._reports.submit(report)
+        return self._reports.submit(report, report.size_bytes)
 
     def events(self, job_id: str, *, after: int = 0, limit: int) -> list[EventRecord]:
         """Return the events of a job numbered above `after`, in order."""

@@ -172,6 +172,32 @@ def test_no_more_than_so_many_wait(commits: Commits, monkeypatch: pytest.MonkeyP
     assert [future.result() for future in futures[:4]] == [0, 1, 2, 3]
 
 
+def test_no_more_bytes_wait_than_may(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.store.group_commit.MAX_WAITING_BYTES", 10)
+    first = commits.hold_up(0)
+    futures = [commits.group.submit(size, size_bytes=size) for size in (4, 6, 1)]
+    with pytest.raises(NotWrittenError, match="not written: 10 bytes wait before it"):
+        futures[2].result(timeout=0)
+    commits.may_begin.set()
+    assert [future.result() for future in (first, *futures[:2])] == [0, 4, 6]
+    # What was written waits no longer.
+    assert commits.group.submit(10, size_bytes=10).result() == 10
+
+
+def test_one_that_fails_beyond_all_that_is_foreseen_holds_up_no_other(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits.may_begin.set()
+    with monkeypatch.context() as broken:
+        # More came of it than was asked for.
+        broken.setattr(commits.group, "_write", lambda *_: [1, 1])
+        commits.group.submit(1)
+        writing = commits.group._writing
+        assert writing is not None
+        assert isinstance(writing.exception(), ValueError)
+    assert commits.group.submit(2).result() == 2
+
+
 def test_what_had_no_turn_for_long_is_refused(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -128,6 +128,51 @@ def test_each_is_told_what_came_of_it(store: Store) -> None:
     assert second == Taken(
         stored_before=0, stored_through=1, status=Status.STARTING, told=Desired.PAUSE
     )
+
+
+def test_of_points_of_one_step_the_last_stays(store: Store) -> None:
+    fill(store)
+    losses = (3.0, 2.0, 1.0)
+    told = [
+        AttemptEvent(number=number, at=AT, data=progress(7, loss=loss))
+        for number, loss in enumerate(losses, 1)
+    ]
+    # In one report, and in one that is stored beside it.
+    reports = [report("a", 1, told[:2]), report("a", 1, told[2:])]
+    store.write(partial(store_reports, reports=reports))
+    found = store.read(lambda connection: connection.execute(select(points)).one())
+    assert (found.step, found.loss) == (7, 1.0)
+    assert store.job("a").progress == progress(7, loss=1.0)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+moments = st.datetimes(timezones=st.just(UTC))
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=3, deadline=None
+)
+@given(told=st.lists(st.tuples(finite, moments), min_size=10, max_size=50))
+@example(told=[(5e-324, AT), (-0.1, AT)])
+def test_numbers_and_moments_are_read_back_exactly_as_they_were_sent(
+    databases: Databases, told: list[tuple[float, datetime]]
+) -> None:
+    sent = [
+        AttemptEvent(
+            number=step,
+            at=at,
+            data=progress(step, loss=number, phase_seconds={"compute": abs(number)}),
+        )
+        for step, (number, at) in enumerate(told, 1)
+    ]
+    with closing(Store(databases.migrated())) as store:
+        fill(store)
+        store.append_events("a", 1, sent)
+        query = select(points).order_by(points.c.step)
+        found = store.read(lambda connection: connection.execute(query).all())
+        assert [(row.loss, row.at) for row in found] == told
+        assert [row.phase_seconds["compute"] for row in found] == [abs(loss) for loss, _ in told]
+        assert store.job("a").progress == sent[-1].data
 
 
 def test_one_that_cannot_be_stored_keeps_no_other_from_it(store: Store) -> None:
