@@ -130,14 +130,17 @@ class Starter:
             logger.info("job %s is to pause, to make room for job %s", job.id, for_job)
 
     def _is_draining(self) -> bool:
-        """Whether nothing may begin; tells whoever waits, and has pause what is to pause."""
-        drain = self._store.read(read_drain)
-        if drain is None:
+        """Whether nothing may begin; tells whoever waits."""
+        if self._store.read(read_drain) is None:
             return False
-        if drain.pause:
-            self._store.write(pause_for_drain)
         self._note_queued(DRAINS)
         return True
+
+    def pause_for_drain(self) -> None:
+        """Have what runs pause where the service drains so; Ray need not answer for that."""
+        drain = self._store.read(read_drain)
+        if drain is not None and drain.pause:
+            self._store.write(pause_for_drain)
 
     def note_outage(self) -> None:
         """Tell every queued job that Ray does not answer."""
