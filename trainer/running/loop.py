@@ -127,6 +127,7 @@ class Loop:
             return self._end(wanted.ending)
         ended = self._end("succeeded")
         if self._setting.replicas.rank == 0:
+            self._setting.fence.check()
             write_training_report(
                 self._run,
                 self._setting.order,

@@ -18,7 +18,7 @@ from tests.integration.trainer.conftest import (
 from tests.integration.trainer.replica_loops import NUM_REPLICAS, Dies, run_loops
 from tests.ledgers import presented
 from tests.waiting import wait_for
-from trainer.attempt.setting import Ended
+from trainer.attempt.setting import Ended, Ending
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.events import (
@@ -34,6 +34,7 @@ from trainer.contract.spec import EvaluationSpec, JobSpec
 from trainer.contract.status import Desired
 from trainer.errors import BadDataError, BadSpecError, StaleAttemptError
 from trainer.running.local import read_spec
+from trainer.running.loop import Loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("settled")]
 
@@ -150,6 +151,25 @@ def test_a_disowned_attempt_stops_at_its_next_step(spec: JobSpec, tmp_path: Path
     with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
         attempt_of(spec, tmp_path / "run", world, disowned=lambda: world.asked >= 5)
     assert presented(tmp_path / "run").steps_done == 5
+
+
+def test_one_that_is_overtaken_at_its_end_writes_no_report(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, is_overtaken = Loop._end, False
+
+    def overtake(loop: Loop, ending: Ending) -> Ended:
+        nonlocal is_overtaken
+        ended = end(loop, ending)
+        is_overtaken = True
+        return ended
+
+    monkeypatch.setattr(Loop, "_end", overtake)
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
+        attempt_of(spec, run.path, World(), disowned=lambda: is_overtaken)
+    assert is_overtaken
+    assert not run.report.exists()
 
 
 @pytest.mark.parametrize("dies", ["write", "sync"])
