@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.access.disk import DiskMeter
-from service.access.quotas import Quota, Usage, check_submission
-from service.api.dependencies import INVALID, Admin, Leader, Plane, Submitter, Viewer
+from service.access.quotas import Quota
+from service.api.dependencies import INVALID, Admin, Leader, Plane, Viewer
 from service.steady_clock import now_utc
 from service.store.quotas import jobs_of, owners, quota_of, set_quota, usage_of
 from service.views.access import Owner, OwnerUsage, QuotaView, UsageList
@@ -26,22 +26,6 @@ async def _meter(request: Request) -> DiskMeter:
 
 
 Meter = Annotated[DiskMeter, Depends(_meter)]
-
-
-def _within_disk_quota(plane: Plane, caller: Submitter, meter: Meter) -> Caller:
-    # The other quotas are held where the job is stored; files cannot be measured there.
-    owner = caller.owner
-    if owner is not None:
-        quota = plane.store.read(lambda connection: quota_of(connection, owner))
-        if quota.disk_bytes is not None:
-            ids = plane.store.read(lambda connection: jobs_of(connection, owner))
-            disk = Quota(disk_bytes=quota.disk_bytes)
-            check_submission(owner, disk, Usage(disk_bytes=meter.size_bytes(ids)))
-    return caller
-
-
-# Who may submit a job, as far as the disk is concerned.
-DiskSubmitter = Annotated[Caller, Depends(_within_disk_quota)]
 
 
 @router.get("/quotas/{owner}")

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Response
 
-from service.access.caller import Caller
 from service.api.dependencies import INVALID, Leader, Plane, SeenJobId, Submitter
 from service.api.present import job_view
-from service.api.quotas import DiskSubmitter
+from service.api.quotas import Meter
 from service.api.request_examples import CHANGES, SUBMISSIONS
 from service.control_plane import ControlPlane
 from service.problems import Problem
@@ -85,16 +84,12 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _desk(plane: Plane, caller: Submitter) -> Desk:
-    return desk(plane, caller)
-
-
-def desk(plane: ControlPlane, caller: Caller) -> Desk:
-    """Return the desk for the requests of a caller."""
+def _desk(plane: Plane, caller: Submitter, meter: Meter) -> Desk:
     return Desk(
         plane.store,
         caller=caller,
         run_root=plane.settings.run_root,
+        meter=meter,
         data_roots=plane.settings.data_roots,
         cluster=plane.cluster,
         policy=plane.settings.queue_policy,
@@ -102,23 +97,24 @@ def desk(plane: ControlPlane, caller: Caller) -> Desk:
     )
 
 
+CallersDesk = Annotated[Desk, Depends(_desk)]
+
+
 @router.post("", status_code=201, responses=_ACCEPTED, openapi_extra=_BODY)
 def submit_job(
     plane: Leader,
-    caller: DiskSubmitter,
+    desk: CallersDesk,
     response: Response,
     request: Annotated[dict[str, Any], Body()],
     *,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Accept a job. It is stored when this answers, and will reach a final status."""
-    return _submit(plane, caller, response, request, idempotency_key)
+    return _submit(plane, desk, response, request, idempotency_key)
 
 
 @router.post("/plan", responses=_UNAVAILABLE, openapi_extra=_BODY)
-def plan_job(
-    request: Annotated[dict[str, Any], Body()], desk: Annotated[Desk, Depends(_desk)]
-) -> PlannedJob:
+def plan_job(request: Annotated[dict[str, Any], Body()], desk: CallersDesk) -> PlannedJob:
     """Say what would become of a request: steps, memory, time, shards, start. Nothing is stored."""
     return desk.plan(request)
 
@@ -131,7 +127,7 @@ def plan_job(
 )
 def clone_job(
     plane: Leader,
-    caller: DiskSubmitter,
+    desk: CallersDesk,
     job_id: SeenJobId,
     response: Response,
     changes: Annotated[dict[str, Any], Body()],
@@ -140,17 +136,17 @@ def clone_job(
 ) -> Job:
     """Submit an earlier job's spec again, with changes: a merge patch (RFC 7396) over it."""
     request = changes | {"clone": job_id}
-    return _submit(plane, caller, response, request, idempotency_key)
+    return _submit(plane, desk, response, request, idempotency_key)
 
 
 def _submit(
     plane: ControlPlane,
-    caller: Caller,
+    desk: Desk,
     response: Response,
     request: dict[str, Any],
     key: str | None,
 ) -> Job:
-    accepted = desk(plane, caller).submit(
+    accepted = desk.submit(
         request,
         key=None if key is None else key.strip('"'),
         keep_for=timedelta(hours=plane.settings.idempotency_key_hours),

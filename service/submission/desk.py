@@ -14,6 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.access.caller import Caller, Ownership, may_name
+from service.access.disk import DiskMeter
+from service.access.quotas import Quota, Usage, check_submission
 from service.jobs.records import JobRecord
 from service.problems import FieldError, SpecRefusedError
 from service.scheduling.queue import QueuePolicy
@@ -21,7 +23,7 @@ from service.scheduling.room import Cluster
 from service.store.errors import JobNotFoundError
 from service.store.finished import Succeeded, newest_succeeded
 from service.store.idempotency import KeyedRequest, Made, Reservation, release, reserve
-from service.store.quotas import active_limits
+from service.store.quotas import active_limits, jobs_of, quota_of
 from service.store.store import Store
 from service.store.switches import read_drain
 from service.submission.admission import Admitted, admit_request
@@ -71,15 +73,17 @@ class Desk:
         *,
         caller: Caller,
         run_root: Path,
+        meter: DiskMeter,
         data_roots: tuple[str, ...],
         cluster: Callable[[], Cluster | str],
         policy: QueuePolicy,
         clock: Callable[[], datetime],
     ) -> None:
-        """`cluster` gives it as it was last seen, or says why it is not known."""
+        """`meter`: of `run_root`; `cluster` gives it as last seen, or says why it is not known."""
         self._store = store
         self._caller = caller
         self._run_root = run_root
+        self._meter = meter
         self._data_roots = data_roots
         self._cluster = cluster
         self._policy = policy
@@ -144,6 +148,7 @@ class Desk:
         return job
 
     def _submit(self, request: Mapping[str, Any], reservation: Reservation | None) -> JobRecord:
+        self._check_disk()
         read = self._read(request)
         plan = self._plan(read, ask_stores=False)
         job_id = secrets.token_hex(6)
@@ -160,9 +165,21 @@ class Desk:
                 reservation=reservation,
             )
 
+    def _check_disk(self) -> None:
+        """Hold the owner to their disk quota; to the others where the job is stored."""
+        owner = self._caller.owner
+        if owner is None:
+            return
+        quota = self._store.read(lambda connection: quota_of(connection, owner))
+        if quota.disk_bytes is not None:
+            ids = self._store.read(lambda connection: jobs_of(connection, owner))
+            usage = Usage(disk_bytes=self._meter.size_bytes(ids))
+            check_submission(owner, Quota(disk_bytes=quota.disk_bytes), usage)
+
     def _plan(self, read: _Read, *, ask_stores: bool) -> Plan:
         admitted, spec = read.admitted, read.admitted.spec
         cluster = self._cluster()
+        unseen = cluster if isinstance(cluster, str) else ""
         situation = None if isinstance(cluster, str) else self._situation(cluster)
         like = None
         if spec.kind == "train" and not isinstance(cluster, str):
@@ -174,12 +191,8 @@ class Desk:
             (admitted.train, admitted.validation),
             shards=_checked(admitted, ask_stores=ask_stores),
             nearest=like,
-            start=foresee_start(
-                spec,
-                situation,
-                of=read.ownership,
-                unseen=cluster if isinstance(cluster, str) else "",
-            ),
+            start=foresee_start(spec, situation, of=read.ownership, unseen=unseen),
+            unseen=unseen,
         )
 
     def _situation(self, cluster: Cluster) -> Situation:
