@@ -105,6 +105,7 @@ class AttemptRecord:
     """When Ray accepted it; None: not known to have."""
     ended_at: datetime | None
     outcome: Outcome | None
+    """How it ended; before that, what it comes to where it is stopped for that."""
     worker_pids: tuple[int, ...]
     """Process of each replica, by rank; empty until it has reported."""
     events_through: int

@@ -14,11 +14,10 @@ _Sign = tuple[int, int, int]
 _NONE: _Sign = (0, 0, 0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Heard:
     sign: _Sign
     at_s: float
-    verdict: Outcome | None = None
 
 
 class Listener:
@@ -35,7 +34,7 @@ class Listener:
     def listen(
         self, job: JobRecord, attempt: AttemptRecord, directory: AttemptDirectory, now_s: float
     ) -> Outcome | None:
-        """Return what a silence of too long comes to, from then on; None: the attempt lives.
+        """Return what a silence of too long comes to; None: the attempt lives.
 
         Raises OSError where the folder cannot be used.
         """
@@ -45,27 +44,20 @@ class Listener:
         except FileNotFoundError:
             sign = (attempt.events_through, 0, 0)
         heard = self._heard.get(attempt.submission_id)
-        if heard is None or (heard.sign != sign and heard.verdict is None):
+        if heard is None or heard.sign != sign:
             heard = self._heard[attempt.submission_id] = _Heard(sign, now_s)
-        if heard.verdict is None:
-            heard.verdict = overdue(
-                job,
-                attempt,
-                has_begun=sign != _NONE,
-                silent_for=timedelta(seconds=now_s - heard.at_s),
-                patience=self._patience,
-            )
-        return heard.verdict
+        return overdue(
+            job,
+            attempt,
+            has_begun=sign != _NONE,
+            silent_for=timedelta(seconds=now_s - heard.at_s),
+            patience=self._patience,
+        )
 
     def has_heard(self, attempt: AttemptRecord, *, since_s: float) -> bool:
         """Say whether it gave a sign of life since then, or is listened to only since then."""
         heard = self._heard.get(attempt.submission_id)
         return heard is not None and heard.at_s >= since_s
-
-    def verdict(self, attempt: AttemptRecord) -> Outcome | None:
-        """Return what it was found to come to, now that it is over."""
-        heard = self._heard.get(attempt.submission_id)
-        return None if heard is None else heard.verdict
 
     def forget(self, attempt: AttemptRecord) -> None:
         """Listen to it no longer."""

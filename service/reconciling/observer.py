@@ -119,10 +119,10 @@ class Observer:
         over = seen.ray in {RayState.ABSENT, RayState.ENDED}
         try:
             outcome = read_outcome(directory)
-            if seen.ray is RayState.ALIVE:
+            # Once it is stopped for its silence, no sign of life changes that.
+            overdue = attempt.outcome
+            if overdue is None and seen.ray is RayState.ALIVE:
                 overdue = self._listener.listen(job, attempt, directory, self._monotonic())
-            else:
-                overdue = self._listener.verdict(attempt)
             if outcome is None and seen.ray is not RayState.ENDED:
                 self._redirect(memory)
             told_for_s = 0.0 if outcome is None else self._told_for_s(memory)
