@@ -25,8 +25,12 @@ def make_plan(
     shards: Sequence[CheckedShards],
     nearest: Nearest | None,
     start: PlannedStart,
+    unseen: str = "",
 ) -> Plan:
-    """Return the plan of an admitted spec; `manifests` are those of training and validation."""
+    """Return the plan of an admitted spec; `manifests` are those of training and validation.
+
+    `unseen`: why the cluster is not known, so that `nearest` was not looked for.
+    """
     train, validation = manifests
     trains = spec.kind == "train"
     num_samples = train.num_samples if trains else validation.num_samples
@@ -42,7 +46,7 @@ def make_plan(
         num_samples=num_samples,
         network=_network(describe(spec)) if trains else None,
         shards=tuple(shards),
-        speed=_speed(spec, nearest, num_images=epochs * num_samples),
+        speed=_speed(spec, nearest, num_images=epochs * num_samples, unseen=unseen),
         start=start,
     )
 
@@ -96,9 +100,13 @@ def _device(number: int, memory: DeviceMemory, described: Description) -> Planne
     )
 
 
-def _speed(spec: JobSpec, nearest: Nearest | None, *, num_images: float) -> PlannedSpeed:
+def _speed(
+    spec: JobSpec, nearest: Nearest | None, *, num_images: float, unseen: str
+) -> PlannedSpeed:
     if spec.kind != "train":
         reason = "not foreseen of an evaluation: it depends on its networks and views"
+    elif unseen:
+        reason = f"without the cluster it is not known which jobs are like this one ({unseen})"
     elif nearest is None:
         reason = (
             "no finished job is like this one in network, batch, replicas, precision and "
