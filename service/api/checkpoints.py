@@ -114,7 +114,8 @@ def delete_checkpoint(plane: Leader, caller: Submitter, job_id: OwnJobId, step: 
     run = _run(plane, job_id)
     kept = _kept(plane, job)
     folder = _find(plane, job, kept, step).checkpoint.folder
-    problem = why_not_deleted(kept, step, has_ended=job.is_terminal)
+    with reading(run):
+        problem = why_not_deleted(kept, step, has_ended=job.is_terminal)
     if problem is not None:
         raise _needed(job, step, problem)
     with reading(run):

@@ -12,6 +12,7 @@ from trainer.contract.checkpoint_folder import (
     CheckpointError,
     list_folders,
     read_manifest,
+    verify,
 )
 from trainer.contract.checkpoint_reference import named_checkpoints
 from trainer.contract.pins import is_pinned
@@ -74,9 +75,11 @@ def checkpoint_of(kept: Sequence[KeptCheckpoint], step: int) -> KeptCheckpoint |
 
 
 def why_not_deleted(kept: Sequence[KeptCheckpoint], step: int, *, has_ended: bool) -> str | None:
-    """Say why the checkpoint of a step may not be deleted; None: it may. Pure.
+    """Say why the checkpoint of a step may not be deleted; None: it may.
 
-    `kept`: all of the lineage, the oldest first; `has_ended`: the job.
+    `kept`: all of the lineage, the oldest first; `has_ended`: the job. Of one that has not, later
+    checkpoints are read to the last byte, the latest first, until one is as it was written: from
+    that the job would go on. Raises OSError where the disk cannot be used.
     """
     chosen = checkpoint_of(kept, step)
     assert chosen is not None
@@ -88,6 +91,9 @@ def why_not_deleted(kept: Sequence[KeptCheckpoint], step: int, *, has_ended: boo
         return "it is the latest, from which the job would go on; wait for a later one"
     if KeptBecause.RESUMED_FROM in chosen.because:
         return "the job goes on from it; wait until the job has ended"
+    later = kept[kept.index(chosen) + 1 :]
+    if not any(_is_whole(one.checkpoint) for one in reversed(later)):
+        return "every later one is damaged, so that the job would go on from it; wait for another"
     return None
 
 
@@ -100,6 +106,14 @@ def _readable(folder: Path) -> Checkpoint | None:
         return Checkpoint(folder, read_manifest(folder))
     except CheckpointError:
         return None
+
+
+def _is_whole(checkpoint: Checkpoint) -> bool:
+    try:
+        verify(checkpoint.folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _saved_at(checkpoint: Checkpoint) -> datetime | None:

@@ -215,6 +215,23 @@ def test_the_latest_of_a_job_that_lives_is_not_deleted(
     assert steps(http, job_id) == [10, 20]
 
 
+def test_the_latest_that_is_whole_of_a_job_that_lives_is_not_deleted(
+    http: httpx.Client, plane: ControlPlane, world: World, job_id: str
+) -> None:
+    weights = world.folder(job_id=job_id).checkpoint(30) / "model.safetensors"
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert steps(http, job_id) == [10, 20, 30]
+    path = f"/jobs/{job_id}/checkpoints"
+    refused = http.delete(f"{path}/20")
+    assert refused.status_code == 409
+    assert refused.json()["type"].endswith("checkpoint-in-use")
+    assert "every later one is damaged" in refused.json()["detail"]
+    # From 20 the job would go on, and from none before.
+    assert http.delete(f"{path}/10").status_code == 204
+    end(plane, job_id)
+    assert http.delete(f"{path}/20").status_code == 204
+
+
 @pytest.mark.parametrize(
     "request_line",
     ["GET /download", "POST /pin", "DELETE /pin", "DELETE "],
