@@ -1,5 +1,6 @@
 """Run a control plane until it is told to stop."""
 
+import gc
 import logging
 import os
 import resource
@@ -57,6 +58,7 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
                     target=_exit_at_end_of_stdin, args=(server,), daemon=True
                 )
                 watcher.start()
+            _keep_what_is_there()
             server.run(sockets=[listener])
         finally:
             # What it prints to may be a full disk, and Ray is to be stopped all the same.
@@ -91,6 +93,15 @@ def _check_access(plane: ControlPlane) -> None:
         "with `alexnet tokens create --owner NAME --role admin`, listen on 127.0.0.1 alone, or "
         "set ALEXNET_TRUSTED_NETWORK=true where only trusted machines can connect"
     )
+
+
+def _keep_what_is_there() -> None:
+    """Have no later search for garbage go through what lives until the end.
+
+    One that did, in a thousand pages of jobs, held everything up for .15 s (measured).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class _Server(BoundedServer):

@@ -49,7 +49,9 @@ def list_jobs(
     ] = None,
 ) -> Response:
     """List jobs, the newest first."""
-    labels = [(key, value) for key, _, value in (one.partition("=") for one in {*label})]
+    labels = [
+        (key, value) for key, _, value in (one.partition("=") for one in dict.fromkeys(label))
+    ]
     found = plane.store.jobs(
         status=status, labels=labels, seen_by=caller, before_seq=cursor, limit=limit + 1
     )

@@ -1,10 +1,21 @@
 """Reading jobs: one that cannot be read is told of, and hides no other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, String, cast, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    String,
+    cast,
+    exists,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import NoResultFound
 
 from service.access.caller import EVERYONE, Caller
@@ -14,7 +25,7 @@ from service.store.ownership import visible_to
 from service.store.rows import STORED_JOBS, job_of
 from service.store.tables import jobs, labels
 from trainer.contract.spec import JobSpec
-from trainer.contract.status import Desired, Status
+from trainer.contract.status import TERMINAL, Desired, Status
 
 # What columns and records raise where a value is not what this release writes.
 UNREADABLE = (ValueError, TypeError)
@@ -22,25 +33,34 @@ _PROBLEM_CHARACTERS = 500
 
 
 def page_of_jobs(
-    labelled: Iterable[tuple[str, str]], *, before_seq: int | None, limit: int
+    labelled: Sequence[tuple[str, str]],
+    *,
+    status: Status | None,
+    before_seq: int | None,
+    limit: int,
 ) -> Select[Any]:
-    """Return a query of the newest `limit` jobs that have all of these labels.
+    """Return a query of the newest `limit` jobs of this status that have all of these labels.
 
-    `before_seq`: of those that came before that one. The page is cut from an index: with labels,
-    from that of the first.
+    `before_seq`: of those that came before that one. The page is cut from an index: of the jobs
+    that have not ended, which are few, from that of statuses; else from that of the first label.
     """
-    query, seq = STORED_JOBS, jobs.c.seq
-    for place, (key, value) in enumerate(labelled):
+    query, seq, rest = STORED_JOBS, jobs.c.seq, labelled
+    if status is not None:
+        query = query.where(jobs.c.status == status)
+    if labelled and (status is None or status in TERMINAL):
+        first, *rest = labelled
         label = labels.alias()
-        query = query.join(
-            label,
-            (label.c.job_id == jobs.c.id) & (label.c.key == key) & (label.c.value == value),
-        )
-        if place == 0:
-            seq = label.c.job_seq
+        query, seq = query.join(label, _is_on_job(label, *first)), label.c.job_seq
+    for key, value in rest:
+        label = labels.alias()
+        query = query.where(exists().where(_is_on_job(label, key, value)))
     if before_seq is not None:
         query = query.where(seq < before_seq)
     return query.order_by(seq.desc()).limit(limit)
+
+
+def _is_on_job(label: FromClause, key: str, value: str) -> ColumnElement[bool]:
+    return (label.c.job_id == jobs.c.id) & (label.c.key == key) & (label.c.value == value)
 
 
 def add_job(

@@ -159,11 +159,9 @@ class Store:
         limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
         """Return jobs, the newest first; `labels`: only those that have all of them."""
-        query = page_of_jobs(labels, before_seq=before_seq, limit=limit).where(visible_to(seen_by))
-        if status is not None:
-            query = query.where(jobs.c.status == status)
+        query = page_of_jobs([*labels], status=status, before_seq=before_seq, limit=limit)
         with self._engine.connect() as connection:
-            return read_jobs(connection, query)
+            return read_jobs(connection, query.where(visible_to(seen_by)))
 
     def live_jobs(self) -> list[JobRecord]:
         """Return the jobs to which something may still happen, the oldest first.

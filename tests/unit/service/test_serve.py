@@ -1,5 +1,6 @@
 """Where a service may listen; stopping what a killed control plane left behind."""
 
+import gc
 import resource
 import socket
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
+from uvicorn import Server
 
 from service.access.caller import Role
 from service.cluster.local_ray import LocalRay
@@ -43,6 +45,21 @@ def test_the_ray_of_a_control_plane_that_leads_another_store_is_not_stopped(
     # It does not hold the lock afterwards.
     assert owner.ownership.acquire()
     owner.ownership.release()
+
+
+def test_what_is_there_when_it_begins_to_serve_is_not_searched_for_garbage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(ControlPlane, "start", lambda _plane: None)
+    monkeypatch.setattr(Server, "run", lambda *_, **__: kept.append(gc.get_freeze_count()))
+    settings = Settings(state_dir=tmp_path, port=free_port(), ray_address="http://127.0.0.1:9")
+    before = gc.get_freeze_count()
+    try:
+        serve(settings, Console(), until_stdin_closes=False)
+    finally:
+        gc.unfreeze()
+    assert kept[0] > before
 
 
 @pytest.mark.parametrize(

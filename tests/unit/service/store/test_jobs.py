@@ -18,6 +18,7 @@ from service.store.store import Store
 from service.store.tables import jobs
 from tests.unit.service.conftest import make_spec, now
 from tests.unit.service.databases import Databases
+from tests.unit.service.store.statements import plan_of, statements
 from trainer.contract.status import Status
 
 OWNERS = (None, "ann", "bob")
@@ -112,3 +113,25 @@ def test_a_job_is_read_by_those_who_are_told_of_it(
             read()
     else:
         assert read() == stored.store.job(job_id)
+
+
+@pytest.mark.parametrize(
+    ("status", "labels", "index"),
+    [
+        (Status.FAILED, [], "ix_jobs_status_seq"),
+        (None, LABELS[:2], "ix_labels_key_value_job_seq"),
+        (Status.FAILED, LABELS[:1], "ix_labels_key_value_job_seq"),
+        # Most jobs have ended: those of a label that have not are far between.
+        (Status.QUEUED, LABELS[:2], "ix_jobs_status_seq"),
+    ],
+)
+def test_a_page_is_cut_from_an_index_and_not_sorted(
+    stored: Stored, status: Status | None, labels: list[tuple[str, str]], index: str
+) -> None:
+    with statements(stored.store._engine) as asked:
+        stored.store.jobs(status=status, labels=labels, before_seq=40, limit=5)
+    if stored.store._engine.dialect.name != "sqlite":
+        pytest.skip("about the plans of SQLite")
+    (first, *rest) = plan_of(stored.store, next(one for one in asked if "FROM jobs" in one[0]))
+    assert f"USING INDEX {index}" in first
+    assert not any("TEMP B-TREE" in step for step in rest)
