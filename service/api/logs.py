@@ -14,12 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
 from service.api.run_files import RANGED, RangedResponse, reading
 from service.api.senders import Sender, while_let_in
-from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream
+from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream, until_gone
 from service.control_plane import ControlPlane
 from service.problems import Problem
 from service.run_files.confined import NoSuchFileError
 from service.run_files.content import Content
 from service.run_files.logs import Piece, Place, open_log, read_piece, tail_of, tail_start
+from service.store.errors import JobNotFoundError
 from service.views.files import LogText
 
 router = APIRouter(prefix="/jobs", tags=["files"], responses=INVALID)
@@ -41,6 +42,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 # A text has no other way to say that it is not whole.
 _TOKEN_ENDED = b"\n==> the token ended <==\n"
+_JOB_GONE = b"\n==> the job is deleted <==\n"
+_STORE_AWAY = b"\n==> the store does not answer <==\n"
 _PLACE = r"^[0-9]{1,9}:[0-9]{1,18}$"
 
 
@@ -77,13 +80,15 @@ async def get_logs(
         place = Place.parse(last_event_id)
     else:
         place = await run_in_threadpool(_place, run, chosen, tail)
-    # One attempt alone is given where it is asked for and not followed.
-    last = None if follow or not chosen else chosen[-1]
-    pieces = _pieces(plane, job_id, place, follow=follow, last=last)
+    # What is not followed is whole by what is known now, whatever becomes of the job meanwhile.
+    known = None if follow else [one for one in numbers if one <= chosen[-1]]
+    pieces = _pieces(plane, job_id, place, known)
     sender = Sender.of(request.scope)
     if as_events:
-        return SlottedStream(while_let_in(_frames(pieces), sender, every_s=KEEP_ALIVE_S))
-    text = while_let_in(_text(pieces), sender, every_s=KEEP_ALIVE_S, last=_TOKEN_ENDED)
+        frames = until_gone(_frames(pieces))
+        return SlottedStream(while_let_in(frames, sender, every_s=KEEP_ALIVE_S))
+    lines = until_gone(_text(pieces), _why_cut)
+    text = while_let_in(lines, sender, every_s=KEEP_ALIVE_S, last=_TOKEN_ENDED)
     return SlottedStream(_told(text), media_type=_TEXT)
 
 
@@ -123,11 +128,11 @@ def _file(request: Request, run: Path, attempts: Sequence[int], tail: int | None
 
 
 async def _pieces(
-    plane: ControlPlane, job_id: str, place: Place, *, follow: bool, last: int | None
+    plane: ControlPlane, job_id: str, place: Place, known: Sequence[int] | None
 ) -> AsyncGenerator[Piece | None]:
     """Yield what is printed from a place on; None: nothing for a while.
 
-    `last`: end with this attempt.
+    `known`: only what these attempts have printed so far; None: until the job has ended.
     """
     run = plane.settings.run_root / job_id
     is_over = False
@@ -138,15 +143,16 @@ async def _pieces(
             yield piece
             place, spoke_at = piece.following, time.monotonic()
             continue
-        later, has_ended = await run_in_threadpool(_what_follows, plane, job_id, place.attempt)
-        if last is not None and (later is None or later > last):
-            later, has_ended = None, True
-        if not is_over and (later is not None or has_ended or not follow):
+        if known is None:
+            later, has_ended = await run_in_threadpool(_what_follows, plane, job_id, place.attempt)
+        else:
+            later, has_ended = _next(known, place.attempt), True
+        if not is_over and (later is not None or has_ended):
             # Once more, for what was written before that was known.
             is_over = True
         elif later is not None:
             place, is_over = Place(later, 0), False
-        elif has_ended or not follow:
+        elif has_ended:
             return
         else:
             if time.monotonic() - spoke_at > KEEP_ALIVE_S:
@@ -160,7 +166,11 @@ def _what_follows(plane: ControlPlane, job_id: str, attempt: int) -> tuple[int |
     # The job first: the attempt that ended it is then among the numbers.
     has_ended = plane.store.job(job_id).is_terminal
     numbers = plane.store.attempt_numbers(job_id)
-    return next((number for number in numbers if number > attempt), None), has_ended
+    return _next(numbers, attempt), has_ended
+
+
+def _next(numbers: Sequence[int], attempt: int) -> int | None:
+    return next((number for number in numbers if number > attempt), None)
 
 
 async def _frames(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes]:
@@ -191,6 +201,10 @@ async def _text(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes | 
                 yield f"==> attempt {piece.place.attempt} <==\n".encode()
             attempt = piece.place.attempt
             yield piece.content
+
+
+def _why_cut(error: Exception) -> bytes:
+    return _JOB_GONE if isinstance(error, JobNotFoundError) else _STORE_AWAY
 
 
 async def _told(text: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:

@@ -5,14 +5,16 @@ the type `progress` without an id: they are not kept, and whoever reconnects mis
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Annotated
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Annotated, TypeVar
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.exc import InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -26,6 +28,7 @@ from service.jobs.records import EventRecord, JobRecord
 from service.metrics import event_streams
 from service.problems import Problem
 from service.settings import Settings
+from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.views.jobs import EventPage, LiveProgress
 from trainer.contract.events import Progress
 from trainer.contract.status import TERMINAL
@@ -37,6 +40,15 @@ KEEP_ALIVE_S = 15.0
 # Proxies give up what is silent for a minute.
 MAX_WAIT_S = 50.0
 PAGE = 500
+Item = TypeVar("Item")
+# What a job, or the store, can come to between two looks at it.
+_GONE = (
+    JobNotFoundError,
+    UnreadableJobError,
+    InternalError,
+    OperationalError,
+    NoConnectionError,
+)
 
 
 def stream_slots(settings: Settings) -> Slots:
@@ -121,7 +133,7 @@ async def job_events(
     await run_in_threadpool(plane.store.job, job_id)
     last_id = last_event_id if after is None else after
     if wait_s is None and "application/json" not in accept:
-        frames = _follow(plane, job_id, last_id)
+        frames = until_gone(_follow(plane, job_id, last_id))
         sender = Sender.of(request.scope)
         return SlottedStream(while_let_in(frames, sender, every_s=KEEP_ALIVE_S))
     events = await _read(plane, job_id, last_id, limit)
@@ -162,6 +174,23 @@ async def _wait(
             await Sender.of(request.scope).check()
             checked_at = time.monotonic()
         await anyio.sleep(min(POLL_S, left_s))
+
+
+async def until_gone(
+    items: AsyncGenerator[Item], told: Callable[[Exception], Item] | None = None
+) -> AsyncGenerator[Item]:
+    """Yield items until their job is deleted, or the store does not answer.
+
+    The status has been sent by then: whoever asks for what follows is answered by another. `told`
+    makes a last item of the error, where whoever reads could take the end for that of the job.
+    """
+    async with aclosing(items):
+        try:
+            async for item in items:
+                yield item
+        except _GONE as error:
+            if told is not None:
+                yield told(error)
 
 
 async def _follow(plane: ControlPlane, job_id: str, last_id: int) -> AsyncGenerator[bytes]:

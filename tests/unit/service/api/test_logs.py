@@ -9,7 +9,8 @@ import pytest
 
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
-from tests.unit.service.api.test_streams import frames
+from service.store.errors import JobNotFoundError
+from tests.unit.service.api.test_streams import frames, locked, lose
 from tests.unit.service.conftest import FIRST_ATTEMPT, free_port, job_in, now, serving
 from trainer.contract.attempt import Outcome
 from trainer.contract.run_directory import RunDirectory
@@ -194,6 +195,47 @@ def test_events_without_following_end_where_the_log_does(
     write(plane, "sofar", b"one\ntw")
     with http.stream("GET", "/jobs/sofar/logs", headers=STREAM) as answer:
         assert [text["text"] for _, text in told(frames(answer.iter_lines()))] == ["one\n", "tw"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told_last"),
+    [
+        (JobNotFoundError("lost"), "\n==> the job is deleted <==\n"),
+        (locked(), "\n==> the store does not answer <==\n"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, STREAM])
+def test_a_stream_ends_whole_where_its_job_or_the_store_is_gone(
+    http: httpx.Client,
+    plane: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    error: Exception,
+    told_last: str,
+    headers: dict[str, str],
+) -> None:
+    job_id = f"lost{type(error).__name__}{len(headers)}"
+    job_in(plane.store, Status.RUNNING, job_id)
+    write(plane, job_id, b"one\n")
+    with http.stream("GET", f"/jobs/{job_id}/logs?follow=true", headers=headers) as answer:
+        coming = answer.iter_text()
+        seen = next(coming)
+        lose(plane, monkeypatch, error)
+        seen += "".join(coming)
+    if headers:
+        assert [text["text"] for _, text in told(frames(iter(seen.split("\n"))))] == ["one\n"]
+    else:
+        assert seen == f"one\n{told_last}"
+
+
+def test_what_is_not_followed_is_whole_without_the_store(
+    http: httpx.Client, plane: ControlPlane, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(plane, monkeypatch, locked())
+    with http.stream("GET", f"/jobs/{printed}/logs?attempt=all", headers=STREAM) as answer:
+        seen = [text["text"] for _, text in told(frames(answer.iter_lines()))]
+    assert "".join(seen).endswith("six\n")
+    assert seen[:2] == ["one\ntwo\n", "thr"]
 
 
 def test_a_disk_that_cannot_be_read_is_told_of(

@@ -1,13 +1,16 @@
 import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
+from service.store.errors import JobNotFoundError, NotWrittenError
 from service.views.jobs import LiveProgress
 from tests.unit.service.conftest import (
     free_port,
@@ -227,6 +230,33 @@ def test_a_silent_stream_says_that_it_lives(
     job_in(plane.store, Status.QUEUED, "silent")
     with http.stream("GET", "/jobs/silent/events", headers=STREAM) as answer:
         assert any(line.startswith(":") for line in answer.iter_lines())
+
+
+def locked() -> OperationalError:
+    return OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+
+
+def lose(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(plane.store, "job", fail)
+
+
+@pytest.mark.parametrize("error", [JobNotFoundError("lost"), locked(), NotWrittenError("full")])
+def test_a_stream_ends_whole_where_its_job_or_the_store_is_gone(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job_in(plane.store, Status.QUEUED, f"lost{type(error).__name__}")
+    path = f"/jobs/lost{type(error).__name__}/events"
+    with http.stream("GET", path, headers=STREAM) as answer:
+        seen = frames(answer.iter_lines())
+        assert next(seen)["id"] == "1"
+        lose(plane, monkeypatch, error)
+        assert list(seen) == []
+    # Whoever goes on with it is told.
+    again = http.get(path, headers=STREAM | {"Last-Event-ID": "1"})
+    assert again.status_code == (404 if isinstance(error, JobNotFoundError) else 503)
 
 
 def test_one_stream_more_than_may_be_open_is_refused_until_another_ends(
