@@ -10,9 +10,9 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from service.client.errors import ServiceUnreachableError
+from service.client.errors import ProblemError, ServiceUnreachableError
 from service.client.files import FileClient
-from service.client.outage import Outage
+from service.client.outage import Outage, will_pass
 from service.errors import UserError
 from trainer.contract.checkpoint import (
     MANIFEST_NAME,
@@ -92,8 +92,8 @@ def _fetch(
                         file.write(chunk)
                         done += len(chunk)
                         on_progress(done, size)
-        except ServiceUnreachableError:
-            if not outage.go_on():
+        except (ServiceUnreachableError, ProblemError) as error:
+            if not (will_pass(error) and outage.go_on()):
                 raise
     on_progress(size, size)
 

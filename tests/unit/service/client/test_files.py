@@ -152,14 +152,37 @@ def test_a_download_goes_on_where_it_broke_off(
         asked.append(start)
         part = whole[int(start) : int(stop) + 1 if stop else len(whole)]
         headers = {"ETag": '"tag"', "Content-Range": f"bytes {start}-/{len(whole)}"}
-        if len(asked) == 3:
-            raise ConnectionError
-        return Answer(206, part[:1000] if len(asked) == 2 else part, headers)
+        match len(asked):
+            case 2:
+                return Answer(206, part[:1000], headers)
+            case 3:
+                raise ConnectionError
+            case 4 | 5:
+                # A proxy before a service that begins again.
+                return Answer(500 + len(asked) - 2)
+        return Answer(206, part, headers)
 
     with StubServer(answer) as stub, Client(stub.url) as far:
         found = download_checkpoint(far, "saved", 20, tmp_path / "far.tar")
     assert found.read_bytes() == whole
-    assert asked == ["0", "0", "1000", "1000"]
+    assert asked == ["0", "0", *["1000"] * 4]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_download_that_is_refused_is_told_of(tmp_path: Path, status: int) -> None:
+    def answer(_request: Request) -> Answer:
+        if len(stub.requests) > 1:
+            return Answer(status)
+        return Answer(206, b"0", {"ETag": '"tag"', "Content-Range": "bytes 0-/9"})
+
+    with (
+        StubServer(answer) as stub,
+        Client(stub.url) as far,
+        pytest.raises(ProblemError, match=str(status)),
+    ):
+        download_checkpoint(far, "saved", 20, tmp_path / "far.tar")
+    assert (len(stub.requests) > 2) is (status == 503)
 
 
 def test_what_was_damaged_on_its_way_is_not_kept(
