@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.cluster.local_ray import LocalRay, LocalRayError
+from service.cluster.local_ray import STARTING, LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.delivering.deliverer import Deliverer
 from service.jobs.silence import Patience
@@ -306,7 +306,7 @@ class ControlPlane:
 
 def _in_public(trouble: str | None) -> str | None:
     """Return what anybody may be told of Ray's trouble, which may name addresses and folders."""
-    return trouble if trouble in {None, _NOT_REACHED} else _NO_ANSWER
+    return trouble if trouble in {None, _NOT_REACHED, STARTING} else _NO_ANSWER
 
 
 def _make_folder(setting: str, folder: Path, *, mode: int = 0o777) -> None:

@@ -230,13 +230,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _usable(self) -> Self:
         check_store_url(self.store_url)
-        if self.ray_address is not None and not self.ray_address.startswith(
-            ("http://", "https://")
-        ):
-            raise SettingsError(
-                f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {self.ray_address!r} is not the address "
-                "of a Ray dashboard; use http://HOST:8265"
-            )
+        if self.ray_address is not None:
+            check_ray_address(self.ray_address)
         return self
 
     @property
@@ -276,6 +271,22 @@ class Settings(BaseSettings):
     def store_name(self) -> str:
         """The store's URL without a password, for people."""
         return make_url(self.store_url).set(query={}).render_as_string(hide_password=True)
+
+
+def check_ray_address(address: str) -> None:
+    """Raise SettingsError, which shows no password, for what is no address of a dashboard."""
+    # A password with a slash in it would end as the path.
+    if "@" in address:
+        raise SettingsError(
+            "ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): the address holds credentials, which it would "
+            "show; use http://HOST:8265 without, and give the cluster's token in RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH"
+        )
+    if not address.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {address!r} is not the address of a Ray "
+            "dashboard; use http://HOST:8265"
+        )
 
 
 def check_store_url(url: str) -> None:

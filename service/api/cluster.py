@@ -25,7 +25,10 @@ def get_cluster(
     limit: Annotated[int, Query(ge=1, le=1000, description="Of the queue, at most so many.")] = 100,
 ) -> ClusterView:
     """Show the nodes, what is free of them and who holds the rest, and the queue in order."""
-    seen = plane.cluster()
+    seen, health = plane.cluster(), plane.health()
+    trouble = seen if isinstance(seen, str) else None
+    if trouble and caller.is_admin and health.ray_trouble:
+        trouble = f"Ray: {health.ray_trouble}"
     ageing_s = plane.settings.priority_ageing_s
     live = plane.store.live_jobs()
     waiting = [job for job in live if waits(job)]
@@ -33,7 +36,8 @@ def get_cluster(
     visible = {f"{job.id}-{job.attempt}" for job in live if caller.may_see(job.ownership)}
     waiting.sort(key=lambda job: turn_of(job, job.waits_since).key(ageing_s))
     return ClusterView(
-        trouble=seen if isinstance(seen, str) else None,
+        ray_address=health.ray_address if caller.is_admin else None,
+        trouble=trouble,
         nodes=()
         if isinstance(seen, str)
         else _nodes(seen, lambda holder: caller.is_admin or holder in visible),

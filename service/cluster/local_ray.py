@@ -34,6 +34,8 @@ RESTART_PAUSE_S = 5.0
 STOP_GRACE_S = 8.0
 KILL_TIMEOUT_S = 5.0
 
+STARTING = "the local Ray is starting"
+
 
 class LocalRayError(UserError):
     """The local Ray cannot be started or stopped; the message says why."""
@@ -150,7 +152,7 @@ class LocalRay:
         except RayUnreachableError as error:
             jobs.close()
             if time.monotonic() < deadline:
-                raise RayUnreachableError("the local Ray is starting") from error
+                raise RayUnreachableError(STARTING) from error
             message = self._no_start("does not answer")
             self.stop()
             raise LocalRayError(message) from error

@@ -45,7 +45,12 @@ class QueuedView(View):
 class ClusterView(View):
     """The cluster as it was seen some seconds ago at most, and who waits for it."""
 
-    trouble: str | None = Field(description="Why the nodes are not known; null: they are.")
+    ray_address: str | None = Field(
+        description="Ray's dashboard; null while there is none, and for whoever is no admin."
+    )
+    trouble: str | None = Field(
+        description="Why the nodes are not known, to an admin in full; null: they are."
+    )
     nodes: tuple[NodeView, ...]
     num_waiting: int
     queue: tuple[QueuedView, ...] = Field(description="In order: the first of those who wait.")

@@ -73,7 +73,7 @@ def test_replicas_get_disjoint_pairs_and_the_third_job_waits(
 def _ray_jobs(control_plane: ControlPlane, job_id: str) -> list[str]:
     """Ask Ray itself, not the control plane, for the submissions of a job."""
     token = (control_plane.state_dir / "ray-token").read_text().strip()
-    address = control_plane.http.get("/readyz").json()["ray_address"]
+    address = control_plane.http.get("/cluster").json()["ray_address"]
     answer = httpx.get(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
     names = [job["submission_id"] for job in answer.raise_for_status().json()]
     assert names, "Ray knows no job at all"

@@ -81,6 +81,14 @@ def test_data_may_lie_below_folders_and_urls() -> None:
     assert settings.data_roots == ("s3://bucket/sets", "/data")
 
 
+@pytest.mark.parametrize("start", ["http://", "https://", "ray://", ""])
+def test_a_password_in_rays_address_is_refused_and_not_shown(start: str) -> None:
+    for secret in ("s3cret", "s3/cret", "s3?cret", ""):
+        with pytest.raises(ValidationError, match="RAY_AUTH_TOKEN") as refused:
+            Settings(ray_address=f"{start}user:{secret}@host:8265")
+        assert "s3" not in str(refused.value) + repr(refused.value)
+
+
 def test_a_password_in_a_root_is_refused_and_not_shown() -> None:
     for secret in ("secret", "sec/ret", "sec/..", "sec?ret"):
         with pytest.raises(ValueError, match="holds credentials") as refused:

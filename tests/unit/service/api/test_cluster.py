@@ -32,6 +32,7 @@ def test_the_cluster_is_shown_with_its_holders_and_the_queue_in_order(
     assert (node["free_cpus"], node["free_gpus"]) == (2, 0)
     assert [one["job_id"] for one in body["queue"]] == ["b", "a"]
     assert body["num_waiting"] == 3
+    monkeypatch.setattr(plane, "_ray_trouble", None)
     monkeypatch.setattr(plane, "cluster", lambda: "Ray: away")
     assert http.get("/cluster").json()["trouble"] == "Ray: away"
     tables = Console(width=100, record=True)

@@ -6,11 +6,12 @@ from typing import Any
 import httpx
 import pytest
 
-from service.access.caller import EVERYONE
+from service.access.caller import EVERYONE, Role
 from service.control_plane import ControlPlane
 from service.store.errors import JobNotFoundError
 from service.store.switches import begin_drain
 from tests.unit.service.conftest import free_port, now, serving, wait_until
+from tests.unit.service.guarded import add_token
 from trainer.contract.presets import PRESETS
 
 
@@ -49,11 +50,20 @@ def test_a_leader_without_ray_is_not_ready_and_says_why(plane: ControlPlane) -> 
     with serving(alone) as url, httpx.Client(base_url=url) as http:
         wait_until(lambda: "does not answer" in http.get("/readyz").json()["ray"])
         answer = http.get("/readyz")
+        to_an_admin = http.get("/cluster").json()
+        token = add_token(alone, "vic", Role.VIEWER)
+        to_a_viewer = http.get("/cluster", headers={"Authorization": f"Bearer {token}"}).json()
     alone.stop()
     assert answer.status_code == 503
     assert answer.json()["role"] == "leader"
-    assert answer.json()["ray_address"] == "http://127.0.0.1:9"
     assert not answer.json()["ready"]
+    # What answers there runs any code that it is sent.
+    assert "127.0.0.1:9" not in answer.text
+    assert "ConnectError" not in answer.text
+    assert to_an_admin["ray_address"] == "http://127.0.0.1:9"
+    assert "ConnectError" in to_an_admin["trouble"]
+    assert to_a_viewer["ray_address"] is None
+    assert to_a_viewer["trouble"] == f"Ray: {answer.json()['ray']}"
 
 
 def test_a_new_leader_tells_of_a_drain_at_once_and_one_that_leads_no_more_of_none(
