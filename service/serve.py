@@ -24,9 +24,11 @@ from service.control_plane import ControlPlane
 from service.settings import Settings, SettingsError
 from service.store.tokens import has_tokens
 
+logger = logging.getLogger(__name__)
+
 # Streams end by themselves within a moment; a client that does not read is cut off.
 GRACEFUL_SHUTDOWN_S = 5
-# Assumed: a client that lives reads something within it, and tries again for longer (client.jobs).
+# Assumed: a client that lives reads something within it, and tries for longer (client.outage).
 TAKES_NOTHING_S = 30
 # So often the kernel asks whether a client that is silent is still there.
 ASKED_EVERY_S = 15
@@ -52,6 +54,7 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
         try:
             with _naming_the_store(settings):
                 plane.start()
+                _warn_where_open(plane)
             console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
             if until_stdin_closes:
                 watcher = threading.Thread(
@@ -88,8 +91,9 @@ def _check_access(plane: ControlPlane) -> None:
             return
     plane.stop()
     raise SettingsError(
-        f"ALEXNET_HOST: {settings.host} can be reached from other machines, or through "
-        "ALEXNET_TRUSTED_PROXIES, and there is no token to tell who may do what; make the first "
+        f"ALEXNET_HOST: {settings.host} can be reached from other machines, through "
+        "ALEXNET_TRUSTED_PROXIES, or by other names (ALEXNET_ALLOWED_HOSTS, "
+        "ALEXNET_ADVERTISED_URL), and there is no token to tell who may do what; make the first "
         "with `alexnet tokens create --owner NAME --role admin`, listen on 127.0.0.1 alone, or "
         "set ALEXNET_TRUSTED_NETWORK=true where only trusted machines can connect"
     )
@@ -102,6 +106,14 @@ def _keep_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def _warn_where_open(plane: ControlPlane) -> None:
+    if plane.settings.may_be_open and not plane.store.read(has_tokens):
+        logger.warning(
+            "there is no token: whoever connects is an admin, through a proxy too; before there is "
+            "one, make a token with `alexnet tokens create`"
+        )
 
 
 class _Server(BoundedServer):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -59,7 +60,7 @@ class Settings(BaseSettings):
     trusted_network: bool = Field(
         default=False,
         description="While there are no tokens, who can reach `host` may do everything; without "
-        "it, a service that listens beyond loopback starts with a token only.",
+        "it, a service that listens beyond loopback, or has other names, starts with a token only.",
     )
     trusted_proxies: tuple[str, ...] = Field(
         default=(),
@@ -239,7 +240,9 @@ class Settings(BaseSettings):
         """Whether everyone who can connect may do everything, while there are no tokens."""
         if self.trusted_proxies:
             return False
-        return self.trusted_network or is_loopback(self.host)
+        # What has other names is reached from elsewhere, by a proxy or a tunnel.
+        names = (self.host, *self.allowed_hosts, urlsplit(self.advertised_url).hostname or "")
+        return self.trusted_network or all(is_loopback(name.strip("[]")) for name in names)
 
     @property
     def queue_policy(self) -> QueuePolicy:

@@ -10,7 +10,10 @@ from service.access.tokens import TokenRecord, is_valid, parse_token
 
 # What asks for nothing to be changed; a page of another site may have a browser send it.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_FORWARDED = ("forwarded", "x-forwarded-for", "via")
+# Beside all whose names begin with x-forwarded-: what proxies add to what they pass on.
+_OF_PROXIES = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"}
+)
 _HOW = (
     "send one as `Authorization: Bearer TOKEN`; the command line takes it from ALEXNET_TOKEN or "
     "~/.config/alexnet/token, and `alexnet tokens create` on the service's machine makes one"
@@ -66,9 +69,12 @@ def identify(
 
 
 def _anyone(credentials: Credentials) -> Caller:
-    """Let in whoever is on this machine, and nobody whom something else lets in."""
+    """Let in whoever is on this machine, and nobody whom something else lets in.
+
+    A proxy that adds nothing to what it passes on cannot be told from this machine.
+    """
     headers = credentials.headers
-    if any(name in headers for name in _FORWARDED):
+    if any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in headers):
         raise UnidentifiedError(
             "this came through a proxy, and the service has no tokens yet, so that it trusts its "
             "own machine alone; make the first token with `alexnet tokens create` there"

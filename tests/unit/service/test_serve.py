@@ -96,6 +96,7 @@ class ListeningError(Exception):
         ({}, True),
         ({"trusted_proxies": ("127.0.0.1",)}, False),
         ({"host": "0.0.0.0"}, False),
+        ({"allowed_hosts": ("alexnet.example.org",)}, False),
         ({"host": "0.0.0.0", "trusted_network": True}, True),
     ],
 )
@@ -122,6 +123,23 @@ def test_where_others_could_reach_it_it_starts_with_a_token_only(
         plane.stop()
     with pytest.raises(ListeningError):
         serve(settings, Console(), until_stdin_closes=False)
+
+
+def test_without_a_token_it_warns_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ControlPlane, "start", ControlPlane.try_to_lead)
+    monkeypatch.setattr(BoundedServer, "run", lambda *_, **__: None)
+    settings = Settings(state_dir=tmp_path, port=free_port(), ray_address="http://127.0.0.1:9")
+    serve(settings, Console(), until_stdin_closes=False)
+    assert caplog.text.count("alexnet tokens create") == 1
+    caplog.clear()
+    plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    add_token(plane, "root", Role.ADMIN)
+    plane.stop()
+    serve(settings, Console(), until_stdin_closes=False)
+    assert "tokens create" not in caplog.text
 
 
 def test_a_client_that_takes_nothing_of_what_it_asked_for_is_let_go(

@@ -66,6 +66,14 @@ def test_loopback_may_be_open_until_a_proxy_stands_before_it(host: str) -> None:
     assert not Settings(host=host, trusted_proxies=("127.0.0.1",)).may_be_open
 
 
+@pytest.mark.parametrize("name", ["alexnet.example.org", "*", "*.example.org", "10.1.2.3"])
+def test_loopback_of_another_name_is_not_open_either(name: str) -> None:
+    assert Settings(allowed_hosts=("127.0.0.1", "localhost", "[::1]")).may_be_open
+    assert not Settings(allowed_hosts=("127.0.0.1", name)).may_be_open
+    assert Settings(allowed_hosts=(name,), trusted_network=True).may_be_open
+    assert not Settings(advertised_url=f"https://{name}:8443/alexnet").may_be_open
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "example.org"])
 def test_beyond_loopback_a_network_must_be_trusted_to_be_open(host: str) -> None:
     assert not Settings(host=host).may_be_open

@@ -60,7 +60,10 @@ def test_where_none_are_asked_for_everyone_is_an_admin_whatever_token_they_send(
         assert (caller.owner, caller.role) == (None, Role.ADMIN)
 
 
-@pytest.mark.parametrize("name", ["forwarded", "x_forwarded_for", "via"])
+@pytest.mark.parametrize(
+    "name",
+    ["forwarded", "via", "x_forwarded_for", "x_forwarded_proto", "x_forwarded_host", "x_real_ip"],
+)
 def test_what_a_proxy_passes_on_does_not_come_from_this_machine(name: str) -> None:
     with pytest.raises(UnidentifiedError, match="came through a proxy"):
         identify(sent(**{name: "1.2.3.4"}), None, is_open=True, now=NOW)

@@ -44,6 +44,7 @@ def described(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> I
             "run_root": folder / "runs",
             "requests_per_second": None,
             "allowed_hosts": ("*",),
+            "trusted_network": True,
         }
     )
     plane = ControlPlane(own, token=None)
