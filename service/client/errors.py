@@ -35,19 +35,13 @@ class ProblemError(UserError):
 class SubmissionLostError(ServiceUnreachableError):
     """Whether a submission has made its job is not known; sent again with its key it makes one."""
 
-    def __init__(self, why: UserError, idempotency_key: str) -> None:
+    def __init__(self, why: object, idempotency_key: str) -> None:
         super().__init__(
-            f"{why}; whether the job was submitted is not known: {how_to_repeat(idempotency_key)}"
+            f"{why}; whether the job was submitted is not known: submit the same again with this "
+            "Idempotency-Key, and there is one job of it: --idempotency-key "
+            f"{shlex.quote(idempotency_key)}"
         )
         self.idempotency_key = idempotency_key
-
-
-def how_to_repeat(idempotency_key: str) -> str:
-    """Say how a submission is sent again without a second job."""
-    return (
-        "submit the same again with this Idempotency-Key, and there is one job of it: "
-        f"--idempotency-key {shlex.quote(idempotency_key)}"
-    )
 
 
 def problem_of(answer: httpx.Response) -> ProblemError:

@@ -23,7 +23,7 @@ from service.client.outage import RECONNECT_PAUSE_S, Outage, may_have_arrived, w
 from service.jobs.events import StatusChanged
 from service.jobs.history import Series
 from service.loopback import is_loopback
-from service.problems import Problem
+from service.problems import Problem, ProblemType
 from service.views.access import OwnerUsage, UsageList
 from service.views.cluster import ClusterView
 from service.views.history import MetricHistory
@@ -332,6 +332,9 @@ def segment(of_id: str, what: str = "job") -> str:
     """Return an id as a part of a path; raise ProblemError for what is none of any `what`."""
     # Ids are letters and digits; anything else would be another path.
     if not (of_id.isascii() and of_id.isalnum()):
+        kind = ProblemType.NO_SUCH_JOB if what == "job" else ProblemType.NOT_FOUND
         detail = f"there is no {what} {of_id!r}: ids are letters and digits"
-        raise ProblemError(Problem(title="Not Found", status=404, detail=detail))
+        raise ProblemError(
+            Problem(type=kind, title=kind.summary, status=kind.status, detail=detail)
+        )
     return of_id

@@ -20,6 +20,7 @@ from service.terminal.command_groups import (
 from service.terminal.exit_codes import ExitCode
 from service.terminal.options import errors
 from service.terminal.printable import printable
+from service.terminal.refusals import WrongCommandError, json_line, wants_json
 from service.terminal.webhooks import webhooks
 
 app = typer.Typer(
@@ -95,37 +96,47 @@ add_commands(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what can be foreseen is said without a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json = wants_json(given)
     try:
-        code = _run(arguments)
+        code = _run(given, as_json=as_json)
         sys.stdout.flush()
     except (BrokenPipeError, NoReaderError):
         _drop_output()
         code = ExitCode.NO_READER
     except OSError as error:
-        code = _not_written(error)
+        code = _not_written(error, as_json=as_json)
     sys.exit(code)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str], *, as_json: bool) -> int:
     try:
-        # Also as `python -m service`: the shell asks for completion by this name.
-        app(args=arguments, prog_name="alexnet")
+        return _invoke(arguments, as_json=as_json)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else ExitCode.DONE
     except NoReaderError:
         raise
     except UserError as error:
-        _tell(str(error))
+        _tell(error, str(error), as_json=as_json)
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001  # told as a fault of ours, by no code of another
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             # As it is told of a smaller output at the end.
-            return _not_written(error)
+            return _not_written(error, as_json=as_json)
         traceback.print_exc()
         return ExitCode.FAULT
-    return ExitCode.DONE
+
+
+def _invoke(arguments: Sequence[str], *, as_json: bool) -> int:
+    try:
+        # Also as `python -m service`: the shell asks for completion by this name. Typer tells
+        # people itself what it cannot make out, with how the command is used.
+        code = app(args=arguments, prog_name="alexnet", standalone_mode=not as_json)
+    except typer.TyperException as error:
+        raise WrongCommandError(error) from error
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _drop_output() -> None:
@@ -133,12 +144,16 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _not_written(error: OSError) -> ExitCode:
+def _not_written(error: OSError, *, as_json: bool) -> ExitCode:
     _drop_output()
-    _tell(f"it could not be written: {error}; make room, and run the command again")
+    message = f"it could not be written: {error}; make room, and run the command again"
+    _tell(error, message, as_json=as_json)
     return ExitCode.NOT_WRITTEN
 
 
-def _tell(message: str) -> None:
+def _tell(error: Exception, message: str, *, as_json: bool) -> None:
+    if as_json:
+        sys.stderr.write(json_line(error, message) + "\n")
+        return
     # Not wrapped: a line that is searched or copied is one line.
     errors.print(printable(message), style="red", markup=False, highlight=False, soft_wrap=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from service.client.client import Client
-from service.client.errors import how_to_repeat
-from service.terminal.options import errors
+from service.client.errors import SubmissionLostError
+from service.terminal.exit_codes import ExitCode
 from service.views.jobs import Job
 
 IdempotencyKey = Annotated[
@@ -19,15 +19,19 @@ IdempotencyKey = Annotated[
 ]
 
 
-def submitted(client: Client, request: Mapping[str, Any], idempotency_key: str | None) -> Job:
-    """Submit, with a new key for None. Raises what `Client.submit` does.
+class InterruptedSubmissionError(SubmissionLostError):
+    """Ctrl-C, before the submission was answered."""
 
-    Whoever ends it before it is answered is told how to repeat it.
+    exit_code = ExitCode.INTERRUPTED
+
+
+def submitted(client: Client, request: Mapping[str, Any], idempotency_key: str | None) -> Job:
+    """Submit, with a new key for None.
+
+    Raises what `Client.submit` does, and InterruptedSubmissionError.
     """
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
     try:
         return client.submit(request, idempotency_key=key)
-    except KeyboardInterrupt:
-        told = f"whether the job was submitted is not known: {how_to_repeat(key)}"
-        errors.print(told, markup=False, highlight=False, soft_wrap=True)
-        raise
+    except KeyboardInterrupt as end:
+        raise InterruptedSubmissionError("interrupted", key) from end

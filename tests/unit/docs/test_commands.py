@@ -13,6 +13,7 @@ import typer
 
 from service.terminal.cli import app
 from service.terminal.exit_codes import ExitCode
+from service.terminal.refusals import CommandProblem
 from service.webhooks.signing import new_message_id, new_secret, signed_headers
 
 ROOT = Path(__file__).parents[3]
@@ -99,6 +100,12 @@ def test_the_page_of_exit_codes_is_their_table() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
     assert rows == [(str(int(one)), one.meaning) for one in ExitCode]
+
+
+def test_the_page_of_what_is_wrong_is_its_table() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*)\. \|$", text, re.MULTILINE)
+    assert rows == [(one.rpartition(":")[2], one.summary) for one in CommandProblem]
 
 
 def test_the_verification_that_is_shown_takes_what_is_sent_and_nothing_else() -> None:

@@ -85,7 +85,8 @@ def test_without_a_service(
     monkeypatch.setenv("ALEXNET_URL", url)
     code, out, err = alexnet(*arguments)
     assert (code, out) == (ExitCode.NO_SERVICE, "")
-    assert err.startswith(f"no service answers at {url}")
+    told = json.loads(err)["detail"] if "--json" in arguments else err
+    assert told.startswith(f"no service answers at {url}")
 
 
 @pytest.mark.parametrize("arguments", ASKING.values(), ids=ASKING)
