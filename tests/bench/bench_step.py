@@ -54,6 +54,9 @@ def main() -> None:
     """Measure, print a table and one JSON line."""
     arguments = parse()
     device = torch.device(arguments.device)
+    if device.type == "cuda":
+        # One has a number when it is to be the current one.
+        device = torch.device("cuda", device.index or 0)
     machine.settle((device, device), num_threads=len(os.sched_getaffinity(0)))
     # As torch has it unless told, and so public code in fp32; ours is bf16.
     torch.backends.cudnn.allow_tf32 = True
@@ -231,9 +234,12 @@ def public_step(network: nn.Module, forward: Callable[[Tensor], Tensor], images:
     labels = torch.randint(0, CLASSES, (len(images),), device=images.device)
 
     def step() -> None:
+        # As it is unless told otherwise: on a GPU torch's LRN has no other gradient.
+        torch.set_deterministic_debug_mode("default")
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(F.cross_entropy(forward(images).float(), labels))
         optimiser.step()
+        torch.set_deterministic_debug_mode("error")
 
     return step
 

@@ -13,7 +13,7 @@ for the loss (docs/decisions/0008).
 
 import ctypes
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,9 +93,23 @@ class UpdateRule:
             skip_here = None if skip is None else skip.to(device, non_blocking=True)
             if device.type == "cuda":
                 update_together(weights, velocities, gradients, factors, skip_here)
+                self._write_copies(names)
             elif skip_here is None or not skip_here:
                 for name, w, v, g in zip(names, weights, velocities, gradients, strict=True):
                     update(w, v, g, factors, self._working.get(name))
+
+    def _write_copies(self, names: Sequence[str]) -> None:
+        """Bring all working copies up to date at once: one by one, each costs a launch."""
+        used = [
+            (working, working.place, self._parameters[name])
+            for name in names
+            if (working := self._working.get(name)) is not None and working.place is not None
+        ]
+        if not used:
+            return
+        torch._foreach_copy_([place for _, place, _ in used], [weight for *_, weight in used])
+        for working, *_ in used:
+            working.is_written()
 
 
 def _gradient(weight: Tensor) -> Tensor:
@@ -165,7 +179,7 @@ def update_together(
     device = weights[0].device
     torch._fused_sgd_(
         weights,
-        [_laid_out_as(v, g) for v, g in zip(velocities, gradients, strict=True)],
+        _laid_out_as(velocities, gradients),
         velocities,
         # It has v <- momentum·v + (g / grad_scale + weight_decay·w), then w <- w - lr·v.
         momentum=max(factors.momentum, sys.float_info.min),  # on a GPU it refuses zero
@@ -182,8 +196,22 @@ def update_together(
     torch.autograd.graph.increment_version(weights)
 
 
-def _laid_out_as(v: Tensor, g: Tensor) -> Tensor:
-    """Return a gradient in its velocity's dtype and strides, which the fused operation demands."""
-    if g.dtype == v.dtype and g.stride() == v.stride():
-        return g
-    return torch.empty_like(v).copy_(g)
+def _laid_out_as(velocities: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+    """Return gradients in their velocities' dtype and strides: so the fused operation wants them.
+
+    Those that only have another dtype are copied at once.
+    """
+    fitting = list(gradients)
+    copies, originals = [], []
+    for place, (v, g) in enumerate(zip(velocities, gradients, strict=True)):
+        if g.dtype == v.dtype and g.stride() == v.stride():
+            continue
+        fitting[place] = torch.empty_like(v)
+        if g.stride() == v.stride():
+            copies.append(fitting[place])
+            originals.append(g)
+        else:
+            fitting[place].copy_(g)
+    if copies:
+        torch._foreach_copy_(copies, originals)
+    return fitting

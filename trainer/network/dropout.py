@@ -11,8 +11,12 @@ generators", 2014) chained over those numbers; one 64-bit word decides 64 units.
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from trainer.devices.upload import upload
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
@@ -57,26 +61,30 @@ def mask(
     num_units: int,
     device: torch.device,
 ) -> Tensor:
-    """Return bool (num_images, num_units), true where a unit is kept: with probability a half."""
+    """Return bool (num_images, num_units), true where a unit is kept: with probability a half.
+
+    Drawn by the host, which has little else to do: on a GPU so few numbers take as many launches.
+    """
     key = _mix_number(draw.seed)
     for number in (draw.step, _PURPOSES[layer], tower):
         key = _mix_number(key ^ number)
-    # Counted on the device itself, so that nothing crosses to the second tower's.
-    places = torch.arange(draw.first_place, draw.first_place + num_images, device=device)
+    places = np.arange(draw.first_place, draw.first_place + num_images, dtype=np.uint64)
     # (n, 1): one state an image
-    states = _mix((places * _signed(_GOLDEN) + _signed(key)).unsqueeze(1))
+    states = _mix(places[:, None] * np.uint64(_GOLDEN) + np.uint64(key))
     num_words = -(-num_units // _BITS)
-    # (n, num_words) -> (n, num_words, 64) -> (n, num_words * 64)
-    words = _mix(states + torch.arange(num_words, device=device) * _signed(_GOLDEN))
-    bits = (words.unsqueeze(2) >> torch.arange(_BITS, device=device)) & 1
-    return bits.flatten(1)[:, :num_units].to(torch.bool)
+    # (n, num_words)
+    words = _mix(states + np.arange(num_words, dtype=np.uint64) * np.uint64(_GOLDEN))
+    # (n, num_words * 8) bytes, the lowest first -> (n, num_units)
+    octets = words.astype("<u8", copy=False).view(np.uint8)
+    bits = np.unpackbits(octets, axis=1, count=num_units, bitorder="little")
+    return upload(bits.view(np.bool_), device)
 
 
-def _mix(state: Tensor) -> Tensor:
-    """Mix int64 states; every input bit moves every output bit. Products wrap modulo 2^64."""
-    state = (state ^ _shift(state, 30)) * _signed(_FIRST)
-    state = (state ^ _shift(state, 27)) * _signed(_SECOND)
-    return state ^ _shift(state, 31)
+def _mix(states: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Mix states; every input bit moves every output bit. Products wrap modulo 2^64."""
+    states = (states ^ (states >> np.uint64(30))) * np.uint64(_FIRST)
+    states = (states ^ (states >> np.uint64(27))) * np.uint64(_SECOND)
+    return states ^ (states >> np.uint64(31))
 
 
 def _mix_number(state: int) -> int:
@@ -85,13 +93,3 @@ def _mix_number(state: int) -> int:
     state = (state ^ (state >> 30)) * _FIRST % _WORD
     state = (state ^ (state >> 27)) * _SECOND % _WORD
     return state ^ (state >> 31)
-
-
-def _shift(state: Tensor, places: int) -> Tensor:
-    """Shift right, filling with zeros: torch's >> on int64 copies the sign."""
-    return (state >> places) & ((1 << (_BITS - places)) - 1)
-
-
-def _signed(word: int) -> int:
-    """Return the int64 with the same bits."""
-    return word - _WORD if word >= _WORD // 2 else word

@@ -57,7 +57,8 @@ def write_job(folder: Path, shards: Shards, **over: Any) -> Path:
         "data": {"train": str(shards.train), "validation": str(shards.validation)},
         "model": {"width": 0.125},
         "optim": {"global_batch_size": 16, "epochs": EPOCHS},
-        "scale": {"cpus_per_replica": 1},
+        # Wherever they run: on GPUs the bits are others, and one of them is too few.
+        "scale": {"cpus_per_replica": 1, "accelerator": "cpu"},
         "checkpoint": {"interval_steps": 10},
     }
     file = folder / "job.json"

@@ -49,7 +49,7 @@ def test_the_paper_preset_takes_three_steps_at_224_pixels(tmp_path: Path) -> Non
                 "data": {"train": manifest, "validation": manifest},
                 # The batch is the paper's 128: 125 photographs and three places without one.
                 "optim": {"max_steps": NUM_STEPS},
-                "scale": {"cpus_per_replica": 2},
+                "scale": {"cpus_per_replica": 2, "accelerator": "cpu"},
                 "checkpoint": {"keep_last": 1, "keep_best": False},
             }
         )

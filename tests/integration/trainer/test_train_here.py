@@ -65,7 +65,7 @@ def _assert_each_sample_once_an_epoch(run_dir: Path) -> None:
         assert Counter(ledger.epochs[epoch]) == Counter(range(NUM_TRAINING_IMAGES))
 
 
-def _interrupt(job: Path, run_dir: Path, how: signal.Signals, *arguments: str, step: int) -> str:
+def interrupt(job: Path, run_dir: Path, how: signal.Signals, *arguments: str, step: int) -> str:
     """Start an attempt, end it at about a step, and return what it said on standard error."""
     with subprocess.Popen(
         command(job, run_dir, *arguments),
@@ -96,8 +96,8 @@ def test_a_run_that_was_stopped_twice_ends_with_the_same_weights(
     job: Path, undisturbed: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     run_dir = tmp_path / "run"
-    _interrupt(job, run_dir, how, step=14)
-    said = _interrupt(job, run_dir, how, "--resume", step=47)
+    interrupt(job, run_dir, how, step=14)
+    said = interrupt(job, run_dir, how, "--resume", step=47)
     if how is signal.SIGINT:
         assert f"--spec {job} --run-dir {run_dir} --resume" in said
     done = train(job, run_dir, "--resume")
@@ -113,7 +113,7 @@ def test_the_comparison_notices_a_velocity_of_zero(
     job: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    _interrupt(job, run_dir, signal.SIGKILL, step=14)
+    interrupt(job, run_dir, signal.SIGKILL, step=14)
     _zero_velocity(run_dir)
     done = train(job, run_dir, "--resume")
     assert done.returncode == 0, done.stderr
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_costs_steps_but_no_bits(
     job: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    _interrupt(job, run_dir, signal.SIGKILL, step=34)
+    interrupt(job, run_dir, signal.SIGKILL, step=34)
     latest = max(run_dir.glob("attempts/*/checkpoints/step-*"), key=lambda path: path.name)
     file = latest / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tests.gpu import skip_beside_real_gpus
 from trainer.contract.model_spec import ModelSpec
 from trainer.devices.replicas import Replicas, Summing
 from trainer.learning.buckets import BUCKET_SIZE_BYTES, Buckets, plan
@@ -163,6 +164,7 @@ def test_one_replica_has_no_buckets() -> None:
 def test_on_two_gpus_a_sum_waits_on_its_own_gpu_for_its_own_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    skip_beside_real_gpus()
     gpus = [torch.device("cuda", index) for index in range(2)]
     happened: list[tuple[Any, ...]] = []
 

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from data_shards.manifest import RgbPca
+from tests.gpu import needs_gpu, skip_beside_real_gpus
 from tests.unit.trainer.batches import make_batch, whole
 from trainer.attempt.setting import Votes
 from trainer.contract.model_spec import Recipe
@@ -97,8 +98,8 @@ class Alone(Replicas):
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoHostWaits]:
     """Fake tensors have no streams, no pinned memory and no compiled kernels."""
+    skip_beside_real_gpus()
     waits, empty = NoHostWaits(), torch.empty
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.cuda.current_stream", lambda _: mock.MagicMock())
     monkeypatch.setattr("trainer.network.lrn.has_triton", lambda: False)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: waits.pin(tensor))  # noqa: PLW0108
@@ -173,7 +174,7 @@ def test_no_gradient_needs_a_number_on_the_host(
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 def test_a_real_gpu_queues_a_step_without_a_wait(job: JobSpec) -> None:
     gpu = torch.device("cuda", torch.cuda.current_device())
     network = AlexNet(job.model, (gpu, gpu))

@@ -10,11 +10,13 @@ from data_shards.feeding.draws import colour_normals
 from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
 from tests.compiler import needs_compiler
+from tests.gpu import GPU, needs_gpu
 from tests.unit.trainer.batches import make_batch
 from trainer.contract.model_spec import Recipe
 from trainer.learning.preprocess import Colour, Preprocess
 
 CPU = torch.device("cpu")
+DEVICES = CPU, pytest.param(GPU, marks=needs_gpu)
 STORED, CROP = 40, 32
 
 # ImageNet's published ones, on 0-1 pixels; eigenvectors as columns.
@@ -76,16 +78,19 @@ COLOURS = {
 }
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("centre_mean", [False, True])
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS.keys())
-def test_prepares_as_the_formulas_say(colour: Colour | None, centre_mean: bool) -> None:
+def test_prepares_as_the_formulas_say(
+    colour: Colour | None, centre_mean: bool, device: torch.device
+) -> None:
     batch = _batch()
     preprocess = Preprocess(
-        _mean_image(), colour, (CPU, CPU), torch.float32, centre_mean=centre_mean
+        _mean_image(), colour, (device, device), torch.float32, centre_mean=centre_mean
     )
     images, same = preprocess(batch)
     expected = _literal(batch, colour, centre_mean=centre_mean)
-    np.testing.assert_allclose(images.numpy(), expected, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(images.cpu().numpy(), expected, rtol=1e-5, atol=1e-3)
     assert images.shape == (8, 3, CROP, CROP)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert same is images

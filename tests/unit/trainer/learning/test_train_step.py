@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,9 +8,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from data_shards.feeding.reader import Batch
+from tests.gpu import GPU, needs_gpu
 from tests.unit.trainer.batches import make_batch
 from tests.unit.trainer.late import answering_late
 from trainer.attempt.setting import Votes
+from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec
 from trainer.devices.replicas import Replicas
 from trainer.errors import NonFiniteLossError
@@ -18,6 +21,7 @@ from trainer.learning.train_step import StepResult, TrainStep
 from trainer.learning.update_rule import UpdateRule
 from trainer.network.alexnet import AlexNet
 from trainer.network.dropout import DropoutDraw
+from trainer.network.initialise import initialise
 
 CPU = torch.device("cpu")
 MEAN = np.full((72, 72, 3), 120, dtype=np.float32)
@@ -26,13 +30,13 @@ Jobs = Callable[..., JobSpec]
 Networks = Callable[..., AlexNet]
 
 
-def _train_step(spec: JobSpec, network: AlexNet) -> TrainStep:
+def _train_step(spec: JobSpec, network: AlexNet, *, device: torch.device = CPU) -> TrainStep:
     return TrainStep(
         spec,
         network,
         UpdateRule(dict(network.named_parameters()), spec.optim, spec.model.recipe),
-        Preprocess(MEAN, None, (CPU, CPU), torch.float32),
-        Replicas(CPU),
+        Preprocess(MEAN, None, (device, device), torch.float32),
+        Replicas(device),
     )
 
 
@@ -116,6 +120,29 @@ def test_a_loss_that_is_not_finite_names_step_and_layer_and_leaves_the_weights(
         NonFiniteLossError, match=r"step 17: the loss is not finite \(towers\.1\.conv4 is the first"
     ):
         _take(_train_step(job(), network), make_batch(step=17))
+    after = _weights(network)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@needs_gpu
+def test_on_a_gpu_neither_that_step_nor_the_one_queued_behind_it_touches_the_weights(
+    job: Jobs, small_model: Callable[..., ModelSpec]
+) -> None:
+    network = AlexNet(small_model(), (GPU, GPU))
+    initialise(network, small_model(), seed=0)
+    step = _train_step(job(), network, device=GPU)
+    _take(step, make_batch(step=16))
+    weights = network.get_parameter("towers.1.conv1.weight").detach()
+    weights[0, 0, 0, 0] = torch.inf
+    before = _weights(network)
+    ill = step(make_batch(step=17), learning_rate=0.01, votes=Votes())
+    # Behind it, what would do no harm.
+    weights[0, 0, 0, 0] = 0
+    well = step(make_batch(step=18), learning_rate=0.01, votes=Votes())
+    weights[0, 0, 0, 0] = torch.inf
+    with pytest.raises(NonFiniteLossError, match=r"step 17: .*\(towers\.1\.conv1 is the first"):
+        ill.result()
+    assert math.isfinite(well.result().loss)
     after = _weights(network)
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.compiler import needs_compiler
+from tests.gpu import GPU, needs_gpu
 from trainer.contract.model_spec import Recipe
 from trainer.contract.optim_spec import OptimSpec
 from trainer.learning.update_rule import (
@@ -19,6 +20,10 @@ from trainer.learning.update_rule import (
     update_one_by_one,
     update_together,
 )
+from trainer.network.working_copy import WorkingCopy
+
+CPU = torch.device("cpu")
+DEVICES = CPU, pytest.param(GPU, marks=needs_gpu)
 
 NAMES = ("towers.0.conv1.weight", "towers.0.conv1.bias")
 
@@ -177,20 +182,25 @@ def test_what_the_kernel_does_not_take_is_updated_all_the_same(strange: str) -> 
 
 
 def _lists(
-    gradient: torch.dtype = torch.float32,
+    gradient: torch.dtype = torch.float32, device: torch.device = CPU
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Weights, velocities, gradients, as `update_together` takes them."""
     several = [_three(shape) for shape in ((3, 4), (7,), (70_001,), (8, 6, 5, 3))]
-    weights, velocities, gradients = map(list, zip(*several, strict=True))
+    weights, velocities, gradients = (
+        [each.to(device) for each in column] for column in zip(*several, strict=True)
+    )
     return weights, velocities, [g.to(gradient) for g in gradients]
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 @pytest.mark.parametrize("decay", [-1e-3, 0.0])
-def test_all_at_once_is_the_same_rule(gradient: torch.dtype, momentum: float, decay: float) -> None:
+def test_all_at_once_is_the_same_rule(
+    device: torch.device, gradient: torch.dtype, momentum: float, decay: float
+) -> None:
     factors = Factors(momentum=momentum, decay=decay, rate=-0.1)
-    one, other = _lists(gradient), _lists(gradient)
+    one, other = _lists(gradient, device), _lists(gradient, device)
     for w, v, g in zip(*one, strict=True):
         update_one_by_one(w, v, g, factors)
     update_together(*other, factors)
@@ -207,23 +217,27 @@ def test_all_at_once_takes_gradients_that_lie_otherwise() -> None:
     assert all(map(torch.equal, one[0] + one[1], other[0] + other[1]))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
-def test_asking_whether_to_skip_changes_no_bit(gradient: torch.dtype) -> None:
+def test_asking_whether_to_skip_changes_no_bit(device: torch.device, gradient: torch.dtype) -> None:
     factors = Factors(momentum=0.9, decay=-1e-3, rate=-0.1)
-    one, other = _lists(gradient), _lists(gradient)
+    one, other = _lists(gradient, device), _lists(gradient, device)
     update_together(*one, factors)
-    update_together(*other, factors, torch.zeros(()))
+    update_together(*other, factors, torch.zeros((), device=device))
     assert all(map(torch.equal, one[0] + one[1], other[0] + other[1]))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("gradient", [torch.float32, torch.bfloat16])
-def test_what_is_skipped_keeps_its_bits_whatever_its_gradient(gradient: torch.dtype) -> None:
+def test_what_is_skipped_keeps_its_bits_whatever_its_gradient(
+    device: torch.device, gradient: torch.dtype
+) -> None:
     factors = Factors(momentum=0.9, decay=-1e-3, rate=-0.1)
-    weights, velocities, gradients = _lists(gradient)
+    weights, velocities, gradients = _lists(gradient, device)
     for g in gradients:
         g.fill_(torch.nan)
-    update_together(weights, velocities, gradients, factors, torch.ones(()))
-    before = _lists()
+    update_together(weights, velocities, gradients, factors, torch.ones((), device=device))
+    before = _lists(device=device)
     assert all(map(torch.equal, weights + velocities, before[0] + before[1]))
 
 
@@ -249,6 +263,29 @@ def test_the_rule_skips_every_parameter_and_its_velocity() -> None:
     assert not any(rule.velocity[name].any() for name in NAMES)
     step(0.0)
     assert not any(torch.equal(parameters[name], before[name]) for name in NAMES)
+
+
+@needs_gpu
+def test_on_a_gpu_working_copies_are_written_with_the_update() -> None:
+    parameters = {
+        name: torch.nn.Parameter(parameter.detach().to(GPU))
+        for name, parameter in _parameters(torch.float32).items()
+    }
+    copies = {name: WorkingCopy(parameter) for name, parameter in parameters.items()}
+    # One of them was used.
+    copies[NAMES[0]].of_dtype(torch.bfloat16)
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    before = parameters[NAMES[0]].detach().clone()
+    UpdateRule(parameters, OptimSpec(), "paper", copies).step(learning_rate=0.5, num_samples=1)
+    assert copies[NAMES[1]].place is None
+    place = copies[NAMES[0]].place
+    assert place is not None
+    assert torch.equal(place, parameters[NAMES[0]].detach().bfloat16())
+    assert not torch.equal(place, before.bfloat16())
+    # And is not written anew.
+    place.fill_(7)
+    assert float(copies[NAMES[0]].of_dtype(torch.bfloat16)[0, 0].detach()) == 7
 
 
 def test_rates() -> None:

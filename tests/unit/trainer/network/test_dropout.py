@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.gpu import GPU, needs_gpu
 from trainer.network.dropout import DropoutDraw, drop, mask
 
 CPU = torch.device("cpu")
@@ -24,9 +25,20 @@ def _mask(
     layer: str = "fc6",
     tower: int = 0,
     units: int = 2048,
+    device: torch.device = CPU,
 ) -> Tensor:
     draw = DropoutDraw(seed, step, first_place)
-    return mask(draw, images, layer=layer, tower=tower, num_units=units, device=CPU)
+    return mask(draw, images, layer=layer, tower=tower, num_units=units, device=device)
+
+
+@needs_gpu
+@given(seed=seeds, step=steps, layer=layer_names, tower=towers, units=st.integers(1, 200))
+def test_the_same_on_a_gpu(*, seed: int, step: int, layer: str, tower: int, units: int) -> None:
+    on_cpu, on_gpu = (
+        _mask(seed=seed, step=step, layer=layer, tower=tower, units=units, device=device)
+        for device in (CPU, GPU)
+    )
+    assert torch.equal(on_cpu, on_gpu.cpu())
 
 
 @settings(max_examples=50)

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.gpu import skip_beside_real_gpus
 from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
 from trainer.network import exchange as module
@@ -108,7 +109,8 @@ class CrossDeviceCopies(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         read = {leaf.device for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and read - {tensor.device}:
+            # The host draws the masks of dropout, for either tower.
+            if isinstance(tensor, Tensor) and read - {tensor.device, CPU}:
                 where = "exchange" if self.inside_exchange else "elsewhere"
                 self.num_bytes[where] += tensor.numel() * tensor.element_size()
         return result
@@ -116,8 +118,9 @@ class CrossDeviceCopies(TorchDispatchMode):
 
 @pytest.fixture
 def without_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fake tensors have neither streams nor compiled kernels, whatever this machine has."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    """Fake tensors have neither streams, nor pinned memory, nor compiled kernels."""
+    skip_beside_real_gpus()
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     monkeypatch.setattr("trainer.network.lrn.has_triton", lambda: False)
     yield
     _band.cache_clear()
@@ -221,6 +224,7 @@ class Runtime(TorchDispatchMode):
 
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    skip_beside_real_gpus()
     module._copying_streams.cache_clear()
     yield Runtime(monkeypatch)
     module._copying_streams.cache_clear()

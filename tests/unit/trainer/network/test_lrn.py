@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from tests.gpu import GPU, needs_gpu
 from trainer.network.lrn import (
     ALPHA,
     BETA,
@@ -57,6 +58,14 @@ def _value_and_gradient(maps: Tensor, gradient: Tensor, layer: Lrn) -> tuple[Ten
     return value.detach(), leaf.grad
 
 
+def _exact(maps: Tensor, gradient: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    leaf = maps.clone().requires_grad_()
+    value = lrn_reference(leaf, alpha)
+    value.backward(gradient)
+    assert leaf.grad is not None
+    return value.detach(), leaf.grad
+
+
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_reference_is_torchs_with_alpha_times_n(alpha: float) -> None:
     maps = _maps(7)
@@ -91,16 +100,13 @@ def test_kernels_are_the_reference_in_value_and_gradient(
     name: str, alpha: float, channels: int
 ) -> None:
     maps, upstream = _maps(channels), _maps(channels, seed=1)
-    exact = maps.clone().requires_grad_()
-    expected = lrn_reference(exact, alpha)
-    expected.backward(upstream)
+    expected, expected_gradient = _exact(maps, upstream, alpha)
 
     value, gradient = _value_and_gradient(
         maps.float(), upstream.float(), _layer(_kernels(name, alpha))
     )
-    torch.testing.assert_close(value.double(), expected.detach(), rtol=2e-6, atol=1e-5)
-    assert exact.grad is not None
-    torch.testing.assert_close(gradient.double(), exact.grad, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(value.double(), expected, rtol=2e-6, atol=1e-5)
+    torch.testing.assert_close(gradient.double(), expected_gradient, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,6 +116,30 @@ def test_bf16_is_computed_in_fp32_and_rounded_once(name: str) -> None:
     value, gradient = _value_and_gradient(maps, upstream, layer)
     exact, exact_gradient = _value_and_gradient(maps.float(), upstream.float(), layer)
     assert value.dtype == gradient.dtype == torch.bfloat16
+    torch.testing.assert_close(value, exact.bfloat16(), rtol=0, atol=0)
+    torch.testing.assert_close(gradient, exact_gradient.bfloat16(), rtol=0, atol=0)
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", ["banded", "compiled"])
+@pytest.mark.parametrize("alpha", ALPHAS)
+# The paper's layers, and one narrower than a window.
+@pytest.mark.parametrize("channels", [2, 48, 128])
+def test_on_a_gpu_kernels_are_the_reference(name: str, alpha: float, channels: int) -> None:
+    maps, upstream = _maps(channels), _maps(channels, seed=1)
+    expected, expected_gradient = _exact(maps, upstream, alpha)
+    layer = _layer(compiled_kernels(alpha) if name == "compiled" else banded_kernels(alpha))
+    value, gradient = _value_and_gradient(maps.float().to(GPU), upstream.float().to(GPU), layer)
+    torch.testing.assert_close(value.cpu().double(), expected, rtol=2e-6, atol=1e-5)
+    torch.testing.assert_close(gradient.cpu().double(), expected_gradient, rtol=1e-5, atol=2e-5)
+
+
+@needs_gpu
+def test_on_a_gpu_bf16_is_computed_in_fp32_and_rounded_once() -> None:
+    maps, upstream = _maps(48).bfloat16().to(GPU), _maps(48, seed=1).bfloat16().to(GPU)
+    layer = _layer(compiled_kernels(ALPHA))
+    value, gradient = _value_and_gradient(maps, upstream, layer)
+    exact, exact_gradient = _value_and_gradient(maps.float(), upstream.float(), layer)
     torch.testing.assert_close(value, exact.bfloat16(), rtol=0, atol=0)
     torch.testing.assert_close(gradient, exact_gradient.bfloat16(), rtol=0, atol=0)
 
