@@ -46,7 +46,10 @@ def list_artifacts(plane: Plane, job_id: SeenJobId) -> ArtifactList:
     response_class=Response,
     responses={
         **RANGED,
-        200: {"description": "The file.", "content": {"application/octet-stream": {}}},
+        200: {
+            "description": "The file; of what type is guessed from its name.",
+            "content": {"*/*": {}},
+        },
         404: {"model": Problem, "description": "No such job, or no such file of it."},
     },
 )

@@ -11,7 +11,8 @@ from service.control_plane import ControlPlane
 from service.problems import Problem
 from service.store.ownership import seen_job
 
-MAX_INTEGER = 2**63 - 1
+# What the store's columns hold of a number: PostgreSQL refuses to compare them with a greater one.
+MAX_INTEGER = 2**31 - 1
 # Said of every route that reads anything: else FastAPI describes errors as it would answer them.
 INVALID: dict[int | str, dict[str, Any]] = {
     422: {"model": Problem, "description": "Names each field at fault and its mend."}

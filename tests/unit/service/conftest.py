@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
+from service.access.caller import EVERYONE, Caller
 from service.api.app import create_app
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
@@ -267,9 +268,10 @@ def job_in(
     *,
     spec: JobSpec | None = None,
     token_sha256: str | None = None,
+    by: Caller = EVERYONE,
 ) -> JobRecord:
     """Bring a new job to a status, by the transitions of the table."""
-    job = store.submit(job_id, spec or make_spec(), now())
+    job = store.submit(job_id, spec or make_spec(), now(), by=by)
     for step in _WAYS[status]:
         if step in _WISHES:
             store.ask(job_id, _WISHES[step])

@@ -1,97 +1,79 @@
-"""The whole API, asked by what it says of itself."""
+"""The whole API, asked by what it says of itself, with a token of each role."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from schemathesis import BaseSchema
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
+from service.access.caller import Role
 from service.api.app import create_app
 from service.control_plane import ControlPlane
 from service.settings import Settings
-from tests.unit.service.conftest import job_in
+from tests.unit.service.databases import Databases
+from tests.unit.service.guarded import bearer
+from tests.whole_api.asking import AS_DESCRIBED, WholeApi
+from tests.whole_api.belongings import RECEIVERS, Belongings, give
 from trainer.contract.status import Status
 
-AS_DESCRIBED = [
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
-# There is no Ray here, and /readyz says so: 503.
-UNREADY = "/readyz"
-JOBS = [status.lower() for status in Status]
+
+@dataclass(frozen=True)
+class Described:
+    """A service in this process, and what each role has there."""
+
+    schema: BaseSchema
+    belongings: list[Belongings]
 
 
 @pytest.fixture(scope="module")
-def described(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
+def described(
+    settings: Settings,
+    databases: Databases,
+    data_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Described]:
     folder = tmp_path_factory.mktemp("described")
     own = settings.model_copy(
         update={
             "state_dir": folder,
-            "store_url": f"sqlite:///{folder}/store.db",
+            "store_url": databases.migrated(),
             "run_root": folder / "runs",
             "requests_per_second": None,
             "allowed_hosts": ("*",),
-            "trusted_network": True,
+            "webhook_networks": (RECEIVERS,),
         }
     )
     plane = ControlPlane(own, token=None)
     plane.try_to_lead()
-    for status, job_id in zip(Status, JOBS, strict=True):
-        job_in(plane.store, status, job_id)
+    data = {split: str(data_root / split / "manifest.json") for split in ("train", "validation")}
+    belongings = [give(plane.store, own.run_root, data, role) for role in Role]
     # Streams end at once, as they do when the service stops.
     plane.begin_stop()
-    yield schemathesis.openapi.from_asgi("/openapi.json", create_app(plane))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(plane))
+    yield Described(schema, belongings)
     plane.stop()
 
 
-def test_jobs_are_answered_as_described(described: BaseSchema) -> None:
+def test_jobs_are_answered_as_described(described: Described) -> None:
     """Without FastAPI's own check of what it is to answer."""
-    described["/jobs"]["GET"].Case().call_and_validate(checks=AS_DESCRIBED)
-    for job_id in JOBS:
-        one = described["/jobs/{job_id}"]["GET"].Case(path_parameters={"job_id": job_id})
-        one.call_and_validate(checks=AS_DESCRIBED)
+    for own in described.belongings:
+        headers = bearer(own.token)
+        jobs = described.schema["/jobs"]["GET"].Case()
+        jobs.call_and_validate(checks=AS_DESCRIBED, headers=headers)
+        for status in Status:
+            one = described.schema["/jobs/{job_id}"]["GET"].Case(
+                path_parameters={"job_id": own.job(status)}
+            )
+            one.call_and_validate(checks=AS_DESCRIBED, headers=headers)
 
 
 @pytest.mark.slow
-def test_whatever_is_sent_is_answered_as_described(described: BaseSchema) -> None:
-    told = []
-    for found in described.get_all_operations():
-        assert isinstance(found, Ok), found
-        operation = found.ok()
-        try:
-            ask_at_random(operation)
-        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  # all are told at once
-            told.append(f"{operation.label}: {error}")
-    assert not told, "\n\n".join(told)
-
-
-def ask_at_random(operation: Any) -> None:
-    always = [] if operation.path == UNREADY else [not_a_server_error]
-
-    @settings(
-        max_examples=25,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.explicit, Phase.generate],
-    )
-    @given(case=operation.as_strategy(), job_id=st.none() | st.sampled_from(JOBS))
-    def ask(case: schemathesis.Case[Any], job_id: str | None) -> None:
-        # Of jobs that there are more can be asked.
-        if job_id is not None and "job_id" in (case.path_parameters or {}):
-            case.path_parameters["job_id"] = job_id
-        case.call_and_validate(checks=[*always, *AS_DESCRIBED])
-
-    ask()
+def test_whatever_is_sent_is_answered_as_described(described: Described) -> None:
+    whole_api = WholeApi(described.schema, described.belongings)
+    wrong = whole_api.ask(6, 3, within=lambda _role: nullcontext())
+    print(whole_api.table())
+    assert not wrong, "\n\n".join(wrong)
+    assert whole_api.unreached() == []
