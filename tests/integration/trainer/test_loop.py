@@ -166,7 +166,7 @@ def test_one_that_is_overtaken_at_its_end_writes_no_report(
 
     monkeypatch.setattr(Loop, "_end", overtake)
     run = RunDirectory(tmp_path / "run")
-    with pytest.raises(StaleAttemptError, match="refused this attempt's events"):
+    with pytest.raises(StaleAttemptError, match="the control plane refused its events"):
         attempt_of(spec, run.path, World(), disowned=lambda: is_overtaken)
     assert is_overtaken
     assert not run.report.exists()
