@@ -118,6 +118,7 @@ def delete_checkpoint(plane: Leader, caller: Submitter, job_id: OwnJobId, step: 
         problem = why_not_deleted(kept, step, has_ended=job.is_terminal)
     if problem is not None:
         raise _needed(job, step, problem)
+    _note(plane, caller, Action.DELETE_CHECKPOINT, job, step)
     with reading(run):
         # This process may have slept since it looked.
         plane.store.check_fence()
@@ -127,7 +128,6 @@ def delete_checkpoint(plane: Leader, caller: Submitter, job_id: OwnJobId, step: 
             if folder.exists():
                 raise _needed(job, step, "it is pinned; unpin it first")
             raise _gone(job, step)
-    _note(plane, caller, Action.DELETE_CHECKPOINT, job, step)
 
 
 def _mark(
@@ -136,6 +136,7 @@ def _mark(
     job = plane.store.job(job_id)
     run = _run(plane, job_id)
     folder = _find(plane, job, _kept(plane, job), step).checkpoint.folder
+    _note(plane, caller, Action.PIN if pinned else Action.UNPIN, job, step)
     with reading(run):
         # This process may have slept since it looked.
         plane.store.check_fence()
@@ -143,7 +144,6 @@ def _mark(
     found = checkpoint_of(_kept(plane, job), step) if is_there else None
     if found is None:
         raise _gone(job, step)
-    _note(plane, caller, Action.PIN if pinned else Action.UNPIN, job, step)
     return _views(plane, run, [found])[0]
 
 
@@ -180,6 +180,10 @@ def _run(plane: ControlPlane, job_id: str) -> Path:
 
 
 def _note(plane: ControlPlane, caller: Caller, action: Action, job: JobRecord, step: int) -> None:
+    """Write down what is about to be done, so that nothing is done that the log misses.
+
+    What then cannot be done, as on a disk that fails, is in the log all the same.
+    """
     plane.store.write(
         lambda connection: note_audit(connection, caller, action, job.id, now_utc(), step=step)
     )

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from service.api import checkpoints
 from service.api.run_files import RangedResponse
@@ -263,6 +264,30 @@ def test_what_is_deleted_while_it_is_pinned_is_not_promised(
     monkeypatch.setattr(checkpoints, "pin", prune_first)
     assert http.post(f"/jobs/{job_id}/checkpoints/10/pin").status_code == 409
     assert steps(http, job_id) == [30]
+
+
+@pytest.mark.parametrize("request_line", ["POST /pin", "DELETE /pin", "DELETE "])
+def test_what_cannot_be_written_into_the_audit_log_is_not_done(
+    http: httpx.Client,
+    world: World,
+    job_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request_line: str,
+) -> None:
+    method, _, path = request_line.partition(" ")
+    if request_line == "DELETE /pin":
+        http.post(f"/jobs/{job_id}/checkpoints/10/pin").raise_for_status()
+    run = world.run_root / job_id
+    before = sorted(run.rglob("*"))
+
+    def lose(*_: object, **__: object) -> None:
+        raise OperationalError("INSERT", None, Exception("disk I/O error"))
+
+    monkeypatch.setattr(checkpoints, "note_audit", lose)
+    refused = http.request(method, f"/jobs/{job_id}/checkpoints/10{path}")
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith("store-unavailable")
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("request_line", ["POST /pin", "DELETE /pin", "DELETE "])
