@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,37 +201,61 @@ def test_the_help_tells_the_table_and_every_command_in_a_line(alexnet: Run) -> N
     ]
 
 
+# How the script of each shell asks for what completes a line.
+COMPLETING: dict[str, Callable[[str], dict[str, str]]] = {
+    "bash": lambda line: {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)},
+    "zsh": lambda line: {"_TYPER_COMPLETE_ARGS": line},
+    "fish": lambda line: {
+        "_TYPER_COMPLETE_ARGS": line,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    },
+}
+
+
+def offered(shell: str, out: str) -> list[str]:
+    """Return what a shell is told to offer, without the words beside it."""
+    if shell == "zsh":
+        return re.findall(r'^(?:_arguments \'\*: :\(\()?"([^"]*)"', out, re.MULTILINE)
+    return [line.partition("\t")[0] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("shell", COMPLETING)
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
         ("alexnet wa", ["watch", "wait"]),
         ("alexnet ls --stat", ["--status"]),
         ("alexnet ls --status PAUS", ["PAUSING", "PAUSED"]),
-        ("alexnet show comp", ["completed1"]),
+        ("alexnet show {shell}job", ["{shell}job1"]),
     ],
 )
 def test_the_shell_completes_commands_options_and_jobs(
     alexnet: Run,
     service: ControlPlane,
     monkeypatch: pytest.MonkeyPatch,
+    *,
+    shell: str,
     words: str,
     completed: list[str],
 ) -> None:
     if "show" in words:
-        job_in(service.store, Status.QUEUED, "completed1")
-    monkeypatch.setenv("_ALEXNET_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        job_in(service.store, Status.QUEUED, f"{shell}job1")
+    monkeypatch.setenv("_ALEXNET_COMPLETE", f"complete_{shell}")
+    for name, value in COMPLETING[shell](words.format(shell=shell)).items():
+        monkeypatch.setenv(name, value)
     code, out, err = alexnet()
-    assert (code, out.split(), err) == (0, completed, "")
+    expected = [one.format(shell=shell) for one in completed]
+    assert (code, offered(shell, out), err) == (0, expected, "")
 
 
-def test_completion_is_offered_and_shown_for_bash(
-    alexnet: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shell", COMPLETING)
+def test_completion_is_offered_and_shown_for_each_shell(
+    alexnet: Run, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
     assert "--install-completion" in alexnet("--help")[1]
     # As detected: the shell that runs this test may be any.
-    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
     code, out, _ = alexnet("--show-completion")
     assert code == 0
-    assert "complete_bash" in out
+    assert f"complete_{shell}" in out
+    assert all(name in out for name in COMPLETING[shell](""))
