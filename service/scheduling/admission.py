@@ -4,6 +4,9 @@ The order is strict (docs/decisions/0013-a-strict-queue.md): the first job that 
 whole cluster but does not fit beside what is held keeps all behind it waiting, so that no stream
 of small jobs starves a large one. A job that is too large for the cluster as it stands, or whose
 owner has as many as they may, keeps nobody waiting.
+
+What is free is known of what Ray has placed. Beside gangs that it has yet to place only that begins
+which fits wherever it puts them; the others wait for that, seconds as a rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,7 @@ from service.scheduling.placement import Demand
 from service.scheduling.preemption import choose_victims
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
 from service.scheduling.room import Cluster, Holding, Room, Taken
+from service.scheduling.unplaced import Unplaced
 
 # Reasons are stored with the job that waits, and name no other: it may be private. How many are
 # before it changes with each that starts, and each change would be a write.
@@ -32,6 +36,8 @@ class Admission:
     """Who of them waits for nodes that the cluster does not have."""
     preempted: Mapping[str, str] = field(default_factory=dict)
     """Who is to pause, and for whom."""
+    without_room: frozenset[str] = frozenset()
+    """Active jobs that Ray has yet to place and cannot, beside what is held now."""
 
 
 def admit(
@@ -50,7 +56,8 @@ def admit(
     whole = Room(cluster.nodes)
     has = str(whole)
     most: dict[tuple[int, int], int] = {}
-    room, held, is_one_unplaced = _room_beside(cluster, active, whole)
+    beside = _room_beside(cluster, active, whole)
+    room, unplaced, is_one_unplaced = beside.room, beside.unplaced, beside.is_one_unplaced
     owners = _Owners(active, limits, policy)
     num_active = len(active)
     admitted: list[str] = []
@@ -80,17 +87,23 @@ def admit(
         elif is_one_unplaced:
             first = job
             reasons[job.id] = UNPLACED
-        elif room.take(demand) is not None:
+        elif (taken := room.take(demand)) is None:
+            first = job
+            reasons[job.id] = f"needs {demand}; free are {room}"
+        elif not unplaced.leave_room_for(demand):
+            room.give(taken)
+            first = job
+            reasons[job.id] = UNPLACED
+        else:
+            unplaced.add(demand)
             admitted.append(job.id)
             owners.add(job.owner)
             num_active += 1
-        else:
-            first = job
-            reasons[job.id] = f"needs {demand}; free are {room}"
-    # Room that is made while one waits for its devices goes to that one.
-    if policy.preemption and first is not None and not is_one_unplaced:
+    # Room that is made while one waits for its devices may go to that one.
+    is_known = not is_one_unplaced and first is not None and unplaced.are_all_like(first.demand)
+    if policy.preemption and first is not None and is_known:
         victims = choose_victims(
-            *(room, held, active, first),
+            *(room, beside.held, active, first),
             num_too_many=num_too_many,
             now=now,
             ageing_s=policy.ageing_s,
@@ -101,17 +114,28 @@ def admit(
         waiting=reasons,
         too_large=frozenset(too_large),
         preempted=preempted,
+        without_room=beside.without_room,
     )
 
 
-def _room_beside(
-    cluster: Cluster, active: Sequence[ActiveJob], whole: Room
-) -> tuple[Room, dict[str, list[Taken]], bool]:
-    """Return what is left beside all that is held, and what each active job has of it.
+@dataclass(frozen=True, kw_only=True)
+class _Beside:
+    """What is left beside active jobs and others."""
 
-    What an attempt has been given and does not hold yet is kept for it. The third:
-    whether there is no room for an active job that the cluster could have; then nothing more is
-    begun. One that leaves comes after the others and stops nobody: it may have let go of what it
+    room: Room
+    """What an attempt has been given and does not hold yet is kept for it."""
+    unplaced: Unplaced
+    held: dict[str, list[Taken]]
+    """What each active job has of the nodes."""
+    is_one_unplaced: bool
+    """Whether there is no room for one that the cluster could have: then nothing more begins."""
+    without_room: frozenset[str]
+
+
+def _room_beside(cluster: Cluster, active: Sequence[ActiveJob], whole: Room) -> _Beside:
+    """Return what is left for those that wait.
+
+    An active job that leaves comes after the others and stops nobody: it may have let go of what it
     held, and not be gone yet.
     """
     room = Room(cluster.nodes)
@@ -129,14 +153,24 @@ def _room_beside(
         num_missing = job.demand.num_replicas - sum(_is_bundle(one, job.demand) for one in own)
         if num_missing > 0:
             missing.append((job, num_missing))
-    is_one_unplaced = False
+    free, is_one_unplaced, without_room = room.copy(), False, set()
+    unplaced = Unplaced(free)
     for job, num_missing in sorted(missing, key=lambda one: _claim(one[0]), reverse=True):
+        if not job.is_leaving and free.num_bundles(job.demand) < num_missing:
+            without_room.add(job.id)
         taken_again = room.take(job.demand, num_bundles=num_missing)
         if taken_again is not None:
             held[job.id].extend(taken_again)
+            unplaced.add(job.demand, num_bundles=num_missing)
         elif not job.is_leaving and whole.num_bundles(job.demand) >= job.demand.num_replicas:
             is_one_unplaced = True
-    return room, held, is_one_unplaced
+    return _Beside(
+        room=room,
+        unplaced=unplaced,
+        held=held,
+        is_one_unplaced=is_one_unplaced,
+        without_room=frozenset(without_room),
+    )
 
 
 def _is_bundle(holding: Holding, demand: Demand) -> bool:

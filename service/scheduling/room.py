@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from service.scheduling.placement import Demand, Node
@@ -49,7 +50,7 @@ class Room:
     """What nodes have left. It changes as bundles are taken and given back.
 
     Bundles fill node after node, those without GPUs first. Of equal bundles that is exact: only
-    their number matters. Ray alone decides where they come to lie.
+    their number matters. Ray alone decides where they come to lie (`unplaced`).
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -64,6 +65,13 @@ class Room:
         cpus, gpus = (sum(max(one, 0) for one in left) for left in (self._cpus, self._gpus))
         nodes = f"{len(self._cpus)} node{'s' if len(self._cpus) != 1 else ''}"
         return f"{round(cpus, 4):g} CPU and {round(gpus, 4):g} GPU on {nodes}"
+
+    def copy(self) -> "Room":
+        """Return another that is as this one is now."""
+        new = copy(self)
+        new._cpus, new._gpus = self._cpus.copy(), self._gpus.copy()
+        new._full_until = self._full_until.copy()
+        return new
 
     def hold(self, holding: Holding) -> Taken | None:
         """Take what somebody holds, though it be more than there is; None: of no such node."""
@@ -107,6 +115,13 @@ class Room:
         """Take what was given back."""
         for one in taken:
             self._change(one, -1)
+
+    def has_node_with(self, *, num_cpus: float, num_gpus: float) -> bool:
+        """Whether so much is left on one node."""
+        return any(
+            cpus + _ROUNDING >= num_cpus and (not num_gpus or gpus + _ROUNDING >= num_gpus)
+            for cpus, gpus in zip(self._cpus, self._gpus, strict=True)
+        )
 
     def num_bundles(self, demand: Demand) -> int:
         """Count the bundles of the demand's kind that fit, however many it wants."""

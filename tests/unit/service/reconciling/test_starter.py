@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.access.caller import EVERYONE
 from service.jobs.records import JobRecord
-from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
+from service.reconciling.starter import OUTAGE, UNPLACED_S, Starter, sha256_of_token
 from service.scheduling.admission import BEHIND
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Holding
@@ -21,7 +21,7 @@ from service.store.store import Store
 from service.store.switches import begin_drain
 from tests.unit.service.databases import change
 from tests.unit.service.world import World, event_of
-from trainer.contract.attempt import AttemptOrder, Outcome
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired, Status
@@ -363,3 +363,38 @@ def test_what_was_decided_is_not_begun_once_it_is_wanted_no_more_or_is_old(
         world.tick()
         assert list(world.ray.jobs) == ["a-1", "b-1"]
         assert world.store.attempt("b", 1).created_at == world.now
+
+
+def test_an_attempt_that_others_left_no_room_for_goes_back_to_the_queue_uncounted(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick(2)
+    another = Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)
+    world.ray.holdings = [another]
+    world.now += timedelta(seconds=UNPLACED_S - 1)
+    world.tick(2)
+    assert world.ray.stopped == []
+    world.now += timedelta(seconds=1)
+    world.tick(2)
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1", "Job was intentionally stopped.")
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0),
+    )
+    assert "was given no devices in 60 s" in str(job.message)
+    assert job.attempt == 1
+    world.ray.holdings = []
+    world.tick()
+    assert (world.status(), world.store.job("a").attempt) == (Status.STARTING, 2)
+
+
+def test_an_attempt_that_there_is_room_for_is_waited_for(world: World) -> None:
+    world.submit()
+    world.tick(2)
+    world.now += timedelta(seconds=10 * UNPLACED_S)
+    world.tick(2)
+    assert world.ray.stopped == []
+    assert world.status() is Status.STARTING

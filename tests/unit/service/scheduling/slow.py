@@ -1,7 +1,9 @@
 """The scheduler's parts again, slow and literal: what the fast ones are compared with."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from random import Random
 
 from service.scheduling.placement import Demand, Node
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
@@ -50,11 +52,16 @@ def admitted(
     """Say who may start, one job after another in the order of effective priorities."""
     free: list[Node] | None = free_beside(cluster.nodes, cluster.holdings)
     empty = free_beside(cluster.nodes, [])
+    unplaced: list[Demand] = []
     for held in sorted(active, key=claim, reverse=True):
         missing = num_missing(held, cluster)
+        gang = replace(held.demand, num_replicas=missing)
         whole = place(empty, held.demand) is not None
-        left = None if free is None else place(free, replace(held.demand, num_replicas=missing))
+        left = None if free is None else place(free, gang)
+        if missing and left is not None:
+            unplaced.append(gang)
         free = left if left is not None or (whole and not held.is_leaving) else free
+    held_now = free_beside(cluster.nodes, cluster.holdings)
     begun: list[WaitingJob] = []
     for job in by_priority(waiting, policy, now):
         owners = [one.owner for one in active] + [one.owner for one in begun]
@@ -66,10 +73,51 @@ def admitted(
         if policy.max_active_jobs is not None and len(owners) >= policy.max_active_jobs:
             break
         free = None if free is None else place(free, job.demand)
-        if free is None:
+        unplaced.append(job.demand)
+        if free is None or not surely_fit(held_now, unplaced):
             break
         begun.append(job)
     return [job.id for job in begun]
+
+
+def surely_fit(free: list[Node], gangs: list[Demand]) -> bool:
+    """Whether all gangs fit by the bound of those that are spoilt, or on one node together."""
+    together = [replace(gang, num_replicas=1) for gang in gangs for _ in range(gang.num_replicas)]
+    for node in free:
+        left: list[Node] | None = [node]
+        for one in together:
+            left = None if left is None else place(left, one)
+        if left is not None:
+            return True
+    for one in together:
+        num_fitting, left = 0, free
+        while (left := place(left, one)) is not None:
+            num_fitting += 1
+        for other in together:
+            num_fitting -= max(
+                math.ceil(other.cpus_per_replica / one.cpus_per_replica),
+                math.ceil(other.gpus_per_replica / max(one.gpus_per_replica, 1))
+                if one.gpus_per_replica
+                else 0,
+            )
+        if num_fitting < 0:
+            return False
+    return True
+
+
+def place_anywhere(free: list[Node], gang: Demand, random: Random) -> list[Node] | None:
+    """Place a gang on any nodes that have room; None where one bundle does not fit."""
+    left = {node.id: node for node in free}
+    for _ in range(gang.num_replicas):
+        one = replace(gang, num_replicas=1)
+        fitting = [
+            placed[0] for node in left.values() if (placed := place([node], one)) is not None
+        ]
+        if not fitting:
+            return None
+        node = random.choice(fitting)
+        left[node.id] = node
+    return list(left.values())
 
 
 def by_priority(waiting: list[WaitingJob], policy: QueuePolicy, now: float) -> list[WaitingJob]:

@@ -81,6 +81,25 @@ def test_nothing_begins_before_a_job_that_began_has_its_devices() -> None:
     assert admission.waiting == {"next": UNPLACED}
 
 
+def test_a_pair_waits_until_it_is_known_where_ray_puts_single_ones() -> None:
+    single, pair = demand(1, gpus=1), demand(1, gpus=2)
+    nodes = ((8, 2), (8, 2))
+    together = admitted(("a", single), ("c", single), ("b", pair), nodes=nodes)
+    assert together.admitted == ("a", "c")
+    assert together.waiting == {"b": UNPLACED}
+    beside = admitted(("c", single), ("b", pair), running=single, nodes=nodes)
+    assert (beside.admitted, beside.waiting) == (("c",), {"b": UNPLACED})
+
+
+def test_it_is_told_which_job_ray_cannot_place() -> None:
+    foreign = Holding(node_id="n0", holder="another", num_cpus=1, num_gpus=0)
+    assert admitted(running=demand(2), holdings=[foreign]).without_room == {"runs"}
+    assert admitted(running=demand(3)).without_room == {"runs"}
+    assert admitted(running=demand(1), holdings=[foreign]).without_room == frozenset()
+    leaving = admitted(running=demand(2), is_leaving=True, holdings=[foreign])
+    assert leaving.without_room == frozenset()
+
+
 def test_a_job_that_leaves_and_has_let_go_of_its_devices_holds_up_nobody() -> None:
     another = Holding(node_id="n0", holder="another", num_cpus=1, num_gpus=0)
     begun = admitted(("next", demand(1)), running=demand(2), is_leaving=True, holdings=[another])

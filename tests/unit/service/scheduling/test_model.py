@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -55,13 +56,14 @@ class Job:
 
 
 class Scheduler(RuleBasedStateMachine):
-    """Every decision is compared with a slow one and carried out, late, by a Ray that packs."""
+    """Decisions are compared with slow ones and carried out, late, by a Ray that packs anyhow."""
 
     @initialize(
         sizes=st.lists(node_sizes, min_size=1, max_size=3),
         preemption=st.booleans(),
         most=st.sampled_from([None, 2, 4]),
         most_each=st.sampled_from([None, 1, 2]),
+        seed=st.integers(0, 2**16),
     )
     def begin(
         self,
@@ -69,7 +71,11 @@ class Scheduler(RuleBasedStateMachine):
         preemption: bool,
         most: int | None,
         most_each: int | None,
+        seed: int,
     ) -> None:
+        self.random = Random(seed)
+        self.is_disturbed = False
+        """Whether something may have taken room that was kept for gangs yet to be placed."""
         self.now = 0.0
         self.nodes: list[Node] = []
         self.num_nodes = 0
@@ -112,6 +118,7 @@ class Scheduler(RuleBasedStateMachine):
     def lose_node(self, data: st.DataObject) -> None:
         lost = data.draw(st.sampled_from(self.nodes))
         self.nodes.remove(lost)
+        self.is_disturbed = True
         self.foreign = [one for one in self.foreign if one.node_id != lost.id]
         for job in self.active():
             if any(one.node_id == lost.id for one in job.bundles):
@@ -124,6 +131,7 @@ class Scheduler(RuleBasedStateMachine):
         room = [node for node in free if slow.place([node], wanted) is not None]
         if room:
             node = data.draw(st.sampled_from(room))
+            self.is_disturbed = True
             self.foreign.append(
                 Holding(node_id=node.id, holder="another", num_cpus=1, num_gpus=gpus)
             )
@@ -162,11 +170,17 @@ class Scheduler(RuleBasedStateMachine):
 
     @rule()
     def ray_places(self) -> None:
-        """Place gangs that fit, whole; what another took meanwhile is waited for."""
-        for job in sorted(self.active(), key=lambda job: job.since):
+        """Place gangs that fit, whole, on any nodes; what another took meanwhile is waited for."""
+        for job in self.random.sample(self.active(), len(self.active())):
             free = slow.free_beside(self.nodes, self.cluster().holdings)
-            if job.bundles or job.has_let_go or (left := slow.place(free, job.demand)) is None:
+            if job.bundles or job.has_let_go:
                 continue
+            if (left := slow.place_anywhere(free, job.demand, self.random)) is None:
+                # It was begun because there is room for it, whatever Ray does with the others.
+                assert self.is_disturbed or job.is_leaving
+                continue
+            # For one that leaves no room is kept where there is too little.
+            self.is_disturbed |= job.is_leaving
             for before, after in zip(free, left, strict=True):
                 cpus = before.num_cpus - after.num_cpus
                 for _ in range(int(cpus // job.demand.cpus_per_replica)):
@@ -179,6 +193,8 @@ class Scheduler(RuleBasedStateMachine):
                         )
                     )
             assert len(job.bundles) == job.demand.num_replicas
+        if all(job.bundles or job.has_let_go for job in self.active()):
+            self.is_disturbed = False
 
     @rule()
     def decide(self) -> None:
@@ -284,9 +300,10 @@ class Scheduler(RuleBasedStateMachine):
             for job in self.jobs.values()
             if not job.is_active and slow.place(empty, job.demand) is not None
         }
-        # In each round one at least begins, and who comes later is in front for so long at most
-        # as three steps of priority take.
-        for _ in range(len(self.jobs) + int(3 * AGEING_S / ROUND_S) + 2):
+        # In each round one at least begins, or gets the devices that it was given, and who comes
+        # later is in front for so long at most as three steps of priority take.
+        for _ in range(2 * len(self.jobs) + int(3 * AGEING_S / ROUND_S) + 2):
+            self.checkpoint()
             self.submit(None, 2, Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=0))
             self.decide()
             self.wait(ROUND_S)
