@@ -180,3 +180,39 @@ def test_a_gang_fits_once_the_chosen_are_gone_and_without_one_of_them_it_does_no
     if chosen:
         assert fits_without(leaving | set(chosen))
         assert not any(fits_without(leaving | set(chosen) - {one}) for one in chosen)
+
+
+@given(st.floats(200.0, 2000.0), st.integers(1, 2), st.floats(0.0, 500.0))
+def test_one_that_makes_room_again_and_again_is_left_alone_in_the_end(
+    work_s: float, steps: int, pause_s: float
+) -> None:
+    """One job, and one after another of a higher priority that needs its devices."""
+    now, waited_s, num_preempted = NOW, 0.0, 0
+    most = (steps * POLICY.ageing_s + UNDISTURBED_S) / work_s + 1
+    for _ in range(int(most) + 2):
+        began = now
+        arrives = began + pause_s
+        now = max(arrives, began + UNDISTURBED_S)
+        low = replace(running(1, gpus=2, waited_s=waited_s), runs_since=began)
+        low = replace(low, turn=replace(low.turn, since=now))
+        high = Turn(priority=steps, since=arrives, waited_s=0.0, seq=100)
+        admission = admit(
+            Cluster(
+                nodes=[Node(id="m", num_cpus=8, num_gpus=2)],
+                holdings=[replace(held_by(low, "m"), num_gpus=2)],
+            ),
+            [low],
+            [WaitingJob(id="b", owner=None, demand=PAIR, turn=high)],
+            POLICY,
+            limits={},
+            now=now,
+        )
+        if not admission.preempted:
+            break
+        num_preempted += 1
+        # It waits until the other has done its work.
+        waited_s += work_s
+        now += work_s
+    else:
+        raise AssertionError(f"it made room {num_preempted} times")
+    assert 1 <= num_preempted <= most
