@@ -37,6 +37,7 @@ from service.api.bodies import ValueLimitMiddleware
 from service.api.description import complete
 from service.api.errors import MAX_BODY_BYTES, PlainErrors, add_error_handlers
 from service.api.known_reports import KnownReports
+from service.api.unidentified import Unidentified
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
 from service.settings import Settings
@@ -56,6 +57,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
     app.state.disk_meter = DiskMeter(plane.settings.run_root)
     # Before all others.
     app.router.routes.append(KnownReports(plane, others=app.router))
+    app.router.routes.append(Unidentified())
     for module in (
         submit,
         jobs,

@@ -1,10 +1,13 @@
 """Where attempts report. For them alone: each has a token of its own."""
 
 import hmac
-from typing import Annotated
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import (
     HAS_OWN_TOKENS,
@@ -12,6 +15,7 @@ from service.api.dependencies import (
     MAX_INTEGER,
     JobId,
     Leader,
+    StandbyError,
     UnknownTokenError,
 )
 from service.api.errors import MAX_BODY_BYTES
@@ -31,32 +35,66 @@ _PREFIX = "/jobs/{job_id}/attempts"
 _EVENTS = "/{attempt}/events"
 REPORTS_PATH = _PREFIX + _EVENTS
 
+_bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
+
+
+class _TokenFirst(APIRoute):
+    """Asks whose token was sent before FastAPI reads the body, which it does before all else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        take = super().get_route_handler()
+
+        async def ask(request: Request) -> Response:
+            plane: ControlPlane = request.app.state.plane
+            if not plane.is_leader:
+                raise StandbyError(plane.leadership.holder())
+            credentials = await _bearer(request)
+            if credentials is None:
+                raise HTTPException(*NO_TOKEN)
+            request.state.attempt = await run_in_threadpool(
+                _attempt_of, plane, request.path_params, credentials.credentials
+            )
+            return await take(request)
+
+        return ask
+
+
+def _attempt_of(plane: ControlPlane, path: Mapping[str, str], token: str) -> AttemptRecord:
+    """Return the attempt that a path names; raise UnknownTokenError where the token is not its."""
+    number = path["attempt"]
+    # No attempt has one of more digits, nor does the store take much more.
+    if not number.isdecimal() or len(number) > 9:
+        raise UnknownTokenError
+    try:
+        record = plane.store.attempt(path["job_id"], int(number))
+    except StaleAttemptError:
+        raise UnknownTokenError from None
+    known = record.token_sha256
+    if known is None or not hmac.compare_digest(sha256_of_token(token), known):
+        raise UnknownTokenError
+    return record
+
+
+async def _reporting(
+    request: Request,
+    job_id: JobId,
+    attempt: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
+    _credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> AttemptRecord:
+    """Return the attempt whose token was sent."""
+    record: AttemptRecord = request.state.attempt
+    assert (record.job_id, record.number) == (job_id, attempt)
+    return record
+
+
 router = APIRouter(
     prefix=_PREFIX,
     tags=["attempts"],
     responses=INVALID,
     dependencies=[HAS_OWN_TOKENS],
+    route_class=_TokenFirst,
 )
-_bearer = HTTPBearer(auto_error=False, description="The token of the attempt's order.")
-
-
-def _reporting(
-    plane: Leader,
-    job_id: JobId,
-    attempt: Annotated[int, Path(ge=1, le=MAX_INTEGER)],
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> AttemptRecord:
-    """Return the attempt whose token was sent: before it is asked what is in the body."""
-    if credentials is None:
-        raise HTTPException(*NO_TOKEN)
-    try:
-        record = plane.store.attempt(job_id, attempt)
-    except StaleAttemptError:
-        raise UnknownTokenError from None
-    known = record.token_sha256
-    if known is None or not hmac.compare_digest(sha256_of_token(credentials.credentials), known):
-        raise UnknownTokenError
-    return record
 
 
 ReportingAttempt = Annotated[AttemptRecord, Depends(_reporting)]

@@ -64,7 +64,7 @@ _bearer = HTTPBearer(
 class RoleRule:
     """Lets in whose role covers this one. A dependency: gives the Caller.
 
-    Raises what the sender could not be identified by, or ForbiddenError.
+    Raises ForbiddenError.
     """
 
     role: Role
@@ -73,10 +73,8 @@ class RoleRule:
         self, request: Request, _bearer: Annotated[object, Depends(_bearer)]
     ) -> Caller:
         """Return who asks."""
-        # The middleware of `api.access` has put it there.
+        # The middleware of `api.access` has put it there; `api.unidentified` has refused all else.
         identity = request.state.identity
-        if isinstance(identity, Exception):
-            raise identity
         assert isinstance(identity, Caller)
         check_role(identity, self.role)
         return identity

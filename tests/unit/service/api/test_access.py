@@ -1,6 +1,7 @@
 """Tokens, roles and private jobs, over real HTTP."""
 
 import logging
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -17,10 +18,12 @@ from service.access.caller import EVERYONE, Role
 from service.access.rate_limits import remember
 from service.api.access import PUBLIC_PATHS
 from service.api.app import create_app
-from service.api.dependencies import NoRule, RoleRule
+from service.api.dependencies import IS_PUBLIC, NoRule, RoleRule
 from service.control_plane import ControlPlane
+from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
 from service.steady_clock import SteadyClock
+from service.store.attempts import live_tokens
 from service.store.tables import metadata
 from service.store.tokens import find_token, revoke_token
 from tests.unit.service.conftest import (
@@ -149,6 +152,52 @@ def test_without_a_token_nothing_is_told_and_how_to_send_one(guarded: Guarded, p
 def test_some_pages_need_no_token(guarded: Guarded, path: str) -> None:
     assert guarded.nobody.get(path).status_code == 200
     assert guarded.nobody.get("/readyz").json()["role"] == "leader"
+
+
+def test_nothing_that_needs_a_token_is_read_of_whoever_sends_none(guarded: Guarded) -> None:
+    rules = {
+        (method.lower(), route.path_format): rules_of(route.dependant)
+        for route in routes_of(guarded.plane)
+        for method in route.methods or ()
+    }
+    paths = guarded.nobody.get("/openapi.json").json()["paths"]
+    headers = {"Content-Type": "application/json"}
+    for path, operations in paths.items():
+        for method in operations:
+            is_public = IS_PUBLIC.dependency in rules[method, path]
+            asked = path.replace("{attempt}", "1")
+            answer = guarded.nobody.request(method, asked, content=b"{", headers=headers)
+            assert (answer.status_code != 401) is is_public, (method, path, answer.text)
+            assert is_public or answer.json()["type"] == UNIDENTIFIED
+    # Nor is it told what there is.
+    assert guarded.nobody.get("/nothing").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "refused"),
+    [
+        ("/jobs", None, 401),
+        ("/jobs", "guess", 401),
+        ("/jobs/waits/attempts/1/events", None, 401),
+        ("/jobs/waits/attempts/1/events", "guess", 403),
+        ("/jobs/waits/attempts/2/events", "its own", 403),
+        ("/jobs/waits/attempts/one/events", "its own", 403),
+    ],
+)
+def test_whoever_is_not_let_in_is_answered_before_a_body_has_come(
+    guarded: Guarded, path: str, token: str | None, refused: int
+) -> None:
+    digest = sha256_of_token("its own")
+    if guarded.plane.store.read(lambda connection: not live_tokens(connection)):
+        job_in(guarded.plane.store, Status.RUNNING, "waits", token_sha256=digest)
+    head = [f"POST {path} HTTP/1.1", f"Host: {httpx.URL(guarded.url).netloc.decode()}"]
+    head += ["Content-Type: application/json", "Content-Length: 900000"]
+    if token is not None:
+        head.append(f"Authorization: Bearer {token}")
+    host, port = httpx.URL(guarded.url).host, httpx.URL(guarded.url).port
+    with socket.create_connection((host, port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*head, "", "{"]).encode())
+        assert connection.recv(64).startswith(f"HTTP/1.1 {refused} ".encode())
 
 
 def test_attempts_report_with_tokens_of_their_own(guarded: Guarded) -> None:
