@@ -15,11 +15,11 @@ from service.cluster.local_ray import STARTING, LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
 from service.delivering.deliverer import Deliverer
 from service.jobs.silence import Patience
+from service.reconciling.activity import Activity
 from service.reconciling.deletion import Deletions
 from service.reconciling.finisher import Finisher
 from service.reconciling.leadership import Leadership
 from service.reconciling.pace import TICK_S, Pace
-from service.reconciling.pulse import Pulse
 from service.reconciling.reconciler import Reconciler
 from service.reconciling.thinner import Thinner
 from service.scheduling.room import Cluster
@@ -69,12 +69,12 @@ class ControlPlane:
             _make_folder("STORE_URL", settings.store_path.parent)
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
-        self._pulse = Pulse()
+        self._activity = Activity()
         self.leadership = Leadership(
             settings.store_url,
             url=settings.advertised_url,
             lease_s=settings.lease_s,
-            hindrance=self._pulse.trouble,
+            hindrance=self._activity.trouble,
         )
         # Whatever is written here, by the API too, is written by the leader.
         self.store = Store(settings.store_url, fence=self.leadership.fence)
@@ -149,7 +149,7 @@ class ControlPlane:
             ),
             policy=settings.queue_policy,
             is_stopping=self._stopping.is_set,
-            pulse=self._pulse,
+            activity=self._activity,
         )
         self._finisher.wake()
 
@@ -217,12 +217,12 @@ class ControlPlane:
             ray=_in_public(trouble) or "ready",
             ray_trouble=trouble,
             ray_address=self._ray_address,
-            is_stuck=self._pulse.trouble() is not None,
+            is_stuck=self._activity.trouble() is not None,
         )
 
     def step_age_s(self) -> float:
         """Return for how long the reconciler has been at one job; 0: it waits for the next tick."""
-        return self._pulse.age_s()
+        return self._activity.age_s()
 
     def cluster(self) -> Cluster | str:
         """Return the nodes and what is held of them as last seen, or why that is not known."""
@@ -253,7 +253,7 @@ class ControlPlane:
             except Exception:
                 # A loop that died would leave jobs as they are for ever, and nobody told.
                 logger.exception("the reconciler failed; it goes on")
-            self._pulse.rest()
+            self._activity.rest()
             self._wake.wait(self._pause_s())
             self._wake.clear()
 
@@ -272,7 +272,7 @@ class ControlPlane:
             logger.warning("the store cannot be opened: %s", error)
 
     def _tick(self, reconciler: Reconciler) -> None:
-        self._pulse.beat("Ray")
+        self._activity.begin("Ray")
         try:
             ray: RayJobs | None = None
             try:
@@ -286,7 +286,7 @@ class ControlPlane:
             reconciler.tick(ray)
             if self._stopping.is_set():
                 return
-            self._pulse.beat("what is left of the tick")
+            self._activity.begin("what is left of the tick")
             if ray is not None:
                 self._look_at_nodes(ray)
             self._thinner.tick(now_utc())

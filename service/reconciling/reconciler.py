@@ -15,11 +15,11 @@ from service.cluster.submission import Origin
 from service.jobs.lifecycle import Decision, Observation, RayState, decide
 from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
+from service.reconciling.activity import Activity
 from service.reconciling.attempt_files import read_spool
 from service.reconciling.left_groups import LeftGroups
 from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
-from service.reconciling.pulse import Pulse
 from service.reconciling.reach import Ray, Reach
 from service.reconciling.starter import Starter
 from service.reconciling.troubles import Troubles
@@ -68,11 +68,11 @@ class Reconciler:
         clock: Callable[[], datetime] = now_utc,
         monotonic: Callable[[], float] = time.monotonic,
         is_stopping: Callable[[], bool] = lambda: False,
-        pulse: Pulse | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """`is_stopping`: asked between jobs; then a tick ends where it is.
 
-        `pulse`: told of each job that is begun with.
+        `activity`: told of each job that is begun with.
         """
         self._store = store
         self._run_root = run_root
@@ -80,7 +80,7 @@ class Reconciler:
         self._clock = clock
         self._monotonic = monotonic
         self._is_stopping = is_stopping
-        self._pulse = pulse or Pulse()
+        self._activity = activity or Activity()
         self._observer = Observer(
             store,
             run_root=run_root,
@@ -111,23 +111,23 @@ class Reconciler:
         for job in jobs:
             if self._is_stopping():
                 return
-            self._pulse.beat(f"job {job.id}")
+            self._activity.begin(f"job {job.id}")
             try:
                 self._try_to_advance(job, reach, running.get(job.id))
             except RayUnreachableError as error:
                 self._tell(job, str(error))
-        self._pulse.beat("the queue")
+        self._activity.begin("the queue")
         if reach is None:
             self._starter.note_outage()
         else:
             self._end_orphans(reach)
             for begun in self._starter.begin(reach.cluster):
                 # While Ray takes no job, no more are begun.
-                self._pulse.beat(f"job {begun.id}")
+                self._activity.begin(f"job {begun.id}")
                 self._try_to_advance(begun, reach)
                 if self._is_stopping():
                     return
-                self._pulse.beat("the queue")
+                self._activity.begin("the queue")
 
     def _end_orphans(self, ray: Ray) -> None:
         if self._monotonic() < self._orphans_due_s:

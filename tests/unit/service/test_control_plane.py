@@ -52,7 +52,7 @@ def test_the_loop_outlives_what_it_did_not_foresee(
 def test_one_whose_reconciler_hangs_lets_another_lead_and_ends_when_it_is_told_to(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.reconciling.pulse.STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr("service.reconciling.activity.STUCK_AFTER_S", 0.2)
     monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
     monkeypatch.setattr("service.reconciling.leadership.is_gone", lambda _: False)
     disk, hangs = threading.Event(), threading.Event()

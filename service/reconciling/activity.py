@@ -8,7 +8,7 @@ from collections.abc import Callable
 STUCK_AFTER_S = 300.0
 
 
-class Pulse:
+class Activity:
     """Written by the reconciler's thread, read by any."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -16,7 +16,7 @@ class Pulse:
         self._clock = clock
         self._at: tuple[str, float] | None = None
 
-    def beat(self, what: str) -> None:
+    def begin(self, what: str) -> None:
         """Begin with one thing, having done with another."""
         self._at = what, self._clock()
 
