@@ -18,18 +18,32 @@ from service.access.identity import Credentials, identify
 from service.access.quotas import QuotaExceededError
 from service.access.rate_limits import Rate, RateLimiter, ValidTokens, remember, sender_of
 from service.access.slots import NoSlotError
-from service.access.tokens import USED_AT_PRECISION, TokenRecord, is_use_due
-from service.api.attempt_tokens import AttemptTokens
+from service.access.tokens import (
+    USED_AT_PRECISION,
+    TokenRecord,
+    is_use_due,
+    parse_token,
+    sha256_of_secret,
+)
 from service.api.attempts import NO_TOKEN
 from service.api.errors import RETRY, answer
 from service.api.known_reports import Reporting
+from service.api.live_tokens import LiveTokens
 from service.api.senders import Sender
 from service.control_plane import ControlPlane
 from service.problems import ProblemType
 from service.reconciling.deletion import NotDeletedError
+from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
 from service.steady_clock import now_utc, wall_utc
-from service.store.tokens import NoSuchTokenError, are_there_tokens, find_token, note_use
+from service.store.attempts import live_tokens
+from service.store.tokens import (
+    NoSuchTokenError,
+    are_there_tokens,
+    digests_of_live_tokens,
+    find_token,
+    note_use,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +94,8 @@ class AccessMiddleware:
 
     A token is one sender, and so is an address that sends without one. What claims to be a token
     counts as its address until the store knows it, so that tokens that are made up are not looked
-    up without end; one that was valid before is not held up by what others of its address send.
+    up without end; one that is valid is not held up by what others of its address send: where too
+    much came from there, all tokens that are live are read at once, for whoever asks.
     Attempts report with tokens of their own, as often as they like: what others of their address
     send does not hold up one whose reports were taken before. Reports that are refused count by
     address, and beside all else that comes from there; where too many were, attempts are told by
@@ -101,7 +116,8 @@ class AccessMiddleware:
         self._valid = ValidTokens()
         self._reporting = ValidTokens()
         """With the path that each reports to."""
-        self._attempt_tokens = AttemptTokens(plane.store)
+        self._live = LiveTokens(plane.store, lambda one: digests_of_live_tokens(one, wall_utc()))
+        self._live_of_attempts = LiveTokens(plane.store, live_tokens)
         self._noted: OrderedDict[str, datetime] = OrderedDict()
         """When the use of each token was last written down, or tried to be."""
 
@@ -120,6 +136,12 @@ class AccessMiddleware:
         sent, address = credentials.bearer or "", sender_of(credentials.address)
         sender = self._valid.id_of(sent) or address
         wait_s = self._limiter.take(sender, self._clock())
+        if wait_s and sender == address:
+            live_id = await self._live_id_of(sent)
+            if live_id is not None:
+                sender = live_id
+                wait_s = self._limiter.take(sender, self._clock())
+                self._valid.note(sent, live_id)
         if not wait_s:
             identity, known = await self._identify(credentials)
             if known is None:
@@ -143,6 +165,13 @@ class AccessMiddleware:
         await self._app(scope, receive, send)
         if known is not None:
             await self._note_use(known)
+
+    async def _live_id_of(self, sent: str) -> str | None:
+        """Return the id of a token that is live, or lately was; None: it is not known to be."""
+        token = parse_token(sent)
+        if token is None or not await self._live.is_of(token.id, sha256_of_secret(token.secret)):
+            return None
+        return token.id
 
     async def _identify(
         self, credentials: Credentials
@@ -170,7 +199,7 @@ class AccessMiddleware:
                 sent is not None
                 and reporting is not None
                 and not self._limiter.wait_s(own, self._clock())
-                and await self._attempt_tokens.is_of(*reporting, sent)
+                and await self._live_of_attempts.is_of(reporting, sha256_of_token(sent))
             )
             if not is_let_in:
                 await self._refuse(wait_s)(scope, receive, send)

@@ -48,6 +48,15 @@ def list_tokens(connection: Connection) -> list[TokenRecord]:
     return [_token_of(row) for row in connection.execute(query)]
 
 
+def digests_of_live_tokens(connection: Connection, now: datetime) -> dict[str, str]:
+    """Return, by id, the digests of all tokens that are neither revoked nor past their time."""
+    query = select(tokens.c.id, tokens.c.token_sha256).where(
+        tokens.c.revoked_at.is_(None),
+        tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now),
+    )
+    return {row.id: row.token_sha256 for row in connection.execute(query)}
+
+
 def are_there_tokens(connection: Connection) -> bool:
     """Whether there ever was one: revoking the last must not open what it closed."""
     return connection.execute(select(tokens.c.id).limit(1)).first() is not None

@@ -1,18 +1,19 @@
 """Floods of requests and of reports, over real HTTP: who is held up, and who is not."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import httpx
 import pytest
 
+from service.access.caller import EVERYONE, Role
 from service.reconciling.starter import sha256_of_token
 from service.settings import Settings
-from tests.unit.service.conftest import (
-    job_in,
-)
+from service.store.tokens import revoke_token
+from tests.unit.service.conftest import job_in, now
 from tests.unit.service.databases import Databases
-from tests.unit.service.guarded import bearer, guarding
+from tests.unit.service.guarded import add_token, bearer, guarding
 from trainer.contract.status import Status
 
 
@@ -129,3 +130,32 @@ def test_what_others_of_its_address_send_silences_no_attempt(
         other = EVENTS.replace("/1/", "/2/")
         answer = nobody.post(other, json={"events": []}, headers=bearer("its own"))
         assert answer.status_code == 429
+
+
+@pytest.mark.parametrize("is_made_up_well", [True, False])
+def test_a_flood_after_a_restart_keeps_nobody_who_has_a_token_out(
+    settings: Settings,
+    databases: Databases,
+    *,
+    is_made_up_well: bool,
+) -> None:
+    with guarding(settings, databases, requests_per_second=0.01, request_burst=5) as flooded:
+        made = [add_token(flooded.plane, "ann", Role.VIEWER) for _ in range(2)]
+        guess = str(replace(made[0], secret="a" * 43)) if is_made_up_well else "guess"
+
+        def asked(token: object) -> int:
+            return flooded.nobody.get("/jobs", headers=bearer(token)).status_code
+
+        assert [asked("guess") for _ in range(6)] == [401] * 5 + [429]
+        # All at once, two that are valid in their midst.
+        tokens = [guess] * 15 + [str(made[0])] + [guess] * 14 + [str(made[1])]
+        with ThreadPoolExecutor(len(tokens)) as senders:
+            answers = list(senders.map(asked, tokens))
+        assert answers == [429 if token == guess else 200 for token in tokens]
+        # Each is a sender from then on, and so is one that ends.
+        assert [asked(made[0]) for _ in range(5)] == [200] * 4 + [429]
+        flooded.plane.store.write(
+            partial(revoke_token, token_id=made[1].id, by=EVERYONE, now=now())
+        )
+        ended = [asked(made[1]) for _ in range(8)]
+        assert ended == [401] * 4 + [429] * 4

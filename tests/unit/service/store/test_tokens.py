@@ -1,5 +1,6 @@
 """Tokens in the store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -13,6 +14,7 @@ from service.store.tokens import (
     NoSuchTokenError,
     are_there_tokens,
     create_token,
+    digests_of_live_tokens,
     find_token,
     has_tokens,
     list_tokens,
@@ -48,6 +50,23 @@ def test_a_token_is_found_as_it_was_made(store: Store) -> None:
 def test_tokens_are_listed_the_newest_first(store: Store) -> None:
     made = [add(store, at=NOW + timedelta(seconds=n)) for n in range(3)]
     assert store.read(list_tokens) == made[::-1]
+
+
+def test_the_digests_of_tokens_are_those_of_all_that_are_live(store: Store) -> None:
+    live, ended = add(store), add(store)
+    store.write(partial(revoke_token, token_id=ended.id, by=ROOT, now=NOW))
+    for_good = replace(add(store), id="f00", token_sha256="f00", expires_at=None)
+    store.write(lambda connection: create_token(connection, for_good, ROOT, NOW))
+    expired = add(store, at=NOW - timedelta(days=1))
+
+    def digests(now: datetime) -> dict[str, str]:
+        return store.read(partial(digests_of_live_tokens, now=now))
+
+    for at in (NOW - timedelta(seconds=1), NOW, NOW + timedelta(days=1)):
+        every = [one for one in store.read(list_tokens) if one.is_live(at)]
+        assert digests(at) == {one.id: one.token_sha256 for one in every}
+    assert {live.id, "f00"} <= digests(NOW).keys()
+    assert not {ended.id, expired.id} & digests(NOW).keys()
 
 
 def test_revoking_ends_a_token_once_and_the_last_opens_nothing(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""By which tokens attempts report: one read of the store for all who ask at once."""
+"""Which tokens are live: one read of the store for all who ask at once."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.api.attempt_tokens import AttemptTokens
+from service.api.live_tokens import LiveTokens
 from service.reconciling.starter import sha256_of_token
 from service.store.attempts import live_tokens
 from service.store.store import Store
@@ -38,18 +38,24 @@ class Stored:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.attempt_tokens._GATHER_S", 0.0)
+    monkeypatch.setattr("service.api.live_tokens._GATHER_S", 0.0)
 
 
-def asked(stored: Stored) -> AttemptTokens:
-    return AttemptTokens(cast("Store", stored))
+class Asked:
+    """What is told of tokens of attempts."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._live = LiveTokens(cast("Store", stored), live_tokens)
+
+    async def is_of(self, job: str, attempt: int, token: str) -> bool:
+        return await self._live.is_of((job, attempt), sha256_of_token(token))
 
 
 def test_all_who_ask_at_once_share_a_read_and_each_is_told_of_its_own() -> None:
     stored = Stored(a="token of a", b="token of b")
 
     async def ask() -> list[bool]:
-        tokens = asked(stored)
+        tokens = Asked(stored)
         of_each = [("a", "token of a"), ("a", "token of b"), ("b", "token of b"), ("c", "guess")]
         return await asyncio.gather(
             *(tokens.is_of(job, 1, token) for job, token in of_each * 100),
@@ -66,7 +72,7 @@ def test_one_that_was_read_needs_no_further_read() -> None:
     stored = Stored(a="token of a")
 
     async def ask() -> list[bool]:
-        tokens = asked(stored)
+        tokens = Asked(stored)
         return [await tokens.is_of("a", 1, "token of a") for _ in range(3)]
 
     assert asyncio.run(ask()) == [True] * 3
@@ -78,7 +84,7 @@ def test_an_attempt_that_begins_while_the_store_is_read_is_found_by_the_next_rea
     stored.may_end.clear()
 
     async def ask() -> tuple[bool, bool]:
-        tokens = asked(stored)
+        tokens = Asked(stored)
         guess = asyncio.create_task(tokens.is_of("a", 1, "guess"))
         assert await asyncio.to_thread(stored.has_begun.wait, 10)
         stored.tokens["a"] = "token of a"
@@ -95,7 +101,7 @@ def test_of_a_store_that_is_away_what_was_read_before_holds_on() -> None:
     stored = Stored(a="token of a")
 
     async def ask() -> list[bool]:
-        tokens = asked(stored)
+        tokens = Asked(stored)
         before = await tokens.is_of("a", 1, "token of a")
         stored.is_away = True
         return [before, await tokens.is_of("b", 1, "b"), await tokens.is_of("a", 1, "token of a")]
