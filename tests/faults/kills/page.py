@@ -59,7 +59,7 @@ def page(campaign: Campaign, *, num_lanes: int, kills: int, seed: int) -> str:
         sentence="What they are, the program told." if violations else _ALL_HOLDS,
         redone=sum(trial.steps_redone or 0 for trial in campaign.trials),
         minutes=campaign.seconds / 60,
-        lines="\n".join(_lines(rows(campaign.trials))),
+        lines="\n".join(_lines(rows(one for one in campaign.trials if one is not campaign.end))),
     )
 
 
