@@ -4,6 +4,7 @@ A job is submitted as anybody's, taken through an attempt that reports, and its 
 under other ids, so that what is read is what the service itself wrote.
 """
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Sequence
@@ -94,6 +95,9 @@ def _settle(engine: Engine) -> None:
             connection.exec_driver_sql("CHECKPOINT")
         else:
             connection.exec_driver_sql("ANALYZE")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    # The kernel writes gigabytes out beside whoever is asked first otherwise.
+    os.sync()
 
 
 def _check_no_keys(connection: sqlite3.Connection, _record: object) -> None:
