@@ -201,6 +201,9 @@ def _decide_unsubmitted(job: JobRecord, seen: Observation, now: datetime) -> Dec
             return Decision(status=Status.CANCELLED, ended=Outcome(outcome="cancelled"))
         case Status.PAUSING:
             return Decision(status=_paused(job), ended=Outcome(outcome="paused"))
+    if seen.overdue is not None:
+        # Submitted, it would only be stopped.
+        return _decide_failed(job, seen.overdue, seen, now)
     if seen.storage_trouble is not None:
         return _decide_unseen(job, seen.storage_trouble, seen, now)
     return Decision(status=job.status, act="submit")

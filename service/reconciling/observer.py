@@ -14,7 +14,7 @@ from service.reconciling.attempt_files import has_advanced, read_outcome, redire
 from service.reconciling.listener import Listener
 from service.store.running import num_without_storage
 from service.store.store import Store
-from trainer.contract.attempt import Reason
+from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Status
 
@@ -119,8 +119,7 @@ class Observer:
         over = seen.ray in {RayState.ABSENT, RayState.ENDED}
         try:
             outcome = read_outcome(directory)
-            # Once it is stopped for its silence, no sign of life changes that.
-            overdue = attempt.outcome
+            overdue = _verdict(attempt, seen.ray)
             if overdue is None and seen.ray is RayState.ALIVE:
                 overdue = self._listener.listen(job, attempt, directory, self._monotonic())
             if outcome is None and seen.ray is not RayState.ENDED:
@@ -181,3 +180,15 @@ class Observer:
             self._store.check_fence()
             redirect(memory.directory, self._url)
             memory.redirect_due_s = now_s + REDIRECT_EVERY_S
+
+
+def _verdict(attempt: AttemptRecord, ray: RayState | None) -> Outcome | None:
+    """Return what is stored of why it is stopped, as far as that still holds.
+
+    Once it is stopped for its silence, no sign of life changes that. An interruption is no fault
+    of its own: where it reports and lives, it was given its devices after all, and goes on.
+    """
+    verdict = attempt.outcome
+    if verdict is None or verdict.reason is not Reason.INTERRUPTED:
+        return verdict
+    return None if ray is RayState.ALIVE and attempt.events_through > 0 else verdict

@@ -148,7 +148,12 @@ class Starter:
             "them or a node is gone, so it went back to the queue; this counts as no failure"
         )
         verdict = Outcome(outcome="failed", reason=Reason.INTERRUPTED, message=message)
-        self._store.write(lambda connection: note_verdict(connection, job.id, job.attempt, verdict))
+        # Ray may have placed it since the cluster was looked at.
+        self._store.write(
+            lambda connection: note_verdict(
+                connection, job.id, job.attempt, verdict, if_unheard=True
+            )
+        )
 
     def _is_draining(self) -> bool:
         """Whether nothing may begin; tells whoever waits."""

@@ -103,11 +103,18 @@ def live_tokens(connection: Connection) -> dict[tuple[str, int], str]:
     return {(row.job_id, row.number): row.token_sha256 for row in rows}
 
 
-def note_verdict(connection: Connection, job_id: str, number: int, verdict: Outcome) -> None:
-    """Write down what an attempt comes to that is stopped for it, before it has ended."""
+def note_verdict(
+    connection: Connection, job_id: str, number: int, verdict: Outcome, *, if_unheard: bool = False
+) -> None:
+    """Write down what an attempt comes to that is stopped for it, before it has ended.
+
+    `if_unheard`: only where it has reported nothing, as it stands now.
+    """
     query = update(attempts).where(
         attempts.c.job_id == job_id, attempts.c.number == number, attempts.c.ended_at.is_(None)
     )
+    if if_unheard:
+        query = query.where(attempts.c.events_through == 0)
     connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
 
 

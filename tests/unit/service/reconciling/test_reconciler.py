@@ -13,6 +13,7 @@ from service.jobs.records import AttemptRecord
 from service.reconciling.attempt_files import redirect
 from service.reconciling.observer import REDIRECT_EVERY_S
 from service.reconciling.starter import sha256_of_token
+from service.store.attempts import note_verdict
 from service.store.store import Store
 from tests.unit.service.world import World, event_of
 from trainer.contract.attempt import Outcome, Reason
@@ -225,6 +226,28 @@ def test_stopping_on_purpose_interrupts_every_attempt_and_counts_against_none(
     assert world.status("b") is Status.SUCCEEDED
     world.tick()
     assert world.status("a") is Status.STARTING
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_interruption_that_was_foretold_is_none_while_the_attempt_lives(
+    world: World, is_known: bool
+) -> None:
+    interrupted = Outcome(outcome="failed", reason=Reason.INTERRUPTED, message="a stop")
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.store.write(lambda connection: note_verdict(connection, "a", 1, interrupted))
+    world.tick(2)
+    assert (world.status(), world.ray.stopped) == (Status.RUNNING, [])
+    if is_known:
+        world.ray.end("a-1")
+    else:
+        world.ray.jobs.clear()
+    world.tick()
+    ended = world.store.attempt("a", 1)
+    assert (ended.ended_at, ended.outcome) == (world.now, interrupted)
+    assert world.store.job("a").num_failures == 0
 
 
 def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.access.caller import EVERYONE
+from service.cluster.ray_jobs import RayUnreachableError
 from service.jobs.records import JobRecord
 from service.reconciling.starter import OUTAGE, UNPLACED_S, Starter, sha256_of_token
 from service.scheduling.admission import BEHIND
 from service.scheduling.queue import QueuePolicy
-from service.scheduling.room import Holding
+from service.scheduling.room import Cluster, Holding
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
@@ -398,3 +399,50 @@ def test_an_attempt_that_there_is_room_for_is_waited_for(world: World) -> None:
     world.tick(2)
     assert world.ray.stopped == []
     assert world.status() is Status.STARTING
+
+
+@pytest.mark.parametrize("is_told_after", [False, True])
+def test_an_attempt_that_got_its_devices_after_all_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_told_after: bool
+) -> None:
+    look = world.ray.cluster
+
+    def look_and_place() -> Cluster:
+        seen = look()
+        world.report()
+        return seen
+
+    world.submit()
+    world.tick(2)
+    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)]
+    world.now += timedelta(seconds=UNPLACED_S)
+    with monkeypatch.context() as patch:
+        if not is_told_after:
+            patch.setattr(world.ray, "cluster", look_and_place)
+        world.tick()
+    attempt = world.store.attempt("a", 1)
+    assert (attempt.outcome is not None) is is_told_after
+    if is_told_after:
+        world.report()
+    world.tick(3)
+    assert world.ray.stopped == []
+    assert world.status() is Status.RUNNING
+
+
+def test_an_attempt_that_ray_never_took_and_others_left_no_room_for_is_not_submitted(
+    world: World,
+) -> None:
+    world.ray.refuse_submissions = True
+    world.submit()
+    with pytest.raises(RayUnreachableError):
+        world.tick()
+    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)]
+    world.now += timedelta(seconds=UNPLACED_S)
+    world.tick()
+    world.ray.refuse_submissions = False
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0),
+    )
+    assert world.ray.submissions == 0
