@@ -128,7 +128,8 @@ def attempt_view(attempt: AttemptRecord) -> Attempt:
         created_at=attempt.created_at,
         submitted_at=attempt.submitted_at,
         ended_at=attempt.ended_at,
-        outcome=attempt.outcome,
+        # Before its end it is a verdict, of which something else may still come.
+        outcome=None if attempt.ended_at is None else attempt.outcome,
         worker_pids=attempt.worker_pids,
     )
 

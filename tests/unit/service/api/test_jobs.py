@@ -8,13 +8,15 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.control_plane import ControlPlane
+from service.jobs.lifecycle import Decision
+from service.store.attempts import note_verdict
 from service.submission import desk
 from service.submission.admission import Admitted, admit_request
 from service.views.jobs import JobDetail, JobPage
 from tests.unit.service.conftest import job_in, make_spec, progress, report
 from tests.unit.service.databases import change
 from tests.unit.service.world import World
-from trainer.contract.attempt import AttemptOrder
+from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.confinement import path_roots
 from trainer.contract.order_file import write_order
 from trainer.contract.status import Desired, Status
@@ -101,6 +103,20 @@ def test_a_job_shows_its_attempts_but_never_a_token(
     assert attempt["submission_id"] == "detail-1"
     assert attempt["outcome"]["reason"] == "crashed"
     assert "secret digest" not in answer.text
+
+
+def test_what_an_attempt_is_stopped_for_is_no_outcome_before_it_has_ended(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job = job_in(plane.store, Status.RUNNING, "stopped")
+    hung = Outcome(outcome="failed", reason=Reason.HUNG, message="silent")
+    plane.store.write(lambda connection: note_verdict(connection, job.id, 1, hung))
+    (attempt,) = http.get("/jobs/stopped").json()["attempts"]
+    assert (attempt["ended_at"], attempt["outcome"]) == (None, None)
+    decision = Decision(status=Status.RETRYING, reason=Reason.HUNG, ended=hung)
+    plane.store.apply(job, decision, job.status_since)
+    (attempt,) = http.get("/jobs/stopped").json()["attempts"]
+    assert attempt["outcome"]["reason"] == "hung"
 
 
 def test_a_succeeded_job_without_a_readable_report_is_still_shown(
