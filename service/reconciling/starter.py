@@ -87,15 +87,16 @@ class Starter:
         """Begin the attempts that are due and fit; give each job as it then stands.
 
         Who is to make room for another is asked to pause; who has got no devices and could not, is
-        stopped. The cluster is looked at only where
-        somebody waits. What was decided is left undone once it is old, or the service drains.
+        stopped, while the service drains, too. The cluster is looked at only where somebody waits.
+        What was decided is left undone once it is old, or the service drains.
         """
         now = decided_at = self._clock()
-        if self._is_draining():
-            return
+        is_draining = self._is_draining()
         live = {job.id: job for job in self._store.live_jobs()}
         due = [
-            job for job in live.values() if may_start(job, now) and not self._is_held_up(job, now)
+            job
+            for job in live.values()
+            if not is_draining and may_start(job, now) and not self._is_held_up(job, now)
         ]
         unplaced_for = timedelta(seconds=UNPLACED_S)
         late = {

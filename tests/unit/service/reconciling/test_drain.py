@@ -1,10 +1,13 @@
 """While the service drains, nothing begins; what was paused for it goes on."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.access.caller import EVERYONE
+from service.reconciling.starter import UNPLACED_S
+from service.scheduling.room import Holding
 from service.scheduling.waiting import DRAINS
 from service.store.store import Store
 from service.store.switches import begin_drain, end_drain
@@ -55,6 +58,23 @@ def test_what_runs_goes_on_but_no_attempt_follows_on_it(world: World) -> None:
     undrain(world)
     world.tick()
     assert world.status() is Status.STARTING
+
+
+def test_an_attempt_that_others_left_no_room_for_is_stopped_all_the_same(world: World) -> None:
+    world.submit()
+    world.tick(2)
+    drain(world, pause=False)
+    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)]
+    world.now += timedelta(seconds=UNPLACED_S)
+    world.tick(2)
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1")
+    world.ray.holdings = []
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures, job.attempt) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0, 1),
+    )
 
 
 def test_what_runs_is_paused_for_it_and_goes_on_after(world: World) -> None:
