@@ -40,6 +40,8 @@ class Bounds:
     """A request line and headers come whole within it, of a connection's first request too."""
     body_s: float = 60.0
     """A body comes whole within it: at 17 KB/s the largest."""
+    unread_s: float = 60.0
+    """An answer of which nothing more is read for so long may be cut to let others in."""
 
 
 def max_open(asked: int, num_files: int) -> int:
@@ -48,10 +50,14 @@ def max_open(asked: int, num_files: int) -> int:
 
 
 class Awaited(Enum):
-    """What only the other side can send."""
+    """What only the other side can do."""
 
     HEAD = auto()
+    """Send a request line and headers."""
     BODY = auto()
+    """Send a body."""
+    READING = auto()
+    """Read what it is sent."""
 
 
 class Connection(H11Protocol):
@@ -64,22 +70,26 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.since_s = self.loop.time()
         """When it was first seen to wait for what it waits for."""
-        self._seen: tuple[Awaited | None, RequestResponseCycle | None] = Awaited.HEAD, None
+        self._seen: tuple[Awaited | None, RequestResponseCycle | None, int] = Awaited.HEAD, None, 0
         self.server_state.make_room(self)
 
     def look(self, now_s: float) -> Awaited | None:
         """Note since when it waits, and return what for; None: the service has to do."""
-        # Of another request, it waits anew.
-        seen = self._awaited(), self.cycle
+        # Of another request, or once more was read, it waits anew.
+        seen = self._awaited(), self.cycle, self.transport.get_write_buffer_size()
         if seen != self._seen:
             self._seen, self.since_s = seen, now_s
         return seen[0]
 
     def _awaited(self) -> Awaited | None:
-        if self.conn.their_state is h11.SEND_BODY:
-            # While it is not read, it cannot come. An answer may be under way, or at its end.
-            return None if self.flow.read_paused else Awaited.BODY
+        # An answer is complete for uvicorn once it is handed over, not once it is sent.
+        if self.transport.get_write_buffer_size():
+            return Awaited.READING
         is_answered = self.cycle is None or self.cycle.response_complete
+        if self.conn.their_state is h11.SEND_BODY:
+            is_under_way = self.cycle.response_started and not is_answered
+            # While a body is not read, it cannot come.
+            return None if is_under_way or self.flow.read_paused else Awaited.BODY
         return Awaited.HEAD if is_answered else None
 
 
@@ -97,7 +107,6 @@ class Connections(ServerState):
         for one in self._open():
             match one.look(now_s):
                 case Awaited.HEAD if now_s - one.since_s > self.bounds.head_s:
-                    # What is left of the answer before is still sent.
                     one.transport.close()
                 case Awaited.BODY if now_s - one.since_s > self.bounds.body_s:
                     one.transport.abort()
@@ -105,14 +114,21 @@ class Connections(ServerState):
     def make_room(self, newest: Connection) -> None:
         """End some that are waited for where there are too many; where there are none, the newest.
 
-        What is answered is not cut.
+        What is answered is not cut, unless nobody else is waited for and it was long not read.
         """
         if len(self.connections) <= self.bounds.max_open:
             return
         now_s = newest.since_s
-        awaited = [one for one in self._open() if one.look(now_s) and one is not newest]
-        awaited.sort(key=lambda one: one.since_s)
-        for one in awaited[: max(len(awaited) // _PART_LET_GO, 1)] or [newest]:
+        awaited: list[Connection] = []
+        unread: list[Connection] = []
+        for one in self._open():
+            match one.look(now_s):
+                case Awaited.HEAD | Awaited.BODY if one is not newest:
+                    awaited.append(one)
+                case Awaited.READING if now_s - one.since_s > self.bounds.unread_s:
+                    unread.append(one)
+        let_go = sorted(awaited or unread, key=lambda one: one.since_s)
+        for one in let_go[: max(len(let_go) // _PART_LET_GO, 1)] or [newest]:
             one.transport.abort()
             self.connections.discard(one)
             self.num_let_go += 1

@@ -22,28 +22,39 @@ ASK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 ASK_LONG = b"GET /long HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 BEGUN = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
 REFUSED = BEGUN.replace(b"POST / ", b"POST /refused ")
+REFUSED_LONG = BEGUN.replace(b"POST / ", b"POST /refused/long ")
+ASK_LARGE = ASK.replace(b"GET / ", b"GET /large ")
+# More than the kernel takes of what is not read.
+LARGE = b"." * 16_000_000
 
 
 class App:
-    """Reads bodies; what it answers to /long ends when it is told to, /refused it does not read."""
+    """Reads bodies; what it answers to /long ends when it is told to, to /large it is LARGE.
+
+    Bodies to /refused it does not read.
+    """
 
     def __init__(self) -> None:
         self.is_over = threading.Event()
         self.statuses: list[str] = []
+        self.num_answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
-        message: Message = {"type": "http.request", "more_body": scope["path"] != "/refused"}
+        is_refused = scope["path"].startswith("/refused")
+        message: Message = {"type": "http.request", "more_body": not is_refused}
         while message["type"] == "http.request" and message["more_body"]:
             message = await receive()
         self.statuses.append(message["type"])
         if message["type"] == "http.disconnect":
             return
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while scope["path"] == "/long" and not self.is_over.is_set():
+        while scope["path"].endswith("/long") and not self.is_over.is_set():
             await send({"type": "http.response.body", "body": b".", "more_body": True})
             await asyncio.sleep(0.02)
-        await send({"type": "http.response.body", "body": b"end"})
+        body = LARGE if scope["path"] == "/large" else b"end"
+        await send({"type": "http.response.body", "body": body})
+        self.num_answered += 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +153,12 @@ def test_a_request_whose_body_does_not_come_is_over_for_the_application(strict: 
         wait_until(lambda: strict.app.statuses.count("http.disconnect") > before)
 
 
-def test_neither_a_long_answer_nor_one_of_many_requests_is_cut(strict: Served) -> None:
-    with strict.connected(ASK_LONG) as long, httpx.Client(base_url=strict.url) as often:
+@pytest.mark.parametrize("asked", [ASK_LONG, REFUSED_LONG])
+def test_neither_a_long_answer_nor_one_of_many_requests_is_cut(
+    strict: Served, asked: bytes
+) -> None:
+    strict.app.is_over.clear()
+    with strict.connected(asked) as long, httpx.Client(base_url=strict.url) as often:
         assert long.recv(12) == b"HTTP/1.1 200"
         peer = often.get("/").extensions["network_stream"].get_extra_info("client_addr")
         # Twice as long as a head may take.
@@ -188,9 +203,33 @@ def test_who_is_awaited_with_a_body_makes_room_too() -> None:
         wait_until(lambda: is_ended(late))
 
 
+def test_an_answer_that_is_being_sent_makes_no_room() -> None:
+    with served(Bounds(max_open=2)) as one, one.connected(ASK_LARGE) as large, ExitStack() as stack:
+        wait_until(lambda: one.app.num_answered == 1)
+        for _ in range(5):
+            stack.enter_context(one.connected())
+        wait_until(lambda: one.server.server_state.num_let_go == 4)
+        told = bytearray()
+        while not told.endswith(b".\r\n0\r\n\r\n"):
+            told += large.recv(1 << 20) or pytest.fail(f"cut after {len(told)} bytes")
+    assert told.count(LARGE) == 1
+
+
+def test_an_answer_that_is_long_not_read_makes_room_where_nobody_else_is_awaited() -> None:
+    with served(Bounds(max_open=1, unread_s=0.0)) as one, one.connected(ASK_LARGE):
+        wait_until(lambda: one.app.num_answered == 1)
+
+        def is_let_in() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(one.url).text == "end"
+            return False
+
+        wait_until(is_let_in)
+
+
 def test_while_all_are_answered_no_more_come_in() -> None:
     with served(Bounds(max_open=2)) as one:
-        with one.connected(ASK_LONG) as first, one.connected(ASK_LONG) as second:
+        with one.connected(ASK_LONG) as first, one.connected(REFUSED_LONG) as second:
             for long in (first, second):
                 assert long.recv(12) == b"HTTP/1.1 200"
             with pytest.raises(httpx.TransportError):
