@@ -83,8 +83,7 @@ class GroupCommit(Generic[Item, Outcome]):
             else:
                 self._waiting.append(one)
                 self._waiting_bytes += size_bytes
-                # Done while it stands there: it has failed, and nothing else is kept waiting by it.
-                if self._writing is None or self._writing.done():
+                if self._writing is None:
                     self._writing = self._thread.submit(self._write_waiting)
         return one.future
 
@@ -115,14 +114,29 @@ class GroupCommit(Generic[Item, Outcome]):
         self._thread.shutdown(wait=False)
 
     def _write_waiting(self) -> None:
-        while group := self._take():
-            error = self._try(group)
-            if error is None:
-                continue
-            if len(group) > 1 and may_be_of_one_value(error):
-                self._write_each(group)
-            else:
-                _fail(group, error)
+        group: list[_Waiting[Item, Outcome]] = []
+        try:
+            while group := self._take():
+                error = self._try(group)
+                if error is None:
+                    continue
+                if len(group) > 1 and may_be_of_one_value(error):
+                    self._write_each(group)
+                else:
+                    _fail(group, error)
+        except BaseException as error:  # noqa: BLE001  # raised where it was asked for
+            self._give_up(group, error)
+
+    def _give_up(self, group: "list[_Waiting[Item, Outcome]]", error: BaseException) -> None:
+        """Fail what was being written and has no outcome, and what waits; who comes begins anew."""
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._writing = None
+        unwritten = [one for one in group if not one.future.done()]
+        _fail(unwritten, error)
+        _fail([one for one in waiting if one.future.set_running_or_notify_cancel()], error)
 
     def _take(self) -> "list[_Waiting[Item, Outcome]]":
         """Return what is to be written next; nothing: all is, and who comes now begins anew."""

@@ -184,18 +184,20 @@ def test_no_more_bytes_wait_than_may(commits: Commits, monkeypatch: pytest.Monke
     assert commits.group.submit(10, size_bytes=10).result() == 10
 
 
-def test_one_that_fails_beyond_all_that_is_foreseen_holds_up_no_other(
+def test_what_fails_beyond_all_that_is_foreseen_keeps_nobody_waiting(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits.may_begin.set()
+    futures = [commits.hold_up(1), *(commits.group.submit(n, size_bytes=n) for n in (2, 3))]
+    assert futures[2].cancel()
     with monkeypatch.context() as broken:
-        # More came of it than was asked for.
-        broken.setattr(commits.group, "_write", lambda *_: [1, 1])
-        commits.group.submit(1)
-        writing = commits.group._writing
-        assert writing is not None
-        assert isinstance(writing.exception(), ValueError)
-    assert commits.group.submit(2).result() == 2
+        # Less came of it than was asked for.
+        broken.setattr(commits.group, "_write", lambda *_: [])
+        commits.may_begin.set()
+        for future in futures[:2]:
+            assert isinstance(future.exception(timeout=10), ValueError)
+    assert commits.group._waiting_bytes == 0
+    assert commits.group.submit(4).result(timeout=10) == 4
+    assert commits.stored() == [4]
 
 
 def test_what_had_no_turn_for_long_is_refused(
