@@ -147,6 +147,9 @@ class AccessMiddleware:
             if known is None:
                 if isinstance(identity, UnidentifiedError):
                     self._valid.forget(sent)
+                    if sender != address:
+                        # It was one lately; now it counts as any that is made up.
+                        wait_s = self._limiter.take(address, self._clock())
             elif sender != known.id:
                 self._valid.note(sent, known.id)
                 self._limiter.give_back(address, self._clock())
