@@ -12,6 +12,7 @@ from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
 from service.reconciling.attempt_files import has_advanced, read_outcome, redirect, unusable
 from service.reconciling.listener import Listener
+from service.store.attempts import withdraw_verdict
 from service.store.running import num_without_storage
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
@@ -120,6 +121,9 @@ class Observer:
         try:
             outcome = read_outcome(directory)
             overdue = _verdict(attempt, seen.ray)
+            if overdue is not attempt.outcome and job.status is Status.STARTING:
+                # Else it would pass for what it may fail of later.
+                self._withdraw_verdict(attempt)
             if overdue is None and seen.ray is RayState.ALIVE:
                 overdue = self._listener.listen(job, attempt, directory, self._monotonic())
             if outcome is None and seen.ray is not RayState.ENDED:
@@ -164,6 +168,11 @@ class Observer:
     def _num_without_storage(self, attempt: AttemptRecord) -> int:
         return self._store.read(
             lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
+        )
+
+    def _withdraw_verdict(self, attempt: AttemptRecord) -> None:
+        self._store.write(
+            lambda connection: withdraw_verdict(connection, attempt.job_id, attempt.number)
         )
 
     def _told_for_s(self, memory: _Memory) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, null, select, update
 from sqlalchemy.exc import NoResultFound
 
 from service.jobs.lifecycle import Decision
@@ -116,6 +116,14 @@ def note_verdict(
     if if_unheard:
         query = query.where(attempts.c.events_through == 0)
     connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
+
+
+def withdraw_verdict(connection: Connection, job_id: str, number: int) -> None:
+    """Take back what an attempt was to be stopped for; how it ended once it has, stays."""
+    query = update(attempts).where(
+        attempts.c.job_id == job_id, attempts.c.number == number, attempts.c.ended_at.is_(None)
+    )
+    connection.execute(query.values(outcome=null()))
 
 
 def accelerators_in_use(connection: Connection) -> dict[str, str]:

@@ -427,6 +427,10 @@ def test_an_attempt_that_got_its_devices_after_all_goes_on(
     world.tick(3)
     assert world.ray.stopped == []
     assert world.status() is Status.RUNNING
+    world.ray.end("a-1")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (Status.RETRYING, Reason.CRASHED, 1)
 
 
 def test_an_attempt_that_ray_never_took_and_others_left_no_room_for_is_not_submitted(
