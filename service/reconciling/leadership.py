@@ -11,6 +11,7 @@ from service.reconciling.lease import RENEWALS_PER_DURATION, Leading, Waiting
 from service.steady_clock import PROCESS_CLOCK, SteadyClock, since_boot_s
 from service.store.engine import connect, writing
 from service.store.leases import (
+    LeaseRecord,
     LostLeadershipError,
     read_lease,
     release_lease,
@@ -43,7 +44,7 @@ class Leadership:
 
         `clock`: leases go by it; `told_by`: what this process calls now, and hands on with them.
         `hindrance`: why this process cannot do a leader's work; while there is such a reason the
-        lease is not renewed, and whoever stands by takes it once it has run out.
+        lease is not renewed, and whoever stands by takes it once it has run out; that is noticed.
         """
         self._url = url
         self._lease_s = lease_s
@@ -143,12 +144,13 @@ class Leadership:
             was_held = self.is_held
             was_hindered, why = is_hindered, self._hindrance()
             is_hindered = why is not None
-            if is_hindered:
-                if not was_hindered:
-                    logger.error("the lease is left to others: %s", why)
-                continue
+            if is_hindered and not was_hindered:
+                logger.error("the lease is left to others: %s", why)
             try:
-                self._renew()
+                if is_hindered:
+                    self._look()
+                else:
+                    self._renew()
             except SQLAlchemyError as error:
                 # The store may be away for a while; whoever then is first, leads.
                 if was_held:
@@ -167,5 +169,17 @@ class Leadership:
         if is_ours:
             self._state = state.renew(asked_s)
         else:
-            self._state = Waiting().look(record, self._clock())
-            logger.warning("the lease was taken over by %s", self.holder())
+            self._give_way(record)
+
+    def _look(self) -> None:
+        """Notice whether the lease was taken over, without renewing it."""
+        state = self._state
+        assert isinstance(state, Leading)
+        with self._engine.connect() as connection:
+            record = read_lease(connection)
+        if record is None or record.fence != state.fence:
+            self._give_way(record)
+
+    def _give_way(self, record: LeaseRecord | None) -> None:
+        self._state = Waiting().look(record, self._clock())
+        logger.warning("the lease was taken over by %s", self.holder())

@@ -1,11 +1,13 @@
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
 from service.cluster.local_ray import LocalRay
+from service.cluster.ray_jobs import RayUnreachableError
 from service.control_plane import ControlPlane
 from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
@@ -77,6 +79,53 @@ def test_one_whose_reconciler_hangs_lets_another_lead_and_ends_when_it_is_told_t
     disk.set()
     first._thread.join()
     second.stop()
+
+
+def test_one_that_hangs_and_was_overtaken_leaves_its_ray_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.reconciling.activity.STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr("service.reconciling.leadership.is_gone", lambda _: False)
+    stopped = []
+    monkeypatch.setattr(LocalRay, "stop", lambda _: stopped.append(1))
+    settings = Settings(state_dir=tmp_path, ray_address=None).model_copy(update={"lease_s": 0.5})
+    first, second = ControlPlane(settings, token=None), ControlPlane(settings, token=None)
+    with _hanging(first, monkeypatch):
+        assert first._local.ownership.is_held
+        wait_until(second.leadership.try_to_take)
+        wait_until(lambda: not first.leadership.is_kept)
+        first.stop()
+        assert first._thread.is_alive()
+        assert stopped == []
+        assert second._local.ownership.acquire()
+    second.stop()
+
+
+@contextmanager
+def _hanging(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start one that owns its Ray and whose reconciler then hangs."""
+    disk, hangs = threading.Event(), threading.Event()
+
+    def own(ray: LocalRay) -> None:
+        assert ray.ownership.acquire()
+        raise RayUnreachableError("it is pretended")
+
+    def hang(_reconciler: Reconciler, _ray: object) -> None:
+        hangs.set()
+        disk.wait(30)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(LocalRay, "jobs", own)
+        hanging.setattr(Reconciler, "tick", hang)
+        plane.start()
+        assert hangs.wait(30)
+    try:
+        yield
+    finally:
+        plane.begin_stop()
+        disk.set()
+        plane._thread.join()
 
 
 def test_one_that_cannot_open_the_store_does_not_keep_another_from_leading(

@@ -254,7 +254,8 @@ def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
         why = "a disk hangs"
         wait_until(other.try_to_take)
         assert not hindered.is_held
-        why = None
+        # It is told so all the same: what is the leader's alone is not its to end any more.
         wait_until(lambda: not hindered.is_kept)
+        assert hindered.holder() == other.holder()
         assert other.is_held
     assert caplog.text.count("the lease is left to others: a disk hangs") == 2
