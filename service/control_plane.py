@@ -18,6 +18,7 @@ from service.jobs.silence import Patience
 from service.reconciling.activity import Activity
 from service.reconciling.deletion import Deletions
 from service.reconciling.finisher import Finisher
+from service.reconciling.interruption import note_interruption
 from service.reconciling.leadership import Leadership
 from service.reconciling.pace import TICK_S, Pace
 from service.reconciling.reconciler import Reconciler
@@ -169,7 +170,8 @@ class ControlPlane:
     def stop(self) -> None:
         """End the loop, stop the local Ray if it is ours, and let the next one lead.
 
-        A tick that does not end is left as by a crash: its jobs are seen to by the next leader.
+        A tick that does not end is left as by a crash: its jobs are seen to by the next leader,
+        which charges none of them with the end of that Ray.
         """
         self.begin_stop()
         if self._thread.is_alive():
@@ -180,18 +182,24 @@ class ControlPlane:
         self._deliverer.stop()
         self._finisher.stop()
         try:
-            # Also while the store is away, and with it the lease: nobody else stops this Ray.
-            term = self._reconciler if self.leadership.is_kept else None
-            if term is not None and self._remote is None and self._local.ownership.acquire():
-                self._local.stop()
-                if not hangs:
-                    term.interrupt()
+            self._stop_ray(hangs=hangs)
         finally:
             self._local.ownership.release()
             if self._remote is not None:
                 self._remote.close()
             self.store.close()
             self.leadership.close()
+
+    def _stop_ray(self, *, hangs: bool) -> None:
+        # Also while the store is away, and with it the lease: nobody else stops this Ray.
+        term = self._reconciler if self.leadership.is_kept else None
+        if term is None or self._remote is not None or not self._local.ownership.acquire():
+            return
+        if not hangs:
+            self._local.stop()
+            term.interrupt()
+        elif note_interruption(self.store):
+            self._local.stop()
 
     def wake(self) -> None:
         """Reconcile now: something was asked, or told."""

@@ -118,6 +118,12 @@ def note_verdict(
     connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
 
 
+def note_verdict_of_all(connection: Connection, verdict: Outcome) -> None:
+    """Write the same down for every attempt that has not ended, and is not stopped for another."""
+    query = update(attempts).where(attempts.c.ended_at.is_(None), attempts.c.outcome.is_(None))
+    connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
+
+
 def withdraw_verdict(connection: Connection, job_id: str, number: int) -> None:
     """Take back what an attempt was to be stopped for; how it ended once it has, stays."""
     query = update(attempts).where(

@@ -9,12 +9,17 @@ from sqlalchemy import Connection
 from service.cluster.local_ray import LocalRay
 from service.cluster.ray_jobs import RayUnreachableError
 from service.control_plane import ControlPlane
+from service.reconciling.leadership import Leadership
 from service.reconciling.reconciler import Reconciler
 from service.settings import Settings, SettingsError
 from service.steady_clock import PROCESS_CLOCK
+from service.store.attempts import note_verdict
 from service.store.leases import read_lease, take_lease
 from service.store.store import Store
-from tests.unit.service.conftest import wait_until
+from tests.unit.service.conftest import job_in, now, wait_until
+from tests.unit.service.world import World
+from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.status import Status
 
 
 @pytest.mark.slow
@@ -100,6 +105,83 @@ def test_one_that_hangs_and_was_overtaken_leaves_its_ray_to_the_next(
         assert stopped == []
         assert second._local.ownership.acquire()
     second.stop()
+
+
+def test_a_stop_while_the_reconciler_is_long_about_one_job_counts_against_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
+    stopped = []
+    monkeypatch.setattr(LocalRay, "stop", lambda _: stopped.append(1))
+    settings = Settings(state_dir=tmp_path, ray_address=None)
+    plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    jobs = {
+        "runs": Status.RUNNING,
+        "starts": Status.STARTING,
+        "cancelled": Status.CANCELLING,
+        "hung": Status.RUNNING,
+    }
+    for name, status in jobs.items():
+        job_in(plane.store, status, name)
+        plane.store.note_submitted(name, 1, now())
+    hung = Outcome(outcome="failed", reason=Reason.HUNG)
+    plane.store.write(lambda connection: note_verdict(connection, "hung", 1, hung))
+    with _hanging(plane, monkeypatch):
+        plane.stop()
+        assert plane._thread.is_alive()
+    assert stopped == [1]
+    with closing(Store(settings.store_url)) as store:
+        world = World(tmp_path, store)
+        world.now = now()
+        for name in jobs:
+            world.folder(job_id=name).path.mkdir(parents=True)
+        world.tick()
+        for name in ("runs", "starts"):
+            assert store.job(name).num_failures == 0
+            ended = store.attempt(name, 1).outcome
+            assert ended is not None
+            assert ended.reason is Reason.INTERRUPTED
+        assert store.job("cancelled").status is Status.CANCELLED
+        # What it was stopped for before still counts.
+        assert store.job("hung").num_failures == 1
+
+
+def test_one_that_hangs_and_finds_itself_overtaken_as_it_stops_leaves_its_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
+    # It does not hear of it before.
+    monkeypatch.setattr(Leadership, "_keep", lambda _: None)
+    monkeypatch.setattr("service.reconciling.leadership.is_gone", lambda _: True)
+    stopped = []
+    monkeypatch.setattr(LocalRay, "stop", lambda _: stopped.append(1))
+    settings = Settings(state_dir=tmp_path, ray_address=None)
+    first, second = ControlPlane(settings, token=None), ControlPlane(settings, token=None)
+    with _hanging(first, monkeypatch):
+        second.try_to_lead()
+        assert first.leadership.is_kept
+        first.stop()
+    assert stopped == []
+    assert second._local.ownership.acquire()
+    second.stop()
+
+
+def test_a_stop_waits_for_no_store_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.control_plane.STOP_PATIENCE_S", 0.1)
+    monkeypatch.setattr("service.reconciling.interruption.PATIENCE_S", 0.1)
+    stopped = []
+    monkeypatch.setattr(LocalRay, "stop", lambda _: stopped.append(1))
+    plane = ControlPlane(Settings(state_dir=tmp_path, ray_address=None), token=None)
+    disk = threading.Event()
+    with _hanging(plane, monkeypatch):
+        monkeypatch.setattr(plane.store, "write", lambda _: disk.wait(30))
+        plane.stop()
+        assert not disk.is_set()
+        disk.set()
+    assert stopped == [1]
 
 
 @contextmanager
