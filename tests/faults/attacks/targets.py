@@ -11,6 +11,7 @@ import httpx
 
 from service.access.caller import EVERYONE, Role
 from service.access.tokens import issue_token
+from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
 from service.store.tokens import create_token, revoke_token
 from tests.acceptance.product import ControlPlane
@@ -26,6 +27,8 @@ SPARE_BYTES = 32 << 20
 # In no attempt, so that nobody looks for one.
 IDLE = (Status.QUEUED, Status.PAUSED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 
+_ATTEMPTS = "of-an-attempt"
+
 
 class Unguarded(Answering):
     """A service that refuses nothing."""
@@ -39,7 +42,7 @@ class Target:
 
     plane: ControlPlane
     tokens: dict[str, str]
-    """By role, and those that are `revoked` and `expired`."""
+    """By role, those that are `revoked` and `expired`, and the `attempt`'s, of all jobs alike."""
     body: dict[str, Any] = field(repr=False)
     """A request that is accepted."""
 
@@ -108,8 +111,8 @@ def _fill(store: Store) -> dict[str, str]:
         closing.callback(store.close)
         store.migrate()
         for status in IDLE:
-            job_in(store, status, status.lower())
-        tokens = {role.value: _token(store, role) for role in Role}
+            job_in(store, status, status.lower(), token_sha256=sha256_of_token(_ATTEMPTS))
+        tokens = {role.value: _token(store, role) for role in Role} | {"attempt": _ATTEMPTS}
         tokens["expired"] = _token(store, Role.ADMIN, expires_in=timedelta(0))
         tokens["revoked"] = revoked = _token(store, Role.ADMIN)
         token_id = revoked.split("_")[1]
