@@ -49,11 +49,13 @@ _PR_SET_PDEATHSIG = 1
 _RAY_WORKER = "default_worker.py"
 _KILLED_FIRST = "1000"
 _MAX_REQUEST_BYTES = 64 << 20
+KEEPER_VARIABLE = "ALEXNET_WARM_KEEPER"
 
 
 def main() -> None:
     """Import, listen, fork; ends with SIGTERM, and with the process that started it."""
-    die_with(os.getppid(), signal.SIGTERM)
+    # Its keeper tells who it is: one that died while this began would have left it for good.
+    die_with(int(os.environ.pop(KEEPER_VARIABLE, os.getppid())), signal.SIGTERM)
     path = Path(sys.argv[1])
     _import_all(sys.argv[2:] or _modules_of_attempts())
     listener = socket.socket(socket.AF_UNIX)

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.warm.fork_server import die_with
+from trainer.warm.fork_server import KEEPER_VARIABLE, die_with
 
 # Assumed: an import that fails takes seconds of a core each time.
 FIRST_S = 1.0
@@ -47,8 +47,9 @@ def main() -> None:
 def _run_once(arguments: list[str]) -> str:
     """Run the warm process until it ends, and say how; it dies with this one."""
     command = [sys.executable, "-m", "trainer.warm.fork_server", *arguments]
+    environment = {**os.environ, KEEPER_VARIABLE: str(os.getpid())}
     try:
-        return f"exit code {subprocess.run(command, check=False).returncode}"
+        return f"exit code {subprocess.run(command, env=environment, check=False).returncode}"
     except OSError as error:
         # Likeliest where memory is short, of which the one before may have died.
         return f"no start ({error.strerror})"

@@ -13,6 +13,7 @@ import pytest
 from tests.waiting import wait_for
 from trainer.warm import keeper as keeper_module
 from trainer.warm import launcher
+from trainer.warm.fork_server import KEEPER_VARIABLE
 from trainer.warm.keeper import FIRST_S, LONGEST_S, pause_s
 
 
@@ -67,6 +68,13 @@ def test_it_is_started_again_though_no_note_can_be_written(
     (server,) = keeper.children()
     server.kill()
     wait_for("another", lambda: keeper.children() not in ([], [server]), timeout_s=30)
+
+
+def test_a_server_whose_keeper_died_while_it_began_does_not_stay(socket: Path) -> None:
+    command = [sys.executable, "-m", "trainer.warm.fork_server", str(socket), "wave"]
+    another = {**os.environ, KEEPER_VARIABLE: str(os.getppid())}
+    assert subprocess.run(command, env=another, timeout=60, check=False).returncode == 1
+    assert not socket.exists()
 
 
 def test_a_start_that_fails_is_a_short_life(
