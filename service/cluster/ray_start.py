@@ -56,9 +56,11 @@ class RayStart:
         if self.num_gpus is not None:
             command.append(f"--num-gpus={self.num_gpus}")
         if self.warm:
-            # Beside it in its session, by which it is found; Ray's own number is the shell's.
+            # Beside it in its session, by which it is found; Ray's own number is the shell's, and
+            # the keeper is told it, to go with Ray even where that is gone before it looks.
             warm = shlex.join(keeper(self.temp_dir))
-            return ["sh", "-c", f'{warm} & exec "$@"', "sh", *command]
+            script = f'ALEXNET_WARM_STARTER=$$ {warm} & exec "$@"'
+            return ["sh", "-c", script, "sh", *command]
         return command
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:

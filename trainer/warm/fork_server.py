@@ -49,13 +49,12 @@ _PR_SET_PDEATHSIG = 1
 _RAY_WORKER = "default_worker.py"
 _KILLED_FIRST = "1000"
 _MAX_REQUEST_BYTES = 64 << 20
-KEEPER_VARIABLE = "ALEXNET_WARM_KEEPER"
+_STARTER_VARIABLE = "ALEXNET_WARM_STARTER"
 
 
 def main() -> None:
     """Import, listen, fork; ends with SIGTERM, and with the process that started it."""
-    # Its keeper tells who it is: one that died while this began would have left it for good.
-    die_with(int(os.environ.pop(KEEPER_VARIABLE, os.getppid())), signal.SIGTERM)
+    die_with_starter()
     path = Path(sys.argv[1])
     _import_all(sys.argv[2:] or _modules_of_attempts())
     listener = socket.socket(socket.AF_UNIX)
@@ -153,6 +152,19 @@ def _wait(pid: int, launcher: socket.socket) -> None:
     with contextlib.suppress(OSError):
         launcher.sendall(struct.pack("!q", os.waitstatus_to_exitcode(status)))
     os._exit(0)
+
+
+def told_starter() -> dict[str, str]:
+    """Return the environment of a process that is to call `die_with_starter`."""
+    return {**os.environ, _STARTER_VARIABLE: str(os.getpid())}
+
+
+def die_with_starter() -> None:
+    """End by SIGTERM with the process that started this one.
+
+    That tells who it is: one that died while this began would have left it for good.
+    """
+    die_with(int(os.environ.pop(_STARTER_VARIABLE, os.getppid())), signal.SIGTERM)
 
 
 def die_with(parent: int, number: signal.Signals) -> None:

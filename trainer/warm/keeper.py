@@ -5,15 +5,13 @@
 Each death is a line in SOCKET.ended, of which the control plane tells in its log.
 """
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.warm.fork_server import KEEPER_VARIABLE, die_with
+from trainer.warm.fork_server import die_with_starter, told_starter
 
 # Assumed: an import that fails takes seconds of a core each time.
 FIRST_S = 1.0
@@ -29,7 +27,7 @@ def pause_s(num_short_lives: int) -> float:
 
 def main() -> None:
     """Start it again for ever; ends with SIGTERM, and with the process that started it."""
-    die_with(os.getppid(), signal.SIGTERM)
+    die_with_starter()
     notes = Path(f"{sys.argv[1]}.ended")
     num_short_lives = 0
     while True:
@@ -47,9 +45,8 @@ def main() -> None:
 def _run_once(arguments: list[str]) -> str:
     """Run the warm process until it ends, and say how; it dies with this one."""
     command = [sys.executable, "-m", "trainer.warm.fork_server", *arguments]
-    environment = {**os.environ, KEEPER_VARIABLE: str(os.getpid())}
     try:
-        return f"exit code {subprocess.run(command, env=environment, check=False).returncode}"
+        return f"exit code {subprocess.run(command, env=told_starter(), check=False).returncode}"
     except OSError as error:
         # Likeliest where memory is short, of which the one before may have died.
         return f"no start ({error.strerror})"

@@ -1,5 +1,10 @@
 """What a local Ray is started with."""
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -34,6 +39,32 @@ def test_a_keeper_of_its_warm_process_is_started_beside_it() -> None:
     _, _, script, *rest = replace(START, warm=True).command()
     assert "-m trainer.warm.keeper /x/fork.sock & exec" in script
     assert rest[1:] == START.command()
+
+
+def test_no_keeper_stays_whose_ray_was_gone_before_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The Python of the keeper, which begins only when the shell, and so its Ray, is gone.
+    late = tmp_path / "python"
+    late.write_text(
+        f"#!{sys.executable}\nimport os, sys\n"
+        "while os.getppid() == os.getsid(0):\n    os.sched_yield()\n"
+        f"os.execv({sys.executable!r}, [{sys.executable!r}, *sys.argv[1:]])\n"
+    )
+    late.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(late))
+    start = replace(START, temp_dir=str(tmp_path), warm=True)
+    shell, option, script, name, *_ = start.command()
+    with subprocess.Popen(
+        [shell, option, script, name, "true"], stdout=subprocess.PIPE, start_new_session=True
+    ) as ray:
+        try:
+            # What it started holds the pipe as long as it lives.
+            assert ray.communicate(timeout=60) == (b"", None)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(ray.pid, signal.SIGKILL)
+    assert not list(tmp_path.glob("fork.sock*"))
 
 
 def test_it_inherits_all_but_the_address_and_the_mark_of_another() -> None:

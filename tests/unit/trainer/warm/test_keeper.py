@@ -13,7 +13,7 @@ import pytest
 from tests.waiting import wait_for
 from trainer.warm import keeper as keeper_module
 from trainer.warm import launcher
-from trainer.warm.fork_server import KEEPER_VARIABLE
+from trainer.warm.fork_server import told_starter
 from trainer.warm.keeper import FIRST_S, LONGEST_S, pause_s
 
 
@@ -70,9 +70,14 @@ def test_it_is_started_again_though_no_note_can_be_written(
     wait_for("another", lambda: keeper.children() not in ([], [server]), timeout_s=30)
 
 
-def test_a_server_whose_keeper_died_while_it_began_does_not_stay(socket: Path) -> None:
-    command = [sys.executable, "-m", "trainer.warm.fork_server", str(socket), "wave"]
-    another = {**os.environ, KEEPER_VARIABLE: str(os.getppid())}
+@pytest.mark.parametrize("module", ["keeper", "fork_server"])
+def test_one_whose_starter_died_while_it_began_does_not_stay(
+    socket: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    command = [sys.executable, "-m", f"trainer.warm.{module}", str(socket), "wave"]
+    monkeypatch.setattr("trainer.warm.fork_server.os.getpid", os.getppid)
+    another = told_starter()
+    monkeypatch.undo()
     assert subprocess.run(command, env=another, timeout=60, check=False).returncode == 1
     assert not socket.exists()
 
@@ -92,7 +97,7 @@ def test_a_start_that_fails_is_a_short_life(
 
     monkeypatch.setattr(sys, "argv", ["keeper", str(tmp_path / "fork.sock")])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    monkeypatch.setattr(keeper_module, "die_with", lambda *_: None)
+    monkeypatch.setattr(keeper_module, "die_with_starter", lambda: None)
     monkeypatch.setattr("trainer.warm.keeper.time.sleep", sleep)
     with pytest.raises(StopError):
         keeper_module.main()
