@@ -12,7 +12,6 @@ which fits wherever it puts them; the others wait for that, seconds as a rule.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.scheduling.placement import Demand
 from service.scheduling.preemption import choose_victims
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
 from service.scheduling.room import Cluster, Holding, Room, Taken
@@ -38,6 +37,8 @@ class Admission:
     """Who is to pause, and for whom."""
     without_room: frozenset[str] = frozenset()
     """Active jobs that Ray has yet to place and cannot, beside what is held now."""
+    first: str | None = None
+    """Whom those behind it wait for."""
 
 
 def admit(
@@ -115,6 +116,7 @@ def admit(
         too_large=frozenset(too_large),
         preempted=preempted,
         without_room=beside.without_room,
+        first=None if first is None else first.id,
     )
 
 
@@ -150,12 +152,11 @@ def _room_beside(cluster: Cluster, active: Sequence[ActiveJob], whole: Room) -> 
     for job in active:
         own = by_holder.get(job.submission_id, ())
         held[job.id] = [taken for one in own if (taken := room.hold(one)) is not None]
-        num_missing = job.demand.num_replicas - sum(_is_bundle(one, job.demand) for one in own)
-        if num_missing > 0:
+        if num_missing := num_bundles_missing(job, own):
             missing.append((job, num_missing))
     free, is_one_unplaced, without_room = room.copy(), False, set()
     unplaced = Unplaced(free)
-    for job, num_missing in sorted(missing, key=lambda one: _claim(one[0]), reverse=True):
+    for job, num_missing in sorted(missing, key=lambda one: claim(one[0]), reverse=True):
         if not job.is_leaving and free.num_bundles(job.demand) < num_missing:
             without_room.add(job.id)
         taken_again = room.take(job.demand, num_bundles=num_missing)
@@ -173,12 +174,15 @@ def _room_beside(cluster: Cluster, active: Sequence[ActiveJob], whole: Room) -> 
     )
 
 
-def _is_bundle(holding: Holding, demand: Demand) -> bool:
+def num_bundles_missing(job: ActiveJob, own: Sequence[Holding]) -> int:
+    """Count the bundles that an active job does not hold yet. `own`: what it holds."""
+    demand = job.demand
     cpus, gpus = demand.cpus_per_replica, demand.gpus_per_replica
-    return holding.num_cpus >= cpus and holding.num_gpus >= gpus
+    num_held = sum(one.num_cpus >= cpus and one.num_gpus >= gpus for one in own)
+    return max(demand.num_replicas - num_held, 0)
 
 
-def _claim(job: ActiveJob) -> tuple[bool, int, int, int]:
+def claim(job: ActiveJob) -> tuple[bool, int, int, int]:
     """Return what active jobs are given room in the order of, the largest first."""
     demand = job.demand
     size = demand.gpus_per_replica, demand.cpus_per_replica, demand.num_replicas

@@ -56,6 +56,7 @@ class Room:
     def __init__(self, nodes: Iterable[Node]) -> None:
         ordered = sorted(nodes, key=lambda node: (node.num_gpus, node.id))
         self._places = {node.id: place for place, node in enumerate(ordered)}
+        self._ids = [node.id for node in ordered]
         self._cpus = [node.num_cpus for node in ordered]
         self._gpus = [node.num_gpus for node in ordered]
         self._full_until: dict[tuple[int, int], int] = {}
@@ -104,6 +105,24 @@ class Room:
         for one in found:
             self._change(one, -1)
         return tuple(found)
+
+    def place(
+        self, demand: Demand, holder: str, *, num_bundles: int | None = None
+    ) -> tuple[Holding, ...] | None:
+        """Take as `take` does; return what the holder then has, bundle by bundle."""
+        taken = self.take(demand, num_bundles=num_bundles)
+        if taken is None:
+            return None
+        return tuple(
+            Holding(
+                node_id=self._ids[one.place],
+                holder=holder,
+                num_cpus=demand.cpus_per_replica,
+                num_gpus=demand.gpus_per_replica,
+            )
+            for one in taken
+            for _ in range(round(one.num_cpus / demand.cpus_per_replica))
+        )
 
     def give(self, taken: Iterable[Taken]) -> None:
         """Give back what was taken."""

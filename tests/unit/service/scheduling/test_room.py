@@ -106,3 +106,18 @@ def test_what_is_given_back_is_taken_again() -> None:
     assert room.take(one) is None
     room.give(taken)
     assert room.take(one) is not None
+
+
+@given(nodes, holdings, demands)
+def test_what_is_placed_is_named_bundle_by_bundle(
+    cluster: list[Node], held: list[Holding], gang: Demand
+) -> None:
+    room = Room(cluster)
+    for one in held:
+        room.hold(one)
+    left = place(free_beside(cluster, held), gang)
+    placed = room.place(gang, "job-1")
+    assert (placed is None) == (left is None)
+    if placed is not None and left is not None:
+        assert len(placed) == gang.num_replicas
+        assert free_beside(cluster, [*held, *placed]) == left
