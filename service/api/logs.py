@@ -1,5 +1,6 @@
 """/jobs/{id}/logs: what attempts printed, as it grows."""
 
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -12,16 +13,18 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from service.api.dependencies import INVALID, MAX_INTEGER, Plane, SeenJobId
-from service.api.run_files import RANGED, RangedResponse, reading
+from service.api.run_files import RANGED, RangedResponse, reading, unusable
 from service.api.senders import Sender, while_let_in
 from service.api.streams import KEEP_ALIVE_S, POLL_S, SlottedStream, until_gone
 from service.control_plane import ControlPlane
-from service.problems import Problem
+from service.problems import Problem, ProblemType
 from service.run_files.confined import NoSuchFileError
 from service.run_files.content import Content
 from service.run_files.logs import Piece, Place, open_log, read_piece, tail_of, tail_start
 from service.store.errors import JobNotFoundError
 from service.views.files import LogText
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/jobs", tags=["files"], responses=INVALID)
 
@@ -31,7 +34,8 @@ _TEXT = "text/plain; charset=utf-8"
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     **RANGED,
     200: {
-        "description": "The bytes as they were printed, UTF-8 or not; or, as events, LogText.",
+        "description": "The bytes as they were printed, UTF-8 or not; or, as events, LogText. "
+        "Where the disk fails meanwhile the last event is a `problem`, of a text the last line.",
         "content": {"text/plain": {}, _STREAM: {}},
     },
     404: {"model": Problem, "description": "No such job, or no such attempt of it."},
@@ -44,6 +48,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 _TOKEN_ENDED = b"\n==> the token ended <==\n"
 _JOB_GONE = b"\n==> the job is deleted <==\n"
 _STORE_AWAY = b"\n==> the store does not answer <==\n"
+_Told = Piece | Problem | None
+"""A problem is the last that is told; None: nothing for a while."""
 _PLACE = r"^[0-9]{1,9}:[0-9]{1,18}$"
 
 
@@ -129,8 +135,8 @@ def _file(request: Request, run: Path, attempts: Sequence[int], tail: int | None
 
 async def _pieces(
     plane: ControlPlane, job_id: str, place: Place, known: Sequence[int] | None
-) -> AsyncGenerator[Piece | None]:
-    """Yield what is printed from a place on; None: nothing for a while.
+) -> AsyncGenerator[_Told]:
+    """Yield what is printed from a place on.
 
     `known`: only what these attempts have printed so far; None: until the job has ended.
     """
@@ -138,7 +144,14 @@ async def _pieces(
     is_over = False
     spoke_at = time.monotonic()
     while not plane.is_stopping:
-        piece = await run_in_threadpool(read_piece, run, place, is_over=is_over)
+        try:
+            piece = await run_in_threadpool(read_piece, run, place, is_over=is_over)
+        except OSError as error:
+            # The status has been sent: whoever asks for what follows may be answered by another.
+            kind, detail = ProblemType.DISK_UNAVAILABLE, unusable(run, error)
+            logger.warning("a log is not sent to its end: %s", detail)
+            yield Problem(type=kind, title=kind.summary, status=kind.status, detail=detail)
+            return
         if piece is not None:
             yield piece
             place, spoke_at = piece.following, time.monotonic()
@@ -173,12 +186,15 @@ def _next(numbers: Sequence[int], attempt: int) -> int | None:
     return next((number for number in numbers if number > attempt), None)
 
 
-async def _frames(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes]:
+async def _frames(pieces: AsyncGenerator[_Told]) -> AsyncGenerator[bytes]:
     async with aclosing(pieces):
         async for piece in pieces:
             if piece is None:
                 yield KEEPALIVE_COMMENT
                 continue
+            if isinstance(piece, Problem):
+                yield format_sse_event(event="problem", data_str=piece.model_dump_json())
+                return
             told = LogText(
                 attempt=piece.place.attempt,
                 offset=piece.place.offset,
@@ -190,13 +206,16 @@ async def _frames(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes]
             )
 
 
-async def _text(pieces: AsyncGenerator[Piece | None]) -> AsyncGenerator[bytes | None]:
+async def _text(pieces: AsyncGenerator[_Told]) -> AsyncGenerator[bytes | None]:
     attempt: int | None = None
     async with aclosing(pieces):
         async for piece in pieces:
             if piece is None:
                 yield None
                 continue
+            if isinstance(piece, Problem):
+                yield f"\n==> {piece.detail} <==\n".encode(errors="replace")
+                return
             if attempt not in {None, piece.place.attempt}:
                 yield f"==> attempt {piece.place.attempt} <==\n".encode()
             attempt = piece.place.attempt

@@ -61,12 +61,16 @@ def reading(run: Path) -> Iterator[None]:
     except NoSuchFileError as error:
         raise HTTPException(404, str(error)) from error
     except OSError as error:
-        raise RefusedRequestError(
-            ProblemType.DISK_UNAVAILABLE,
-            f"the run directory {run} cannot be used ({error}); bring back the disk of the run "
-            "root, or let the service read and write there",
-            headers=RETRY,
-        ) from error
+        detail = unusable(run, error)
+        raise RefusedRequestError(ProblemType.DISK_UNAVAILABLE, detail, headers=RETRY) from error
+
+
+def unusable(run: Path, error: OSError) -> str:
+    """Say, for people, that a run directory cannot be read, and what to do."""
+    return (
+        f"the run directory {run} cannot be used ({error}); bring back the disk of the run root, "
+        "or let the service read and write there"
+    )
 
 
 class RangedResponse(StreamingResponse):

@@ -9,6 +9,7 @@ import httpx
 from service.client.errors import ProblemError, ServiceUnreachableError, problem_of
 from service.client.jobs import STREAM_TIMEOUT, JobClient, lines_of, segment
 from service.client.outage import Outage, will_pass
+from service.problems import Problem
 from service.views.files import ArtifactList, LogText
 from service.views.jobs import Checkpoint
 
@@ -89,15 +90,21 @@ class FileClient(JobClient):
     def _texts(
         self, job_id: str, query: dict[str, Any], last_id: str | None
     ) -> Iterator[LogText | None]:
-        # None: a line that is no event, but says that the service lives.
+        # None: a line that is no event, but says that the service lives. Raises ProblemError where
+        # the last event tells of a problem.
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
         path = f"/jobs/{segment(job_id)}/logs"
         with self._open(path, headers=headers, params=query, timeout=STREAM_TIMEOUT) as answer:
+            is_problem = False
             for line in lines_of(answer):
+                is_problem = is_problem or line == "event: problem"
                 is_event = line.startswith("data:")
-                yield self._read(LogText, line.removeprefix("data:")) if is_event else None
+                if not is_problem:
+                    yield self._read(LogText, line.removeprefix("data:")) if is_event else None
+                elif is_event:
+                    raise ProblemError(self._read(Problem, line.removeprefix("data:")))
 
     @contextmanager
     def _open(self, path: str, **options: Any) -> Iterator[httpx.Response]:

@@ -1,6 +1,7 @@
 """The logs of a job's attempts, read from any place on as they grow."""
 
 import codecs
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,14 @@ def read_piece(run: Path, place: Place, *, is_over: bool) -> Piece | None:
 
     None: nothing yet, or half a line of a log that grows. Where the log was cut, and ends before
     the place, what is left behind the cut is given again: better twice than not at all. Raises
-    OSError.
+    OSError, of a log that is gone, too.
     """
     try:
         log = open_log(run, place.attempt)
-    except NoSuchFileError:
+    except NoSuchFileError as error:
+        if place.offset > 0:
+            problem = f"the log of attempt {place.attempt} is gone"
+            raise FileNotFoundError(errno.ENOENT, problem) from error
         return None
     try:
         if place.offset > log.size_bytes > MAX_LOG_BYTES:

@@ -48,6 +48,10 @@ def told(frames: Iterator[dict[str, str]]) -> Iterator[tuple[str, dict[str, Any]
     return ((frame["id"], json.loads(frame["data"])) for frame in frames)
 
 
+def fail(*_: object, **__: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
 @pytest.fixture(scope="module")
 def printed(plane: ControlPlane) -> str:
     """Give a job of two attempts that has ended; the first ended within a line."""
@@ -228,6 +232,43 @@ def test_a_stream_ends_whole_where_its_job_or_the_store_is_gone(
         assert seen == f"one\n{told_last}"
 
 
+def test_a_stream_ends_whole_and_says_so_where_the_disk_fails(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_in(plane.store, Status.RUNNING, "torn")
+    write(plane, "torn", b"one\n")
+    last = []
+    for headers in ({}, STREAM):
+        with http.stream("GET", "/jobs/torn/logs?follow=true", headers=headers) as answer:
+            coming = answer.iter_text()
+            seen = next(coming)
+            with monkeypatch.context() as broken:
+                broken.setattr("service.run_files.content.open_file", fail)
+                last.append("".join((seen, *coming)))
+    why = f"the run directory {plane.settings.run_root / 'torn'} cannot be used ([Errno 5] "
+    assert last[0].startswith(f"one\n\n==> {why}")
+    assert last[0].endswith(" <==\n")
+    text, problem = frames(iter(last[1].split("\n")))
+    assert (text["event"], problem["event"], "id" in problem) == ("log", "problem", False)
+    told_problem = json.loads(problem["data"])
+    assert told_problem["type"].endswith("disk-unavailable")
+    assert told_problem["status"] == 503
+    assert told_problem["detail"].startswith(why)
+
+
+def test_a_log_that_vanishes_while_it_is_followed_is_missed(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RUNNING, "vanishes")
+    write(plane, "vanishes", b"one\n")
+    with http.stream("GET", "/jobs/vanishes/logs?follow=true") as answer:
+        coming = answer.iter_text()
+        seen = next(coming)
+        log_of(plane, "vanishes").unlink()
+        seen += "".join(coming)
+    assert "the log of attempt 1 is gone" in seen
+
+
 def test_what_is_not_followed_is_whole_without_the_store(
     http: httpx.Client, plane: ControlPlane, printed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,9 +282,6 @@ def test_what_is_not_followed_is_whole_without_the_store(
 def test_a_disk_that_cannot_be_read_is_told_of(
     http: httpx.Client, printed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(5, "Input/output error")
-
     monkeypatch.setattr("service.run_files.content.open_file", fail)
     answer = http.get(f"/jobs/{printed}/logs")
     assert answer.status_code == 503

@@ -9,10 +9,11 @@ import pytest
 from service.client.client import Client
 from service.client.download import DownloadError, download_checkpoint
 from service.client.errors import ProblemError, ServiceUnreachableError
+from service.client.outage import Outage
 from service.control_plane import ControlPlane
 from service.views.files import LogText
 from tests.unit.service.api.test_checkpoints import begin
-from tests.unit.service.api.test_logs import begin_again, end, write
+from tests.unit.service.api.test_logs import begin_again, end, fail, write
 from tests.unit.service.conftest import free_port, job_in, serving
 from tests.unit.service.stub_server import Answer, Request, StubServer
 from tests.unit.service.world import World
@@ -90,6 +91,38 @@ def test_following_survives_a_restart_of_the_service(plane: ControlPlane) -> Non
     second.stop()
     client.close()
     assert "".join(rest) == "two\nthree\n"
+
+
+def test_following_survives_a_disk_that_is_back(
+    client: Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_in(plane.store, Status.RUNNING, "flaky")
+    write(plane, "flaky", b"one\n")
+    seen = client.follow_logs("flaky")
+    assert next(seen).text == "one\n"
+
+    def come_back(_: Outage) -> bool:
+        monkeypatch.undo()
+        write(plane, "flaky", b"two\n")
+        end(plane, "flaky")
+        return True
+
+    monkeypatch.setattr("service.client.outage.Outage.go_on", come_back)
+    monkeypatch.setattr("service.run_files.content.open_file", fail)
+    assert texts(seen) == "two\n"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_disk_that_stays_away_is_told_of(
+    client: Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_in(plane.store, Status.RUNNING, "away")
+    write(plane, "away", b"one\n")
+    monkeypatch.setattr("service.run_files.content.open_file", fail)
+    for ask in (client.logs, client.follow_logs):
+        with pytest.raises(ProblemError, match="bring back the disk") as told:
+            list(ask("away"))
+        assert told.value.problem.type.endswith("disk-unavailable")
 
 
 @pytest.mark.usefixtures("impatient")

@@ -71,6 +71,9 @@ def test_a_log_is_read_piece_by_piece_as_it_grows(tmp_path: Path) -> None:
     assert last.content == b"three"
     assert read_piece(tmp_path, last.following, is_over=True) is None
     assert read_piece(tmp_path, Place(1, 1000), is_over=True) is None
+    RunDirectory(tmp_path).attempt(1).log.unlink()
+    with pytest.raises(FileNotFoundError, match="the log of attempt 1 is gone"):
+        read_piece(tmp_path, last.following, is_over=False)
 
 
 def test_a_tail_reaches_over_attempts(tmp_path: Path) -> None:
