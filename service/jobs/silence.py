@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from service.jobs.records import AttemptRecord, JobRecord
 from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.status import Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ def overdue(
     patience: Patience,
 ) -> Outcome | None:
     """Return what an attempt comes to that has been silent for so long; None: it is waited for."""
+    if job.status is Status.PAUSING and not has_begun:
+        # It has no step to finish, and would hear of the pause once it has its devices.
+        return Outcome(outcome="paused")
     silent_s = silent_for.total_seconds()
     if not has_begun:
         if silent_for < patience.start:

@@ -43,6 +43,8 @@ class _Memory:
     """Since when it is over and its folder cannot be read."""
     told_since_s: float | None = None
     """Since when it is seen to have left an outcome."""
+    events_at_verdict: int | None = None
+    """How many it had when it was first seen to live with a verdict that is no fault of its own."""
 
 
 class Observer:
@@ -121,9 +123,8 @@ class Observer:
         try:
             outcome = read_outcome(directory)
             overdue = _verdict(attempt, seen.ray)
-            if overdue is not attempt.outcome and job.status is Status.STARTING:
-                # Else it would pass for what it may fail of later.
-                self._withdraw_verdict(attempt)
+            if overdue is not attempt.outcome:
+                self._reconsider_verdict(job, attempt, memory)
             if overdue is None and seen.ray is RayState.ALIVE:
                 overdue = self._listener.listen(job, attempt, directory, self._monotonic())
             if outcome is None and seen.ray is not RayState.ENDED:
@@ -170,10 +171,22 @@ class Observer:
             lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
         )
 
-    def _withdraw_verdict(self, attempt: AttemptRecord) -> None:
-        self._store.write(
-            lambda connection: withdraw_verdict(connection, attempt.job_id, attempt.number)
-        )
+    def _reconsider_verdict(self, job: JobRecord, attempt: AttemptRecord, memory: _Memory) -> None:
+        """Take back an interruption that it lived on through: it would hide what it fails of later.
+
+        That it lived on, and was not just about to be stopped, what it reports since then shows.
+        """
+        if attempt.outcome is None or attempt.outcome.reason is not Reason.INTERRUPTED:
+            return
+        if memory.events_at_verdict is None:
+            # One that starts had reported nothing by then.
+            is_new = job.status is Status.STARTING
+            memory.events_at_verdict = 0 if is_new else attempt.events_through
+        if attempt.events_through > memory.events_at_verdict:
+            memory.events_at_verdict = None
+            self._store.write(
+                lambda connection: withdraw_verdict(connection, attempt.job_id, attempt.number)
+            )
 
     def _told_for_s(self, memory: _Memory) -> float:
         """Return for how long its outcome is seen, whenever a file server says it was written."""
@@ -195,9 +208,12 @@ def _verdict(attempt: AttemptRecord, ray: RayState | None) -> Outcome | None:
     """Return what is stored of why it is stopped, as far as that still holds.
 
     Once it is stopped for its silence, no sign of life changes that. An interruption is no fault
-    of its own: where it reports and lives, it was given its devices after all, and goes on.
+    of its own: where it reports and lives, it was given its devices after all, and goes on. Nor is
+    a pause before it has any: where it reports, it hears of that by itself.
     """
     verdict = attempt.outcome
-    if verdict is None or verdict.reason is not Reason.INTERRUPTED:
+    if verdict is None or (
+        verdict.reason is not Reason.INTERRUPTED and verdict.outcome != "paused"
+    ):
         return verdict
     return None if ray is RayState.ALIVE and attempt.events_through > 0 else verdict

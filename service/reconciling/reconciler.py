@@ -207,11 +207,10 @@ class Reconciler:
             assert ray is not None
             # This process may have slept since it decided.
             self._store.check_fence()
-            if decision.act == "stop":
-                self._note_verdict(attempt, seen)
-                ray.stop(attempt.submission_id)
-            else:
+            if decision.act == "submit":
                 self._submit(attempt, ray)
+            elif self._note_verdict(attempt, seen):
+                ray.stop(attempt.submission_id)
         if decision.ended is not None:
             return None
         return seen.storage_trouble or (seen.ray_message if seen.ray is None else None)
@@ -232,13 +231,20 @@ class Reconciler:
             self._store.note_wait(job.id, decision.message)
         return decision
 
-    def _note_verdict(self, attempt: AttemptRecord, seen: Observation) -> None:
-        """Store why it is stopped: whoever sees its end may be another process."""
+    def _note_verdict(self, attempt: AttemptRecord, seen: Observation) -> bool:
+        """Store why it is stopped: whoever sees its end may be another process.
+
+        Return whether it still is to be: one that has just reported hears of a pause by itself.
+        """
         verdict = seen.overdue
-        if verdict is not None and attempt.outcome is None:
-            self._store.write(
-                lambda connection: note_verdict(connection, attempt.job_id, attempt.number, verdict)
+        if verdict is None or verdict == attempt.outcome:
+            return True
+        if_unheard = verdict.outcome == "paused"
+        return self._store.write(
+            lambda connection: note_verdict(
+                connection, attempt.job_id, attempt.number, verdict, if_unheard=if_unheard
             )
+        )
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

@@ -105,8 +105,8 @@ def live_tokens(connection: Connection) -> dict[tuple[str, int], str]:
 
 def note_verdict(
     connection: Connection, job_id: str, number: int, verdict: Outcome, *, if_unheard: bool = False
-) -> None:
-    """Write down what an attempt comes to that is stopped for it, before it has ended.
+) -> bool:
+    """Write down what an attempt comes to that is stopped for it, before it has ended; say if so.
 
     `if_unheard`: only where it has reported nothing, as it stands now.
     """
@@ -115,7 +115,8 @@ def note_verdict(
     )
     if if_unheard:
         query = query.where(attempts.c.events_through == 0)
-    connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
+    changed = connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
+    return changed.rowcount == 1
 
 
 def note_verdict_of_all(connection: Connection, verdict: Outcome) -> None:

@@ -7,6 +7,7 @@ from service.jobs.silence import Patience, overdue
 from tests.unit.service.conftest import make_spec
 from tests.unit.service.jobs.records import attempt, job
 from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.status import Status
 
 PATIENCE = Patience(start=timedelta(seconds=100), silence=timedelta(seconds=10))
 
@@ -29,3 +30,11 @@ def test_silence_is_borne_for_so_long(begun: bool, limit_s: float) -> None:
 def test_who_wants_nobody_to_look_for_hangs_is_obeyed_once_it_has_begun() -> None:
     assert _heard(begun=True, seconds=1e6, hang_factor=None) is None
     assert _heard(begun=False, seconds=1e6, hang_factor=None) is not None
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_pause_waits_for_no_first_sign_of_life(begun: bool) -> None:
+    pausing = job(status=Status.PAUSING)
+    silent = timedelta(0)
+    outcome = overdue(pausing, attempt(), has_begun=begun, silent_for=silent, patience=PATIENCE)
+    assert outcome == (None if begun else Outcome(outcome="paused"))

@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -210,6 +211,70 @@ def test_a_paused_job_goes_on_from_its_checkpoint(world: World) -> None:
     assert world.order(2).resume_from == "attempts/0001/checkpoints/step-00000007"
 
 
+def test_a_pause_before_it_has_devices_ends_an_attempt_at_once_and_counts_as_no_failure(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick(2)
+    world.store.ask("a", Desired.PAUSE)
+    world.tick(2)
+    assert world.ray.stopped == ["a-1"]
+    # It was given them just then: it hears of the pause by itself, if it has the time.
+    world.report()
+    world.tick(2)
+    assert (world.status(), world.ray.stopped) == (Status.PAUSING, ["a-1"])
+    world.ray.end("a-1", "Job was intentionally stopped.")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.num_failures) == (Status.PAUSED, 0)
+    assert world.store.attempt("a", 1).outcome == Outcome(outcome="paused")
+    world.store.ask("a", Desired.RUN)
+    world.tick(2)
+    assert (world.status(), world.store.job("a").attempt) == (Status.STARTING, 2)
+
+
+def _begin_to_write(world: World, _: pytest.MonkeyPatch) -> None:
+    world.folder().events.touch()
+
+
+def _report_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = world.store.check_fence
+
+    def check_and_report() -> int:
+        if world.status() is Status.PAUSING:
+            world.report()
+        return check()
+
+    monkeypatch.setattr(world.store, "check_fence", check_and_report)
+
+
+@pytest.mark.parametrize("show_signs", [_begin_to_write, _report_meanwhile])
+def test_a_pause_is_left_to_an_attempt_that_has_shown_signs_of_life(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    show_signs: Callable[[World, pytest.MonkeyPatch], None],
+) -> None:
+    world.submit()
+    world.tick(2)
+    show_signs(world, monkeypatch)
+    world.store.ask("a", Desired.PAUSE)
+    world.tick(4)
+    assert (world.status(), world.ray.stopped) == (Status.PAUSING, [])
+    assert world.store.attempt("a", 1).outcome is None
+
+
+def test_past_its_deadline_a_job_without_devices_fails_at_once(world: World) -> None:
+    world.submit(retry={"deadline_s": 60})
+    world.tick(2)
+    world.now += timedelta(seconds=60)
+    world.tick(2)
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1", "Job was intentionally stopped.")
+    world.tick(2)
+    job = world.store.job("a")
+    assert (job.status, job.reason) == (Status.FAILED, Reason.DEADLINE)
+
+
 def test_stopping_on_purpose_interrupts_every_attempt_and_counts_against_none(
     world: World,
 ) -> None:
@@ -248,6 +313,44 @@ def test_an_interruption_that_was_foretold_is_none_while_the_attempt_lives(
     ended = world.store.attempt("a", 1)
     assert (ended.ended_at, ended.outcome) == (world.now, interrupted)
     assert world.store.job("a").num_failures == 0
+
+
+def test_an_interruption_that_an_attempt_lived_on_through_hides_no_later_failure(
+    world: World,
+) -> None:
+    interrupted = Outcome(outcome="failed", reason=Reason.INTERRUPTED, message="a stop")
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.store.write(lambda connection: note_verdict(connection, "a", 1, interrupted))
+    world.restart()
+    world.tick()
+    assert world.store.attempt("a", 1).outcome == interrupted
+    world.store.append_events("a", 1, [event_of(2)])
+    world.tick()
+    assert world.store.attempt("a", 1).outcome is None
+    world.ray.end("a-1")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.reason, job.num_failures) == (Reason.CRASHED, 1)
+
+
+def test_an_attempt_that_hangs_after_an_interruption_has_hung(world: World) -> None:
+    interrupted = Outcome(outcome="failed", reason=Reason.INTERRUPTED, message="a stop")
+    world.submit()
+    world.tick()
+    world.report()
+    world.tick()
+    world.store.write(lambda connection: note_verdict(connection, "a", 1, interrupted))
+    world.tick()
+    world.now += timedelta(minutes=2)
+    world.tick()
+    assert world.ray.stopped == ["a-1"]
+    world.ray.end("a-1")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.reason, job.num_failures) == (Reason.HUNG, 1)
 
 
 def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(
