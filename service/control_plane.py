@@ -71,23 +71,25 @@ class ControlPlane:
         _make_folder("RUN_ROOT", settings.run_root)
         self.settings = settings
         self._activity = Activity()
-        self.leadership = Leadership(
-            settings.store_url,
-            url=settings.advertised_url,
-            lease_s=settings.lease_s,
-            hindrance=self._activity.trouble,
-        )
-        # Whatever is written here, by the API too, is written by the leader.
-        self.store = Store(settings.store_url, fence=self.leadership.fence)
-        self._remote = (
-            None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
-        )
         self._local = LocalRay(
             settings.state_dir,
             url=settings.advertised_url,
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
             warm=settings.local_ray_warm,
+        )
+        self.leadership = Leadership(
+            settings.store_url,
+            url=settings.advertised_url,
+            lease_s=settings.lease_s,
+            hindrance=self._activity.trouble,
+            # The reconciler's thread may hang, and whoever leads now needs it.
+            on_lost=self._local.ownership.give_up,
+        )
+        # Whatever is written here, by the API too, is written by the leader.
+        self.store = Store(settings.store_url, fence=self.leadership.fence)
+        self._remote = (
+            None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )
         self._thinner = Thinner(
             self.store,
@@ -138,6 +140,7 @@ class ControlPlane:
     def _begin_term(self) -> None:
         """Know nothing of what was seen in a term before: others have led since."""
         settings = self.settings
+        self._local.ownership.claim()
         self._reconciler = Reconciler(
             self.store,
             run_root=settings.run_root,

@@ -19,12 +19,12 @@ import psutil
 
 from service.cluster.processes import start_of
 from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.cluster.ray_lock import RayLock
 from service.cluster.ray_processes import RayProcesses
 from service.cluster.ray_record import Record, read_record, write_record
 from service.cluster.ray_start import RayStart, free_ports
 from service.cluster.warm_process import code_sha256, deaths, launcher
 from service.errors import UserError
-from service.file_lock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,10 @@ class LocalRayError(UserError):
 
 
 class LocalRay:
-    """The local Ray of one state directory; one process at a time owns it."""
+    """The local Ray of one state directory; one process at a time owns it.
+
+    It is for one thread at a time; only its ownership may be given up by any.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class LocalRay:
 
         `warm`: its processes are forked from one that has imported torch (trainer.warm).
         """
-        self.ownership = FileLock(state_dir / "ray.lock", url=url)
+        self.ownership = RayLock(state_dir / "ray.lock", url=url)
         self._record_path = state_dir / "ray.json"
         self._token_path = state_dir / "ray-token"
         self._log_path = state_dir / "ray.log"
@@ -75,7 +78,11 @@ class LocalRay:
 
         Raises RayUnreachableError while it starts, LocalRayError when it cannot.
         """
-        self._own()
+        with self.ownership.in_use():
+            self._own()
+            return self._find()
+
+    def _find(self) -> RayJobs:
         record = self._read()
         if record is None or not self._lives(record):
             record = self._replace()
@@ -94,7 +101,11 @@ class LocalRay:
 
         Raises LocalRayError while another process owns it, or where something does not end.
         """
-        self._own()
+        with self.ownership.in_use():
+            self._own()
+            return self._stop()
+
+    def _stop(self) -> bool:
         if self._jobs is not None:
             self._jobs.close()
             self._jobs = None
@@ -116,12 +127,12 @@ class LocalRay:
         return True
 
     def leave(self) -> None:
-        """Let another control plane own it; it goes on running."""
+        """Let another control plane own it; it goes on running. Until a claim it is left alone."""
         if self._jobs is not None:
             self._jobs.close()
             self._jobs = None
         self._deadline = None
-        self.ownership.release()
+        self.ownership.give_up()
 
     def _own(self) -> None:
         if not self.ownership.acquire():
@@ -136,12 +147,12 @@ class LocalRay:
         if self._child is not None and self._jobs is None:
             # Ours, and it never answered: starting another at once would end the same way.
             message = self._no_start("ended")
-            self.stop()
+            self._stop()
             self._not_before = time.monotonic() + RESTART_PAUSE_S
             raise LocalRayError(message)
         if time.monotonic() < self._not_before:
             raise RayUnreachableError("the local Ray could not be started; it is tried again")
-        self.stop()
+        self._stop()
         return self._start()
 
     def _reach(self, record: Record, deadline: float) -> RayJobs:
@@ -154,7 +165,7 @@ class LocalRay:
             if time.monotonic() < deadline:
                 raise RayUnreachableError(STARTING) from error
             message = self._no_start("does not answer")
-            self.stop()
+            self._stop()
             raise LocalRayError(message) from error
         return jobs
 

@@ -39,18 +39,22 @@ class Leadership:
         clock: Callable[[], float] = since_boot_s,
         told_by: SteadyClock = PROCESS_CLOCK,
         hindrance: Callable[[], str | None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """`url`: where this process is reached, for whoever finds it leading.
 
         `clock`: leases go by it; `told_by`: what this process calls now, and hands on with them.
         `hindrance`: why this process cannot do a leader's work; while there is such a reason the
         lease is not renewed, and whoever stands by takes it once it has run out; that is noticed.
+        `on_lost`: called by the keeper's thread once another has taken the lease, before this
+        process may take it again.
         """
         self._url = url
         self._lease_s = lease_s
         self._clock = clock
         self._told_by = told_by
         self._hindrance = hindrance
+        self._on_lost = on_lost
         self._holder = new_holder()
         # Of its own, so that a renewal waits for no connection; nor, for long, for a lock.
         timeout_ms = int(lease_s * 1000 * 2 / RENEWALS_PER_DURATION)
@@ -181,5 +185,6 @@ class Leadership:
             self._give_way(record)
 
     def _give_way(self, record: LeaseRecord | None) -> None:
+        self._on_lost()
         self._state = Waiting().look(record, self._clock())
         logger.warning("the lease was taken over by %s", self.holder())

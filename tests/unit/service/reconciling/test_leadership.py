@@ -240,10 +240,16 @@ def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
 ) -> None:
     monkeypatch.setattr(module, "is_gone", lambda _: False)
     why: str | None = "a disk hangs"
+    kept_when_told: list[bool] = []
+    hindered = Leadership(
+        store_url,
+        url="http://a",
+        lease_s=0.5,
+        hindrance=lambda: why,
+        on_lost=lambda: kept_when_told.append(hindered.is_kept),
+    )
     with (
-        closing(
-            Leadership(store_url, url="http://a", lease_s=0.5, hindrance=lambda: why)
-        ) as hindered,
+        closing(hindered),
         closing(Leadership(store_url, url="http://b", lease_s=5.0)) as other,
     ):
         assert hindered.try_to_take()
@@ -251,11 +257,14 @@ def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
         # It has the lease as long as nobody takes it, and goes on if it can.
         why = None
         wait_until(lambda: hindered.is_held)
+        assert not kept_when_told
         why = "a disk hangs"
         wait_until(other.try_to_take)
         assert not hindered.is_held
         # It is told so all the same: what is the leader's alone is not its to end any more.
         wait_until(lambda: not hindered.is_kept)
+        # Before it might lead anew.
+        assert kept_when_told == [True]
         assert hindered.holder() == other.holder()
         assert other.is_held
     assert caplog.text.count("the lease is left to others: a disk hangs") == 2
