@@ -8,35 +8,29 @@ something follows from the step: then it is entered first. So whatever ends the 
 is, to all that remains of it, an end before the step.
 """
 
-import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from data_shards.feeding.reader import Batch
-from trainer.attempt.corruption import CorruptionGuard
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, EndWanted, Setting
-from trainer.attempt.stopwatch import Stopwatch
 from trainer.checkpoints.checkpoint import Checkpointer
 from trainer.checkpoints.retention import clear_leftovers, prune
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
-from trainer.contract.events import CheckpointSaved, Evaluated, Progress, Started
+from trainer.contract.events import CheckpointSaved, Evaluated
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import Protocol
 from trainer.contract.timetable import Timetable
-from trainer.errors import NonFiniteLossError, StaleAttemptError
+from trainer.errors import NonFiniteLossError
 from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.report import write_training_report
-from trainer.learning.schedule import after_epoch, learning_rate
-from trainer.learning.state import begin
-from trainer.learning.train_step import Pending, TrainStep
+from trainer.learning.schedule import after_epoch
 from trainer.running.datasets import Datasets
-from trainer.running.meter import Meter, timed
 from trainer.running.one_behind import one_behind
+from trainer.running.steps import Steps, Taken
 
 
 def train(setting: Setting) -> Ended:
@@ -59,16 +53,6 @@ def train(setting: Setting) -> Ended:
         return loop.run()
 
 
-@dataclass(frozen=True)
-class Taken:
-    """A step that is queued and not yet entered."""
-
-    batch: Batch
-    """Its images are no longer to be read."""
-    wait_s: float
-    pending: Pending
-
-
 class Loop:
     """The state of training and the order in which things happen."""
 
@@ -81,26 +65,8 @@ class Loop:
         self._validation = datasets.validation
         self._ledger = ledger
         self._run = RunDirectory(setting.attempt.run)
-        self._state = begin(
-            setting.order,
-            setting.attempt.run,
-            setting.devices,
-            data_sha256=datasets.validation.manifests.sha256(),
-            replicas=setting.replicas,
-        )
-        self._stopwatch = Stopwatch()
-        self._train_step = TrainStep(
-            spec,
-            self._state.network,
-            self._state.rule,
-            datasets.prepare_train,
-            setting.replicas,
-            stopwatch=self._stopwatch,
-        )
-        self._corruption = CorruptionGuard(
-            spec.data.corrupt_sample_limit, setting.replicas, setting.report
-        )
-        self._meter = Meter(self._stopwatch)
+        self._steps = Steps(setting, datasets, ledger=ledger)
+        self._state = self._steps.state
         self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
         self._evaluation: Evaluation | None = None
         self.checkpointer = Checkpointer(
@@ -109,13 +75,13 @@ class Loop:
 
     def run(self) -> Ended:
         """Take the steps that are left."""
-        self._report_started()
+        self._steps.report_started(planned_steps=self._times.planned_steps)
         begun = time.monotonic()
-        self._meter.restart()
-        self._stopwatch.restart()
-        for taken in one_behind(self._queue_steps(), at_once=self._decides):
+        self._steps.restart()
+        queued = self._steps.queue(self._times.planned_steps, votes=self._setting.votes)
+        for taken in one_behind(queued, at_once=self._decides):
             votes = taken.pending.known.votes
-            self._enter(taken)
+            self._steps.enter(taken)
             self._after_step(pausing=votes.pause)
             if votes.cancel:
                 return self._end("cancelled")
@@ -135,56 +101,15 @@ class Loop:
                 manifests=self._validation.manifests,
                 steps=self._state.step,
                 steps_per_epoch=self._times.steps_per_epoch,
-                validation_skipped=self._corruption.by_reason("validation"),
-                images_per_second=self._meter.mean_images_per_second,
+                validation_skipped=self._steps.corruption.by_reason("validation"),
+                images_per_second=self._steps.meter.mean_images_per_second,
                 seconds=time.monotonic() - begun,
             )
         return ended
 
-    def _queue_steps(self) -> Iterator[Taken]:
-        """Give the device the steps that are left."""
-        batches = self._datasets.train.batches(self._state.step, self._times.planned_steps)
-        fed = self._watchdog.fed(batches, self._datasets.train)
-        for batch, wait_s in timed(fed, self._stopwatch):
-            pending = self._train_step(
-                batch,
-                learning_rate=self._learning_rate(batch.step),
-                votes=self._setting.votes(),
-            )
-            yield Taken(batch, wait_s, pending)
-
     def _decides(self, taken: Taken) -> bool:
         """Whether a step must be entered before the next is queued; the same in every replica."""
-        known = taken.pending.known
-        return (
-            not taken.pending.is_late
-            or known.num_corrupt > 0
-            or any(astuple(known.votes))
-            or self._times.saves(taken.batch.step + 1)
-        )
-
-    def _enter(self, taken: Taken) -> None:
-        """Wait for a step to be done, enter it in the ledger, and tell what was met in it."""
-        with self._stopwatch.within("compute"):
-            result = taken.pending.result()
-        self._watchdog.note_step()
-        batch = taken.batch
-        self._state.step = batch.step + 1
-        self._ledger.write(
-            step=batch.step,
-            epoch=batch.epoch,
-            loss=result.loss,
-            samples=batch.samples[batch.real].tolist(),
-            keys=batch.keys and itertools.compress(batch.keys, batch.real.tolist()),
-            corrupt=batch.corrupt,
-        )
-        if result.num_corrupt:
-            self._corruption.add(batch.step, "training", batch.corrupt)
-        if result.votes.disowned:
-            raise StaleAttemptError("the control plane refused this attempt's events")
-        self._meter.add(
-            loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s
-        )
+        return taken.decides or self._times.saves(taken.batch.step + 1)
 
     def _after_step(self, *, pausing: bool) -> None:
         """Do what is due after a step: report, evaluate, drop the rate, checkpoint, in that order.
@@ -193,7 +118,7 @@ class Loop:
         """
         step = self._state.step
         evaluates = self._times.evaluates(step)
-        if evaluates or self._meter.elapsed_s >= PROGRESS_EVERY_S:
+        if evaluates or self._steps.meter.elapsed_s >= PROGRESS_EVERY_S:
             self._report_progress()
         if evaluates:
             evaluation = self._evaluate()
@@ -205,7 +130,7 @@ class Loop:
                     error=1 - evaluation.top1,
                 )
         if pausing or self._times.saves(step):
-            with self._stopwatch.within("checkpoint"), self._watchdog.within("a checkpoint"):
+            with self._steps.stopwatch.within("checkpoint"), self._watchdog.within("a checkpoint"):
                 self._save_checkpoint()
         self.checkpointer.raise_if_failed()
 
@@ -235,10 +160,10 @@ class Loop:
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         begun = time.monotonic()
-        with self._stopwatch.within("evaluation"), self._watchdog.within("an evaluation"):
+        with self._steps.stopwatch.within("evaluation"), self._watchdog.within("an evaluation"):
             evaluation = evaluate(
                 self._validation.member(self._state.network, self._spec.model, protocol),
-                self._corruption.watch(self._state.step, batches),
+                self._steps.corruption.watch(self._state.step, batches),
                 self._setting.replicas,
                 micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
             )
@@ -256,7 +181,7 @@ class Loop:
                 seconds=time.monotonic() - begun,
             )
         )
-        self._meter.restart()
+        self._steps.meter.restart()
         return evaluation
 
     def _save_checkpoint(self) -> None:
@@ -288,48 +213,11 @@ class Loop:
         self._setting.fence.check()
         prune(self._setting.attempt, self._spec.checkpoint, resumed_from)
 
-    def _report_started(self) -> None:
-        identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))
-        self._setting.report(
-            Started(
-                start_step=self._state.step,
-                planned_steps=self._times.planned_steps,
-                steps_per_epoch=self._times.steps_per_epoch,
-                worker_pids=tuple(pid for pid, _ in identities),
-                devices=tuple(map(str, self._setting.devices)),
-                gpu_ids=tuple(gpu_ids for _, gpu_ids in identities),
-                inexact=self._state.inexact,
-            )
-        )
-
     def _report_progress(self) -> None:
-        means = self._meter.read()
-        if means is None:
-            return
-        self._setting.report(
-            Progress(
-                step=self._state.step,
-                epoch=self._times.epochs(self._state.step),
-                planned_steps=self._times.planned_steps,
-                loss=means.loss,
-                learning_rate=self._learning_rate(self._state.step),
-                images_per_second=means.images_per_second,
-                data_wait_ratio=means.data_wait_ratio,
-                phase_seconds=dict(means.phase_seconds),
-            )
-        )
+        self._steps.report_progress(planned_steps=self._times.planned_steps)
 
     def _end(self, ending: Ending) -> Ended:
         self._watchdog.stand("its end")
         self._report_progress()
         self.checkpointer.wait()
         return Ended(ending, self._state.step)
-
-    def _learning_rate(self, step: int) -> float:
-        """ε of a step of this epoch or the first of the next, the first of the job being 0."""
-        return learning_rate(
-            self._spec.optim,
-            self._state.schedule,
-            step=step,
-            steps_per_epoch=self._times.steps_per_epoch,
-        )

@@ -1,7 +1,7 @@
 """Means between progress events: loss, images a second, and where the time went."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from data_shards.feeding.reader import Batch
@@ -18,6 +18,9 @@ class Means:
     data_wait_ratio: float
     phase_seconds: Mapping[Phase, float]
     """Of a step; evaluation, which the other figures leave out, among them."""
+    num_steps: int
+    num_images: float
+    seconds: float
 
 
 class Meter:
@@ -66,11 +69,35 @@ class Meter:
                 phase: seconds / self._num_steps
                 for phase, seconds in self._stopwatch.read().items()
             },
+            num_steps=self._num_steps,
+            num_images=self._num_images,
+            seconds=elapsed_s,
         )
         self._total_images += self._num_images
         self._total_s += elapsed_s
         self.restart()
         return means
+
+
+def overall(readings: Sequence[Means]) -> Means:
+    """Return the means of all readings together, at least one."""
+    num_steps = sum(one.num_steps for one in readings)
+    num_images = sum(one.num_images for one in readings)
+    seconds = sum(one.seconds for one in readings)
+    phases = dict.fromkeys(phase for one in readings for phase in one.phase_seconds)
+    return Means(
+        loss=sum(one.loss * one.num_images for one in readings) / max(num_images, 1),
+        images_per_second=num_images / seconds,
+        data_wait_ratio=sum(one.data_wait_ratio * one.seconds for one in readings) / seconds,
+        phase_seconds={
+            phase: sum(one.phase_seconds.get(phase, 0.0) * one.num_steps for one in readings)
+            / num_steps
+            for phase in phases
+        },
+        num_steps=num_steps,
+        num_images=num_images,
+        seconds=seconds,
+    )
 
 
 def timed(batches: Iterator[Batch], stopwatch: Stopwatch) -> Iterator[tuple[Batch, float]]:

@@ -192,7 +192,7 @@ def test_an_end_before_the_answer_is_an_end_before_the_step(
 
     with answering_late() as happened:
         with monkeypatch.context() as failing:
-            failing.setattr("trainer.running.loop.timed", until_it_fails)
+            failing.setattr("trainer.running.steps.timed", until_it_fails)
             with pytest.raises(OSError, match="the reader failed"):
                 attempt_of(spec, run.path, World())
         assert happened[-2:] == ["queue 4", "read 3"]

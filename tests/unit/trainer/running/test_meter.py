@@ -1,7 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer.attempt.stopwatch import Stopwatch
-from trainer.running.meter import Means, Meter
+from trainer.contract.events import Phase
+from trainer.running.meter import Means, Meter, overall
 
 
 class Clock:
@@ -27,12 +30,21 @@ def test_means_since_the_last_reading() -> None:
         images_per_second=4.5,
         data_wait_ratio=0.25,
         phase_seconds={"compute": 1.5, "other": 0.5},
+        num_steps=2,
+        num_images=18,
+        seconds=4.0,
     )
     assert meter.read() is None
     meter.add(loss_sum=3.0, num_images=3, wait_s=0.0)
     clock.now += 1
     assert meter.read() == Means(
-        loss=1.0, images_per_second=3.0, data_wait_ratio=0.0, phase_seconds={"other": 1.0}
+        loss=1.0,
+        images_per_second=3.0,
+        data_wait_ratio=0.0,
+        phase_seconds={"other": 1.0},
+        num_steps=1,
+        num_images=3,
+        seconds=1.0,
     )
     assert meter.mean_images_per_second == pytest.approx(21 / 5)
 
@@ -50,6 +62,39 @@ def test_what_lies_before_a_restart_counts_for_nothing_but_in_its_phase() -> Non
     assert means is not None
     assert means.images_per_second == 2.0
     assert means.phase_seconds["evaluation"] == 50
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 64), st.floats(0.5, 5), st.sampled_from(("compute", "data_wait"))),
+        min_size=1,
+        max_size=20,
+    ),
+    st.sets(st.integers(0, 19)),
+)
+def test_readings_together_are_the_reading_that_was_not_made(
+    steps: list[tuple[int, float, Phase]], read_after: set[int]
+) -> None:
+    def readings(after: set[int]) -> list[Means]:
+        clock = Clock()
+        stopwatch = Stopwatch(clock)
+        meter = Meter(stopwatch, clock)
+        found = []
+        for number, (num_images, seconds, phase) in enumerate(steps, start=1):
+            with stopwatch.within(phase):
+                clock.now += seconds
+            meter.add(loss_sum=2.0 * num_images, num_images=num_images, wait_s=seconds / 2)
+            if number in after or number == len(steps):
+                found.append(meter.read())
+        return [means for means in found if means is not None]
+
+    (whole,) = readings(set())
+    together = overall(readings(read_after))
+    assert (together.num_steps, together.num_images) == (len(steps), whole.num_images)
+    for field in ("loss", "images_per_second", "data_wait_ratio", "seconds"):
+        assert getattr(together, field) == pytest.approx(getattr(whole, field))
+    for phase, seconds in whole.phase_seconds.items():
+        assert together.phase_seconds.get(phase, 0.0) == pytest.approx(seconds)
 
 
 def test_nothing_divides_by_zero() -> None:
