@@ -49,6 +49,18 @@ SUBMISSIONS: dict[str, Any] = {
             "evaluation": {"checkpoints": ["job:0123456789ab", "job:ba9876543210@900000"]},
         },
     },
+    "calibration": {
+        "summary": "How fast the paper's network trains on four pairs of GPUs, by some steps of it",
+        "value": {
+            "kind": "calibrate",
+            "name": "calibration of paper",
+            "data": {
+                "train": "/data/imagenet/train/manifest.json",
+                "validation": "/data/imagenet/validation/manifest.json",
+            },
+            "scale": {"replicas": 4, "accelerator": "gpu"},
+        },
+    },
     "clone": {
         "summary": "An earlier job again, with twice its learning rate",
         "value": {"clone": "0123456789ab", "optim": {"learning_rate": 0.02}},

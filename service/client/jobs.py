@@ -56,7 +56,7 @@ class _Told(RootModel[Event | LiveProgress]):
 
 
 class _Report(RootModel[Report]):
-    """Either kind of report, as an answer."""
+    """A report of any kind, as an answer."""
 
 
 class JobClient:

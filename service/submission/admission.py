@@ -85,7 +85,7 @@ def confine(location: str, roots: Sequence[str]) -> str:
 def check_data(spec: JobSpec, train: Manifest, validation: Manifest) -> list[FieldError]:
     """Hold the spec against what the manifests describe."""
     # An evaluation's networks are those of its checkpoints.
-    errors = _check_model(spec, train) if spec.kind == "train" else []
+    errors = _check_model(spec, train) if spec.kind != "evaluate" else []
     if validation.classes != train.classes:
         errors.append(
             FieldError(

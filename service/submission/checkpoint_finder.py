@@ -138,7 +138,9 @@ class CheckpointFinder:
 
 def _why_none(job: JobRecord) -> str:
     if job.spec.kind != "train":
-        return f"job {job.id} trains nothing and has no checkpoints; name a job that trains"
+        return (
+            f"job {job.id} is of kind {job.spec.kind} and has no checkpoints; name one that trains"
+        )
     if job.status in TERMINAL:
         return f"job {job.id} is {job.status} and has no checkpoint; name another"
     return f"job {job.id} has no checkpoint yet, it is {job.status}; submit this when it has"

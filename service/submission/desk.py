@@ -212,7 +212,7 @@ class Desk:
         return [
             _finished(one)
             for one in found
-            if one.job.spec.kind == "train" and may_name(ownership, one.job.ownership)
+            if one.job.spec.kind != "evaluate" and may_name(ownership, one.job.ownership)
         ]
 
     def _measured(self, job: FinishedJob) -> FinishedJob:
@@ -236,13 +236,14 @@ def _finished(one: Succeeded) -> FinishedJob:
 
 
 def _checked(admitted: Admitted, *, ask_stores: bool) -> tuple[CheckedShards, ...]:
-    data, kind = admitted.spec.data, admitted.spec.kind
+    data = admitted.spec.data
     train = check_shards("train", data.train, admitted.train, ask_stores=ask_stores)
     validation = check_shards(
         "validation", data.validation, admitted.validation, ask_stores=ask_stores
     )
-    # Of an evaluation's training set the mean image alone is read.
-    return (train, validation) if kind == "train" else (validation,)
+    # Of the other set a mean image at most is read.
+    read = {"train": (train, validation), "evaluate": (validation,), "calibrate": (train,)}
+    return read[admitted.spec.kind]
 
 
 def _digest(request: Mapping[str, Any]) -> str:

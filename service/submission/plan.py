@@ -32,7 +32,7 @@ def make_plan(
     `unseen`: why the cluster is not known, so that `nearest` was not looked for.
     """
     train, validation = manifests
-    trains = spec.kind == "train"
+    trains = spec.kind != "evaluate"
     num_samples = train.num_samples if trains else validation.num_samples
     steps_per_epoch = -(-num_samples // spec.optim.global_batch_size)
     steps = steps_per_epoch
@@ -103,22 +103,27 @@ def _device(number: int, memory: DeviceMemory, described: Description) -> Planne
 def _speed(
     spec: JobSpec, nearest: Nearest | None, *, num_images: float, unseen: str
 ) -> PlannedSpeed:
-    if spec.kind != "train":
+    if spec.kind == "evaluate":
         reason = "not foreseen of an evaluation: it depends on its networks and views"
+    elif spec.kind == "calibrate":
+        seconds = spec.calibration.seconds
+        reason = f"what it is to measure: a warm-up of up to {seconds:g} s, then as long again"
     elif unseen:
         reason = f"without the cluster it is not known which jobs are like this one ({unseen})"
     elif nearest is None:
         reason = (
             "no finished job is like this one in network, batch, replicas, precision and "
-            "accelerator; `alexnet plan --calibrate` measures some steps on the machine it runs on"
+            "accelerator; `alexnet plan --calibrate`, or the same submitted with kind = calibrate, "
+            "measures some steps on the cluster"
         )
     else:
         rate = nearest.job.images_per_second
+        what = "calibration" if nearest.job.spec.kind == "calibrate" else "job"
         differs = f", which differs in {', '.join(nearest.differs)}" if nearest.differs else ""
         return PlannedSpeed(
             images_per_second=rate,
             duration_s=num_images / rate,
             like_job=nearest.job.id,
-            basis=f"measured in job {nearest.job.id}{differs}",
+            basis=f"measured in {what} {nearest.job.id}{differs}",
         )
     return PlannedSpeed(images_per_second=None, duration_s=None, like_job=None, basis=reason)

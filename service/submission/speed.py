@@ -1,4 +1,4 @@
-"""How fast a job will train, by the finished job that is most like it. Pure."""
+"""How fast a job will train, by the finished job or calibration most like it. Pure."""
 
 import math
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _FARTHEST = math.log(1.5)
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedJob:
-    """A job that has trained to its end, and how fast."""
+    """A job that has trained to its end, or a calibration, and how fast it was."""
 
     id: str
     spec: JobSpec
@@ -34,6 +34,7 @@ class Nearest:
 def nearest(spec: JobSpec, accelerator: str, finished: Iterable[FinishedJob]) -> Nearest | None:
     """Return the finished job that is nearest, the first of several; None: none is like it.
 
+    `finished`: the newest first, jobs that trained and calibrations alike.
     Alike are accelerator, precision, and devices or cores of a replica; near are the work an image
     takes, a replica's batch, and the replicas.
     """

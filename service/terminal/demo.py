@@ -26,6 +26,7 @@ from service.client.errors import ServiceUnreachableError
 from service.errors import UserError
 from service.terminal.follow import follow
 from service.terminal.printable import printable
+from trainer.contract.report import TrainingReport
 from trainer.contract.status import TERMINAL, Status
 
 NUM_TRAINING_IMAGES = 12_000
@@ -87,7 +88,7 @@ def run_demo(*, folder: Path, source: Path | None, console: Console) -> DemoResu
                 _cancel(client, job.id)
                 raise
             checkpoints = client.checkpoints(job.id)
-            report = job.report
+            report = job.report if isinstance(job.report, TrainingReport) else None
     result = DemoResult(
         job_id=job.id,
         status=job.status,

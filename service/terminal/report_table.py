@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.contract.published import COMPARED_SET, ComparedResult, PublishedAblation
-from trainer.contract.report import EvaluationReport, Report, TrainingReport
+from trainer.contract.report import CalibrationReport, EvaluationReport, Report, TrainingReport
 from trainer.contract.report_text import (
     PROTOCOLS,
+    calibration_facts,
     data_facts,
     difference,
     headline,
@@ -27,6 +28,10 @@ def report_table(report: Report) -> Group:
 def _parts(report: Report) -> Iterator[RenderableType]:
     yield Text(f"{report.name} ({report.job_id})", style="bold")
     yield Text(headline(report))
+    if isinstance(report, CalibrationReport):
+        yield Text()
+        yield _facts(calibration_facts(report))
+        return
     for note in report.notes:
         yield Text(note, style="yellow")
     if report.comparison:

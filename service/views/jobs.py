@@ -45,7 +45,7 @@ class JobProgress(View):
     """How far a job is. Rates and phases are means since the attempt last told of them."""
 
     step: int = Field(description="Steps done, of the whole job.")
-    planned_steps: int
+    planned_steps: int = Field(description="In a calibration, as foreseen by now.")
     fraction: float = Field(ge=0, le=1, description="Share of the planned steps that are done.")
     epoch: float = Field(description="Epochs done, with fraction.")
     loss: float = Field(description="Mean cross-entropy of late, nats.")

@@ -65,7 +65,9 @@ class PlannedSpeed(PlanView):
     duration_s: float | None = Field(
         description="Of training alone: images over images_per_second; without evaluations."
     )
-    like_job: str | None = Field(description="The finished job that it is taken from.")
+    like_job: str | None = Field(
+        description="The finished job, or calibration, that it is taken from."
+    )
     basis: str = Field(description="Where the figure is from, or why there is none.")
 
 
@@ -89,7 +91,9 @@ class PlannedStart(PlanView):
 class Plan(PlanView):
     """What is foreseen of a job."""
 
-    steps: int = Field(description="Of the whole job; in an evaluation, batches measured.")
+    steps: int = Field(
+        description="Of the whole job; in an evaluation, batches; in a calibration, at most."
+    )
     steps_per_epoch: int
     epochs: float
     num_samples: int = Field(description="Of the training set; in an evaluation, validation.")

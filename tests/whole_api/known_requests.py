@@ -100,6 +100,7 @@ def _of_jobs(own: Belongings) -> dict[str, tuple[Known, ...]]:
         Known(body={"preset": "small", "name": "a job", "data": data, "private": True}),
         Known(body={"clone": own.job(Status.SUCCEEDED), "optim": {"learning_rate": 0.02}}),
         Known(body=evaluation),
+        Known(body=own.spec.model_dump(mode="json") | {"kind": "calibrate"}),
     )
     keyed = Known(body=requests[0].body, headers={"Idempotency-Key": f"{own.owner}-1"})
     return {

@@ -29,6 +29,8 @@ class Votes:
     pause: bool = False
     cancel: bool = False
     disowned: bool = False
+    enough: bool = False
+    """In a calibration: its time is over."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,7 @@ class Started(Record):
 
     kind: Literal["started"] = "started"
     start_step: int = Field(description="Steps already committed by the lineage.")
-    planned_steps: int = Field(description="Steps of the whole job.")
+    planned_steps: int = Field(description="Steps of the whole job; of a calibration, at most.")
     steps_per_epoch: int
     worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
     devices: tuple[str, ...] = Field(description="Devices of rank 0's towers.")
@@ -63,7 +63,7 @@ class Progress(Record):
     kind: Literal["progress"] = "progress"
     step: int = Field(description="Steps done, of the whole job.")
     epoch: float = Field(description="Epochs done, with fraction.")
-    planned_steps: int
+    planned_steps: int = Field(description="In a calibration, as foreseen by now.")
     loss: float = Field(description="Mean cross-entropy of the samples since the last event, nats.")
     learning_rate: float = Field(description="0 in an evaluation, which learns nothing.")
     images_per_second: float = Field(description="Over all replicas.")

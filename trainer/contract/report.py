@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from trainer.contract.checkpoint import DataDigests, Sha256, StartedFrom
-from trainer.contract.events import CountsByReason, Ratio, in_words
+from trainer.contract.events import CountsByReason, Ratio, SecondsByPhase, in_words
 from trainer.contract.ilsvrc import IMAGE_SIZE, NUM_TRAINING_IMAGES, NUM_VALIDATION_IMAGES
 from trainer.contract.model import Record
 from trainer.contract.model_spec import ModelSpec
@@ -73,6 +73,19 @@ class _Report(Record):
     job_id: str
     name: str
     attempts: int = Field(description="Attempts with a folder, this one included.")
+    images_per_second: float = Field(
+        description="Mean of the last attempt: trained, or in an evaluation measured, each once "
+        "however many views and networks; in a calibration, over the steps that it measured."
+    )
+    seconds: float = Field(
+        description="Of the last attempt, from its first step to here; in a calibration, of the "
+        "steps that it measured."
+    )
+
+
+class _ScoredReport(_Report):
+    """The result on the validation set, beside others."""
+
     protocol: Protocol = Field(
         default="centre_crop", description="Of top1, top5, validation_loss: evaluation.protocol."
     )
@@ -80,11 +93,6 @@ class _Report(Record):
     top5: Ratio
     validation_loss: float = Field(description="Nats.")
     validation_samples: int
-    images_per_second: float = Field(
-        description="Mean of the last attempt: trained, or in an evaluation measured, each once "
-        "however many views and networks."
-    )
-    seconds: float = Field(description="Of the last attempt, from its first step to here.")
     data: DataFacts | None = Field(default=None, description="None in reports of release 0.1.")
     comparison: tuple[ComparedResult, ...] = Field(
         default=(), description="What was measured here, then what others have published."
@@ -94,7 +102,7 @@ class _Report(Record):
     )
 
 
-class TrainingReport(_Report):
+class TrainingReport(_ScoredReport):
     """What training came to."""
 
     kind: Literal["train"] = "train"
@@ -122,7 +130,7 @@ class TrainingReport(_Report):
     )
 
 
-class EvaluationReport(_Report):
+class EvaluationReport(_ScoredReport):
     """What an evaluation of checkpoints came to: of one, or of several as an ensemble."""
 
     kind: Literal["evaluate"] = "evaluate"
@@ -134,6 +142,21 @@ class EvaluationReport(_Report):
     )
 
 
+class CalibrationReport(_Report):
+    """How fast a job trains, as measured in some steps of it that nothing was kept of."""
+
+    kind: Literal["calibrate"] = "calibrate"
+    steps: int = Field(description="Measured.")
+    warm_up_steps: int = Field(description="That went before.")
+    images: int = Field(description="Of the steps measured, over all replicas.")
+    replicas: int
+    accelerator: Literal["cpu", "gpu"]
+    data_wait_ratio: Ratio = Field(description="Share of rank 0's time spent waiting for batches.")
+    phase_seconds: SecondsByPhase = Field(
+        description="Mean seconds of a step by phase, of rank 0's host."
+    )
+
+
 def _kind_of(document: Any) -> str:
     # Release 0.1 only trained, and did not say so.
     if isinstance(document, dict):
@@ -142,7 +165,9 @@ def _kind_of(document: Any) -> str:
 
 
 Report = Annotated[
-    Annotated[TrainingReport, Tag("train")] | Annotated[EvaluationReport, Tag("evaluate")],
+    Annotated[TrainingReport, Tag("train")]
+    | Annotated[EvaluationReport, Tag("evaluate")]
+    | Annotated[CalibrationReport, Tag("calibrate")],
     Discriminator(_kind_of),
 ]
 

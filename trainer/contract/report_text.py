@@ -6,23 +6,33 @@ from collections.abc import Iterable, Sequence
 from trainer.contract.events import in_words
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import ComparedResult, PublishedAblation
-from trainer.contract.report import DataFacts, EvaluationReport, Report, TrainingReport
+from trainer.contract.report import (
+    CalibrationReport,
+    DataFacts,
+    EvaluationReport,
+    Report,
+    TrainingReport,
+)
 from trainer.contract.spec import Protocol
 
 PROTOCOLS: dict[Protocol, str] = {"centre_crop": "centre crop", "ten_view": "ten views"}
 
+_TITLES = {"train": "Training", "evaluate": "Evaluation", "calibrate": "Calibration"}
 _LONGEST_WORDS = 200
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
 
 def to_markdown(report: Report) -> str:
     """Return the report as GitHub's Markdown."""
-    sections = [_summary(report), *_comparison(report)]
-    if isinstance(report, TrainingReport):
-        sections += [*_training(report), *_ablations(report.ablations)]
-    else:
-        sections += _networks(report)
-    sections += _data(report.data)
+    sections = [_summary(report)]
+    match report:
+        case CalibrationReport():
+            sections += _calibration(report)
+        case TrainingReport():
+            sections += [*_comparison(report), *_training(report), *_ablations(report.ablations)]
+            sections += _data(report.data)
+        case EvaluationReport():
+            sections += [*_comparison(report), *_networks(report), *_data(report.data)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -52,6 +62,12 @@ def printable(text: str) -> str:
 
 def headline(report: Report) -> str:
     """Return the result in a sentence."""
+    if isinstance(report, CalibrationReport):
+        return (
+            f"{report.images_per_second:,.1f} images/s with {_counted(report.replicas, 'replica')} "
+            f"on {report.accelerator}, {per_cent(report.data_wait_ratio, 0)} of the time spent "
+            "waiting for data."
+        )
     seen = f"{PROTOCOLS[report.protocol]}, {report.validation_samples:,} images"
     if isinstance(report, EvaluationReport):
         seen += f", {_counted(len(report.networks), 'network')}"
@@ -88,6 +104,23 @@ def training_facts(report: TrainingReport) -> list[tuple[str, str]]:
     return facts
 
 
+def calibration_facts(report: CalibrationReport) -> list[tuple[str, str]]:
+    """Return what was measured, and where the time of a step went."""
+    step_s = max(sum(report.phase_seconds.values()), 1e-9)
+    return [
+        ("steps", f"{report.steps:,} in {report.seconds:,.1f} s"),
+        ("warm-up", f"{report.warm_up_steps:,} steps, which are left out"),
+        ("images", f"{report.images:,}"),
+        *(
+            (
+                phase.replace("_", " "),
+                f"{1000 * seconds:,.1f} ms of a step, {per_cent(seconds / step_s, 0)}",
+            )
+            for phase, seconds in sorted(report.phase_seconds.items(), key=lambda pair: -pair[1])
+        ),
+    ]
+
+
 def data_facts(data: DataFacts) -> list[tuple[str, str]]:
     """Return what was trained on and measured on."""
     names = ", ".join(map(printable, data.first_classes))
@@ -101,11 +134,11 @@ def data_facts(data: DataFacts) -> list[tuple[str, str]]:
 
 
 def _summary(report: Report) -> str:
-    what = "Training" if isinstance(report, TrainingReport) else "Evaluation"
+    what = _TITLES[report.kind]
     return f"# {what}: {_plain(report.name)} ({_plain(report.job_id)})\n\n{headline(report)}"
 
 
-def _comparison(report: Report) -> list[str]:
+def _comparison(report: TrainingReport | EvaluationReport) -> list[str]:
     if not report.comparison:
         return []
     headings = ("network", "protocol", "measured on", "top-1 error", "top-5 error")
@@ -127,6 +160,10 @@ def _compared(row: ComparedResult) -> Sequence[str]:
         *(per_cent(None if error is None else 1 - error) for error in errors),
         row.source,
     )
+
+
+def _calibration(report: CalibrationReport) -> list[str]:
+    return ["## What was measured", _table(("", ""), _escaped(calibration_facts(report)))]
 
 
 def _training(report: TrainingReport) -> list[str]:

@@ -178,6 +178,26 @@ class EvaluationSpec(Record):
     )
 
 
+class CalibrationSpec(Record):
+    """How long kind = calibrate trains to measure how fast a job like it will train."""
+
+    warm_up_steps: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Steps that go before and are not measured, at most; in them kernels are "
+        "compiled, and what loaders had ready is used up.",
+    )
+    steps: int = Field(default=1000, ge=1, le=100_000, description="Steps measured, at most.")
+    seconds: float = Field(
+        default=30.0,
+        ge=0.1,
+        le=600,
+        description="The warm-up ends after so long, and so do the measured steps; one of each is "
+        "taken however long it takes.",
+    )
+
+
 class JobSpec(Record):
     """A training job. The same spec on the same kind of hardware gives the same weights."""
 
@@ -188,16 +208,18 @@ class JobSpec(Record):
     )
     priority: Priority = Field(default=0, description="Higher goes first.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of every random draw.")
-    kind: Literal["train", "evaluate"] = Field(
+    kind: Literal["train", "evaluate", "calibrate"] = Field(
         default="train",
         description="What the job does; evaluate measures evaluation.checkpoints on "
-        "data.validation.",
+        "data.validation; calibrate measures how fast the job would train, in some steps that "
+        "nothing is kept of.",
     )
     data: DataSpec
     model: ModelSpec = ModelSpec()
     optim: OptimSpec = OptimSpec()
     augment: AugmentSpec = AugmentSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    calibration: CalibrationSpec = CalibrationSpec()
     init_from: InitFrom | None = Field(
         default=None, description="None: weights are drawn, see model.init."
     )
@@ -247,7 +269,7 @@ class JobSpec(Record):
             raise SpecError(
                 "evaluation.checkpoints", "name at least one: there is nothing to evaluate"
             )
-        if self.kind == "train" and self.evaluation.checkpoints:
+        if self.kind != "evaluate" and self.evaluation.checkpoints:
             raise SpecError(
                 "evaluation.checkpoints",
                 "only kind = evaluate reads them; leave them out, or begin from one by init_from",
@@ -308,6 +330,7 @@ _NOT_DECISIVE: Mapping[str, bool | set[str]] = {
     },
     "optim": {"micro_batch_size"},
     "evaluation": True,
+    "calibration": True,
     "init_from": {"checkpoint"},
     "scale": True,
     "checkpoint": True,

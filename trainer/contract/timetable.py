@@ -12,7 +12,7 @@ class Timetable:
 
     steps_per_epoch: int
     planned_steps: int
-    """Of the whole job."""
+    """Of the whole job; of a calibration, at most."""
     interval_steps: int | None
     """Between checkpoints; None: at the ends of epochs alone."""
 
@@ -20,6 +20,8 @@ class Timetable:
     def of(cls, spec: JobSpec, *, steps_per_epoch: int) -> Self:
         """Return a spec's, for a training set of so many steps an epoch."""
         steps, max_steps = spec.optim.epochs * steps_per_epoch, spec.optim.max_steps
+        if spec.kind == "calibrate":
+            steps, max_steps = spec.calibration.warm_up_steps + spec.calibration.steps, None
         return cls(
             steps_per_epoch=steps_per_epoch,
             planned_steps=steps if max_steps is None else min(steps, max_steps),

@@ -89,7 +89,7 @@ def write_training_report(
             *notes_on(data, final.num_samples, [order.spec.model]),
         ),
     )
-    _write(run, report)
+    write_report(run, report)
     return report
 
 
@@ -129,7 +129,7 @@ def write_evaluation_report(
             *notes_on(data, result.num_samples, [one.model for one in evaluated]),
         ),
     )
-    _write(run, report)
+    write_report(run, report)
     return report
 
 
@@ -206,7 +206,8 @@ def _ensemble_name(networks: Sequence[EvaluatedNetwork]) -> str:
     return f"{len(networks)} CNN{plural}{'*' if starred else ''}"
 
 
-def _write(run: RunDirectory, report: Report) -> None:
+def write_report(run: RunDirectory, report: Report) -> None:
+    """Write a report for programs and for people."""
     # The JSON last: where it is, both are.
     write_whole(run.report_markdown, to_markdown(report).encode())
     write_whole(run.report, report.model_dump_json(indent=1).encode())

@@ -6,7 +6,7 @@ the hosts, but for the loss, and that the GPU itself looks at (docs/decisions/00
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import torch
@@ -177,8 +177,7 @@ class TrainStep:
 
     def _sum(self, own: Known, loss_sum: Tensor) -> tuple[Known, Tensor]:
         """Sum over all replicas: what the hosts know by the hosts, the loss where it is."""
-        votes = own.votes
-        numbers = own.num_samples, own.num_corrupt, votes.pause, votes.cancel, votes.disowned
+        numbers = own.num_samples, own.num_corrupt, *astuple(own.votes)
         if self._answers_late:
             if self._replicas.size > 1:
                 self._replicas.start_sum(loss_sum).wait()

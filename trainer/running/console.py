@@ -47,7 +47,13 @@ class ProgressLine:
                     changes = "; ".join(event.inexact)
                     self._console.print(f"not bit-exact: {changes}", markup=False, soft_wrap=True)
             case events.Progress() if self._task is not None:
-                self._bar.update(self._task, completed=event.step, figures=_figures(event))
+                self._bar.update(
+                    self._task,
+                    # Of a calibration it is known better and better.
+                    total=event.planned_steps,
+                    completed=event.step,
+                    figures=_figures(event),
+                )
             case events.Evaluated():
                 self._console.print(
                     f"epoch {event.epoch:.2f}: top-1 {event.top1:.4f}, top-5 {event.top5:.4f}, "

@@ -27,12 +27,13 @@ from trainer.contract.status import Desired
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
 from trainer.errors import BadSpecError, is_of_another, reason_of
+from trainer.running.calibration_job import calibrate
 from trainer.running.evaluation_job import evaluate_checkpoints
 from trainer.running.loop import train
 
 _log = logging.getLogger(__name__)
 
-_WORK = {"train": train, "evaluate": evaluate_checkpoints}
+_WORK = {"train": train, "evaluate": evaluate_checkpoints, "calibrate": calibrate}
 
 Watch = Callable[[AttemptEventData], None]
 

@@ -126,6 +126,47 @@ def test_checkpoints_of_jobs_are_evaluated_by_several_replicas_to_the_same_resul
     assert plane.http.get(f"/jobs/{evaluated}/checkpoints").json() == {"checkpoints": []}
 
 
+def test_a_calibration_measures_what_all_replicas_do_and_plans_go_by_it(
+    plane: ControlPlane, data: Path
+) -> None:
+    request = tiny(data, "train")
+    request["scale"] |= {"replicas": 2}
+    # The replicas end it together, by the time.
+    limits = {"warm_up_steps": 2, "steps": 100_000, "seconds": 1.0}
+    calibrated = plane.submit(**request, kind="calibrate", calibration=limits)
+    job = plane.wait_status(calibrated, "SUCCEEDED")
+    report = plane.http.get(f"/jobs/{calibrated}/report").raise_for_status().json()
+    assert report == job["report"]
+    assert (report["kind"], report["replicas"], report["accelerator"]) == ("calibrate", 2, "cpu")
+    # Over several epochs of seven steps, the last of which has the eight images that are left.
+    steps = report["warm_up_steps"] + report["steps"]
+    assert job["progress"]["step"] == job["progress"]["planned_steps"] == steps
+    assert report["steps"] * 32 * 200 / 224 == pytest.approx(report["images"], abs=24)
+    assert report["images_per_second"] == pytest.approx(report["images"] / report["seconds"])
+    assert job["evaluation"] is None
+    assert plane.http.get(f"/jobs/{calibrated}/checkpoints").json() == {"checkpoints": []}
+    attempt = plane.run_directory(calibrated) / "attempts" / "0001"
+    assert not list(attempt.glob("ledger-*"))
+    speed = plane.http.post("/jobs/plan", json=request).json()["plan"]["speed"]
+    assert speed["basis"] == f"measured in calibration {calibrated}"
+    assert speed["images_per_second"] == report["images_per_second"]
+
+
+def test_a_calibration_that_is_paused_begins_again_and_can_be_cancelled(
+    plane: ControlPlane, data: Path
+) -> None:
+    limits = {"steps": 100_000, "seconds": 600}
+    job_id = plane.submit(**tiny(data, "train"), kind="calibrate", calibration=limits)
+    wait_for("a step", lambda: plane.job(job_id)["progress"], timeout_s=60)
+    assert plane.http.post(f"/jobs/{job_id}/pause").json()["desired"] == "pause"
+    plane.wait_status(job_id, "PAUSED")
+    assert plane.http.post(f"/jobs/{job_id}/resume").json()["desired"] == "run"
+    plane.wait_status(job_id, "RUNNING")
+    assert [one["resume_from"] for one in plane.job(job_id)["attempts"]] == [None, None]
+    assert plane.http.post(f"/jobs/{job_id}/cancel").json()["desired"] == "cancel"
+    assert wait_for("an end", lambda: _ended(plane, job_id), timeout_s=30)["status"] == "CANCELLED"
+
+
 def test_a_job_is_paused_resumed_and_cancelled(plane: ControlPlane, data: Path) -> None:
     endless = tiny(data, "train")
     endless["optim"] |= {"epochs": 1000, "schedule": {"kind": "steps", "epochs": [999]}}

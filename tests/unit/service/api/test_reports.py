@@ -5,7 +5,11 @@ import pytest
 
 from service.control_plane import ControlPlane
 from tests.unit.service.conftest import job_in
-from tests.unit.trainer.contract.reports import evaluation_report, training_report
+from tests.unit.trainer.contract.reports import (
+    calibration_report,
+    evaluation_report,
+    training_report,
+)
 from trainer.contract.report import Report, parse_report
 from trainer.contract.report_text import to_markdown
 from trainer.contract.status import Status
@@ -19,7 +23,12 @@ def _write(plane: ControlPlane, job_id: str, report: Report) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("job_id", "report"), [("trained", training_report()), ("evaluated", evaluation_report())]
+    ("job_id", "report"),
+    [
+        ("trained", training_report()),
+        ("evaluated", evaluation_report()),
+        ("calibrated", calibration_report()),
+    ],
 )
 def test_a_report_is_json_or_markdown(
     http: httpx.Client, plane: ControlPlane, job_id: str, report: Report

@@ -11,7 +11,9 @@ from service.problems import ProblemType
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.trainer.contract.reports import calibration_report
 from trainer.contract.attempt import Outcome
+from trainer.contract.spec import JobSpec
 from trainer.contract.status import Status
 
 
@@ -125,11 +127,41 @@ def test_a_plan_knows_the_cluster_and_jobs_like_it(
     plan = http.post("/jobs/plan", json=request_body).json()["plan"]
     speed = plan["speed"]
     assert (speed["like_job"], speed["images_per_second"]) == ("like", 50.0)
-    assert speed["duration_s"] == pytest.approx(12 * 20 / 50)
+    assert speed["training_s"] == pytest.approx(12 * 20 / 50)
     assert plan["start"]["accelerator"] == "cpu"
     never = http.post("/jobs/plan", json=request_body | {"scale": {"replicas": 4}}).json()["plan"]
     assert never["start"]["when"] == "never"
     assert "the whole cluster has 2 CPU" in never["start"]["message"]
+
+
+def test_a_plan_of_a_job_or_of_a_clone_takes_the_speed_that_a_calibration_measured(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(nodes=[Node(id="n", num_cpus=2, num_gpus=0)])
+    monkeypatch.setattr(plane, "cluster", lambda: cluster)
+    # Of another batch than whatever other tests have left.
+    request = request_body | {"optim": {"global_batch_size": 16}}
+    unknown = http.post("/jobs/plan", json=request).json()["plan"]["speed"]
+    assert unknown["images_per_second"] is None
+    calibration = request | {"kind": "calibrate", "name": "calibration of a job"}
+    planned = http.post("/jobs/plan", json=calibration).json()["plan"]
+    assert [one["split"] for one in planned["shards"]] == ["train"]
+    spec = JobSpec.model_validate(http.post("/jobs/plan", json=calibration).json()["spec"])
+    job_in(plane.store, Status.RUNNING, "calibrated", spec=spec)
+    report(plane.store, "calibrated", progress(100, images_per_second=50.0))
+    succeeded = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+    plane.store.apply(plane.store.job("calibrated"), succeeded, now())
+    folder = plane.settings.run_root / "calibrated"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(calibration_report().model_dump_json())
+
+    for body in (request, {"clone": "calibrated", "kind": "train", "seed": 5}):
+        speed = http.post("/jobs/plan", json=body).json()["plan"]["speed"]
+        assert (speed["like_job"], speed["images_per_second"]) == ("calibrated", 12_800.0)
+        assert speed["basis"] == "measured in calibration calibrated"
 
 
 def test_the_plan_is_kept_with_the_job(http: httpx.Client, request_body: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from service.problems import SpecRefusedError
 from service.store.store import Store
 from service.submission.admission import admit_request
 from service.submission.checkpoint_finder import CheckpointFinder
-from tests.unit.service.conftest import job_in, make_spec, write_manifest
+from tests.unit.service.conftest import job_in, make_spec, manifest_document, write_manifest
 from tests.unit.service.world import World
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint import CheckpointManifest, DataDigests
@@ -148,6 +148,50 @@ def test_fine_tuning_for_other_classes_needs_a_new_classifier(
     # Of release 0.1, which does not tell its network; the attempt will.
     trained.change(trained.folders[20], model=None)
     admit_request(request | {"init_from": {"checkpoint": "job:a"}}, [str(data_root)], finder)
+
+
+@pytest.mark.parametrize(
+    "model", [{"num_classes": 9}, {"input_size": 100}], ids=["too few outputs", "too large a crop"]
+)
+def test_a_network_that_does_not_fit_the_images_is_refused_to_whatever_trains_it(
+    data_root: Path,
+    request_body: dict[str, Any],
+    finder: CheckpointFinder,
+    trained: Trained,
+    model: dict[str, int],
+) -> None:
+    for kind in ("train", "calibrate"):
+        request = request_body | {"kind": kind, "model": model}
+        assert list(_refused(request, data_root, finder)) == [f"model.{next(iter(model))}"]
+    # An evaluation's networks are those of its checkpoints.
+    evaluation = _evaluation(request_body, "job:a") | {"model": model}
+    assert admit_request(evaluation, [str(data_root)], finder).spec.kind == "evaluate"
+
+
+def test_a_job_of_more_steps_than_the_store_counts_is_refused(
+    data_root: Path, tmp_path: Path, request_body: dict[str, Any], finder: CheckpointFinder
+) -> None:
+    document = manifest_document() | {"num_samples": 300_000}
+    document["shards"][0]["num_samples"] = 300_000
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(document))
+    request = request_body | {"data": request_body["data"] | {"train": str(folder)}}
+    optim = {"global_batch_size": 1, "epochs": 7158}
+    streams = {"num_streams": 1}
+
+    def asked(**fields: int) -> dict[str, Any]:
+        return request | {"data": request["data"] | streams, "optim": optim | fields}
+
+    roots = [str(data_root), str(tmp_path)]
+    assert admit_request(asked(), roots, finder).train.num_samples == 300_000
+    assert admit_request(asked(epochs=9000, max_steps=9), roots, finder)
+    with pytest.raises(SpecRefusedError) as refused:
+        admit_request(asked(epochs=7159), roots, finder)
+    (error,) = refused.value.errors
+    assert error.field == "optim.epochs"
+    assert "2,147,700,000 steps are more than a job may have, 2,147,483,647" in error.message
+    assert "use 7,158 or less" in error.message
 
 
 def test_classes_of_one_name_and_two_synsets_are_refused_as_the_attempt_would(

@@ -142,10 +142,14 @@ def test_a_job_that_will_have_no_checkpoint_says_so(finder: CheckpointFinder, st
     job_in(store, Status.CANCELLED, "cancelled")
     with pytest.raises(NoSuchCheckpointError, match="is CANCELLED and has no checkpoint; name"):
         finder.find("job:cancelled")
-    spec = make_spec(kind="evaluate", evaluation={"checkpoints": ["job:a"]})
-    job_in(store, Status.RUNNING, "evaluation", spec=spec)
-    with pytest.raises(NoSuchCheckpointError, match="trains nothing and has no checkpoints"):
-        finder.find("job:evaluation")
+    for spec in (
+        make_spec(kind="evaluate", evaluation={"checkpoints": ["job:a"]}),
+        make_spec(kind="calibrate"),
+    ):
+        job_in(store, Status.RUNNING, spec.kind, spec=spec)
+        refused = f"is of kind {spec.kind} and has no checkpoints; name one that trains"
+        with pytest.raises(NoSuchCheckpointError, match=refused):
+            finder.find(f"job:{spec.kind}")
 
 
 def test_a_manifest_that_is_not_ours_is_refused(finder: CheckpointFinder, world: World) -> None:

@@ -2,6 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_shards.manifest import Manifest, load_manifest
 from service.submission.plan import make_plan
@@ -72,6 +74,34 @@ def test_an_evaluation_measures_each_validation_image_once(manifest: Manifest) -
     assert plan.speed.images_per_second is None
 
 
+def test_a_calibration_is_planned_as_the_steps_that_it_takes_at_most(manifest: Manifest) -> None:
+    spec = make_spec(
+        kind="calibrate",
+        calibration={"warm_up_steps": 2, "steps": 10, "seconds": 5},
+        optim={"global_batch_size": 8, "epochs": 1},
+    )
+    plan = plan_of(spec, manifest)
+    assert (plan.steps, plan.steps_per_epoch, plan.epochs) == (12, 3, 4.0)
+    assert plan.network is not None
+    assert plan.speed.images_per_second is None
+    assert plan.speed.basis.startswith("what it is to measure: a warm-up of up to 5 s")
+
+
+def test_where_nothing_is_known_it_says_how_to_measure(manifest: Manifest) -> None:
+    speed = plan_of(make_spec(), manifest).speed
+    assert speed.images_per_second is None
+    assert "`alexnet plan --calibrate`" in speed.basis
+    assert "kind = calibrate" in speed.basis
+
+
+@pytest.mark.parametrize(("kind", "what"), [("train", "job"), ("calibrate", "calibration")])
+def test_the_basis_says_what_measured_it(manifest: Manifest, kind: str, what: str) -> None:
+    found = nearest(make_spec(), "cpu", [finished("like", kind=kind)])
+    speed = plan_of(make_spec(), manifest, found).speed
+    assert (speed.images_per_second, speed.like_job) == (10.0, "like")
+    assert speed.basis == f"measured in {what} like"
+
+
 def finished(job_id: str, rate: float = 10.0, **fields: Any) -> FinishedJob:
     accelerator = fields.pop("accelerator", "cpu")
     return FinishedJob(
@@ -91,6 +121,31 @@ def test_the_nearest_finished_job_is_the_one_that_differs_least() -> None:
     same = nearest(make_spec(seed=5, name="other"), "cpu", [*batches, finished("same")])
     assert same is not None
     assert (same.job.id, same.differs) == ("same", ())
+
+
+# At 150 two logarithms are compared that differ in their last bit, or do not.
+@given(
+    history=st.lists(
+        st.tuples(
+            st.integers(100, 200).filter(lambda size: size != 150),
+            st.sampled_from(("train", "calibrate")),
+        ),
+        max_size=20,
+    )
+)
+def test_whatever_measured_it_the_newest_of_the_nearest_is_taken(
+    history: list[tuple[int, str]],
+) -> None:
+    found = nearest(
+        make_spec(optim={"global_batch_size": 800}),
+        "cpu",
+        [
+            finished(str(number), kind=kind, optim={"global_batch_size": 8 * size})
+            for number, (size, kind) in enumerate(history)
+        ],
+    )
+    near = [(size, number) for number, (size, _) in enumerate(history) if size < 150]
+    assert (found and found.job.id) == (str(min(near)[1]) if near else None)
 
 
 @pytest.mark.parametrize(

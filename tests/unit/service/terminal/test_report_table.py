@@ -2,7 +2,12 @@ import pytest
 
 from service.terminal.report_table import report_table
 from tests.unit.service.terminal.test_tables import shown
-from tests.unit.trainer.contract.reports import FACTS, evaluation_report, training_report
+from tests.unit.trainer.contract.reports import (
+    FACTS,
+    calibration_report,
+    evaluation_report,
+    training_report,
+)
 from trainer.contract.report import Report, notes_on
 
 
@@ -77,7 +82,24 @@ stored size        256 pixels"""
     )
 
 
-@pytest.mark.parametrize("report", [training_report(), evaluation_report()])
+def test_a_calibration_is_shown_with_its_phases() -> None:
+    assert (
+        shown(report_table(calibration_report()))
+        == """\
+calibration of the *paper* (0123456789ab)
+12,800.0 images/s with 4 replicas on gpu, 25 % of the time spent waiting for
+data.
+
+steps       1,000 in 10.0 s
+warm-up     20 steps, which are left out
+images      128,000
+compute     5.0 ms of a step, 50 %
+data wait   2.5 ms of a step, 25 %
+all reduce  2.5 ms of a step, 25 %"""
+    )
+
+
+@pytest.mark.parametrize("report", [training_report(), evaluation_report(), calibration_report()])
 @pytest.mark.parametrize("width", [40, 60])
 def test_a_narrow_terminal_folds_and_cuts_nothing(report: Report, width: int) -> None:
     assert "…" not in shown(report_table(report), width)

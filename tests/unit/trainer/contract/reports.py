@@ -7,6 +7,7 @@ from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import ablations_of
 from trainer.contract.report import (
     BestEpoch,
+    CalibrationReport,
     DataFacts,
     EvaluatedNetwork,
     EvaluationReport,
@@ -97,4 +98,22 @@ def evaluation_report(num_networks: int = 7) -> EvaluationReport:
         data=FACTS,
         comparison=compare(f"{num_networks} CNNs*", num_networks, (result,), FACTS),
         notes=notes_on(FACTS, result.num_samples, []),
+    )
+
+
+def calibration_report() -> CalibrationReport:
+    """Return the report of a calibration on four pairs of GPUs."""
+    return CalibrationReport(
+        job_id="0123456789ab",
+        name="calibration of the *paper*",
+        attempts=1,
+        images_per_second=12_800.0,
+        seconds=10.0,
+        steps=1000,
+        warm_up_steps=20,
+        images=128_000,
+        replicas=4,
+        accelerator="gpu",
+        data_wait_ratio=0.25,
+        phase_seconds={"compute": 0.005, "data_wait": 0.0025, "all_reduce": 0.0025},
     )

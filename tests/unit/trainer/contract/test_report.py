@@ -3,7 +3,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from tests.unit.trainer.contract.reports import FACTS, RESULTS, evaluation_report, training_report
+from tests.unit.trainer.contract.reports import (
+    FACTS,
+    RESULTS,
+    calibration_report,
+    evaluation_report,
+    training_report,
+)
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.published import compared
 from trainer.contract.report import (
@@ -37,7 +43,7 @@ OLD = {
 }
 
 
-@pytest.mark.parametrize("report", [training_report(), evaluation_report()])
+@pytest.mark.parametrize("report", [training_report(), evaluation_report(), calibration_report()])
 def test_what_is_read_is_what_was_written(report: Report) -> None:
     assert parse_report(report.model_dump_json()) == report
 

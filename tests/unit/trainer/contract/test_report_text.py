@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.trainer.contract.reports import FACTS, evaluation_report, training_report
+from tests.unit.trainer.contract.reports import (
+    FACTS,
+    calibration_report,
+    evaluation_report,
+    training_report,
+)
 from trainer.contract.checkpoint import StartedFrom
 from trainer.contract.report import Report, notes_on
 from trainer.contract.report_text import difference, per_cent, printable, to_markdown
@@ -88,6 +93,23 @@ def test_an_ensemble_tells_each_of_its_networks() -> None:
     rows = [_cells(line) for line in _section(report, "The networks, each alone").splitlines()]
     names = [row[0] for row in rows if len(row) == 6][2:]
     assert names == ["CNN"] * 6 + [r"CNN\*"]
+
+
+def test_a_calibration_tells_how_fast_it_was_and_where_the_time_went() -> None:
+    title, _, headline, *rest = to_markdown(calibration_report()).splitlines()
+    assert title == r"# Calibration: calibration of the \*paper\* (0123456789ab)"
+    assert headline == (
+        "12,800.0 images/s with 4 replicas on gpu, 25 % of the time spent waiting for data."
+    )
+    rows = [_cells(line) for line in rest if line.startswith("|")][2:]
+    assert rows == [
+        ["steps", "1,000 in 10.0 s"],
+        ["warm-up", "20 steps, which are left out"],
+        ["images", "128,000"],
+        ["compute", "5.0 ms of a step, 50 %"],
+        ["data wait", "2.5 ms of a step, 25 %"],
+        ["all reduce", "2.5 ms of a step, 25 %"],
+    ]
 
 
 def test_other_peoples_words_are_never_read_as_markdown() -> None:

@@ -27,6 +27,9 @@ NOT_DECISIVE = {
     "optim.micro_batch_size",
     "evaluation.protocol",
     "evaluation.checkpoints",
+    "calibration.warm_up_steps",
+    "calibration.steps",
+    "calibration.seconds",
     "scale.replicas",
     "scale.devices_per_replica",
     "scale.accelerator",
@@ -150,9 +153,11 @@ def test_what_cannot_be_is_refused_by_the_name_of_the_field(field: str) -> None:
     assert cause.field == field
 
 
-def test_checkpoints_to_evaluate_are_refused_where_nothing_evaluates_them() -> None:
+@pytest.mark.parametrize("kind", ["train", "calibrate"])
+def test_checkpoints_to_evaluate_are_refused_where_nothing_evaluates_them(kind: str) -> None:
+    evaluation = {"evaluation": {"checkpoints": ["a"]}}
     with pytest.raises(ValidationError, match=r"only kind = evaluate reads them"):
-        JobSpec.model_validate(SPEC.model_dump() | {"evaluation": {"checkpoints": ["a"]}})
+        JobSpec.model_validate(SPEC.model_dump() | {"kind": kind} | evaluation)
 
 
 def test_the_smallest_input_that_is_taken_leaves_every_map_an_edge() -> None:

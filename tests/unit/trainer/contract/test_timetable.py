@@ -18,6 +18,15 @@ def test_the_end_of_a_job_is_that_of_its_epochs_or_an_earlier_step(job: Jobs) ->
     assert planned(epochs=3, max_steps=70) == 12
 
 
+def test_a_calibration_has_steps_of_its_own(job: Jobs) -> None:
+    spec = job(
+        kind="calibrate",
+        calibration={"warm_up_steps": 3, "steps": 40},
+        optim={"global_batch_size": 8, "epochs": 1, "max_steps": 2},
+    )
+    assert Timetable.of(spec, steps_per_epoch=4).planned_steps == 43
+
+
 @pytest.mark.parametrize(
     ("interval_steps", "saves"), [(None, [4, 8, 10]), (3, [3, 4, 6, 8, 9, 10])]
 )

@@ -158,6 +158,7 @@ def test_both_options_are_needed() -> None:
     [
         ({}, "go on from the latest checkpoint"),
         ({"kind": "evaluate", "evaluation": {"checkpoints": ["c"]}}, "begin again"),
+        ({"kind": "calibrate"}, "begin again"),
     ],
 )
 def test_who_interrupts_is_told_how_it_goes_on(
