@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.acceptance.product import ControlPlane, ledger_lines
-from tests.faults.mortal_service import FAILPOINT_VARIABLE, FAILPOINTS, Failpoint
+from tests.faults.mortal_service import FAILPOINT_VARIABLE, FAILPOINTS, Failpoint, arm
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import SEED, Trial, Trials, seeds
@@ -21,7 +21,7 @@ PACE_S = 0.02
 
 
 def points() -> list[Failpoint]:
-    """Return a failpoint for each trial, in an order of their own: all of them in 17 trials."""
+    """Return a failpoint for each trial, in an order of their own: all of them in 20 trials."""
     order = random.Random(SEED).sample(FAILPOINTS, len(FAILPOINTS))
     return [order[number % len(order)] for number, _ in enumerate(seeds("1", short=5))]
 
@@ -89,7 +89,7 @@ def test_the_next_one_goes_on_where_a_control_plane_died(
         settings = {**ray.settings, FAILPOINT_VARIABLE: str(file)}
         plane = Mortal(tmp_path / "state", small_jobs.data_root, **settings)
         with plane.running(), faults.trial("1", FAULT) as trial:
-            point.arm(file)
+            arm(file, point)
             see_through(trial, plane, ray, small_jobs, file)
 
 
@@ -101,5 +101,5 @@ def test_where_submissions_have_other_names_each_time_a_second_attempt_runs(
         settings = {**ray.settings, FAILPOINT_VARIABLE: str(file)}
         plane = Forgetful(tmp_path / "state", small_jobs.data_root, **settings)
         with plane.running(), faults.unguarded("1", FAULT) as trial:
-            Failpoint("RayJobs", "submit", "after").arm(file)
+            arm(file, Failpoint("RayJobs", "submit", "after"))
             die_and_go_on(trial, plane, ray, small_jobs, file)

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import httpx
 
 from tests.acceptance.product import ControlPlane
 from tests.faults.kills.local_cluster import LocalCluster
-from tests.faults.mortal_service import FAILPOINT_VARIABLE, Failpoint
+from tests.faults.mortal_service import FAILPOINT_VARIABLE, Failpoint, arm, armed
 from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import TERMINAL
@@ -24,9 +25,9 @@ PATIENCE_S = 180.0
 
 
 class Mortal(ControlPlane):
-    """Dies where it is told to."""
+    """Dies where it is told to, and leaves no job alone for its first minutes."""
 
-    module = "tests.faults.mortal_service"
+    module = "tests.faults.restless_service"
 
 
 class SharedService:
@@ -116,9 +117,35 @@ class SharedService:
             time.sleep(draw.uniform(0, 2))
             self._plane.start()
 
-    def arm(self, point: Failpoint) -> None:
-        """Have it die there."""
-        point.arm(self._failpoint)
+    def arm(self, *points: Failpoint) -> None:
+        """Have it meet them, one after another."""
+        arm(self._failpoint, *points)
+
+    def wait_met(self) -> list[Failpoint]:
+        """Wait until all are met; return those that were not, and forget them."""
+        over_s = time.monotonic() + PATIENCE_S
+        while (left := armed(self._failpoint)) and time.monotonic() < over_s:
+            time.sleep(0.05)
+        arm(self._failpoint)
+        return left
+
+    @contextmanager
+    def revived(self) -> Iterator[None]:
+        """Start it again within the block wherever it dies of a failpoint."""
+        is_over = threading.Event()
+
+        def revive() -> None:
+            while not is_over.wait(0.05):
+                if self._plane.process.poll() == -signal.SIGKILL:
+                    self._plane.start()
+
+        with ThreadPoolExecutor(1) as pool:
+            reviving = pool.submit(revive)
+            try:
+                yield
+            finally:
+                is_over.set()
+                reviving.result()
 
     def wait_dead(self, timeout_s: float) -> bool:
         """Wait for it to die of a failpoint; say whether it did, and forget that one if not."""
