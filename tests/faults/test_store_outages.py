@@ -1,8 +1,8 @@
 """The store is locked, or killed and started again: training goes on, and nothing is lost."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.product import ControlPlane, ledger_lines
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
-from tests.faults.trials import TRIALS_VARIABLE, Trial, Trials
+from tests.faults.trials import Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
 from tests.postgres import running_postgres
 from tests.unit.service.databases import written_by_another
@@ -21,10 +21,9 @@ from trainer.contract.run_directory import RunDirectory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-# In a short run no longer than it takes to outlast lock timeouts and leases, of 5 s each.
-OUTAGE_S = 60.0 if TRIALS_VARIABLE in os.environ else 12.0
+OUTAGE_S = 60.0
 # Of 104 steps, most of which are done while the store is away.
-PACE_S = OUTAGE_S / 60
+PACE_S = 0.65
 # A write waits for a lock, and for its turn behind another that waits.
 LONGEST_ANSWER_S = 15.0
 
@@ -113,11 +112,9 @@ def leader_of(planes: list[ControlPlane]) -> ControlPlane | None:
     return next((plane for plane in planes if role(plane) == "leader"), None)
 
 
-def test_a_locked_store_is_waited_for(
-    faults: Trials, small_jobs: SmallJobs, tmp_path: Path
-) -> None:
+def lock(faults: Trials, small_jobs: SmallJobs, folder: Path) -> None:
     with (
-        service(tmp_path, small_jobs) as planes,
+        service(folder, small_jobs) as planes,
         faults.trial("15", f"the store is locked for {OUTAGE_S:.0f} s (SQLite)") as trial,
     ):
         see_through_outage(
@@ -125,9 +122,7 @@ def test_a_locked_store_is_waited_for(
         )
 
 
-def test_a_store_that_is_killed_is_waited_for(
-    faults: Trials, small_jobs: SmallJobs, tmp_path: Path
-) -> None:
+def kill(faults: Trials, small_jobs: SmallJobs, folder: Path) -> None:
     # Of its own, which writes through: what it has committed outlives it.
     with running_postgres(durable=True) as postgres:
 
@@ -141,7 +136,31 @@ def test_a_store_that_is_killed_is_waited_for(
 
         url = postgres.create("killed")
         with (
-            service(tmp_path, small_jobs, ALEXNET_STORE_URL=url) as planes,
+            service(folder, small_jobs, ALEXNET_STORE_URL=url) as planes,
             faults.trial("15", f"PostgreSQL is killed for {OUTAGE_S:.0f} s") as trial,
         ):
             see_through_outage(trial, planes, small_jobs, outage)
+
+
+@pytest.fixture(scope="module")
+def outages(
+    faults: Trials, small_jobs: SmallJobs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[None]]]:
+    """All at the same time, each in a thread: they do little but wait."""
+    # It is trained once, and before they begin.
+    assert small_jobs.undisturbed
+    with ThreadPoolExecutor() as pool:
+        yield {
+            outage.__name__: pool.submit(
+                outage, faults, small_jobs, tmp_path_factory.mktemp(outage.__name__)
+            )
+            for outage in (lock, kill)
+        }
+
+
+def test_a_locked_store_is_waited_for(outages: dict[str, Future[None]]) -> None:
+    outages["lock"].result()
+
+
+def test_a_store_that_is_killed_is_waited_for(outages: dict[str, Future[None]]) -> None:
+    outages["kill"].result()
