@@ -4,6 +4,7 @@
 or after, what it does NUMBER-th to the disk as it saves checkpoints, or within, where that is to
 write a file of tensors. `torn ...` writes checkpoints under their final names at once, `drawn ...`
 draws dropout from a stream of the process, and `still ...` goes on with a velocity of zero.
+`... slow ...` takes its time in the first attempt.
 """
 
 import os
@@ -28,6 +29,8 @@ from trainer.network import dropout
 
 _CALLS = ("mkdir", "open", "fsync", "rename", "replace", "unlink", "rmdir")
 POISON_STEPS = 3
+# Of 104 steps: longer than it takes a control plane to start anew.
+SLOW_S = 0.5
 
 
 class Saving:
@@ -115,6 +118,8 @@ def doom(order: AttemptOrder) -> None:
     if name.startswith("still "):
         checkpoint._copy_into = _copy_but_velocity  # type: ignore[assignment]
     words = name.split()
+    if "slow" in words and order.attempt == 1:
+        attempt_here.PacedLedger._pace_s = SLOW_S
     if "dies" in words and order.attempt == 1:
         number, moment = words[-2:]
         Saving(int(number), moment).patch()

@@ -72,6 +72,9 @@ class SmallJobs:
         for epoch in range(self._epochs):
             exact = Counter(ledger.epochs.get(epoch, ())) == Counter(range(NUM_TRAINING_IMAGES))
             trial.must(exact, "S", f"epoch {epoch} is not each sample once")
+        report = json.loads(RunDirectory(run).report.read_text())
+        told = report["weights_sha256"], report["steps_redone"]
+        trial.must(told == (weights, ledger.steps_redone), "S", f"its report tells of {told}")
         trial.steps_redone = (trial.steps_redone or 0) + ledger.steps_redone
         self._check_told(trial, job_id, run, store_url)
 

@@ -18,7 +18,6 @@ from tests.unit.service.stub_server import Answer, Request, StubServer
 
 PACE_VARIABLE = "FAULTS_PACE_S"
 ROOT = Path(__file__).parents[2]
-_NODE = {"node_id": "n", "state": "ALIVE", "resources_total": {"CPU": 2}}
 
 
 class StandInRay:
@@ -31,14 +30,20 @@ class StandInRay:
         module: str = "tests.faults.attempt_here",
         prefix: tuple[str, ...] = (),
         environment: Mapping[str, str] | None = None,
+        num_cpus: int = 2,
     ) -> None:
-        """`pace_s`: how long a step takes at least.
+        """`pace_s`: how long a step takes at least; `num_cpus`: of its one node.
 
         `module` is run for each submission, by a command that begins with `prefix`.
         """
         self._module = module
         self._prefix = prefix
         self._environment = {PACE_VARIABLE: str(pace_s), **(environment or {})}
+        self._node = {
+            "node_id": "n",
+            "state": "ALIVE",
+            "resources_total": {"CPU": num_cpus},
+        }
         self._lock = threading.Lock()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         """By submission."""
@@ -83,10 +88,12 @@ class StandInRay:
                 case ["POST", "api", "jobs", name, "stop"]:
                     self.processes[name].kill()
                     answer = {"stopped": True}
+                case ["GET", "api", "jobs", _, "logs"]:
+                    answer = {"logs": ""}
                 case ["GET", "api", "jobs", name]:
                     answer = self._told(name) if name in self.processes else None
                 case ["GET", "api", "v0", what]:
-                    rows = [_NODE] if what == "nodes" else []
+                    rows = [self._node] if what == "nodes" else []
                     answer = {"data": {"result": {"result": rows}}}
         body = json.dumps(answer).encode()
         return Answer(404 if answer is None else 200, body, {"Content-Type": "application/json"})

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.kills.checks import check_end, check_job, shared_memory, sizes
-from tests.faults.kills.lane import JobUnderFire, Lane
+from tests.faults.kills.lane import Lane
 from tests.faults.kills.roles import Kill, planned
 from tests.faults.kills.shared_service import SharedService
+from tests.faults.kills.watch import RETRY, JobUnderFire
 from tests.faults.small_jobs import SmallJobs
 from tests.faults.trials import Trial
-from tests.integration.trainer.conftest import final_weights, pack_few
+from tests.integration.trainer.conftest import Shards, final_weights, pack_few
 
 # Of jobs in turn. Three ranks sum in an order of their own, where two cannot differ.
 REPLICAS = (1, 3, 1)
@@ -24,9 +25,13 @@ EPOCHS = 30
 BATCH, STREAMS = 24, 6
 KILLS_PER_JOB = range(5, 11)
 
-SETTINGS = {"ALEXNET_LOCAL_RAY_CPUS": "4", "ALEXNET_SILENCE_TIMEOUT_S": "15"}
-# Kills may come in a row before a checkpoint is: however many, the job is not to be given up.
-RETRY = {"max_attempts": 100, "backoff_s": 0.1, "max_backoff_s": 0.5, "hang_floor_s": 8.0}
+NUM_CPUS = 4
+SETTINGS = {
+    "ALEXNET_LOCAL_RAY_CPUS": str(NUM_CPUS),
+    "ALEXNET_SILENCE_TIMEOUT_S": "15",
+    # Only what is urgent has a higher priority than others.
+    "ALEXNET_PREEMPTION": "true",
+}
 
 
 class Campaign:
@@ -41,7 +46,10 @@ class Campaign:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._shm = shared_memory()
-        self._jobs = jobs_in(folder)
+        shards = pack_few(folder)
+        self._jobs = {number: jobs_in(folder, shards, replicas=number) for number in set(REPLICAS)}
+        # It needs all that there is.
+        self._urgent = jobs_in(folder, shards, epochs=1, cpus_per_replica=NUM_CPUS)
         self._service = SharedService(folder, folder, **SETTINGS)
         self.done: list[JobUnderFire] = []
         self.kills: list[Kill] = []
@@ -58,8 +66,8 @@ class Campaign:
         """Kill; with so many jobs at a time."""
         begun = time.monotonic()
         with self._service.running():
-            for num_replicas, kind in self._jobs.items():
-                kind.undisturbed = self._undisturbed(kind, f"undisturbed-{num_replicas}")
+            for number, kind in enumerate((*self._jobs.values(), self._urgent)):
+                kind.undisturbed = self._undisturbed(kind, f"undisturbed-{number}")
             with ThreadPoolExecutor(num_lanes) as pool:
                 for lane in [pool.submit(self._follow_lane) for _ in range(num_lanes)]:
                     lane.result()
@@ -73,7 +81,7 @@ class Campaign:
         return final_weights(self._service.run(job_id).path)
 
     def _follow_lane(self) -> None:
-        lane = Lane(self._service, self._say)
+        lane = Lane(self._service, self._urgent, self._say)
         while self._pending:
             number = next(self._numbers)
             num_replicas = REPLICAS[number % len(REPLICAS)]
@@ -82,16 +90,21 @@ class Campaign:
                 self._service.submit(kind.request(name=f"job-{number}", retry=RETRY), f"{number}"),
                 kind,
             )
-            for part in (partial(self._strike, lane), self._look_at):
-                try:
-                    part(job)
-                except AssertionError as error:
-                    # It fails the run, and no other job.
-                    trial = Trial("5", "a job is not seen through")
-                    trial.must(False, "J", str(error))
-                    job.trials.append(trial)
-            self._say(f"{job.id} is done, {len(job.trials)} kills: {job.violations or 'all holds'}")
-            self.done.append(job)
+            self._try(partial(self._strike, lane), job)
+            for one in (job, *lane.urgent):
+                self._try(self._look_at, one)
+                self._say(f"{one.id}: {len(one.trials)} kills, {one.violations or 'all holds'}")
+                self.done.append(one)
+            lane.urgent.clear()
+
+    def _try(self, part: Callable[[JobUnderFire], None], job: JobUnderFire) -> None:
+        """Have what goes wrong fail the run, and no other job."""
+        try:
+            part(job)
+        except AssertionError as error:
+            trial = Trial("5", "a job is not seen through")
+            trial.must(False, "J", str(error))
+            job.trials.append(trial)
 
     def _strike(self, lane: Lane, job: JobUnderFire) -> None:
         for kill in self._next_kills():
@@ -125,20 +138,23 @@ class Campaign:
             self._pending.appendleft(kill)
 
 
-def jobs_in(folder: Path) -> dict[int, SmallJobs]:
-    """Return the job for each number of replicas: 510 steps, a checkpoint every 10."""
-    shards = pack_few(folder)
+def jobs_in(
+    folder: Path,
+    shards: Shards,
+    *,
+    replicas: int = 1,
+    cpus_per_replica: int = 1,
+    epochs: int = EPOCHS,
+) -> SmallJobs:
+    """Return a job of 17 steps an epoch, with a checkpoint every 10."""
     locations = {"train": str(shards.train), "validation": str(shards.validation)}
-    made = {}
-    for num_replicas in set(REPLICAS):
-        place = folder / f"replicas-{num_replicas}"
-        place.mkdir()
-        made[num_replicas] = SmallJobs(
-            place,
-            shards,
-            epochs=EPOCHS,
-            data={**locations, "num_streams": STREAMS},
-            optim={"global_batch_size": BATCH, "epochs": EPOCHS},
-            scale={"cpus_per_replica": 1, "replicas": num_replicas},
-        )
-    return made
+    place = folder / f"{replicas}-replicas-{epochs}-epochs"
+    place.mkdir()
+    return SmallJobs(
+        place,
+        shards,
+        epochs=epochs,
+        data={**locations, "num_streams": STREAMS},
+        optim={"global_batch_size": BATCH, "epochs": epochs},
+        scale={"cpus_per_replica": cpus_per_replica, "replicas": replicas, "accelerator": "cpu"},
+    )

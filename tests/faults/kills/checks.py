@@ -3,15 +3,16 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from service.jobs.records import AttemptRecord
 from service.store.store import Store
-from tests.faults.kills.lane import JobUnderFire
 from tests.faults.kills.local_cluster import processes_of
 from tests.faults.kills.roles import Role
 from tests.faults.kills.shared_service import SharedService
+from tests.faults.kills.watch import JobUnderFire
 from tests.faults.trials import Trial
 from trainer.contract.attempt import Reason
 from trainer.contract.checkpoint_folder import latest_checkpoint
@@ -29,7 +30,13 @@ _SHARED = ("psm_", "sem.mp-", "torch_", "plasma", "ray")
 
 def check_job(service: SharedService, job: JobUnderFire) -> None:
     """Note what is wrong with a job that is over, with the last kill that it suffered."""
-    trial = job.trials[-1] if job.trials else Trial("5", "nothing was killed")
+    trial = job.trials[-1] if job.trials else Trial("5", "nothing of a job was killed")
+    _check_done(trial, service, job)
+    if trial.violations and not job.trials:
+        job.trials.append(trial)
+
+
+def _check_done(trial: Trial, service: SharedService, job: JobUnderFire) -> None:
     record, run = service.job(job.id), service.run(job.id)
     trial.must(record["status"] == "SUCCEEDED", "J", f"{record['status']}: {record['message']}")
     if record["status"] != "SUCCEEDED":
@@ -76,6 +83,16 @@ def unexplained(
         elif reason is not None and one.number not in struck:
             found.append(f"{one.number}: {reason}")
     return found + interrupted[num_restarts:]
+
+
+def overlapping(attempts: Sequence[AttemptRecord]) -> list[str]:
+    """Name the attempts that began before the one before them had ended."""
+    in_order = sorted(attempts, key=lambda one: one.created_at)
+    return [
+        following.submission_id
+        for one, following in pairwise(in_order)
+        if one.ended_at is None or one.ended_at > following.created_at
+    ]
 
 
 def leaked(forks: Sequence[str], num_controllers: int) -> list[str]:

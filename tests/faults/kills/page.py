@@ -20,7 +20,7 @@ On a machine of {cores} cores: a control plane with a Ray of its own, and {lanes
 one replica or three, 510 steps each with a checkpoint every 10. Who is struck, and when, a seed
 decides: so many steps after an attempt's first, at any moment of a step, of an evaluation or of a
 checkpoint that is being written; at which job, the machine decides. Some jobs are paused and
-resumed in between.
+resumed in between; some make room for one of higher priority, which is counted among them.
 
 **{killed} processes killed in {strikes} strikes at {jobs} jobs: {violations} violations.**
 {sentence}

@@ -17,6 +17,7 @@ class Role(StrEnum):
     LAUNCHER = "the driver's launcher dies"
     SUPERVISOR = "Ray's supervisor of the driver dies"
     STARTING = "an attempt dies while it starts"
+    MAKING_ROOM = "the control plane dies as a job makes room, and its attempt"
     FORK_SERVER = "the warm process dies, and then a worker"
     CONTROL_PLANE = "the control plane dies"
     FAILPOINT = "the control plane dies at a failpoint"
@@ -24,7 +25,7 @@ class Role(StrEnum):
 
 # How many of a hundred; a hang takes long to be found.
 _SHARES = {
-    Role.WORKER: 26,
+    Role.WORKER: 22,
     Role.FROZEN_WORKER: 2,
     Role.LOADER: 6,
     Role.CONTROLLER: 8,
@@ -32,12 +33,13 @@ _SHARES = {
     Role.LAUNCHER: 5,
     Role.SUPERVISOR: 8,
     Role.STARTING: 8,
+    Role.MAKING_ROOM: 4,
     Role.FORK_SERVER: 2,
     Role.CONTROL_PLANE: 16,
     Role.FAILPOINT: 10,
 }
 
-_PAIRS = {Role.STARTING, Role.FORK_SERVER, Role.FAILPOINT}
+_PAIRS = {Role.STARTING, Role.MAKING_ROOM, Role.FORK_SERVER, Role.FAILPOINT}
 
 ONE_OF_EACH = len(Role) + len(_PAIRS)
 """Processes that are killed until everybody has been struck."""

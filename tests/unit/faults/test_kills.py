@@ -1,11 +1,12 @@
 """What is found to be wrong after kills; the kills themselves are a program of their own."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from service.jobs.records import AttemptRecord
-from tests.faults.kills.checks import leaked, unexplained
+from tests.faults.kills.checks import leaked, overlapping, unexplained
 from trainer.contract.attempt import Outcome, Reason
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -44,6 +45,19 @@ def test_a_restart_interrupts_one_attempt_of_a_job_at_most() -> None:
     assert unexplained(attempts, (), 2) == []
     assert unexplained(attempts, (), 1) == ["2: interrupted"]
     assert unexplained(attempts, {2}, 1) == []
+
+
+def test_an_attempt_that_begins_beside_another_is_found() -> None:
+    def turn(number: int, begins: int, ends: int | None) -> AttemptRecord:
+        begun, ended = (
+            None if one is None else NOW + timedelta(seconds=one) for one in (begins, ends)
+        )
+        assert begun is not None
+        return replace(attempt(number), created_at=begun, ended_at=ended)
+
+    assert overlapping([turn(2, 3, 5), turn(1, 0, 3), turn(3, 5, None)]) == []
+    assert overlapping([turn(1, 0, 3), turn(2, 2, 5)]) == ["a-2"]
+    assert overlapping([turn(1, 0, None), turn(2, 4, 5)]) == ["a-2"]
 
 
 def test_what_ray_train_leaves_is_let_stay_once_for_each_controller_that_died() -> None:
