@@ -14,6 +14,10 @@ class Node:
     id: str
     num_cpus: float
     num_gpus: float
+    gpu_type: str | None = None
+    """Ray's name of its GPUs (`accelerator_type`); None: it has none, or Ray does not tell."""
+    memory_bytes: int | None = None
+    """What Ray gives to processes, its object store not counted; None: Ray does not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, select
 from service.jobs.records import JobRecord
 from service.store.jobs import read_jobs
 from service.store.rows import STORED_JOBS
-from service.store.tables import attempts, jobs
+from service.store.tables import attempts, events, jobs
+from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
 
 
@@ -38,3 +39,14 @@ def newest_succeeded(connection: Connection, limit: int) -> list[Succeeded]:
         for job in found
         if (job.id, job.attempt) in accelerators
     ]
+
+
+def newest_evaluations(connection: Connection, job_id: str, limit: int) -> list[Evaluated]:
+    """Return what a job's attempts told of their last evaluations, the newest first."""
+    query = (
+        select(events.c.data)
+        .where(events.c.job_id == job_id, events.c.data["kind"].as_string() == "evaluated")
+        .order_by(events.c.number.desc())
+        .limit(limit)
+    )
+    return [Evaluated.model_validate(data) for data in connection.execute(query).scalars()]

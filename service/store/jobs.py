@@ -1,6 +1,6 @@
 """Reading jobs: one that cannot be read is told of, and hides no other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -136,6 +136,14 @@ def read_plan(connection: Connection, job_id: str) -> str | None:
     """Return what was foreseen of the job when it was accepted, as JSON."""
     query = select(cast(jobs.c.plan, String)).where(jobs.c.id == job_id)
     return connection.execute(query).scalar_one()
+
+
+def read_plans(connection: Connection, job_ids: Collection[str]) -> Mapping[str, str]:
+    """Return the plans of the jobs that have one, as JSON."""
+    query = select(jobs.c.id, cast(jobs.c.plan, String)).where(
+        jobs.c.id.in_(job_ids), jobs.c.plan.is_not(None)
+    )
+    return {job_id: plan for job_id, plan in connection.execute(query) if plan is not None}
 
 
 def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:

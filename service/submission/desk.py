@@ -18,11 +18,14 @@ from service.access.disk import DiskMeter
 from service.access.quotas import Quota, Usage, check_submission
 from service.jobs.records import JobRecord
 from service.problems import FieldError, SpecRefusedError
+from service.scheduling.forecast import MAX_JOBS
 from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Cluster
+from service.scheduling.waiting import waits
 from service.store.errors import JobNotFoundError
-from service.store.finished import Succeeded, newest_succeeded
+from service.store.finished import Succeeded, newest_evaluations, newest_succeeded
 from service.store.idempotency import KeyedRequest, Made, Reservation, release, reserve
+from service.store.jobs import read_plans
 from service.store.quotas import active_limits, jobs_of, quota_of
 from service.store.store import Store
 from service.store.switches import read_drain
@@ -32,13 +35,16 @@ from service.submission.clone import expand_clone
 from service.submission.held_checkpoints import holding
 from service.submission.plan import make_plan
 from service.submission.privacy import split_private
+from service.submission.remaining import read_speeds
 from service.submission.shards import check_shards
 from service.submission.speed import FinishedJob, nearest
 from service.submission.start import Situation, accelerator_on, foresee_start
-from service.views.plans import CheckedShards, Plan, PlannedJob
+from service.views.plans import CheckedShards, Plan, PlannedJob, PlannedSpeed
 from trainer.contract.confinement import path_roots
+from trainer.contract.events import Evaluated
 from trainer.contract.report import parse_report
 from trainer.contract.run_directory import RunDirectory
+from trainer.contract.status import ACTIVE
 
 logger = logging.getLogger(__name__)
 
@@ -180,32 +186,50 @@ class Desk:
         admitted, spec = read.admitted, read.admitted.spec
         cluster = self._cluster()
         unseen = cluster if isinstance(cluster, str) else ""
-        situation = None if isinstance(cluster, str) else self._situation(cluster)
-        like = None
+        situation = (
+            None if isinstance(cluster, str) else self._situation(cluster, foresees=ask_stores)
+        )
+        like, timed = None, list[Evaluated]()
         if spec.kind == "train" and not isinstance(cluster, str):
             like = nearest(spec, accelerator_on(spec, cluster), self._finished(read.ownership))
             if like is not None:
                 like = replace(like, job=self._measured(like.job))
+                timed = self._evaluations(like.job.id)
         return make_plan(
             spec,
             (admitted.train, admitted.validation),
             shards=_checked(admitted, ask_stores=ask_stores),
             nearest=like,
             start=foresee_start(spec, situation, of=read.ownership, unseen=unseen),
+            nodes=None if situation is None else situation.cluster.nodes,
+            timed=timed,
             unseen=unseen,
         )
 
-    def _situation(self, cluster: Cluster) -> Situation:
-        now = self._clock()
+    def _situation(self, cluster: Cluster, *, foresees: bool) -> Situation:
+        """Return what a job would come to; `foresees`: so that it tells when the job starts."""
+        now, live = self._clock(), self._store.live_jobs()
         return Situation(
             cluster=cluster,
-            live=self._store.live_jobs(),
+            live=live,
             accelerators=self._store.accelerators_in_use(),
             policy=self._policy,
             limits=self._store.read(lambda connection: active_limits(connection, now)),
             is_draining=self._store.read(read_drain) is not None,
             now=now,
+            planned=self._planned_speeds(live) if foresees else None,
         )
+
+    def _planned_speeds(self, live: list[JobRecord]) -> Mapping[str, PlannedSpeed]:
+        """Return what is kept with jobs that live; of more than are foreseen, nothing."""
+        ids = [job.id for job in live if waits(job) or job.status in ACTIVE]
+        if len(ids) > MAX_JOBS:
+            return {}
+        return read_speeds(self._store.read(lambda connection: read_plans(connection, ids)))
+
+    def _evaluations(self, job_id: str) -> list[Evaluated]:
+        # The last two are by the centre crop and by ten views, where there are both.
+        return self._store.read(lambda connection: newest_evaluations(connection, job_id, 2))
 
     def _finished(self, ownership: Ownership) -> list[FinishedJob]:
         found = self._store.read(lambda connection: newest_succeeded(connection, _LOOK_BACK))

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 
 from data_shards.manifest import Manifest
+from service.scheduling.placement import Node
+from service.submission.duration import with_evaluations
+from service.submission.memory import compare_memory
 from service.submission.speed import Nearest
 from service.views.plans import (
     CheckedShards,
@@ -14,6 +17,7 @@ from service.views.plans import (
     PlannedStart,
 )
 from trainer.contract.description import Description, DeviceMemory, describe
+from trainer.contract.events import Evaluated
 from trainer.contract.spec import JobSpec
 from trainer.contract.timetable import Timetable
 
@@ -25,11 +29,14 @@ def make_plan(
     shards: Sequence[CheckedShards],
     nearest: Nearest | None,
     start: PlannedStart,
+    nodes: Sequence[Node] | None = None,
+    timed: Sequence[Evaluated] = (),
     unseen: str = "",
 ) -> Plan:
     """Return the plan of an admitted spec; `manifests` are those of training and validation.
 
-    `unseen`: why the cluster is not known, so that `nearest` was not looked for.
+    `nodes`: of the cluster; `timed`: evaluations of the `nearest` job, the newest first; `unseen`:
+    why the cluster is not known, so that `nearest` was not looked for.
     """
     train, validation = manifests
     trains = spec.kind != "evaluate"
@@ -39,14 +46,28 @@ def make_plan(
     if trains:
         steps = Timetable.of(spec, steps_per_epoch=steps_per_epoch).planned_steps
     epochs = steps / steps_per_epoch
+    num_images = epochs * num_samples
+    speed = _speed(spec, nearest, num_images=num_images, unseen=unseen)
+    if spec.kind == "train":
+        speed = with_evaluations(
+            speed,
+            spec,
+            times=Timetable.of(spec, steps_per_epoch=steps_per_epoch),
+            num_images=num_images,
+            num_validation=validation.num_samples,
+            timed=timed,
+        )
+    network = _network(describe(spec)) if trains else None
+    if network is not None:
+        network = compare_memory(network, spec, nodes, unseen=unseen)
     return Plan(
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
         num_samples=num_samples,
-        network=_network(describe(spec)) if trains else None,
+        network=network,
         shards=tuple(shards),
-        speed=_speed(spec, nearest, num_images=epochs * num_samples, unseen=unseen),
+        speed=speed,
         start=start,
     )
 

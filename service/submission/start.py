@@ -1,19 +1,27 @@
-"""Whether a job would start now: what the queue would decide if the job were in it. Pure."""
+"""Whether a job would start now, or when: what the queue would decide of it. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from service.access.caller import Ownership, may_name
-from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
 from service.scheduling.admission import admit
+from service.scheduling.forecast import Course
 from service.scheduling.placement import accelerator_of, demand_of, has_gpus
-from service.scheduling.queue import QueuePolicy, Turn, WaitingJob, in_order
+from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob, in_order
 from service.scheduling.room import Cluster
-from service.scheduling.waiting import DRAINS, active_job, may_start, waiting_job
-from service.views.plans import JobAhead, PlannedStart
+from service.scheduling.waiting import DRAINS, active_job, may_start, waiting_job, waits
+from service.submission.remaining import work_left_s
+from service.submission.start_time import (
+    course_of,
+    estimate_start,
+    not_estimated,
+)
+from service.views.plans import JobAhead, PlannedSpeed, PlannedStart, StartEstimate
 from trainer.contract.spec import JobSpec
 from trainer.contract.status import ACTIVE
 
@@ -36,6 +44,13 @@ class Situation:
     is_draining: bool
     """Whether no job begins until an operator says so."""
     now: datetime
+    planned: Mapping[str, PlannedSpeed] | None = None
+    """By id, from the jobs' own plans; None: when it starts is not asked for."""
+
+    @cached_property
+    def gpus(self) -> bool:
+        """Whether `auto` comes to gpu."""
+        return has_gpus(self.cluster.nodes)
 
 
 def accelerator_on(spec: JobSpec, cluster: Cluster) -> Literal["cpu", "gpu"]:
@@ -46,30 +61,26 @@ def accelerator_on(spec: JobSpec, cluster: Cluster) -> Literal["cpu", "gpu"]:
 def foresee_start(
     spec: JobSpec, situation: Situation | None, *, of: Ownership, unseen: str = ""
 ) -> PlannedStart:
-    """Say whether the job would start now; `unseen` is why the situation is None.
+    """Say whether the job would start now, or when; `unseen` is why the situation is None.
 
     `of`: whose the job would be. It is stored with it, and names what all who see it may see.
     """
     if situation is None:
-        return PlannedStart(when="unknown", message=unseen, accelerator=None)
+        return PlannedStart(
+            when="unknown", message=unseen, accelerator=None, estimate=not_estimated(unseen)
+        )
     cluster, policy, now = situation.cluster, situation.policy, situation.now
-    gpus = has_gpus(cluster.nodes)
-    accelerator = accelerator_of(spec, gpus=gpus)
+    accelerator = accelerator_on(spec, cluster)
     demand = demand_of(spec, accelerator)
     due = {job.id: job for job in situation.live if may_start(job, now)}
-    at_work = [job for job in situation.live if job.status in ACTIVE]
     last = max((job.seq for job in situation.live), default=0) + 1
     turn = Turn(priority=spec.priority, since=now.timestamp(), waited_s=0.0, seq=last)
-    waiting = [waiting_job(job, accelerator_of(job.spec, gpus=gpus)) for job in due.values()]
     new = WaitingJob(id=_NEW, owner=of.owner, demand=demand, turn=turn)
-    queue = in_order([*waiting, new], policy)
-    given = situation.accelerators
+    queue = in_order([*(_waiting(job, situation) for job in due.values()), new], policy)
+    at_work = [job for job in situation.live if job.status in ACTIVE]
     admission = admit(
         cluster,
-        [
-            active_job(job, given.get(job.id) or accelerator_of(job.spec, gpus=gpus), now)
-            for job in at_work
-        ],
+        [_active(job, situation) for job in at_work],
         queue,
         policy,
         limits=situation.limits,
@@ -77,29 +88,68 @@ def foresee_start(
     )
     why = admission.waiting.get(_NEW)
     if why is not None and _NEW in admission.too_large:
-        return PlannedStart(when="never", message=why, accelerator=accelerator)
+        return PlannedStart(
+            when="never", message=why, accelerator=accelerator, estimate=not_estimated(why)
+        )
     if situation.is_draining:
         why = DRAINS
-    if why is None:
-        return PlannedStart(when="now", message=f"{demand} are free", accelerator=accelerator)
-    if _NEW in admission.preempted.values():
+    if why is not None and _NEW in admission.preempted.values():
         why += "; jobs of lower priority are to make room for it"
     first = [due[job.id] for job in queue[: queue.index(new)]]
     return PlannedStart(
-        when="waits",
-        message=why,
+        when="now" if why is None else "waits",
+        message=why or f"{demand} are free",
         accelerator=accelerator,
-        ahead=tuple(
+        ahead=()
+        if why is None
+        else tuple(
             JobAhead(
                 id=job.id if may_name(of, job.ownership) else None,
                 status=job.status,
-                seconds_left=_seconds_left(job),
+                seconds_left=_work_left_s(job, situation),
             )
             for job in (*at_work, *first)
         ),
+        estimate=_estimate(spec, new, situation),
     )
 
 
-def _seconds_left(job: JobRecord) -> float | None:
-    progress = job.progress
-    return None if progress is None else seconds_left(job.spec, progress, job.evaluation)
+def _estimate(spec: JobSpec, new: WaitingJob, situation: Situation) -> StartEstimate | None:
+    now, deadline_s = situation.now, spec.retry.deadline_s
+    if situation.planned is None:
+        return None
+    if situation.is_draining:
+        return not_estimated(DRAINS)
+    courses = [
+        course_of(
+            job,
+            _waiting(job, situation) if waits(job) else _active(job, situation),
+            _work_left_s(job, situation),
+            now,
+        )
+        for job in situation.live
+        if waits(job) or job.status in ACTIVE
+    ]
+    ends_by = math.inf if deadline_s is None else now.timestamp() + deadline_s
+    return estimate_start(
+        _NEW,
+        [*courses, Course(job=new, work_s=None, ends_by=ends_by)],
+        situation.cluster,
+        situation.policy,
+        limits=situation.limits,
+        now=now,
+    )
+
+
+def _waiting(job: JobRecord, situation: Situation) -> WaitingJob:
+    return waiting_job(job, accelerator_of(job.spec, gpus=situation.gpus))
+
+
+def _active(job: JobRecord, situation: Situation) -> ActiveJob:
+    given = situation.accelerators.get(job.id)
+    accelerator = given or accelerator_of(job.spec, gpus=situation.gpus)
+    return active_job(job, accelerator, situation.now)
+
+
+def _work_left_s(job: JobRecord, situation: Situation) -> float | None:
+    return work_left_s(job, (situation.planned or {}).get(job.id))

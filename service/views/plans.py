@@ -1,5 +1,6 @@
 """What is foreseen of a job, as types that the client shares."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +34,19 @@ class PlannedDevice(PlanView):
     number: int
     parts: tuple[MemoryPart, ...]
     total_bytes: int
+    capacity_bytes: int | None = Field(
+        default=None,
+        description="Of the smallest device, or on cpu of the node, that it may come to lie on; "
+        "null: not known.",
+    )
+    fits: bool | None = Field(
+        default=None,
+        description="Whether it has room for that, on cpu for all replicas of the node; null: not "
+        "known, or so close that torch decides.",
+    )
+    capacity_basis: str = Field(
+        default="", description="What the capacity is from, or why there is none."
+    )
 
 
 class PlannedNetwork(PlanView):
@@ -58,12 +72,31 @@ class CheckedShards(PlanView):
     wrong: tuple[str, ...] = Field(description="The first of them, each with what is wrong.")
 
 
-class PlannedSpeed(PlanView):
-    """How fast the job is expected to train."""
+class PlannedEvaluations(PlanView):
+    """The passes over the validation set that training makes."""
 
-    images_per_second: float | None = Field(description="Over all replicas; null: not known.")
+    num_passes: int = Field(description="By the centre crop: after each epoch and the last step.")
+    num_final_passes: int = Field(description="By another protocol, at the end.")
+    images_per_pass: int
+    duration_s: float | None = Field(description="Of all of them; null: not known.")
+    basis: str = Field(description="Where the figure is from, or why there is none.")
+
+
+class PlannedSpeed(PlanView):
+    """How fast the job is expected to train, and how long it takes."""
+
+    images_per_second: float | None = Field(
+        description="Of training, over all replicas; null: not known."
+    )
     duration_s: float | None = Field(
-        description="Of training alone: images over images_per_second; without evaluations."
+        description="Of training and evaluations, once it has its devices; in plans of release "
+        "0.1, which have no `training_s`, of training alone."
+    )
+    training_s: float | None = Field(
+        default=None, description="Of training alone: images over images_per_second."
+    )
+    evaluations: PlannedEvaluations | None = Field(
+        default=None, description="Null: it is no training job."
     )
     like_job: str | None = Field(
         description="The finished job, or calibration, that it is taken from."
@@ -76,7 +109,31 @@ class JobAhead(PlanView):
 
     id: str | None = Field(description="Null: it is private, and who sees this may not see it.")
     status: Status
-    seconds_left: float | None = Field(description="By its present rate; null: not known.")
+    seconds_left: float | None = Field(
+        description="Of work, by its present rate or else by its plan; null: not known."
+    )
+
+
+class StartEstimate(PlanView):
+    """When a job would start, by the queue's own decision run forward.
+
+    As if nothing else were submitted and no attempt failed.
+    """
+
+    at: datetime | None = Field(
+        description="UTC; null: not known, or it depends on jobs whose end is not known."
+    )
+    in_s: float | None = Field(description="Seconds from now to `at`.")
+    earliest_at: datetime | None = Field(
+        default=None,
+        description="Where it depends on jobs whose end is not known: if all of them ended now.",
+    )
+    latest_at: datetime | None = Field(
+        default=None,
+        description="Where it depends on those: if they ran on, to their deadlines where they "
+        "have any; null: it would not start.",
+    )
+    basis: str = Field(description="What the time is from, or why there is none.")
 
 
 class PlannedStart(PlanView):
@@ -86,6 +143,10 @@ class PlannedStart(PlanView):
     message: str = Field(description="For people: why.")
     accelerator: Literal["cpu", "gpu"] | None = Field(description="What `auto` comes to.")
     ahead: tuple[JobAhead, ...] = Field(default=(), description="Jobs that run or go first.")
+    estimate: StartEstimate | None = Field(
+        default=None,
+        description="When it would start; null of a plan that is kept with a job: it was of then.",
+    )
 
 
 class Plan(PlanView):

@@ -62,7 +62,15 @@ def test_steps_and_duration(
     plan = plan_of(spec, manifest, Nearest(job=job, differs=("x",)))
     assert (plan.steps, plan.epochs) == (steps, epochs)
     # The last batch of an epoch is a short one: 20 images, whatever the batch.
-    assert plan.speed.duration_s == pytest.approx(epochs * 20 / 10)
+    assert plan.speed.training_s == pytest.approx(epochs * 20 / 10)
+    evaluations = plan.speed.evaluations
+    assert evaluations is not None
+    assert evaluations.images_per_pass == 20
+    assert plan.speed.duration_s == pytest.approx(
+        epochs * 20 / 10 + (evaluations.duration_s or 0.0)
+    )
+    assert plan.network is not None
+    assert {device.fits for device in plan.network.devices} == {None}
     assert plan.speed.basis == "measured in job like, which differs in x"
 
 
