@@ -30,8 +30,11 @@ _STATES = {
     "SUCCEEDED": RayState.ENDED,
     "FAILED": RayState.ENDED,
 }
+_COMMAND = "Running entrypoint for job "
 # Of a dead driver's log, this much tells why.
 MESSAGE_CHARACTERS = 2000
+# Of a driver that has no log of its own, which is the end of an import as a rule.
+LOG_CHARACTERS = 1 << 20
 
 
 Row = TypeVar("Row")
@@ -110,8 +113,12 @@ class RayJobs:
         state = _STATES.get(str(document.get("status")))
         if state is None:
             raise RayUnreachableError(f"Ray says that {submission_id} is {document.get('status')}")
-        message = document.get("message")
-        return RayJob(state=state, message=str(message)[-MESSAGE_CHARACTERS:] if message else None)
+        return RayJob(state=state, message=_message(document.get("message")))
+
+    def log(self, submission_id: str) -> str:
+        """Return what a driver printed outside of its attempt's log, of much only the end."""
+        printed = _object(self._ask("GET", f"/api/jobs/{submission_id}/logs")).get("logs")
+        return str(printed)[-LOG_CHARACTERS:] if printed else ""
 
     def live_submissions(self) -> list[Submission]:
         """Return the submissions that wait to start or live, whoever made them."""
@@ -220,6 +227,16 @@ class RayJobs:
                 "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
             )
         return answer
+
+
+def _message(told: object) -> str | None:
+    """Return the end of what Ray tells, without the line in which it repeats the command.
+
+    That may come last, after what the shell has to say of a Python that is not there.
+    """
+    lines = str(told or "").splitlines()
+    kept = "\n".join(line for line in lines if not line.startswith(_COMMAND))
+    return kept[-MESSAGE_CHARACTERS:] or None
 
 
 def _object(answer: httpx.Response) -> Mapping[str, Any]:

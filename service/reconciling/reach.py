@@ -19,6 +19,9 @@ class Ray(Protocol):
     def job(self, submission_id: str) -> RayJob:
         """Say how a submission stands."""
 
+    def log(self, submission_id: str) -> str:
+        """Return what a driver printed outside of its attempt's log."""
+
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go."""
 
@@ -61,6 +64,10 @@ class Reach:
     def job(self, submission_id: str) -> RayJob:
         """Say how a submission stands."""
         return self._ask(lambda: self._ray.job(submission_id))
+
+    def log(self, submission_id: str) -> str:
+        """Return what a driver printed outside of its attempt's log."""
+        return self._ask(lambda: self._ray.log(submission_id))
 
     def stop(self, submission_id: str) -> None:
         """Ask a driver to go."""

@@ -17,6 +17,7 @@ from service.jobs.records import AttemptRecord, JobRecord
 from service.jobs.silence import Patience
 from service.reconciling.activity import Activity
 from service.reconciling.attempt_files import read_spool
+from service.reconciling.driver_log import keep_driver_log, lacks_log
 from service.reconciling.left_groups import LeftGroups
 from service.reconciling.observer import Observer
 from service.reconciling.orphans import end_orphans
@@ -202,6 +203,8 @@ class Reconciler:
         seen = self._observer.observe(job, attempt, None if ray is None else ray.job, now)
         if attempt.submitted_at is None and _known(seen.ray):
             self._store.note_submitted(job.id, attempt.number, now)
+        if ray is not None and seen.ray is RayState.ENDED and seen.outcome is None:
+            self._keep_log(attempt, ray, seen)
         decision = self._follow(job, attempt, seen, now)
         if decision.act is not None:
             assert ray is not None
@@ -245,6 +248,13 @@ class Reconciler:
                 connection, attempt.job_id, attempt.number, verdict, if_unheard=if_unheard
             )
         )
+
+    def _keep_log(self, attempt: AttemptRecord, ray: Ray, seen: Observation) -> None:
+        """Give an attempt that has none a log, before whoever follows it is told of its end."""
+        directory = self._observer.directory(attempt)
+        if lacks_log(directory):
+            self._store.check_fence()
+            keep_driver_log(directory, lambda: ray.log(attempt.submission_id), seen.ray_message)
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

@@ -34,6 +34,7 @@ class FakeRay:
         self.jobs: dict[str, RayJob] = {}
         self.commands: dict[str, list[str]] = {}
         self.origins: dict[str, Origin] = {}
+        self.printed: dict[str, str] = {}
         self.stopped: list[str] = []
         self.submissions = 0
         self.num_cpus = 2.0
@@ -60,6 +61,10 @@ class FakeRay:
     def job(self, submission_id: str) -> RayJob:
         self._reach()
         return self.jobs.get(submission_id, RayJob(state=RayState.ABSENT))
+
+    def log(self, submission_id: str) -> str:
+        self._reach()
+        return self.printed.get(submission_id, "")
 
     def stop(self, submission_id: str) -> None:
         self.stopped.append(submission_id)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from service.cluster.ray_jobs import (
+    LOG_CHARACTERS,
     MESSAGE_CHARACTERS,
     RayJob,
     RayJobs,
@@ -50,6 +51,7 @@ EVERY_CALL: list[Callable[[RayJobs], Any]] = [
     lambda ray: ray.version(),
     lambda ray: ray.submit("job-1", ["true"], ORIGIN),
     lambda ray: ray.job("job-1"),
+    lambda ray: ray.log("job-1"),
     lambda ray: ray.stop("job-1"),
     lambda ray: ray.nodes(),
     lambda ray: ray.live_submissions(),
@@ -115,11 +117,31 @@ def test_a_submission_that_ray_refuses_tells_the_end_of_why() -> None:
             ok({"status": "FAILED", "message": "a" + "z" * MESSAGE_CHARACTERS}),
             RayJob(state=RayState.ENDED, message="z" * MESSAGE_CHARACTERS),
         ),
+        (
+            ok({"status": "FAILED", "message": "sh: not found\nRunning entrypoint for job a: x"}),
+            RayJob(state=RayState.ENDED, message="sh: not found"),
+        ),
     ],
 )
 def test_rays_statuses_come_to_three(answer: Answer, job: RayJob) -> None:
     with ray_at(answer) as asked:
         assert asked.ray.job("job-1") == job
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        (ok({"logs": "a" + "z" * LOG_CHARACTERS}), "z" * LOG_CHARACTERS),
+        (ok({"logs": ""}), ""),
+        (ok({"logs": None}), ""),
+    ],
+)
+def test_what_a_driver_printed_is_read_as_far_as_anybody_needs_it(
+    answer: Answer, printed: str
+) -> None:
+    with ray_at(answer) as asked:
+        assert asked.ray.log("job-1") == printed
+    assert asked.requests[0].path == "/api/jobs/job-1/logs"
 
 
 @pytest.mark.parametrize(

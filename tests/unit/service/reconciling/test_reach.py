@@ -11,6 +11,7 @@ from tests.unit.service.world import FakeRay
 ORIGIN = Origin(store_id="s", job_id="a")
 QUESTIONS: dict[str, Callable[[Ray], Any]] = {
     "job": lambda ray: ray.job("a-1"),
+    "log": lambda ray: ray.log("a-1"),
     "stop": lambda ray: ray.stop("a-1"),
     "live_submissions": lambda ray: ray.live_submissions(),
     "cluster": lambda ray: ray.cluster(),
@@ -34,7 +35,7 @@ class Asked:
         self.num_questions += 1
         raise self.error
 
-    submit = job = stop = live_submissions = cluster = left_groups = forget = _answer
+    submit = job = log = stop = live_submissions = cluster = left_groups = forget = _answer
 
 
 @pytest.mark.parametrize("first", QUESTIONS.values(), ids=QUESTIONS)

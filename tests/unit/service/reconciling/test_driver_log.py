@@ -1,0 +1,92 @@
+"""Drivers that die before they have a log."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.cluster.ray_jobs import RayUnreachableError
+from service.reconciling.driver_log import HEADING, keep_driver_log, lacks_log
+from service.store.store import Store
+from tests.unit.service.world import World
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.status import Status
+
+PRINTED = (
+    "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'torch'\n"
+)
+MESSAGE = f"Job entrypoint command failed with exit code 1, last available logs:\n{PRINTED}"
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptDirectory:
+    attempt = RunDirectory(tmp_path).attempt(1)
+    attempt.path.mkdir(parents=True)
+    return attempt
+
+
+def silent() -> str:
+    raise RayUnreachableError("no answer")
+
+
+def test_what_a_driver_printed_is_its_log_by_the_time_its_job_ends(world: World) -> None:
+    world.submit(retry={"max_attempts": 1})
+    world.tick(2)
+    world.ray.printed["a-1"] = PRINTED
+    world.ray.end("a-1", MESSAGE)
+    world.tick()
+    assert world.folder().log.read_text() == HEADING + PRINTED
+    job = world.store.job("a")
+    assert job.status is Status.FAILED
+    assert (job.message or "").rstrip().endswith("ModuleNotFoundError: No module named 'torch'")
+
+
+def test_a_log_that_is_there_is_left_alone(world: World) -> None:
+    world.submit()
+    world.tick(2)
+    world.folder().log.write_text("its own\n")
+    world.ray.printed["a-1"] = PRINTED
+    world.ray.end("a-1", MESSAGE)
+    world.tick()
+    assert world.folder().log.read_text() == "its own\n"
+
+
+def test_a_driver_that_lives_is_given_none(world: World) -> None:
+    world.submit()
+    world.tick()
+    world.ray.printed["a-1"] = PRINTED
+    world.tick()
+    assert not world.folder().log.exists()
+
+
+@pytest.mark.parametrize("ask", [lambda: "", silent])
+def test_where_nothing_is_known_to_be_printed_rays_words_are_kept(
+    attempt: AttemptDirectory, ask: Callable[[], str]
+) -> None:
+    keep_driver_log(attempt, ask, "runtime_env setup failed\ud800")
+    assert attempt.log.read_text() == f"{HEADING}runtime_env setup failed?\n"
+    assert not lacks_log(attempt)
+
+
+def test_without_any_words_there_is_no_log(attempt: AttemptDirectory) -> None:
+    keep_driver_log(attempt, lambda: "", None)
+    assert list(attempt.path.iterdir()) == []
+
+
+def test_an_empty_log_is_none(attempt: AttemptDirectory) -> None:
+    assert lacks_log(attempt)
+    attempt.log.touch()
+    assert lacks_log(attempt)
+
+
+def test_a_folder_that_cannot_be_used_holds_nothing_up(attempt: AttemptDirectory) -> None:
+    attempt.path.rmdir()
+    keep_driver_log(attempt, lambda: PRINTED, None)
+    attempt.path.write_text("a file in its place")
+    assert not lacks_log(attempt)
+    keep_driver_log(attempt, lambda: PRINTED, None)
