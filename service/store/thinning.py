@@ -1,5 +1,6 @@
 """Points of jobs that are over, thinned out a few at a time."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,10 +47,13 @@ def ended_jobs(connection: Connection, *, after_seq: int, limit: int) -> list[En
     return [EndedJob(*row) for row in connection.execute(query)]
 
 
-def has_more_points(connection: Connection, job_id: str, than: int) -> bool:
-    """Say whether a job has more points than so many, without counting the others."""
-    query = select(points.c.step).where(points.c.job_id == job_id).offset(than).limit(1)
-    return connection.execute(query).first() is not None
+def with_more_points(connection: Connection, job_ids: Collection[str], than: int) -> set[str]:
+    """Return which jobs have more points than so many, without counting the others."""
+    one_more = (
+        select(points.c.step).where(points.c.job_id == jobs.c.id).offset(than).limit(1)
+    ).scalar_subquery()
+    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), one_more.is_not(None))
+    return set(connection.execute(query).scalars())
 
 
 def thin(

@@ -171,3 +171,13 @@ def test_a_client_that_takes_nothing_of_what_it_asked_for_is_let_go(
             lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_success, timeout_s=60
         )
     plane.stop()
+
+
+def test_an_answer_is_sent_at_once_though_its_head_is_not_acknowledged(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path, port=free_port())
+    with (
+        listen(settings) as listener,
+        socket.create_connection((settings.host, settings.port)),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

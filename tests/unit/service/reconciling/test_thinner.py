@@ -1,12 +1,13 @@
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from service.jobs.lifecycle import Decision
-from service.reconciling.thinner import JOBS_AT_ONCE, LOOKS_FOR_S, PAUSE_S, Thinner
+from service.reconciling.thinner import JOBS_AT_ONCE, PAUSE_S, Thinner
 from service.store.store import Store
 from service.store.tables import points
+from service.store.thinning import with_more_points
 from tests.unit.service.conftest import job_in, now, progress, report
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
@@ -92,39 +93,40 @@ def test_every_round_begins_anew(store: Store) -> None:
 def test_a_job_is_looked_at_once_until_it_is_to_have_fewer_points(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: list[str] = []
+    looked_at: list[list[str]] = []
 
-    def look(_connection: object, job_id: str, _than: int) -> bool:
-        looked_at.append(job_id)
-        return False
+    def look(_connection: object, job_ids: list[str], _than: int) -> set[str]:
+        looked_at.append(sorted(job_ids))
+        return set()
 
-    monkeypatch.setattr("service.reconciling.thinner.has_more_points", look)
+    monkeypatch.setattr("service.reconciling.thinner.with_more_points", look)
     for job_id in ("a", "b"):
         job_in(store, Status.SUCCEEDED, job_id)
     clock = Clock()
     thinner = thinner_of(store, clock)
     ticks(thinner, clock, now(), 5)
-    assert looked_at == ["a", "b"]
+    assert looked_at == [["a", "b"]]
     ticks(thinner, clock, now() + timedelta(days=31), 5)
-    assert looked_at == ["a", "b"] * 2
+    assert looked_at == [["a", "b"]] * 2
 
 
-def test_a_look_stops_when_it_has_taken_long_and_goes_on_from_there(
+def test_a_tick_looks_at_so_many_jobs_with_one_statement_and_the_next_goes_on_from_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.reconciling.thinner.JOBS_AT_ONCE", 2)
+    looked_at: list[list[str]] = []
+
+    def look(connection: Connection, job_ids: list[str], than: int) -> set[str]:
+        looked_at.append(sorted(job_ids))
+        return with_more_points(connection, job_ids, than)
+
+    monkeypatch.setattr("service.reconciling.thinner.with_more_points", look)
+    for job_id, number in (("a", 5), ("b", 200), ("c", 5)):
+        with_points(store, job_id, Status.SUCCEEDED, number)
     clock = Clock()
-    looked_at: list[str] = []
-
-    def look_long(_connection: object, job_id: str, _than: int) -> bool:
-        looked_at.append(job_id)
-        clock.now_s += LOOKS_FOR_S * 0.6
-        return False
-
-    monkeypatch.setattr("service.reconciling.thinner.has_more_points", look_long)
-    for job_id in ("a", "b", "c"):
-        job_in(store, Status.SUCCEEDED, job_id)
     thinner = thinner_of(store, clock)
     ticks(thinner, clock, now(), 1)
-    assert looked_at == ["a", "b"]
-    ticks(thinner, clock, now(), 1)
-    assert looked_at == ["a", "b", "c"]
+    assert looked_at == [["a", "b"]]
+    ticks(thinner, clock, now(), 3)
+    assert looked_at[:2] == [["a", "b"], ["c"]]
+    assert num_points(store, "b") <= 101

@@ -11,7 +11,7 @@ from service.jobs.history import HistoryPoint, Series
 from service.store.points import read_history
 from service.store.store import Store
 from service.store.tables import attempts, events, points
-from service.store.thinning import START, ended_jobs, has_more_points, thin
+from service.store.thinning import START, ended_jobs, thin, with_more_points
 from tests.unit.service.conftest import make_spec
 from trainer.contract.events import Evaluated
 
@@ -203,10 +203,10 @@ def test_thinning_leaves_both_ends_of_each_attempt_and_about_as_many_as_asked_fo
 
 
 def test_whether_there_are_more_points_is_told_without_counting(told: Store) -> None:
-    def look(connection: Connection) -> list[bool]:
+    def look(connection: Connection) -> list[set[str]]:
         begin(connection, 1, 0)
         tell(connection, 1, ((step, 1.0) for step in range(5)))
-        return [has_more_points(connection, JOB, than) for than in (0, 4, 5, 6)]
+        return [with_more_points(connection, [JOB, "none"], than) for than in (0, 4, 5, 6)]
 
-    assert told.write(look) == [True, True, False, False]
+    assert told.write(look) == [{JOB}, {JOB}, set(), set()]
     assert told.read(lambda connection: ended_jobs(connection, after_seq=0, limit=5)) == []
