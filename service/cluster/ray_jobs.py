@@ -160,15 +160,18 @@ class RayJobs:
         REST API does not tell which nodes are being drained.
         """
         nodes = self.nodes()
-        groups = self._read("placement_groups", _bundles, ("state", "!=", "REMOVED"))
+        groups = self._read("placement_groups", _group, ("state", "!=", "REMOVED"))
         actors = self._read("actors", _process, ("state", "=", "ALIVE"))
         runs = (("state", "=", "RUNNING"), ("type", "=", "NORMAL_TASK"))
         tasks = self._read("tasks", _process, *runs)
-        holdings = [one for some in (*groups, *actors, *tasks) for one in some]
-        names = self._name({one.holder for one in holdings})
+        bundles = [bundles for _, bundles in groups]
+        waiting = {waits for waits, _ in groups if waits is not None}
+        holdings = [one for some in (*bundles, *actors, *tasks) for one in some]
+        names = self._name({one.holder for one in holdings} | waiting)
         return Cluster(
             nodes=nodes,
             holdings=[replace(one, holder=names.get(one.holder, one.holder)) for one in holdings],
+            waiting=frozenset(names.get(one, one) for one in waiting),
         )
 
     def _name(self, ray_jobs: set[str]) -> Mapping[str, str]:
@@ -259,14 +262,13 @@ def _node(row: Mapping[str, Any]) -> tuple[Node, str]:
     return Node(id=str(row["node_id"]), num_cpus=num_cpus, num_gpus=num_gpus), row["state"]
 
 
-def _bundles(group: Mapping[str, Any]) -> list[Holding]:
+def _group(group: Mapping[str, Any]) -> tuple[str | None, list[Holding]]:
+    """Return who waits for it, if anyone does, and what is held by it."""
     ray_job = group["creator_job_id"]
-    return [
-        _holding(bundle["node_id"], ray_job, bundle["unit_resources"])
-        for bundle in group["bundles"]
-        # In a group that waits, or that is placed anew, some have none.
-        if bundle["node_id"]
-    ]
+    # In a group that waits, or that is placed anew, some have no node.
+    placed = [bundle for bundle in group["bundles"] if bundle["node_id"]]
+    held = [_holding(bundle["node_id"], ray_job, bundle["unit_resources"]) for bundle in placed]
+    return ray_job if len(placed) < len(group["bundles"]) else None, held
 
 
 def _creator(group: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from service.jobs.lifecycle import backoff
 from service.jobs.records import JobRecord
 from service.reconciling.attempt_files import resume_point, unusable
 from service.reconciling.troubles import Troubles
+from service.reconciling.unplaced_attempts import UnplacedAttempts
 from service.scheduling.admission import admit
 from service.scheduling.placement import Demand, accelerator_of, has_gpus
 from service.scheduling.queue import QueuePolicy, in_order
@@ -24,14 +25,14 @@ from service.scheduling.waiting import (
     waiting_job,
     why_it_waits,
 )
-from service.store.attempts import NewAttempt, note_verdict
+from service.store.attempts import NewAttempt
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.queueing import make_room, note_waits
 from service.store.quotas import active_limits
 from service.store.store import Store
 from service.store.switches import pause_for_drain, read_drain
-from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import RetrySpec
@@ -47,9 +48,6 @@ _TRIES = RetrySpec(backoff_s=1.0, max_backoff_s=30.0)
 
 # Assumed: far longer than attempts take to begin where nothing is amiss.
 _GOOD_FOR = timedelta(seconds=5)
-
-# Assumed: by then Ray has placed whatever it has room for, as far as its driver has asked for it.
-UNPLACED_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +80,14 @@ class Starter:
         self._troubles = troubles
         self._clock = clock
         self._obstacles: dict[str, _Obstacle] = {}
+        self._unplaced = UnplacedAttempts(store)
 
     def begin(self, cluster: Callable[[], Cluster]) -> Iterator[JobRecord]:
         """Begin the attempts that are due and fit; give each job as it then stands.
 
-        Who is to make room for another is asked to pause; who has got no devices and could not, is
-        stopped, while the service drains, too. The cluster is looked at only where somebody waits.
-        What was decided is left undone once it is old, or the service drains.
+        Who is to make room for another is asked to pause; who has got no devices and is not waited
+        for, is stopped, while the service drains, too. The cluster is looked at only where somebody
+        waits. What was decided is left undone once it is old, or the service drains.
         """
         now = decided_at = self._clock()
         is_draining = self._is_draining()
@@ -98,12 +97,7 @@ class Starter:
             for job in live.values()
             if not is_draining and may_start(job, now) and not self._is_held_up(job, now)
         ]
-        unplaced_for = timedelta(seconds=UNPLACED_S)
-        late = {
-            job.id
-            for job in live.values()
-            if job.status is Status.STARTING and now - job.status_since >= unplaced_for
-        }
+        late = self._unplaced.late(live.values(), now)
         if not due and not late:
             return
         present = cluster()
@@ -126,8 +120,9 @@ class Starter:
         self._note((live[job_id], why) for job_id, why in admission.waiting.items())
         for job_id, for_job in admission.preempted.items():
             self._make_room(live[job_id], for_job)
-        for job_id in admission.without_room & late:
-            self._send_back(live[job_id])
+        self._unplaced.send_back(
+            live.values(), present, late=late, without_room=admission.without_room, now=now
+        )
         demands = {job.id: job.demand for job in waiting}
         for job_id in admission.admitted:
             # Whoever is given a job may be long about it, and much is asked for meanwhile.
@@ -141,20 +136,6 @@ class Starter:
     def _make_room(self, job: JobRecord, for_job: str) -> None:
         if self._store.write(lambda connection: make_room(connection, job, for_job)):
             logger.info("job %s is to pause, to make room for job %s", job.id, for_job)
-
-    def _send_back(self, job: JobRecord) -> None:
-        """Have an attempt stopped that others left no room for; it counts against no job."""
-        message = (
-            f"attempt {job.attempt} was given no devices in {UNPLACED_S:.0f} s, as others hold "
-            "them or a node is gone, so it went back to the queue; this counts as no failure"
-        )
-        verdict = Outcome(outcome="failed", reason=Reason.INTERRUPTED, message=message)
-        # Ray may have placed it since the cluster was looked at.
-        self._store.write(
-            lambda connection: note_verdict(
-                connection, job.id, job.attempt, verdict, if_unheard=True
-            )
-        )
 
     def _is_draining(self) -> bool:
         """Whether nothing may begin; tells whoever waits."""
@@ -189,7 +170,8 @@ class Starter:
 
     def _is_held_up(self, job: JobRecord, now: datetime) -> bool:
         obstacle = self._obstacles.get(job.id)
-        return obstacle is not None and now < obstacle.until
+        is_obstructed = obstacle is not None and now < obstacle.until
+        return is_obstructed or self._unplaced.lets_others_go_first(job, now)
 
     def _try_to_begin(self, job: JobRecord, demand: Demand, now: datetime) -> JobRecord | None:
         try:

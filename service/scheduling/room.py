@@ -28,6 +28,8 @@ class Cluster:
 
     nodes: Sequence[Node]
     holdings: Sequence[Holding] = ()
+    waiting: frozenset[str] = frozenset()
+    """Who has asked for a gang that is not placed, named as holders are."""
 
     def by_holder(self) -> Mapping[str, Sequence[Holding]]:
         """Return what each holds."""

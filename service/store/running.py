@@ -1,5 +1,6 @@
 """Attempts of the jobs that run, read at once, and how those before them ended."""
 
+from datetime import datetime
 from itertools import takewhile
 
 from sqlalchemy import Connection, select
@@ -26,6 +27,16 @@ def running_attempts(connection: Connection) -> dict[str, AttemptRecord]:
         return {row.job_id: attempt_of(row) for row in connection.execute(_RUNNING).all()}
     except ValueError:
         return {}
+
+
+def submission_times(connection: Connection) -> dict[str, datetime | None]:
+    """Return, by job that starts, when Ray took its attempt; None: it is not known to have."""
+    query = (
+        select(attempts.c.job_id, attempts.c.submitted_at)
+        .join(jobs, (jobs.c.id == attempts.c.job_id) & (jobs.c.attempt == attempts.c.number))
+        .where(jobs.c.status == Status.STARTING)
+    )
+    return {row.job_id: row.submitted_at for row in connection.execute(query)}
 
 
 # No wait grows for longer.

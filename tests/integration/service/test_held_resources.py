@@ -24,6 +24,7 @@ class Actor:
 actor = Actor.remote()
 ray.get(actor.ready.remote())
 ray.get(placement_group([{"CPU": 1, "GPU": 2}]).ready())
+asked = placement_group([{"CPU": 1, "GPU": 3}])
 time.sleep(100)
 """
 
@@ -69,8 +70,10 @@ def test_groups_and_actors_of_a_submission_are_told_while_it_lives(
     held = ray.cluster().holdings
     assert {(one.node_id, one.holder) for one in held} == {(node.id, "another")}
     assert sorted((one.num_cpus, one.num_gpus) for one in held) == [(1, 0), (1, 2)]
+    wait_for("another to be asked for", lambda: ray.cluster().waiting == {"another"}, timeout_s=30)
     ray.stop("another")
     wait_for("all to be given back", lambda: not ray.cluster().holdings, timeout_s=60)
+    assert not ray.cluster().waiting
 
 
 def test_what_a_driver_that_has_ended_left_is_told_and_given_back(

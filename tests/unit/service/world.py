@@ -39,6 +39,7 @@ class FakeRay:
         self.submissions = 0
         self.num_cpus = 2.0
         self.holdings: list[Holding] = []
+        self.waiting: set[str] = set()
         self.left: list[LeftGroup] = []
         self.forgotten: list[str] = []
         self.reachable = True
@@ -80,7 +81,9 @@ class FakeRay:
     def cluster(self) -> Cluster:
         self._reach()
         return Cluster(
-            nodes=[Node(id="n", num_cpus=self.num_cpus, num_gpus=0)], holdings=self.holdings
+            nodes=[Node(id="n", num_cpus=self.num_cpus, num_gpus=0)],
+            holdings=self.holdings,
+            waiting=frozenset(self.waiting),
         )
 
     def left_groups(self) -> list[LeftGroup]:

@@ -294,7 +294,15 @@ GROUPS = [
             # Of a group that waits, or is placed anew.
             {"node_id": None, "unit_resources": {"CPU": 1.0, "GPU": 2.0}},
         ],
-    }
+    },
+    {
+        "creator_job_id": "03000000",
+        "bundles": [{"node_id": "", "unit_resources": {"CPU": 1.0}}],
+    },
+    {
+        "creator_job_id": "02000000",
+        "bundles": [{"node_id": "a", "unit_resources": {"CPU": 0.25}}],
+    },
 ]
 IN_A_BUNDLE = {"placement_group_id": "g", "node_id": "a", "required_resources": {"CPU": 1.0}}
 ACTORS = [
@@ -348,10 +356,12 @@ def test_what_is_held_is_counted_once_and_told_by_the_submission_that_holds_it()
         nodes=[Node(id="a", num_cpus=8.0, num_gpus=2.0)],
         holdings=[
             Holding(node_id="a", holder="a-1", num_cpus=1.0, num_gpus=2.0),
+            Holding(node_id="a", holder="02000000", num_cpus=0.25, num_gpus=0.0),
             Holding(node_id="a", holder="02000000", num_cpus=0.5, num_gpus=0.0),
             # Ray has forgotten whose that is.
             Holding(node_id="a", holder="03000000", num_cpus=2.0, num_gpus=0.0),
         ],
+        waiting=frozenset({"a-1", "03000000"}),
     )
     queries = {
         httpx.URL(one.path).path: dict(httpx.URL(one.path).params.multi_items())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.access.caller import EVERYONE
-from service.reconciling.starter import UNPLACED_S
+from service.reconciling.unplaced_attempts import UNPLACED_S
 from service.scheduling.room import Holding
 from service.scheduling.waiting import DRAINS
 from service.store.store import Store

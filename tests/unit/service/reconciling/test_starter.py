@@ -10,19 +10,18 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from service.access.caller import EVERYONE
-from service.cluster.ray_jobs import RayUnreachableError
 from service.jobs.records import JobRecord
-from service.reconciling.starter import OUTAGE, UNPLACED_S, Starter, sha256_of_token
+from service.reconciling.starter import OUTAGE, Starter, sha256_of_token
 from service.scheduling.admission import BEHIND
 from service.scheduling.queue import QueuePolicy
-from service.scheduling.room import Cluster, Holding
+from service.scheduling.room import Holding
 from service.store.errors import ChangedMeanwhileError
 from service.store.leases import LostLeadershipError
 from service.store.store import Store
 from service.store.switches import begin_drain
 from tests.unit.service.databases import change
 from tests.unit.service.world import World, event_of
-from trainer.contract.attempt import AttemptOrder, Outcome, Reason
+from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired, Status
@@ -364,89 +363,3 @@ def test_what_was_decided_is_not_begun_once_it_is_wanted_no_more_or_is_old(
         world.tick()
         assert list(world.ray.jobs) == ["a-1", "b-1"]
         assert world.store.attempt("b", 1).created_at == world.now
-
-
-def test_an_attempt_that_others_left_no_room_for_goes_back_to_the_queue_uncounted(
-    world: World,
-) -> None:
-    world.submit()
-    world.tick(2)
-    another = Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)
-    world.ray.holdings = [another]
-    world.now += timedelta(seconds=UNPLACED_S - 1)
-    world.tick(2)
-    assert world.ray.stopped == []
-    world.now += timedelta(seconds=1)
-    world.tick(2)
-    assert world.ray.stopped == ["a-1"]
-    world.ray.end("a-1", "Job was intentionally stopped.")
-    world.tick(2)
-    job = world.store.job("a")
-    assert (job.status, job.reason, job.num_failures) == (
-        *(Status.RETRYING, Reason.INTERRUPTED, 0),
-    )
-    assert "was given no devices in 60 s" in str(job.message)
-    assert job.attempt == 1
-    world.ray.holdings = []
-    world.tick()
-    assert (world.status(), world.store.job("a").attempt) == (Status.STARTING, 2)
-
-
-def test_an_attempt_that_there_is_room_for_is_waited_for(world: World) -> None:
-    world.submit()
-    world.tick(2)
-    world.now += timedelta(seconds=10 * UNPLACED_S)
-    world.tick(2)
-    assert world.ray.stopped == []
-    assert world.status() is Status.STARTING
-
-
-@pytest.mark.parametrize("is_told_after", [False, True])
-def test_an_attempt_that_got_its_devices_after_all_goes_on(
-    world: World, monkeypatch: pytest.MonkeyPatch, is_told_after: bool
-) -> None:
-    look = world.ray.cluster
-
-    def look_and_place() -> Cluster:
-        seen = look()
-        world.report()
-        return seen
-
-    world.submit()
-    world.tick(2)
-    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)]
-    world.now += timedelta(seconds=UNPLACED_S)
-    with monkeypatch.context() as patch:
-        if not is_told_after:
-            patch.setattr(world.ray, "cluster", look_and_place)
-        world.tick()
-    attempt = world.store.attempt("a", 1)
-    assert (attempt.outcome is not None) is is_told_after
-    if is_told_after:
-        world.report()
-    world.tick(3)
-    assert world.ray.stopped == []
-    assert world.status() is Status.RUNNING
-    world.ray.end("a-1")
-    world.tick()
-    job = world.store.job("a")
-    assert (job.status, job.reason, job.num_failures) == (Status.RETRYING, Reason.CRASHED, 1)
-
-
-def test_an_attempt_that_ray_never_took_and_others_left_no_room_for_is_not_submitted(
-    world: World,
-) -> None:
-    world.ray.refuse_submissions = True
-    world.submit()
-    with pytest.raises(RayUnreachableError):
-        world.tick()
-    world.ray.holdings = [Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)]
-    world.now += timedelta(seconds=UNPLACED_S)
-    world.tick()
-    world.ray.refuse_submissions = False
-    world.tick(2)
-    job = world.store.job("a")
-    assert (job.status, job.reason, job.num_failures) == (
-        *(Status.RETRYING, Reason.INTERRUPTED, 0),
-    )
-    assert world.ray.submissions == 0

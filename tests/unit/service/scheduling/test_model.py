@@ -45,6 +45,7 @@ class Job:
     runs_since: float | None = None
     num_attempts: int = 0
     made_room_for: str | None = None
+    lets_others_go_first_until: float = 0.0
     bundles: list[Holding] = field(default_factory=list)
 
     @property
@@ -160,6 +161,17 @@ class Scheduler(RuleBasedStateMachine):
         """Give back the devices before the attempt has ended, as drivers do."""
         leaving = data.draw(st.sampled_from([job for job in self.active() if job.is_leaving]))
         leaving.bundles, leaving.has_let_go = [], True
+
+    @precondition(lambda self: any(self.may_stall(job) for job in self.active()))
+    @rule(data=st.data(), wait_s=st.sampled_from([60.0, 900.0]))
+    def stall(self, data: st.DataObject, wait_s: float) -> None:
+        """Send back to the queue what Ray does not place, for reasons that nobody is told."""
+        stalled = data.draw(st.sampled_from([job for job in self.active() if self.may_stall(job)]))
+        self.end_attempt(stalled)
+        stalled.lets_others_go_first_until = self.now + wait_s
+
+    def may_stall(self, job: Job) -> bool:
+        return not (job.bundles or job.is_leaving)
 
     @rule()
     def checkpoint(self) -> None:
@@ -338,7 +350,7 @@ class Scheduler(RuleBasedStateMachine):
         return [
             WaitingJob(id=job.id, owner=job.owner, demand=job.demand, turn=job.turn(job.since))
             for job in self.jobs.values()
-            if not job.is_active
+            if not job.is_active and job.lets_others_go_first_until <= self.now
         ]
 
     def cluster(self) -> Cluster:

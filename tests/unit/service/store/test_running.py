@@ -1,6 +1,6 @@
 from sqlalchemy import update
 
-from service.store.running import running_attempts
+from service.store.running import running_attempts, submission_times
 from service.store.store import Store
 from service.store.tables import attempts
 from tests.unit.service.conftest import job_in, now
@@ -30,3 +30,13 @@ def test_an_attempt_that_cannot_be_read_leaves_every_one_to_be_read_alone(store:
     damage = update(attempts).where(attempts.c.job_id == "a").values(outcome={"outcome": "odd"})
     store.write(lambda connection: connection.execute(damage))
     assert store.read(running_attempts) == {}
+
+
+def test_of_attempts_that_start_it_is_read_when_ray_took_them(store: Store) -> None:
+    for job_id in ("taken", "unknown"):
+        job_in(store, Status.STARTING, job_id)
+    job_in(store, Status.RUNNING, "runs")
+    at = now()
+    for job_id in ("taken", "runs"):
+        store.note_submitted(job_id, 1, at)
+    assert store.read(submission_times) == {"taken": at, "unknown": None}
