@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from trainer.attempt.attempt_folder import attempt_at, log_to
+from trainer.attempt.driver import AlreadyDrivenError, claim
 from trainer.attempt.output import LogBound, capture_output
 from trainer.commands import (
     BAD_USAGE,
@@ -60,10 +61,15 @@ def train(
 @app.command()
 def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER")]) -> None:
     """Run an attempt on the Ray cluster, as its order.json says: what a Ray job runs."""
+    directory = attempt_at(folder)
+    try:
+        claim(directory)
+    except AlreadyDrivenError as error:
+        # The log and the outcome are the other's.
+        stop(str(error), FAILED)
     # Importing Ray takes seconds that the other commands need not spend.
     from trainer.running.ray_train import run_on_ray  # noqa: PLC0415
 
-    directory = attempt_at(folder)
     console = capture_output(directory)
     log_to(directory, console=console.err)
     LogBound(directory.log).start()

@@ -66,7 +66,8 @@ class Reason(StrEnum):
     LOST = "lost"
     """Ray no longer knows the attempt, or never started it."""
     INTERRUPTED = "interrupted"
-    """The control plane was stopped, and its local Ray with it; not counted as a failure."""
+    """The control plane was stopped, and its local Ray with it; or Ray gave the attempt no devices,
+    or was given it twice. Not counted as a failure."""
     STALE = "stale"
     """The attempt found that it is no longer the current one and stopped itself."""
     DEADLINE = "deadline"

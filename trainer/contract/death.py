@@ -19,6 +19,8 @@ _LOST_NODE = re.compile(
     r"|node failure|owner's node has crashed|has been marked dead because the detector",
     re.IGNORECASE,
 )
+# What a driver says that is not the first of its attempt.
+HAS_A_DRIVER = "has a driver already"
 
 
 def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
@@ -26,6 +28,13 @@ def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
 
     `num_oom_kills`: processes that the kernel killed just before for want of memory, where it died.
     """
+    if HAS_A_DRIVER in message:
+        return Outcome(
+            outcome="failed",
+            reason=Reason.INTERRUPTED,
+            message="Ray lost sight of the attempt and was given it twice, so another follows; "
+            f"this counts as no failure ({message})",
+        )
     # Whose node is lost did not die of what this one killed.
     if _LOST_NODE.search(message):
         return Outcome(

@@ -30,6 +30,11 @@ class AttemptDirectory:
         return self.path / "outcome.json"
 
     @property
+    def driver(self) -> Path:
+        """Who drives it: made by the driver, and by no other after it."""
+        return self.path / "driver.json"
+
+    @property
     def events(self) -> Path:
         """Spool of AttemptEvent lines, written by rank 0 before they are sent."""
         return self.path / "events.jsonl"

@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.contract.attempt import Reason
-from trainer.contract.death import death
+from trainer.contract.death import HAS_A_DRIVER, death
 
 # As Ray 2.60 says it.
 LOST = (
@@ -40,3 +40,13 @@ def test_a_guess_of_ray_is_no_reason_and_what_the_kernel_counted_is() -> None:
     outcome = death(KILLED, num_oom_kills=1)
     assert outcome.reason is Reason.OUT_OF_MEMORY
     assert "the kernel" in str(outcome.message)
+
+
+def test_a_second_driver_is_no_failure_of_the_attempt() -> None:
+    message = (
+        "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 "
+        f"chars):\nattempt 3 {HAS_A_DRIVER} (process 7 on node-a): Ray was given it twice\n"
+    )
+    outcome = death(message)
+    assert outcome.reason is Reason.INTERRUPTED
+    assert "process 7 on node-a" in str(outcome.message)
