@@ -30,6 +30,7 @@ _STATES = {
     "SUCCEEDED": RayState.ENDED,
     "FAILED": RayState.ENDED,
 }
+_GPU_TYPE = "accelerator_type:"
 _COMMAND = "Running entrypoint for job "
 # Of a dead driver's log, this much tells why.
 MESSAGE_CHARACTERS = 2000
@@ -258,8 +259,18 @@ def _unreadable(listed: str, error: Exception) -> RayUnreachableError:
 
 
 def _node(row: Mapping[str, Any]) -> tuple[Node, str]:
-    num_cpus, num_gpus = _amounts(row["resources_total"])
-    return Node(id=str(row["node_id"]), num_cpus=num_cpus, num_gpus=num_gpus), row["state"]
+    total = row["resources_total"]
+    num_cpus, num_gpus = _amounts(total)
+    # A node has GPUs of one type, which is told as a resource of which there is one.
+    types = [name.removeprefix(_GPU_TYPE) for name in total if name.startswith(_GPU_TYPE)]
+    node = Node(
+        id=str(row["node_id"]),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        gpu_type=types[0] if len(types) == 1 and num_gpus else None,
+        memory_bytes=int(total["memory"]) if "memory" in total else None,
+    )
+    return node, row["state"]
 
 
 def _group(group: Mapping[str, Any]) -> tuple[str | None, list[Holding]]:

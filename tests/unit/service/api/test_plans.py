@@ -57,7 +57,7 @@ def test_a_plan_tells_when_a_job_starts_how_long_it_takes_and_whether_it_fits(
     assert speed["duration_s"] == pytest.approx(speed["training_s"] + evaluations["duration_s"])
 
     # One that waits takes as long as its own plan says.
-    queued = http.post("/jobs", json=request_body).json()
+    queued = http.get(http.post("/jobs", json=request_body).headers["Location"]).json()
     assert queued["plan"]["start"]["estimate"] is None
     first = make_spec(model=small, scale={"cpus_per_replica": 2})
     job_in(plane.store, Status.RUNNING, "runs", spec=first)

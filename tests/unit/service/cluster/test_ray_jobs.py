@@ -164,11 +164,30 @@ def test_nodes_that_live_are_listed_with_what_they_have() -> None:
         {"node_id": "a", "state": "ALIVE", "resources_total": {"CPU": 2.0, "GPU": 4.0, "x": 1}},
         {"node_id": "b", "state": "DEAD", "resources_total": {"CPU": 64.0}},
         {"node_id": "c", "state": "ALIVE", "resources_total": {}},
+        {
+            "node_id": "d",
+            "state": "ALIVE",
+            "resources_total": {"GPU": 1.0, "accelerator_type:A100": 1.0, "memory": 2.5e10},
+        },
+        {
+            "node_id": "e",
+            "state": "ALIVE",
+            "resources_total": {"GPU": 1.0, "accelerator_type:T4": 1.0, "accelerator_type:L4": 1.0},
+        },
     ]
     with ray_at(ok({"data": {"result": {"result": rows}}})) as asked:
         assert asked.ray.nodes() == [
             Node(id="a", num_cpus=2.0, num_gpus=4.0),
             Node(id="c", num_cpus=0.0, num_gpus=0.0),
+            Node(
+                id="d",
+                num_cpus=0.0,
+                num_gpus=1.0,
+                gpu_type="A100",
+                memory_bytes=25_000_000_000,
+            ),
+            # Of two names nobody knows which is whose.
+            Node(id="e", num_cpus=0.0, num_gpus=1.0),
         ]
 
 
