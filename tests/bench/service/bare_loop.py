@@ -1,8 +1,9 @@
 """How fast a job trains through the service, beside the bare loop: images a second.
 
-Both train the preset `small` on the same shards, with a torch thread for each core, so that
-whatever else takes a core's time is felt; with the loaders, checkpoints, evaluations and reports
-that belong to it.
+Both train the preset `small` on the same shards, with the loaders, checkpoints, evaluations and
+reports that belong to it, and with as many torch threads as each other: as many as a job has that
+asks for none (one), and, beside the targets, as many as there are cores, where whatever else takes
+a core's time is felt twice, since the other thread waits.
 
 - bare: `python -m trainer --spec`, one process without Ray Train, beside a Ray that idles;
 - served: `POST /jobs` to a service that runs its jobs in that same Ray, with all that the service,
@@ -37,8 +38,11 @@ from tests.bench.service.part import Part, Say
 from tests.bench.service.small_set import small_set
 from tests.waiting import wait_for
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.spec import ScaleSpec
 
 ROUNDS = 32
+# Those of a job that asks for none, and all cores.
+THREADS = tuple(dict.fromkeys((ScaleSpec().cpus_per_replica, len(os.sched_getaffinity(0)))))
 BATCH_SIZE = 64
 # A multiple of it, so that every step has as many images.
 NUM_IMAGES = 62 * BATCH_SIZE
@@ -80,38 +84,57 @@ class Side:
 
 def measure(folder: Path, say: Say, *, rounds: int | None) -> Part:
     """Give each side a turn a round, in alternating order; `rounds` None: as it comes."""
+    # Without end: they are ended.
     request = small_set(folder, num_images=NUM_IMAGES) | {
-        # Without end: they are ended.
-        "optim": {"global_batch_size": BATCH_SIZE, "epochs": 10_000},
-        "scale": {"cpus_per_replica": len(os.sched_getaffinity(0))},
+        "optim": {"global_batch_size": BATCH_SIZE, "epochs": 10_000}
     }
-    found = []
-    with (
-        lone_ray(folder / "ray") as ray,
-        _served(folder / "served", request, ray) as served,
-        _bare(folder / "bare", request) as bare,
-    ):
-        for number in range(rounds or ROUNDS):
-            rates = {}
-            for side in (bare, served) if number % 2 == 0 else (served, bare):
-                rates[side] = side.turn()
-            found.append(Round(bare=rates[bare], served=rates[served]))
-            one = found[-1]
-            say(f"bare {one.bare:,.0f}, served {one.served:,.0f} images/s: {one.ratio:.3f}")
-    return Part(figures=figures(found), measured=[asdict(one) for one in found])
+    found = {}
+    with lone_ray(folder / "ray") as ray:
+        for num_threads in THREADS:
+            some = request | {"scale": {"cpus_per_replica": num_threads}}
+            found[num_threads] = _rounds(folder, some, ray, say, rounds or ROUNDS)
+    return Part(
+        figures=[each for num, some in found.items() for each in figures(some, num_threads=num)],
+        measured={str(num): [asdict(one) for one in some] for num, some in found.items()},
+    )
 
 
-def figures(found: list[Round]) -> list[Figure]:
+def figures(found: list[Round], *, num_threads: int) -> list[Figure]:
     """Return medians over rounds; of the ratio, and half of them lie between its quartiles."""
     ratios = [one.ratio for one in found]
     low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    is_default = num_threads == THREADS[0]
+    suffix = "" if is_default else f"_{num_threads}_threads"
+    beside = {
+        "service_to_bare_low_quartile": low,
+        "service_to_bare_high_quartile": high,
+        "bare_images_per_second": statistics.median(one.bare for one in found),
+        "served_images_per_second": statistics.median(one.served for one in found),
+    }
+    aim = 0.98 if is_default else None
     return [
-        Figure("service_to_bare_ratio", statistics.median(ratios), 0.98),
-        Figure("service_to_bare_low_quartile", low, None),
-        Figure("service_to_bare_high_quartile", high, None),
-        Figure("bare_images_per_second", statistics.median(one.bare for one in found), None),
-        Figure("served_images_per_second", statistics.median(one.served for one in found), None),
+        Figure(f"service_to_bare_ratio{suffix}", statistics.median(ratios), aim),
+        *(Figure(f"{name}{suffix}", value, None) for name, value in beside.items()),
     ]
+
+
+def _rounds(
+    folder: Path, request: dict[str, Any], ray: LoneRay, say: Say, rounds: int
+) -> list[Round]:
+    threads = f"{request['scale']['cpus_per_replica']}-threads"
+    found = []
+    with (
+        _served(folder / f"served-{threads}", request, ray) as served,
+        _bare(folder / f"bare-{threads}", request) as bare,
+    ):
+        for number in range(rounds):
+            rates = {}
+            for side in (bare, served) if number % 2 == 0 else (served, bare):
+                rates[side] = side.turn()
+            one = Round(bare=rates[bare], served=rates[served])
+            found.append(one)
+            say(f"{threads}: bare {one.bare:,.0f}, served {one.served:,.0f}: {one.ratio:.3f}")
+    return found
 
 
 def steps_a_second(ledger: Path, seconds: float) -> float:

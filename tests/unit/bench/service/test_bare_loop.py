@@ -29,13 +29,19 @@ def test_a_turn_in_which_nothing_moved_has_no_rate(growths: list[tuple[float, in
 def test_the_ratio_is_the_median_of_those_of_rounds() -> None:
     # A machine that slows down for both at times: the ratio of the medians would be .983.
     rounds = [Round(100, 99), Round(10, 9), Round(50, 50), Round(60, 59), Round(80, 79.8)]
-    values = {figure.name: figure.value for figure in figures(rounds)}
+    values = {figure.name: figure.value for figure in figures(rounds, num_threads=1)}
     assert values["service_to_bare_ratio"] == pytest.approx(0.99)
     assert values["bare_images_per_second"] == 60
     assert values["service_to_bare_low_quartile"] <= values["service_to_bare_ratio"]  # type: ignore[operator]
 
 
 def test_one_round_has_no_spread() -> None:
-    values = {figure.name: figure.value for figure in figures([Round(100, 90)])}
+    values = {figure.name: figure.value for figure in figures([Round(100, 90)], num_threads=1)}
     quartiles = [values[f"service_to_bare_{which}_quartile"] for which in ("low", "high")]
     assert quartiles == [values["service_to_bare_ratio"]] * 2 == [0.9] * 2
+
+
+def test_only_the_threads_of_a_job_that_asks_for_none_are_held_to_the_target() -> None:
+    told = {figure.name: figure.target for figure in figures([Round(100, 90)], num_threads=2)}
+    assert told["service_to_bare_ratio_2_threads"] is None
+    assert "service_to_bare_ratio" not in told
