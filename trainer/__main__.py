@@ -15,7 +15,6 @@ from trainer.commands import (
     BAD_USAGE,
     FAILED,
     INTERRUPTED,
-    calibrate_command,
     describe_command,
     export_command,
     stop,
@@ -50,7 +49,7 @@ def train(
     except (BadSpecError, RunDirectoryError) as error:
         stop(str(error), BAD_USAGE)
     except KeyboardInterrupt:
-        # An evaluation has no checkpoints.
+        # The others have no checkpoints.
         mend = "go on from the latest checkpoint" if job.kind == "train" else "begin again"
         options = shlex.join(["--spec", str(spec), "--run-dir", str(run_dir), "--resume"])
         stop(f"stopped; {mend} with: python -m trainer {options}", INTERRUPTED)
@@ -91,7 +90,6 @@ def release(group: Annotated[str, typer.Argument(help="Its id, in hexadecimal.")
     release_group(group)
 
 
-app.command("calibrate")(calibrate_command)
 app.command("describe")(describe_command)
 app.command("export")(export_command)
 

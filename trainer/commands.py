@@ -9,12 +9,11 @@ from rich.console import Console
 from trainer.contract.checkpoint_folder import CheckpointError
 from trainer.contract.description import describe
 from trainer.contract.durable import write_whole
-from trainer.errors import BadSpecError, NonFiniteLossError
+from trainer.errors import BadSpecError
 from trainer.exporting.export import ExportMismatchError, Format, export
 from trainer.exporting.trained import ExportError, read_trained
 from trainer.network.describe import tables
-from trainer.running.calibrate import calibrate
-from trainer.running.local import devices_here, read_either, read_spec
+from trainer.running.local import read_either, read_spec
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -33,21 +32,6 @@ def describe_command(
         typer.echo(described.model_dump_json())
     else:
         Console().print(tables(described))
-
-
-def calibrate_command(
-    spec: Annotated[Path, typer.Argument(help="Job as JSON; may name a preset.")],
-    seconds: Annotated[float, typer.Option(min=0, max=600, help="How long to measure.")] = 5.0,
-) -> None:
-    """Measure one replica's steps on this machine, on made-up images; the last line is JSON."""
-    try:
-        job = read_spec(spec)
-        measured = calibrate(job, devices_here(job), seconds=seconds)
-    except BadSpecError as error:
-        stop(str(error), BAD_USAGE)
-    except NonFiniteLossError as error:
-        stop(str(error), FAILED)
-    typer.echo(measured.model_dump_json())
 
 
 def export_command(

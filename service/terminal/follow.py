@@ -10,6 +10,7 @@ from rich.text import Text
 from service.client.client import Client
 from service.jobs.events import StatusChanged
 from service.terminal.curves import Curves
+from service.terminal.options import errors
 from service.terminal.printable import printable
 from service.views.jobs import Event, JobDetail, JobProgress, LiveProgress
 from trainer.contract import events
@@ -115,6 +116,11 @@ class _View:
             parts.append(f"{self._progress.images_per_second:,.0f} images/s")
             parts.append(f"ETA {time_left(self._progress)}")
         return "  ".join(parts)
+
+
+def say_it_goes_on(job_id: str) -> None:
+    """Tell whoever no longer waits for a job what becomes of it."""
+    errors.print(f"the job goes on; `alexnet cancel {job_id}` ends it", markup=False)
 
 
 def last_line(message: str) -> str:

@@ -12,8 +12,8 @@ from service.client.jobs import DEFAULT_URL
 from service.terminal import plans
 from service.terminal.cluster_table import cluster_tables
 from service.terminal.exit_codes import exit_code_of
-from service.terminal.follow import follow
-from service.terminal.options import AsJson, JobId, Url, console, errors, print_answer
+from service.terminal.follow import follow, say_it_goes_on
+from service.terminal.options import AsJson, JobId, Url, console, print_answer
 from service.terminal.report_table import report_table
 from service.terminal.request import build_request
 from service.terminal.submission import IdempotencyKey, submitted
@@ -117,7 +117,7 @@ def wait(
         try:
             job = client.wait(job_id, timeout_s=timeout)
         except KeyboardInterrupt:
-            _say_it_goes_on(job_id)
+            say_it_goes_on(job_id)
             raise
     print_answer(job, as_json, lambda: console.print(detail_table(job)))
     raise typer.Exit(exit_code_of(job.status))
@@ -191,10 +191,6 @@ def _watch(client: Client, job_id: str, *, as_json: bool) -> None:
             job = follow(client, job_id, console, curves=True)
             console.print(detail_table(job))
     except KeyboardInterrupt:
-        _say_it_goes_on(job_id)
+        say_it_goes_on(job_id)
         raise
     raise typer.Exit(exit_code_of(job.status))
-
-
-def _say_it_goes_on(job_id: str) -> None:
-    errors.print(f"the job goes on; `alexnet cancel {job_id}` ends it", markup=False)

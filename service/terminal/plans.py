@@ -1,24 +1,22 @@
 """`alexnet plan` and `clone`: what would become of a job, and an earlier one again."""
 
-import json
-import subprocess
-import sys
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
 
 from service.client.client import Client
 from service.client.jobs import DEFAULT_URL
-from service.errors import UserError
-from service.terminal.options import AsJson, JobId, Url, console, print_answer
+from service.terminal.exit_codes import exit_code_of
+from service.terminal.follow import follow, last_line, say_it_goes_on
+from service.terminal.options import AsJson, JobId, Url, console, errors, print_answer
 from service.terminal.plan_table import plan_table
-from service.terminal.request import build_changes, build_request
+from service.terminal.request import RequestError, build_changes, build_request
 from service.terminal.submission import IdempotencyKey, submitted
 from service.views.plans import PlannedJob
 from trainer.contract.spec import JobSpec
+from trainer.contract.status import Status
 
 Settings = Annotated[
     list[str] | None,
@@ -26,16 +24,8 @@ Settings = Annotated[
 ]
 
 
-class CalibrationError(UserError):
-    """This machine could not measure the job's steps."""
-
-
-class Calibration(BaseModel):
-    """What `python -m trainer calibrate` measured."""
-
-    images_per_second: float
-    steps: int
-    seconds: float
+# The longest that a job may have.
+_NAME_CHARACTERS = 80
 
 
 def plan(
@@ -47,21 +37,27 @@ def plan(
     settings: Settings = None,
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate", help="Measure some steps here, on pixels that are made up."),
+        typer.Option("--calibrate", help="Measure first, in some steps of it on the cluster."),
     ] = False,
+    idempotency_key: IdempotencyKey = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Say what would become of a job; submit nothing.
 
-    Steps, memory, shards, expected time, and whether it would start now.
+    Steps, memory, shards, expected time, and whether it would start now. With --calibrate another
+    job is submitted, which measures how fast this one trains, and waited for; where it does not
+    succeed, exits as it ended: 1 FAILED, 3 CANCELLED.
     """
     request = build_request(
         spec, preset=preset, name=None, train=train, validation=validation, settings=settings or ()
     )
     with Client(url) as client:
         planned = client.plan(request)
-    show(_calibrated(planned) if calibrate else planned, as_json=as_json)
+        if calibrate:
+            _calibrate(client, request, planned.spec, idempotency_key, as_json=as_json)
+            planned = client.plan(request)
+    show(planned, as_json=as_json)
 
 
 def clone(
@@ -91,37 +87,37 @@ def show(planned: PlannedJob, *, as_json: bool) -> None:
     print_answer(planned, as_json, lambda: console.print(plan_table(planned)))
 
 
-def _calibrated(planned: PlannedJob) -> PlannedJob:
-    """Return the plan with the speed that this machine has."""
-    measured = _calibrate(planned.spec)
-    images = planned.plan.epochs * planned.plan.num_samples
-    replicas = planned.spec.scale.replicas
-    # Assumed: the replicas do not wait for one another.
-    rate = replicas * measured.images_per_second
-    speed = planned.plan.speed.model_copy(
-        update={
-            "images_per_second": rate,
-            "duration_s": images / rate,
-            "like_job": None,
-            "basis": f"{replicas} × one replica on this machine: {measured.steps} steps in "
-            f"{measured.seconds:.1f} s, on pixels that are made up; loading is left out",
-        }
-    )
-    return planned.model_copy(update={"plan": planned.plan.model_copy(update={"speed": speed})})
-
-
-def _calibrate(spec: JobSpec) -> Calibration:
-    with tempfile.TemporaryDirectory(prefix="alexnet-calibrate-") as folder:
-        file = Path(folder) / "job.json"
-        file.write_text(spec.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "trainer", "calibrate", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _calibrate(
+    client: Client,
+    request: Mapping[str, Any],
+    spec: JobSpec,
+    idempotency_key: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Have the cluster measure some steps of a job; how that goes is said on standard error."""
+    if spec.kind != "train":
+        raise RequestError(
+            f"--calibrate measures how fast a job trains, and this one is of kind {spec.kind}; "
+            "leave it out"
+        )
+    name = f"calibration of {spec.name}"[:_NAME_CHARACTERS]
+    calibration = {**request, "kind": "calibrate", "name": name}
+    job_id = submitted(client, calibration, idempotency_key).id
     try:
-        document: Any = json.loads(done.stdout.strip().splitlines()[-1])
-        return Calibration.model_validate(document)
-    except (IndexError, ValueError, ValidationError) as error:
-        reason = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise CalibrationError(
-            f"`python -m trainer calibrate` failed here: {reason[0]}; install the extra `worker`, "
-            "or plan without --calibrate"
-        ) from error
+        if as_json:
+            job = client.wait(job_id)
+        else:
+            errors.print(f"submitted calibration {job_id}", markup=False)
+            job = follow(client, job_id, errors)
+    except KeyboardInterrupt:
+        say_it_goes_on(job_id)
+        raise
+    if job.status is not Status.SUCCEEDED:
+        why = f" ({last_line(job.message)})" if job.message else ""
+        errors.print(
+            f"calibration {job_id} {job.status}{why}; `alexnet logs {job_id}` tells more",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(exit_code_of(job.status))

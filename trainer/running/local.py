@@ -84,7 +84,7 @@ def train_here(spec: JobSpec, run_dir: Path, *, resume: bool, console: Console) 
     Raises RunDirectoryError, or BadSpecError where the devices of the spec are not there;
     KeyboardInterrupt ends it cleanly between two checkpoints.
     """
-    devices = devices_here(spec)
+    devices = _devices_here(spec)
     run = RunDirectory(run_dir.absolute())
     latest = _latest(run, resume=resume)
     for refused in latest.damaged:
@@ -167,7 +167,7 @@ def _accelerator(spec: JobSpec) -> Literal["cpu", "gpu"]:
     return spec.scale.accelerator
 
 
-def devices_here(spec: JobSpec) -> Devices:
+def _devices_here(spec: JobSpec) -> Devices:
     """Return the devices of the two towers; raises BadSpecError where GPUs are missing."""
     if _accelerator(spec) == "cpu":
         return torch.device("cpu"), torch.device("cpu")

@@ -272,16 +272,24 @@ def job_in(
 ) -> JobRecord:
     """Bring a new job to a status, by the transitions of the table."""
     job = store.submit(job_id, spec or make_spec(), now(), by=by)
-    for step in _WAYS[status]:
+    return bring_to(store, job, status, token_sha256=token_sha256)
+
+
+def bring_to(
+    store: Store, job: JobRecord, status: Status, *, token_sha256: str | None = None
+) -> JobRecord:
+    """Bring a job that is QUEUED, or on its way there, to a status."""
+    way = (Status.QUEUED, *_WAYS[status])
+    for step in way[way.index(job.status) + 1 :]:
         if step in _WISHES:
-            store.ask(job_id, _WISHES[step])
+            store.ask(job.id, _WISHES[step])
         if step is Status.STARTING:
             store.begin_attempt(job, replace(FIRST_ATTEMPT, token_sha256=token_sha256), now())
         else:
             outcome = _OUTCOMES.get(step)
             reason = None if outcome is None else outcome.reason
             store.apply(job, Decision(status=step, ended=outcome, reason=reason), now())
-        job = store.job(job_id)
+        job = store.job(job.id)
     assert job.status is status
     return job
 
