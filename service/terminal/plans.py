@@ -45,9 +45,9 @@ def plan(
 ) -> None:
     """Say what would become of a job; submit nothing.
 
-    Steps, memory, shards, expected time, and whether it would start now. With --calibrate another
-    job is submitted, which measures how fast this one trains, and waited for; where it does not
-    succeed, exits as it ended: 1 FAILED, 3 CANCELLED.
+    Steps, memory and whether it fits, shards, expected time, and when it would start. With
+    --calibrate another job is submitted, which measures how fast this one trains, and waited for;
+    where it does not succeed, exits as it ended: 1 FAILED, 3 CANCELLED.
     """
     request = build_request(
         spec, preset=preset, name=None, train=train, validation=validation, settings=settings or ()
