@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query
 from service.api.dependencies import INVALID, Plane, SeenJobId
 from service.jobs.history import Series
 from service.problems import Problem
-from service.store.points import MAX_STEP, read_history
+from service.store.points import read_history
 from service.views.history import MetricHistory
+from trainer.contract.bounds import MAX_STEP
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 

@@ -37,10 +37,10 @@ from service.jobs.history import (
     together,
 )
 from service.store.tables import attempts, events, points
+from trainer.contract.bounds import MAX_STEP
 from trainer.contract.events import Evaluated
 from trainer.contract.lineage import step_of
 
-MAX_STEP = 2**31 - 1
 # A history of one evaluation an epoch is far below it.
 MAX_EVALUATIONS = 10_000
 

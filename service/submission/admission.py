@@ -10,12 +10,14 @@ from data_shards.manifest import MANIFEST_NAME, Manifest, ManifestError
 from service.problems import FieldError, SpecRefusedError, field_errors
 from service.submission.checkpoint_finder import CheckpointFinder, NoSuchCheckpointError
 from service.submission.manifests import read_manifest
+from trainer.contract.bounds import MAX_STEP
 from trainer.contract.checkpoint_folder import Checkpoint, CheckpointError
 from trainer.contract.checkpoint_reference import named_checkpoints, with_checkpoints
 from trainer.contract.confinement import ConfinementError, confined_location
 from trainer.contract.ensemble import MeasuredData, check_member
 from trainer.contract.presets import UnknownPresetError, expand_preset
 from trainer.contract.spec import DataSpec, JobSpec
+from trainer.contract.timetable import Timetable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ def check_data(spec: JobSpec, train: Manifest, validation: Manifest) -> list[Fie
     """Hold the spec against what the manifests describe."""
     # An evaluation's networks are those of its checkpoints.
     errors = _check_model(spec, train) if spec.kind != "evaluate" else []
+    errors += _check_steps(spec, train) if spec.kind == "train" else []
     if validation.classes != train.classes:
         errors.append(
             FieldError(
@@ -164,3 +167,18 @@ def _check_model(spec: JobSpec, train: Manifest) -> list[FieldError]:
             )
         )
     return errors
+
+
+def _check_steps(spec: JobSpec, train: Manifest) -> list[FieldError]:
+    steps_per_epoch = -(-train.num_samples // spec.optim.global_batch_size)
+    steps = Timetable.of(spec, steps_per_epoch=steps_per_epoch).planned_steps
+    if steps <= MAX_STEP:
+        return []
+    return [
+        FieldError(
+            field="optim.epochs",
+            message=f"{steps:,} steps are more than a job may have, {MAX_STEP:,}; use "
+            f"{MAX_STEP // steps_per_epoch:,} or less, set optim.max_steps, or raise "
+            "optim.global_batch_size",
+        )
+    ]

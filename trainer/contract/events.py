@@ -4,11 +4,11 @@ In a job that evaluates, a step is a batch of the validation set, and the epoch 
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trainer.contract.bounds import Count, Moment, Step
 from trainer.contract.model import Record
 from trainer.contract.spec import Protocol
 from trainer.contract.status import Desired
@@ -23,7 +23,7 @@ CorruptReasonName = Literal[
     "too_many_bytes",
     "unknown_white",
 ]
-CountsByReason = dict[CorruptReasonName, Annotated[int, Field(ge=1)]]
+CountsByReason = dict[CorruptReasonName, Annotated[Count, Field(ge=1)]]
 # What an attempt spends its time on; few, for a metric has a series for each.
 Phase = Literal[
     "data_wait",  # waiting for a batch
@@ -42,10 +42,10 @@ class Started(Record):
     """The workers stand and the first step is about to be taken."""
 
     kind: Literal["started"] = "started"
-    start_step: int = Field(description="Steps already committed by the lineage.")
-    planned_steps: int = Field(description="Steps of the whole job; of a calibration, at most.")
-    steps_per_epoch: int
-    worker_pids: tuple[int, ...] = Field(description="Process of each replica, by rank.")
+    start_step: Step = Field(description="Steps already committed by the lineage.")
+    planned_steps: Count = Field(description="Steps of the whole job; of a calibration, at most.")
+    steps_per_epoch: Count
+    worker_pids: tuple[Count, ...] = Field(description="Process of each replica, by rank.")
     devices: tuple[str, ...] = Field(description="Devices of rank 0's towers.")
     gpu_ids: tuple[tuple[str, ...], ...] = Field(
         default=(), description="GPUs the cluster gave each replica, by rank; none on cpu."
@@ -61,9 +61,9 @@ class Progress(Record):
     """Where the job stands. Rates are means since the previous progress event."""
 
     kind: Literal["progress"] = "progress"
-    step: int = Field(description="Steps done, of the whole job.")
+    step: Step = Field(description="Steps done, of the whole job.")
     epoch: float = Field(description="Epochs done, with fraction.")
-    planned_steps: int = Field(description="In a calibration, as foreseen by now.")
+    planned_steps: Count = Field(description="In a calibration, as foreseen by now.")
     loss: float = Field(description="Mean cross-entropy of the samples since the last event, nats.")
     learning_rate: float = Field(description="0 in an evaluation, which learns nothing.")
     images_per_second: float = Field(description="Over all replicas.")
@@ -80,9 +80,9 @@ class Evaluated(Record):
     """A pass over the validation set."""
 
     kind: Literal["evaluated"] = "evaluated"
-    step: int
+    step: Step
     epoch: float
-    num_samples: int
+    num_samples: Count
     loss: float
     top1: Ratio = Field(description="Share right at the first guess.")
     top5: Ratio = Field(description="Share right within five guesses.")
@@ -96,10 +96,10 @@ class CheckpointSaved(Record):
     """A checkpoint is complete under its final name."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    step: int
+    step: Step
     epoch: float
     path: str = Field(description="Folder, relative to the run directory.")
-    size_bytes: int
+    size_bytes: Count
     weights_sha256: str = Field(description="Of model.safetensors.")
     top1: Ratio | None = Field(description="Of the latest evaluation; None before the first.")
 
@@ -108,7 +108,7 @@ class SamplesSkipped(Record):
     """Samples could not be read, and weigh zero whenever met; each is told of once an attempt."""
 
     kind: Literal["samples_skipped"] = "samples_skipped"
-    step: int
+    step: Step
     samples: tuple[str, ...] = Field(description="SHARD:KEY of each, at most 20 an event.")
     reason: str = Field(description="What is wrong with the first of them, in words.")
     by_reason: CountsByReason = Field(
@@ -116,7 +116,7 @@ class SamplesSkipped(Record):
         description="How many of those that this event tells of there are of each kind; empty in "
         "events of release 0.1.",
     )
-    total: int = Field(description="Distinct samples skipped so far in this attempt.")
+    total: Count = Field(description="Distinct samples skipped so far in this attempt.")
 
     def in_words(self) -> str:
         """Return a line for people: the names, and what is wrong with them."""
@@ -132,7 +132,7 @@ class Finished(Record):
 
     kind: Literal["finished"] = "finished"
     outcome: Literal["succeeded", "paused", "cancelled"]
-    step: int
+    step: Step
 
 
 AttemptEventData = Annotated[
@@ -144,8 +144,8 @@ AttemptEventData = Annotated[
 class AttemptEvent(Record):
     """One numbered event; numbers start at 1 and have no gaps within an attempt."""
 
-    number: int = Field(ge=1)
-    at: datetime = Field(description="UTC, from the attempt's clock.")
+    number: int = Field(ge=1, le=2**31 - 1)
+    at: Moment = Field(description="UTC, from the attempt's clock.")
     data: AttemptEventData
 
 

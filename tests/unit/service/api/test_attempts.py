@@ -176,6 +176,26 @@ def test_what_is_no_batch_is_refused(
     assert all(error["field"] and error["message"] for error in answer.json()["errors"])
 
 
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"step": 2**31}, "events.0.data.progress.step"),
+        ({"step": -1}, "events.0.data.progress.step"),
+        ({"planned_steps": 2**63}, "events.0.data.progress.planned_steps"),
+    ],
+)
+def test_a_number_that_the_store_cannot_hold_is_refused_by_its_field(
+    http: httpx.Client, plane: ControlPlane, data: dict[str, int], field: str
+) -> None:
+    path = begin(plane, f"unbounded{len(field)}{data.get('step')}")
+    body = batch(1)
+    body["events"][0]["data"] |= data
+    answer = http.post(path, json=body, headers=BEARER)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+
+
 def test_whoever_has_not_the_token_is_not_told_what_is_wrong_with_a_report(
     http: httpx.Client, plane: ControlPlane
 ) -> None:

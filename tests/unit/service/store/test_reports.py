@@ -1,15 +1,18 @@
 """Reports that are stored together: as if one came after the other."""
 
+import itertools
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -20,7 +23,16 @@ from service.store.tables import attempts, checkpoints, events, jobs, points
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, now, progress
 from tests.unit.service.databases import Databases, written_by_another
 from trainer.contract.attempt import Outcome
-from trainer.contract.events import AttemptEvent, CheckpointSaved, Evaluated, Progress
+from trainer.contract.events import (
+    AttemptEvent,
+    AttemptEventData,
+    CheckpointSaved,
+    Evaluated,
+    Finished,
+    Progress,
+    SamplesSkipped,
+    Started,
+)
 from trainer.contract.status import Desired, Status
 
 AT = now()
@@ -175,9 +187,58 @@ def test_numbers_and_moments_are_read_back_exactly_as_they_were_sent(
         assert store.job("a").progress == sent[-1].data
 
 
+EACH_KIND: tuple[AttemptEventData, ...] = (
+    Started(start_step=0, planned_steps=9, steps_per_epoch=3, worker_pids=(7, 8), devices=("cpu",)),
+    progress(1, phase_seconds={"compute": 0.5}),
+    Evaluated(step=1, epoch=1, num_samples=9, loss=1, top1=0.5, top5=0.9, seconds=1),
+    CheckpointSaved(step=1, epoch=1, path="p", size_bytes=9, weights_sha256="f" * 64, top1=None),
+    SamplesSkipped(step=1, samples=("a:1",), reason="cut", by_reason={"broken": 1}, total=1),
+    Finished(outcome="succeeded", step=1),
+)
+EDGES = (
+    *(sign * (2**bits + more) for sign in (1, -1) for bits in (31, 63) for more in (-1, 0, 1)),
+    *(-1, 0, 1, 0.5, 2**70, 5e-324, 1e308, -1e308),
+)
+MOMENTS = (
+    *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00"),
+    *("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59"),
+)
+
+
+def admitted_at_the_edge() -> Iterator[AttemptEvent]:
+    """Give events of each kind with each number, or the moment, replaced by what is admitted."""
+    number = 1
+    for data in EACH_KIND:
+        document = data.model_dump(mode="json")
+        others: list[dict[str, Any]] = [{"at": moment, "data": document} for moment in MOMENTS]
+        for (name, value), edge in itertools.product(document.items(), EDGES):
+            match value:
+                case int() | float():
+                    others.append({"at": AT, "data": document | {name: edge}})
+                case [int(), *rest]:
+                    others.append({"at": AT, "data": document | {name: [edge, *rest]}})
+                case dict() if value:
+                    others.append({"at": AT, "data": document | {name: dict.fromkeys(value, edge)}})
+        for other in others:
+            with suppress(ValidationError):
+                yield AttemptEvent.model_validate({"number": number, **other})
+                number += 1
+
+
+def test_the_store_takes_whatever_the_contract_admits(store: Store) -> None:
+    fill(store)
+    steps = set()
+    for told in admitted_at_the_edge():
+        assert store.append_events("a", 1, [told]).stored_through == told.number
+        steps.add(told.data.step if isinstance(told.data, Progress) else 0)
+    assert steps == {0, 1, 2**31 - 1}
+    assert len([one for one in store.events("a", limit=1000) if one.attempt == 1]) > 100
+
+
 def test_one_that_cannot_be_stored_keeps_no_other_from_it(store: Store) -> None:
     fill(store)
-    beyond = event(1).model_copy(update={"data": progress(2**70)})
+    # Past the contract, which bounds it.
+    beyond = event(1).model_copy(update={"data": progress(1).model_copy(update={"step": 2**70})})
     futures = [
         store.take_report(report(name, 1, [one])) for name, one in (("a", event(1)), ("b", beyond))
     ]
