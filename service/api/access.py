@@ -233,7 +233,9 @@ class AccessMiddleware:
     def _look_up(self, token_id: str | None) -> tuple[TokenRecord | None, bool]:
         """Return what is known of a token, and whether none is asked for."""
         if token_id is not None:
-            known = self._plane.store.read(lambda connection: find_token(connection, token_id))
+            known = self._plane.store.read_at_once(
+                lambda connection: find_token(connection, token_id)
+            )
             if known is not None:
                 return known, False
         may_be_open = self._plane.settings.may_be_open

@@ -110,7 +110,7 @@ def _own_job(plane: Plane, caller: Viewer, job_id: JobId) -> str:
 
 
 def _visible(plane: ControlPlane, caller: Caller, job_id: str) -> Ownership:
-    return plane.store.read(lambda connection: seen_job(connection, caller, job_id))
+    return plane.store.read_at_once(lambda connection: seen_job(connection, caller, job_id))
 
 
 # The id of a job that the caller is told of: others' private ones are not found.

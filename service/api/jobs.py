@@ -88,7 +88,7 @@ def _as_told(plane: ControlPlane, caller: Caller, jobs: Sequence[JobRecord]) -> 
     sources = {job.cloned_from for job in jobs if job.cloned_from is not None}
     if not sources or caller.is_admin:
         return list(jobs)
-    seen = plane.store.read(lambda connection: seen_by(connection, caller, sources))
+    seen = plane.store.read_at_once(lambda connection: seen_by(connection, caller, sources))
     return [
         job
         if job.cloned_from in seen or caller.may_see(replace(job.ownership, private=True))

@@ -9,6 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # Another process (a backup, a shell) may hold a lock for a while. Beyond that a request is told
 # to come again, rather than hold one of the few threads; the reconciler tries again by itself.
@@ -18,6 +20,10 @@ MIGRATE_BUSY_TIMEOUT_MS = 30_000
 _LOG_POLL_S = 0.01
 # As many as PostgreSQL's default of 100 leaves room for with a leader and some standbys.
 _POOL_SIZE = 20
+# A server that was restarted has closed what the pool holds. To ask whether it has is a journey;
+# no server restarts in much less (assumed).
+_IDLE_S = 1.0
+_USED_S = "used_s"
 # Starlette's threads, and those of the control plane itself.
 _KEPT = 48
 # What people and processes say may hold anything; it is stored, with this for what cannot be.
@@ -49,6 +55,16 @@ def reading(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
         return engine
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def reading_at_once(engine: Engine) -> Engine:
+    """Return a view of the engine for reads of one statement, which sees one moment by itself.
+
+    PostgreSQL, to which each statement is a journey, is spared those that begin and end.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def writing(engine: Engine) -> Engine:
@@ -124,12 +140,28 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=0,
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
-        # A server that was restarted has closed what the pool holds.
-        pool_pre_ping=True,
+        # So that those in use stay in use, and need not be asked whether they live.
+        pool_use_lifo=True,
         connect_args={**_LIVENESS, "options": f"{own} {options}".strip()},
     )
     event.listen(engine, "connect", _take_any_text)
+    event.listen(engine, "checkin", _note_use)
+
+    def check(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+        used_s = record.info.get(_USED_S)
+        if used_s is None or time.monotonic() - used_s < _IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkout", check)
     return engine
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_S] = time.monotonic()
 
 
 class _TextDumper(StrDumperUnknown):

@@ -5,13 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    FromClause,
     Select,
     String,
     cast,
-    exists,
     insert,
     select,
     update,
@@ -25,42 +22,11 @@ from service.store.ownership import visible_to
 from service.store.rows import STORED_JOBS, job_of
 from service.store.tables import jobs, labels
 from trainer.contract.spec import JobSpec
-from trainer.contract.status import TERMINAL, Desired, Status
+from trainer.contract.status import Desired, Status
 
 # What columns and records raise where a value is not what this release writes.
 UNREADABLE = (ValueError, TypeError)
 _PROBLEM_CHARACTERS = 500
-
-
-def page_of_jobs(
-    labelled: Sequence[tuple[str, str]],
-    *,
-    status: Status | None,
-    before_seq: int | None,
-    limit: int,
-) -> Select[Any]:
-    """Return a query of the newest `limit` jobs of this status that have all of these labels.
-
-    `before_seq`: of those that came before that one. The page is cut from an index: of the jobs
-    that have not ended, which are few, from that of statuses; else from that of the first label.
-    """
-    query, seq, rest = STORED_JOBS, jobs.c.seq, labelled
-    if status is not None:
-        query = query.where(jobs.c.status == status)
-    if labelled and (status is None or status in TERMINAL):
-        first, *rest = labelled
-        label = labels.alias()
-        query, seq = query.join(label, _is_on_job(label, *first)), label.c.job_seq
-    for key, value in rest:
-        label = labels.alias()
-        query = query.where(exists().where(_is_on_job(label, key, value)))
-    if before_seq is not None:
-        query = query.where(seq < before_seq)
-    return query.order_by(seq.desc()).limit(limit)
-
-
-def _is_on_job(label: FromClause, key: str, value: str) -> ColumnElement[bool]:
-    return (label.c.job_id == jobs.c.id) & (label.c.key == key) & (label.c.value == value)
 
 
 def add_job(
@@ -149,10 +115,18 @@ def read_plans(connection: Connection, job_ids: Collection[str]) -> Mapping[str,
 def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:
     """Return what a query of STORED_JOBS finds, in its order."""
     try:
-        return [job_of(row) for row in connection.execute(query).all()]
+        return readable_jobs(connection, query)
     except UNREADABLE:
         found = connection.execute(query.with_only_columns(jobs.c.seq, jobs.c.id)).all()
         return [_read(connection, row.seq, row.id) for row in found]
+
+
+def readable_jobs(connection: Connection, query: Select[Any]) -> list[JobRecord]:
+    """Return what a query of STORED_JOBS finds, in its order, by one statement.
+
+    Raises one of UNREADABLE where any of them cannot be read.
+    """
+    return [job_of(row) for row in connection.execute(query).all()]
 
 
 def _read(connection: Connection, seq: int, job_id: str) -> JobRecord | UnreadableJob:

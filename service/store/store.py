@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select, update
@@ -34,16 +34,23 @@ from service.store.attempts import (
 )
 from service.store.audit import note_audit
 from service.store.changes import append_event, apply_decision, update_attempt
-from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, writing
+from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, reading, reading_at_once, writing
 from service.store.errors import UnreadableJobError
 from service.store.group_commit import GroupCommit
 from service.store.idempotency import Reservation, complete
 from service.store.identity import store_id
-from service.store.jobs import add_job, page_of_jobs, read_job, read_jobs, write_spec
+from service.store.jobs import (
+    UNREADABLE,
+    add_job,
+    read_job,
+    read_jobs,
+    readable_jobs,
+    write_spec,
+)
 from service.store.leases import FencedWrites
 from service.store.live import LiveJobs
 from service.store.migrate import migrate
-from service.store.ownership import visible_to
+from service.store.pages import page_of_jobs
 from service.store.quotas import quota_of, usage_of
 from service.store.reports import Report, Taken, store_reports
 from service.store.rows import event_of
@@ -72,6 +79,7 @@ class Store:
         self._url = url
         engine = connect(url)
         self._engine = reading(engine)
+        self._at_once = reading_at_once(engine)
         self._writing = FencedWrites(writing(engine), fence)
         self._reports = GroupCommit(self._writing.begin, store_reports)
         self._live = LiveJobs()
@@ -146,8 +154,7 @@ class Store:
 
     def job(self, job_id: str) -> JobRecord:
         """Return the job, or raise JobNotFoundError."""
-        with self._engine.connect() as connection:
-            return read_job(connection, job_id)
+        return self.read_at_once(lambda connection: read_job(connection, job_id))
 
     def jobs(
         self,
@@ -159,9 +166,19 @@ class Store:
         limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
         """Return jobs, the newest first; `labels`: only those that have all of them."""
-        query = page_of_jobs([*labels], status=status, before_seq=before_seq, limit=limit)
-        with self._engine.connect() as connection:
-            return read_jobs(connection, query.where(visible_to(seen_by)))
+        page = partial(
+            page_of_jobs,
+            labelled=[*labels],
+            status=status,
+            seen_by=seen_by,
+            before_seq=before_seq,
+            limit=limit,
+        )
+        try:
+            # What the page is cut from may change meanwhile, and it is a page none the less.
+            return self.read_at_once(lambda connection: readable_jobs(connection, page(connection)))
+        except UNREADABLE:
+            return self.read(lambda connection: read_jobs(connection, page(connection)))
 
     def live_jobs(self) -> list[JobRecord]:
         """Return the jobs to which something may still happen, the oldest first.
@@ -231,19 +248,19 @@ class Store:
 
     def attempt(self, job_id: str, number: int) -> AttemptRecord:
         """Return an attempt that is known to exist, or raise StaleAttemptError."""
-        return self.read(lambda connection: read_attempt(connection, job_id, number))
+        return self.read_at_once(lambda connection: read_attempt(connection, job_id, number))
 
     def attempts(self, job_id: str) -> list[AttemptRecord]:
         """Return the attempts of a job in order."""
-        return self.read(lambda connection: read_attempts(connection, job_id))
+        return self.read_at_once(lambda connection: read_attempts(connection, job_id))
 
     def attempt_numbers(self, job_id: str) -> list[int]:
         """Return the numbers of a job's attempts in order, whatever else is stored of them."""
-        return self.read(lambda connection: attempt_numbers(connection, job_id))
+        return self.read_at_once(lambda connection: attempt_numbers(connection, job_id))
 
     def accelerators_in_use(self) -> dict[str, str]:
         """Return, by job, what the newest attempt of each job that has not ended was given."""
-        return self.read(accelerators_in_use)
+        return self.read_at_once(accelerators_in_use)
 
     def append_events(
         self,
@@ -278,16 +295,22 @@ class Store:
             .order_by(events.c.number)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
-            return [event_of(row) for row in connection.execute(query)]
+        return self.read_at_once(
+            lambda connection: [event_of(row) for row in connection.execute(query)]
+        )
 
     def checkpoints(self, job_id: str) -> list[CheckpointRecord]:
         """Return every checkpoint that was reported, in the order of attempts and steps."""
-        return self.read(lambda connection: read_checkpoints(connection, job_id))
+        return self.read_at_once(lambda connection: read_checkpoints(connection, job_id))
 
     def read(self, query: Callable[[Connection], Result]) -> Result:
         """Run a reading function of this package in one transaction (see `statistics`)."""
         with self._engine.connect() as connection:
+            return query(connection)
+
+    def read_at_once(self, query: Callable[[Connection], Result]) -> Result:
+        """Run a reading function of this package that asks one statement (see `read`)."""
+        with self._at_once.connect() as connection:
             return query(connection)
 
     def write(self, change: Callable[[Connection], Result]) -> Result:

@@ -93,7 +93,11 @@ jobs = Table(
     Column("last_event", Integer, nullable=False, default=0, server_default="0"),
     # Pages are cut from the newest.
     Index(None, "status", "seq"),
+    # Of what a caller is told of: what is not private, and what is their own.
+    Index(None, "private", "seq"),
+    Index(None, "private", "status", "seq"),
     Index(None, "owner", "seq"),
+    Index(None, "owner", "status", "seq"),
     sqlite_autoincrement=True,
 )
 

@@ -17,6 +17,8 @@ def statements(by: Engine | Connection) -> Iterator[list[tuple[str, Any]]]:
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         seen.append((statement, parameters))
 
+    # What is read otherwise goes by another view of the same engine.
+    by = getattr(by, "_proxied", by)
     event.listen(by, "before_cursor_execute", note)
     try:
         yield seen

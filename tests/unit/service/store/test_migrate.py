@@ -2,20 +2,23 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from service.access.caller import Caller, Role
 from service.jobs.records import UnreadableJob
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
 from service.store.jobs import read_plan
-from service.store.migrate import StoreVersionError, current_version, migrate
+from service.store.migrate import StoreVersionError, alembic_config, current_version, migrate
 from service.store.store import Store
 from service.store.tables import events, metadata, points
 from tests.unit.service.conftest import make_spec
@@ -32,7 +35,7 @@ def test_the_migrations_lead_to_the_tables(empty_store_url: str) -> None:
             connection, opts={"compare_type": True, "render_as_batch": True}
         )
         assert compare_metadata(context, metadata) == []
-        assert current_version(connection) == "0002"
+        assert current_version(connection) == "0003"
     engine.dispose()
 
 
@@ -112,6 +115,24 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
         assert store.submit("new", make_spec(), datetime.now(UTC)).seq > done.seq
 
 
+def test_a_store_before_indexes_of_pages_keeps_everything(empty_store_url: str) -> None:
+    engine = connect(empty_store_url)
+    with writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), "0002")
+    engine.dispose()
+    ann = Caller(owner="ann", role=Role.SUBMITTER)
+    with closing(Store(empty_store_url)) as store:
+        for job_id, private in (("hers", True), ("shown", False)):
+            store.submit(job_id, make_spec(), datetime.now(UTC), by=ann, private=private)
+        before = store.jobs(limit=9)
+        assert len(before) == 2
+        store.migrate()
+        assert store.read(current_version) == "0003"
+        assert store.jobs(limit=9) == store.jobs(seen_by=ann, limit=9) == before
+        seen = store.jobs(seen_by=replace(ann, owner="bob"), limit=9)
+        assert [job.id for job in seen] == ["shown"]
+
+
 def test_progress_is_moved_however_many_events_tell_of_it(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     release_0_1.write(path)
@@ -149,4 +170,4 @@ def test_two_that_start_at_once_migrate_one_after_the_other(empty_store_url: str
             return store.read(current_version)
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(start, range(4))) == ["0002"] * 4
+        assert list(pool.map(start, range(4))) == ["0003"] * 4
