@@ -11,6 +11,7 @@ from data_shards.errors import StorageError
 
 # Too many requests, and what servers say when they are ill or restart.
 _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
+REDIRECTS = {301, 302, 303, 307, 308}
 # As s3fs translates those; connection errors have classes of their own.
 _PASSING_ERRNO = {
     errno.EBUSY,
@@ -78,7 +79,7 @@ def failure_of(error: Exception) -> Failure:
     of_credentials = _failure_of_credentials(chain, names, status, reason)
     if of_credentials is not None:
         return of_credentials
-    if any(isinstance(each, RedirectedError) for each in chain):
+    if status in REDIRECTS or any(isinstance(each, RedirectedError) for each in chain):
         return Failure("it sends readers to another address", "name that one as the store's own")
     passing = (
         names & _PASSING_CLASSES

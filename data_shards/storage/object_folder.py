@@ -12,7 +12,7 @@ from fsspec.exceptions import FSTimeoutError
 
 from data_shards.errors import StorageDeniedError, StorageDownError, StorageError
 from data_shards.storage.failure import ShortReadError, failure_of, too_large
-from data_shards.storage.file_system import open_file_system
+from data_shards.storage.file_system import UnheldDriverError, open_file_system
 from data_shards.storage.location import DRIVERS, ObjectLocation, parse_url
 from data_shards.storage.range_file import RangeFile
 from data_shards.storage.retries import RetryPolicy
@@ -187,12 +187,15 @@ class ObjectFolder:
 
 # A file system of fsspec, which has no types.
 def _file_system(location: ObjectLocation) -> Any:
+    _, package = DRIVERS[location.scheme]
     try:
         return open_file_system(
             location.scheme, connect_s=_CONNECT_TIMEOUT_S, read_s=_READ_TIMEOUT_S
         )
     except ImportError:
-        _, package = DRIVERS[location.scheme]
         raise StorageError(
             location.url, f"needs the package {package}", f"install it: pip install {package}"
         ) from None
+    except UnheldDriverError:
+        problem = f"is not read: the {package} here would follow a redirect to any address"
+        raise StorageError(location.url, problem, f"install a {package} of 2026") from None
