@@ -90,8 +90,6 @@ class StandInRay:
                     answer = {"stopped": True}
                 case ["GET", "api", "jobs", _, "logs"]:
                     answer = {"logs": ""}
-                case ["GET", "api", "jobs", _, "logs"]:
-                    answer = {"logs": ""}
                 case ["GET", "api", "jobs", name]:
                     answer = self._told(name) if name in self.processes else None
                 case ["GET", "api", "v0", what]:
