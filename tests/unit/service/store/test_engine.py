@@ -1,9 +1,9 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from service.store.store import Store
 from tests.postgres import Postgres, running_postgres
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, now, progress, wait_until
 from tests.unit.service.databases import PostgresDatabases, migrated_database
+from tests.unit.service.store.journeys import journeys
 from trainer.contract.events import AttemptEvent, AttemptEventData, Evaluated
 from trainer.contract.status import Desired, Status
 
@@ -162,12 +163,61 @@ def test_more_at_once_than_there_are_connections_wait_a_while(
     engine.dispose()
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_read_of_one_statement_is_one_journey_and_one_more_where_it_was_idle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long this takes.
+    monkeypatch.setattr("service.store.engine._IDLE_S", 600)
+    job_in(store, Status.RUNNING, "a")
+
+    def made_by(ask: Callable[[], object]) -> int:
+        with journeys(store) as made:
+            ask()
+        return len(made)
+
+    assert made_by(lambda: store.job("a")) == 1
+    assert made_by(lambda: store.jobs(limit=9)) == 1
+    assert made_by(lambda: store.events("a", limit=9)) == 1
+    monkeypatch.setattr("service.store.engine._IDLE_S", 0)
+    # Of one that was asked for seldom: the driver prepares others, by a journey more.
+    assert made_by(lambda: store.events("a", limit=9)) == 2
+
+
 @pytest.fixture
 def own_server(postgres: Postgres) -> Iterator[Postgres]:
     """One that may be killed; it writes through to the disk."""
     assert postgres
     with running_postgres(durable=True) as server:
         yield server
+
+
+def _restarted(own_server: Postgres, store: Store, num_connections: int) -> None:
+    with ExitStack() as held:
+        for _ in range(num_connections):
+            held.enter_context(store._engine.connect()).execute(text("SELECT 1"))
+    own_server.stop("fast")
+    own_server.start()
+
+
+@pytest.mark.slow
+def test_no_one_notices_that_a_server_was_restarted_whose_connections_were_idle(
+    own_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = PostgresDatabases(own_server, migrated_database(own_server)).migrated()
+    with closing(Store(url)) as store:
+        store.submit("a", make_spec(), now())
+        monkeypatch.setattr("service.store.engine._IDLE_S", 0)
+        _restarted(own_server, store, 3)
+        assert store.job("a").id == "a"
+        assert store.ask("a", Desired.PAUSE).desired is Desired.PAUSE
+        # Faster than any does: one is told to come again, and the others are not.
+        monkeypatch.setattr("service.store.engine._IDLE_S", 600)
+        _restarted(own_server, store, 3)
+        with pytest.raises(OperationalError):
+            store.job("a")
+        for _ in range(4):
+            assert store.job("a").desired is Desired.PAUSE
 
 
 @pytest.mark.slow
