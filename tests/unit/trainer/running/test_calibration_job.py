@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.damaged_sets import damage
+from tests.unit.trainer.late import answering_late
 from tests.unit.trainer.running.packed import NUM_IMAGES, pack_pictures
 from trainer.attempt.fence import Fence
 from trainer.attempt.setting import Ended, Ending, Setting
@@ -159,6 +160,20 @@ def test_the_time_ends_the_warm_up_and_what_is_measured(
     # It is foreseen from the first step on.
     told = [(event.step, event.planned_steps) for event in world.of(Progress)]
     assert told == [(step, 6) for step in range(1, 7)]
+
+
+def test_on_a_device_that_answers_late_it_has_answered_when_the_measuring_begins_and_ends(
+    spec: Specs, run: RunDirectory
+) -> None:
+    with answering_late() as happened:
+        assert _run(spec(), run, World()) == Ended("succeeded", NUM_STEPS)
+    # Else a step is queued before the one before it is read.
+    assert happened == [
+        *("queue 0", "queue 1", "read 0", "read 1"),
+        *("queue 2", "queue 3", "read 2", "queue 4", "read 3"),
+        *("queue 5", "read 4", "queue 6", "read 5", "read 6"),
+    ]
+    assert (_report(run).warm_up_steps, _report(run).steps) == (WARM_UP, MEASURED)
 
 
 def test_however_slow_steps_are_one_is_measured(spec: Specs, run: RunDirectory) -> None:
