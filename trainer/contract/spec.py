@@ -192,7 +192,8 @@ class CalibrationSpec(Record):
     seconds: float = Field(
         default=30.0,
         ge=0.1,
-        le=600,
+        # Nobody is asked to make room in the first 300 s, and a calibration that is begins again.
+        le=120,
         description="The warm-up ends after so long, and so do the measured steps; one of each is "
         "taken however long it takes.",
     )

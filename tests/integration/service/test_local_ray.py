@@ -155,7 +155,7 @@ def test_a_calibration_measures_what_all_replicas_do_and_plans_go_by_it(
 def test_a_calibration_that_is_paused_begins_again_and_can_be_cancelled(
     plane: ControlPlane, data: Path
 ) -> None:
-    limits = {"steps": 100_000, "seconds": 600}
+    limits = {"steps": 100_000, "seconds": 120}
     job_id = plane.submit(**tiny(data, "train"), kind="calibrate", calibration=limits)
     wait_for("a step", lambda: plane.job(job_id)["progress"], timeout_s=60)
     assert plane.http.post(f"/jobs/{job_id}/pause").json()["desired"] == "pause"

@@ -9,6 +9,7 @@ from service.scheduling.preemption import UNDISTURBED_S
 from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob
 from service.scheduling.room import Cluster, Holding
 from tests.unit.service.scheduling import slow
+from trainer.contract.spec import CalibrationSpec
 
 NOW = 10_000.0
 POLICY = QueuePolicy(ageing_s=4096.0, preemption=True)
@@ -59,6 +60,14 @@ def held_by(job: ActiveJob, node: str) -> Holding:
 
 
 PAIR = Demand(num_replicas=1, cpus_per_replica=1, gpus_per_replica=2)
+
+
+def test_a_calibration_is_over_before_it_may_be_asked_to_make_room() -> None:
+    (longest_s,) = (
+        one.le for one in CalibrationSpec.model_fields["seconds"].metadata if hasattr(one, "le")
+    )
+    # A warm-up and what is measured; a step of each may last on.
+    assert 2 * longest_s <= UNDISTURBED_S - 60
 
 
 def test_the_lowest_and_of_equal_ones_the_youngest_goes() -> None:

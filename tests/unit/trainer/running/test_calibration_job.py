@@ -29,7 +29,7 @@ BATCH_SIZE = 16
 STEPS_PER_EPOCH = -(-NUM_IMAGES // BATCH_SIZE)
 WARM_UP, MEASURED = 2, 5
 NUM_STEPS = WARM_UP + MEASURED
-LIMITS = {"warm_up_steps": WARM_UP, "steps": MEASURED, "seconds": 600}
+LIMITS = {"warm_up_steps": WARM_UP, "steps": MEASURED, "seconds": 120}
 
 Specs = Callable[..., JobSpec]
 
