@@ -19,6 +19,7 @@ from trainer.commands import (
     export_command,
     stop,
 )
+from trainer.contract.death import NO_FOLDER, SECOND_DRIVER
 from trainer.errors import BadSpecError
 from trainer.running.local import RunDirectoryError, read_spec, train_here
 from trainer.running.replica import record_outcome
@@ -63,16 +64,19 @@ def attempt(folder: Annotated[Path, typer.Argument(help="RUN_DIR/attempts/NUMBER
     directory = attempt_at(folder)
     try:
         claim(directory)
+        # Whoever has a driver has a log: none is put in its place.
+        console = capture_output(directory)
+        log_to(directory, console=console.err)
     except AlreadyDrivenError as error:
         # The log and the outcome are the other's.
-        stop(str(error), FAILED)
-    # Importing Ray takes seconds that the other commands need not spend.
-    from trainer.running.ray_train import run_on_ray  # noqa: PLC0415
-
-    console = capture_output(directory)
-    log_to(directory, console=console.err)
+        stop(str(error), SECOND_DRIVER)
+    except OSError as error:
+        stop(f"{folder} cannot be used ({error}); bring back its disk", NO_FOLDER)
     LogBound(directory.log).start()
     try:
+        # Importing Ray takes seconds that the other commands need not spend.
+        from trainer.running.ray_train import run_on_ray  # noqa: PLC0415
+
         outcome = record_outcome(directory, run_on_ray(directory))
     except Exception as error:
         # Ray tells the end of what it was printed: here too, and not in the log alone.

@@ -55,6 +55,8 @@ class RayJob:
 
     state: RayState
     message: str | None = None
+    exit_code: int | None = None
+    """Of its driver; None: it lives, was killed, or Ray does not tell."""
 
 
 class RayJobs:
@@ -114,12 +116,17 @@ class RayJobs:
         state = _STATES.get(str(document.get("status")))
         if state is None:
             raise RayUnreachableError(f"Ray says that {submission_id} is {document.get('status')}")
-        return RayJob(state=state, message=_message(document.get("message")))
+        code = document.get("driver_exit_code")
+        return RayJob(
+            state=state,
+            message=_message(document.get("message")),
+            exit_code=code if isinstance(code, int) else None,
+        )
 
     def log(self, submission_id: str) -> str:
         """Return what a driver printed outside of its attempt's log, of much only the end."""
         printed = _object(self._ask("GET", f"/api/jobs/{submission_id}/logs")).get("logs")
-        return str(printed)[-LOG_CHARACTERS:] if printed else ""
+        return _without_command(str(printed or ""))[-LOG_CHARACTERS:]
 
     def live_submissions(self) -> list[Submission]:
         """Return the submissions that wait to start or live, whoever made them."""
@@ -234,13 +241,17 @@ class RayJobs:
 
 
 def _message(told: object) -> str | None:
-    """Return the end of what Ray tells, without the line in which it repeats the command.
+    """Return the end of what Ray tells."""
+    return _without_command(str(told or ""))[-MESSAGE_CHARACTERS:] or None
+
+
+def _without_command(printed: str) -> str:
+    """Return what is left without the line in which Ray repeats the command.
 
     That may come last, after what the shell has to say of a Python that is not there.
     """
-    lines = str(told or "").splitlines()
-    kept = "\n".join(line for line in lines if not line.startswith(_COMMAND))
-    return kept[-MESSAGE_CHARACTERS:] or None
+    lines = printed.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(_COMMAND))
 
 
 def _object(answer: httpx.Response) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from service.jobs.records import AttemptRecord, JobRecord
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
-from trainer.contract.death import death
+from trainer.contract.death import DRIVER_ENDS, driver_death
 from trainer.contract.spec import RetrySpec
 from trainer.contract.status import ACTIVE, TERMINAL, Desired, Status
 
@@ -19,8 +19,8 @@ EXIT_GRACE = timedelta(seconds=30)
 # Of an attempt that is over the folder may say that it succeeded: a disk that is away for a while
 # is waited for. Assumed: a file server is back by then.
 STORAGE_GRACE = timedelta(minutes=5)
-# What a lack of storage is waited for at least: it never ends a job, which may ask for no waits.
-STORAGE_BACKOFF = timedelta(seconds=10)
+# What is waited at least after what never ends a job, which may ask for no waits.
+UNCOUNTED_BACKOFF = timedelta(seconds=10)
 # At its deadline an attempt is asked to pause, and after this it is stopped by Ray: as long as a
 # step and a checkpoint of the largest networks take. Assumed.
 DEADLINE_GRACE = timedelta(minutes=2)
@@ -46,6 +46,8 @@ class Observation:
     ray: RayState | None
     """None: Ray cannot be reached, so nothing is known."""
     ray_message: str | None = None
+    exit_code: int | None = None
+    """Of its driver; None: it lives, was killed, or Ray does not tell."""
     outcome: Outcome | None = None
     outcome_age: timedelta = timedelta(0)
     has_advanced: bool = False
@@ -54,8 +56,8 @@ class Observation:
     """For people: why its folder cannot be used, so that there may be more than was seen."""
     storage_trouble_age: timedelta = timedelta(0)
     """How long that has been so since it was over."""
-    num_without_storage: int = 0
-    """Attempts just before it that ended for want of storage; told where it did, too."""
+    num_alike: int = 0
+    """Attempts just before it that ended as it did; told where that is waited for ever longer."""
     overdue: Outcome | None = None
     """What it comes to that it gave no sign of life for too long (`jobs.silence`); None: it did."""
 
@@ -236,7 +238,8 @@ def _outcome_of(
             reason=Reason.LOST,
             message=f"Ray no longer knows attempt {attempt.number}",
         )
-    return death(seen.ray_message or f"the driver of attempt {attempt.number} died")
+    message = seen.ray_message or f"the driver of attempt {attempt.number} died"
+    return driver_death(message, seen.exit_code)
 
 
 def _decide_ended(
@@ -274,13 +277,13 @@ def _decide_failed(job: JobRecord, outcome: Outcome, seen: Observation, now: dat
     reason = outcome.reason or Reason.CRASHED
     message = outcome.message or f"attempt {job.attempt} failed: {reason}"
     status, retry_at = Status.FAILED, None
-    if reason is Reason.INTERRUPTED:
-        status, retry_at = Status.RETRYING, now
-    elif reason is Reason.NO_STORAGE:
+    if reason is Reason.NO_STORAGE or DRIVER_ENDS.get(seen.exit_code) is reason:
         # Nothing is wrong with the job: only its deadline bounds how often it tries.
-        wait = max(backoff(job.spec.retry, seen.num_without_storage + 1), STORAGE_BACKOFF)
+        wait = max(backoff(job.spec.retry, seen.num_alike + 1), UNCOUNTED_BACKOFF)
         status = Status.RETRYING
         retry_at = now + jittered(wait, f"{job.id}-{job.attempt}")
+    elif reason is Reason.INTERRUPTED:
+        status, retry_at = Status.RETRYING, now
     else:
         num_failures += 1
         if reason in RETRYABLE and num_failures < job.spec.retry.max_attempts:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 
 from service.cluster.ray_jobs import RayUnreachableError
-from trainer.contract.durable import write_whole
 from trainer.contract.run_directory import AttemptDirectory
 
 logger = logging.getLogger(__name__)
@@ -13,31 +12,35 @@ HEADING = "--- the driver ended before it had a log of its own; this is what Ray
 
 
 def lacks_log(attempt: AttemptDirectory) -> bool:
-    """Say whether nothing is in an attempt's log, as far as its folder can be read."""
+    """Say whether an attempt has no log, and no driver that may be about to make one."""
     try:
-        return attempt.log.stat().st_size == 0
-    except FileNotFoundError:
-        return True
+        names = {path.name for path in attempt.path.iterdir()}
     except OSError:
         # Nor could one be put there.
         return False
+    return attempt.driver.name not in names and attempt.log.name not in names
 
 
 def keep_driver_log(attempt: AttemptDirectory, ask: Callable[[], str], message: str | None) -> None:
-    """Put what a driver printed, or Ray's `message` where that is nothing, in place of its log.
+    """Make a log of what a driver printed, and of Ray's `message` where that tells more.
 
-    Only of a driver that has ended, and has no log: nobody writes to one. `ask`: Ray, for what it
-    printed. Whatever hinders it costs that log, not the attempt's end.
+    Never in place of one that is there. `ask`: Ray, for what it printed. Whatever hinders it costs
+    that log, not the attempt's end.
     """
     try:
         printed = ask()
     except RayUnreachableError as error:
         logger.warning("Ray does not tell what the driver of %s printed: %s", attempt.path, error)
         printed = ""
-    told = printed or message
+    texts = [printed.strip(), (message or "").strip()]
+    if texts[0] and texts[1].endswith(texts[0].splitlines()[-1]):
+        # Of a driver that fails Ray tells what it printed last.
+        del texts[1]
+    told = "\n".join(text for text in texts if text)
     if not told:
         return
     try:
-        write_whole(attempt.log, f"{HEADING}{told.rstrip()}\n".encode(errors="replace"))
+        with attempt.log.open("xb") as log:
+            log.write(f"{HEADING}{told}\n".encode(errors="replace"))
     except OSError as error:
         logger.warning("the log of a driver cannot be kept: %s", error)

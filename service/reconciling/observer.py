@@ -13,9 +13,10 @@ from service.jobs.silence import Patience
 from service.reconciling.attempt_files import has_advanced, read_outcome, redirect, unusable
 from service.reconciling.listener import Listener
 from service.store.attempts import withdraw_verdict
-from service.store.running import num_without_storage
+from service.store.running import num_alike
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
+from trainer.contract.death import DRIVER_ENDS
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Status
 
@@ -28,6 +29,8 @@ ASKED_EACH_TIME = 50
 ASKS_PER_S = 100
 # Assumed: an attempt that lives is heard of more often than that.
 HEARD_WITHIN_S = 15.0
+# By then Ray has ended whom it was asked to stop (`ray_jobs.STOP_ENVIRONMENT`), twice over.
+STOPPED_WITHIN_S = 30.0
 
 
 @dataclass
@@ -43,8 +46,10 @@ class _Memory:
     """Since when it is over and its folder cannot be read."""
     told_since_s: float | None = None
     """Since when it is seen to have left an outcome."""
-    events_at_verdict: int | None = None
-    """How many it had when it was first seen to live with a verdict that is no fault of its own."""
+    reprieved_since_s: float | None = None
+    """Since when it is seen to report with a verdict that is no fault of its own."""
+    events_after_stop: int | None = None
+    """How many it had once a stop that it was sent for that would have ended it."""
 
 
 class Observer:
@@ -98,7 +103,9 @@ class Observer:
         # Ray first: a driver that has ended has written its outcome before.
         try:
             known = ask(attempt.submission_id)
-            seen = Observation(ray=known.state, ray_message=known.message)
+            seen = Observation(
+                ray=known.state, ray_message=known.message, exit_code=known.exit_code
+            )
         except RayUnreachableError as error:
             seen = Observation(ray=None, ray_message=str(error))
         memory.ask_due_s = float("-inf")
@@ -124,7 +131,7 @@ class Observer:
             outcome = read_outcome(directory)
             overdue = _verdict(attempt, seen.ray)
             if overdue is not attempt.outcome:
-                self._reconsider_verdict(job, attempt, memory)
+                self._reconsider_verdict(attempt, memory)
             if overdue is None and seen.ray is RayState.ALIVE:
                 overdue = self._listener.listen(job, attempt, directory, self._monotonic())
             if outcome is None and seen.ray is not RayState.ENDED:
@@ -146,17 +153,17 @@ class Observer:
                 seen,
                 storage_trouble=unusable(directory.run, error),
                 storage_trouble_age=now - since,
-                num_without_storage=self._num_without_storage(attempt) if over else 0,
+                num_alike=self._num_alike(attempt, Reason.NO_STORAGE) if over else 0,
             )
         memory.unseen_since = None
-        lacked = over and outcome is not None and outcome.reason is Reason.NO_STORAGE
+        waited_for = _waited_for(seen, outcome) if over else None
         return replace(
             seen,
             outcome=outcome,
             outcome_age=timedelta(seconds=told_for_s),
             has_advanced=advanced,
             overdue=overdue,
-            num_without_storage=self._num_without_storage(attempt) if lacked else 0,
+            num_alike=0 if waited_for is None else self._num_alike(attempt, waited_for),
         )
 
     def _memory(self, attempt: AttemptRecord) -> _Memory:
@@ -166,24 +173,26 @@ class Observer:
             memory = self._memories[attempt.submission_id] = _Memory(directory)
         return memory
 
-    def _num_without_storage(self, attempt: AttemptRecord) -> int:
+    def _num_alike(self, attempt: AttemptRecord, reason: Reason) -> int:
         return self._store.read(
-            lambda connection: num_without_storage(connection, attempt.job_id, attempt.number)
+            lambda connection: num_alike(connection, attempt.job_id, attempt.number, reason)
         )
 
-    def _reconsider_verdict(self, job: JobRecord, attempt: AttemptRecord, memory: _Memory) -> None:
-        """Take back an interruption that it lived on through: it would hide what it fails of later.
+    def _reconsider_verdict(self, attempt: AttemptRecord, memory: _Memory) -> None:
+        """Take back a verdict that it lived on through: it would hide what it fails of later.
 
-        That it lived on, and was not just about to be stopped, what it reports since then shows.
+        Whether a stop was sent for it, and reached Ray, is known to no process for sure. One that
+        did ends the attempt soon, whatever it reports meanwhile: who still reports was sent none.
         """
-        if attempt.outcome is None or attempt.outcome.reason is not Reason.INTERRUPTED:
+        now_s = self._monotonic()
+        if memory.reprieved_since_s is None:
+            memory.reprieved_since_s = now_s
+        if now_s - memory.reprieved_since_s < STOPPED_WITHIN_S:
             return
-        if memory.events_at_verdict is None:
-            # One that starts had reported nothing by then.
-            is_new = job.status is Status.STARTING
-            memory.events_at_verdict = 0 if is_new else attempt.events_through
-        if attempt.events_through > memory.events_at_verdict:
-            memory.events_at_verdict = None
+        if memory.events_after_stop is None:
+            memory.events_after_stop = attempt.events_through
+        if attempt.events_through > memory.events_after_stop:
+            memory.reprieved_since_s = memory.events_after_stop = None
             self._store.write(
                 lambda connection: withdraw_verdict(connection, attempt.job_id, attempt.number)
             )
@@ -202,6 +211,12 @@ class Observer:
             self._store.check_fence()
             redirect(memory.directory, self._url)
             memory.redirect_due_s = now_s + REDIRECT_EVERY_S
+
+
+def _waited_for(seen: Observation, outcome: Outcome | None) -> Reason | None:
+    """Return the reason of an end that is waited for ever longer, and counts as no failure."""
+    reason = DRIVER_ENDS.get(seen.exit_code) if outcome is None else outcome.reason
+    return reason if outcome is None or reason is Reason.NO_STORAGE else None
 
 
 def _verdict(attempt: AttemptRecord, ray: RayState | None) -> Outcome | None:

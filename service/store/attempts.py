@@ -108,13 +108,14 @@ def note_verdict(
 ) -> bool:
     """Write down what an attempt comes to that is stopped for it, before it has ended; say if so.
 
-    `if_unheard`: only where it has reported nothing, as it stands now.
+    `if_unheard`: only where it has reported nothing, and is stopped for nothing else, as it stands
+    now.
     """
     query = update(attempts).where(
         attempts.c.job_id == job_id, attempts.c.number == number, attempts.c.ended_at.is_(None)
     )
     if if_unheard:
-        query = query.where(attempts.c.events_through == 0)
+        query = query.where(attempts.c.events_through == 0, attempts.c.outcome.is_(None))
     changed = connection.execute(query.values(outcome=verdict.model_dump(mode="json")))
     return changed.rowcount == 1
 

@@ -43,8 +43,8 @@ def submission_times(connection: Connection) -> dict[str, datetime | None]:
 _MAX_COUNTED = 64
 
 
-def num_without_storage(connection: Connection, job_id: str, number: int) -> int:
-    """Count the attempts just before one that ended for want of storage, up to 64."""
+def num_alike(connection: Connection, job_id: str, number: int, reason: Reason) -> int:
+    """Count the attempts just before one that ended for that reason, up to 64."""
     reasons = (
         select(attempts.c.outcome["reason"].as_string())
         .where(attempts.c.job_id == job_id, attempts.c.number < number)
@@ -52,4 +52,4 @@ def num_without_storage(connection: Connection, job_id: str, number: int) -> int
         .limit(_MAX_COUNTED)
     )
     ended = connection.execute(reasons).scalars()
-    return sum(1 for _ in takewhile(lambda reason: reason == Reason.NO_STORAGE, ended))
+    return sum(1 for _ in takewhile(lambda one: one == reason, ended))

@@ -8,8 +8,8 @@ system has, but a file that only one can make (docs/decisions/0020-an-attempt-ha
 import json
 import os
 import socket
+from contextlib import suppress
 
-from trainer.contract.death import HAS_A_DRIVER
 from trainer.contract.run_directory import AttemptDirectory
 
 
@@ -18,18 +18,20 @@ class AlreadyDrivenError(Exception):
 
     def __init__(self, attempt: AttemptDirectory, driver: str) -> None:
         super().__init__(
-            f"attempt {attempt.number} {HAS_A_DRIVER} ({driver}, as {attempt.driver} says): Ray "
-            "was given it twice, so this process ends, and leaves alone what the other writes"
+            f"attempt {attempt.number} has a driver already ({driver}, as {attempt.driver} says): "
+            "Ray was given it twice, so this process ends, and leaves alone what the other writes"
         )
 
 
 def claim(attempt: AttemptDirectory) -> None:
     """Make this process the attempt's driver, for good. Raises AlreadyDrivenError, OSError."""
     try:
-        with attempt.driver.open("x", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+        file = attempt.driver.open("x", encoding="utf-8")
     except FileExistsError:
         raise AlreadyDrivenError(attempt, _driver_of(attempt)) from None
+    # That it is there is enough, where its disk is full.
+    with suppress(OSError), file:
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
 
 
 def _driver_of(attempt: AttemptDirectory) -> str:
@@ -37,5 +39,5 @@ def _driver_of(attempt: AttemptDirectory) -> str:
         document = json.loads(attempt.driver.read_text(encoding="utf-8"))
         return f"process {document['pid']} on {document['host']}"
     except (OSError, ValueError, LookupError, TypeError):
-        # It may be at writing it.
+        # It may be at writing it, or could not.
         return "another process"

@@ -1,6 +1,7 @@
 """What it means that a process is gone without a word of its own: told by what Ray says of it."""
 
 import re
+from collections.abc import Mapping
 
 from trainer.contract.attempt import Outcome, Reason
 
@@ -19,8 +20,28 @@ _LOST_NODE = re.compile(
     r"|node failure|owner's node has crashed|has been marked dead because the detector",
     re.IGNORECASE,
 )
-# What a driver says that is not the first of its attempt.
-HAS_A_DRIVER = "has a driver already"
+# With what a driver exits that is not the first of its attempt, or cannot use its folder. What it
+# printed proves nothing: that may be any words at all.
+SECOND_DRIVER, NO_FOLDER = 81, 82
+DRIVER_ENDS: Mapping[int | None, Reason] = {
+    SECOND_DRIVER: Reason.INTERRUPTED,
+    NO_FOLDER: Reason.NO_STORAGE,
+}
+_MEANINGS = {
+    SECOND_DRIVER: "Ray lost sight of the attempt and was given it twice, so another follows",
+    NO_FOLDER: "the attempt's folder cannot be used",
+}
+
+
+def driver_death(message: str, exit_code: int | None) -> Outcome:
+    """Return what an attempt came to whose driver ended so; `exit_code` None: it is not known."""
+    if exit_code in _MEANINGS:
+        return Outcome(
+            outcome="failed",
+            reason=DRIVER_ENDS[exit_code],
+            message=f"{_MEANINGS[exit_code]}; this counts as no failure ({message})",
+        )
+    return death(message)
 
 
 def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
@@ -28,13 +49,6 @@ def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
 
     `num_oom_kills`: processes that the kernel killed just before for want of memory, where it died.
     """
-    if HAS_A_DRIVER in message:
-        return Outcome(
-            outcome="failed",
-            reason=Reason.INTERRUPTED,
-            message="Ray lost sight of the attempt and was given it twice, so another follows; "
-            f"this counts as no failure ({message})",
-        )
     # Whose node is lost did not die of what this one killed.
     if _LOST_NODE.search(message):
         return Outcome(

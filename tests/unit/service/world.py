@@ -95,8 +95,12 @@ class FakeRay:
         self.forgotten.append(submission_id)
         self.jobs.pop(submission_id, None)
 
-    def end(self, submission_id: str, message: str | None = None) -> None:
-        self.jobs[submission_id] = RayJob(state=RayState.ENDED, message=message)
+    def end(
+        self, submission_id: str, message: str | None = None, exit_code: int | None = None
+    ) -> None:
+        self.jobs[submission_id] = RayJob(
+            state=RayState.ENDED, message=message, exit_code=exit_code
+        )
 
     def _reach(self) -> None:
         if not self.reachable:

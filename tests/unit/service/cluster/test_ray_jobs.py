@@ -114,6 +114,10 @@ def test_a_submission_that_ray_refuses_tells_the_end_of_why() -> None:
         (ok({"status": "STOPPED", "message": "m"}), RayJob(state=RayState.ENDED, message="m")),
         (ok({"status": "SUCCEEDED", "message": 5}), RayJob(state=RayState.ENDED, message="5")),
         (
+            ok({"status": "FAILED", "driver_exit_code": 81}),
+            RayJob(state=RayState.ENDED, exit_code=81),
+        ),
+        (
             ok({"status": "FAILED", "message": "a" + "z" * MESSAGE_CHARACTERS}),
             RayJob(state=RayState.ENDED, message="z" * MESSAGE_CHARACTERS),
         ),
@@ -133,6 +137,8 @@ def test_rays_statuses_come_to_three(answer: Answer, job: RayJob) -> None:
     [
         (ok({"logs": "a" + "z" * LOG_CHARACTERS}), "z" * LOG_CHARACTERS),
         (ok({"logs": ""}), ""),
+        (ok({"logs": "Running entrypoint for job a-1: python -m trainer\n"}), ""),
+        (ok({"logs": "Running entrypoint for job a-1: x\nsh: x: not found\n"}), "sh: x: not found"),
         (ok({"logs": None}), ""),
     ],
 )

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import (
     JITTER,
-    STORAGE_BACKOFF,
     STORAGE_GRACE,
+    UNCOUNTED_BACKOFF,
     Observation,
     RayState,
     backoff,
@@ -18,6 +18,7 @@ from service.jobs.lifecycle import (
 from tests.unit.service.conftest import make_spec
 from tests.unit.service.jobs.records import NOW, attempt, job
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
+from trainer.contract.death import SECOND_DRIVER
 from trainer.contract.spec import RetrySpec
 from trainer.contract.status import Status
 
@@ -97,7 +98,19 @@ def test_a_lack_of_storage_is_no_failure_of_the_job_and_is_never_tried_without_a
     hasty = job(num_failures=2, spec=make_spec(retry={"max_attempts": 3, "backoff_s": 0}))
     decision = decide(hasty, attempt(), Observation(ray=RayState.ENDED, outcome=outcome), NOW)
     assert (decision.status, decision.num_failures) == (Status.RETRYING, 2)
-    assert decision.retry_at == NOW + jittered(STORAGE_BACKOFF, "abc-1")
+    assert decision.retry_at == NOW + jittered(UNCOUNTED_BACKOFF, "abc-1")
+
+
+def test_a_second_driver_is_no_failure_and_each_further_one_is_waited_for_longer() -> None:
+    hasty = job(num_failures=2, spec=make_spec(retry={"max_attempts": 3, "backoff_s": 10}))
+    waits = []
+    for num_alike in range(3):
+        seen = Observation(ray=RayState.ENDED, exit_code=SECOND_DRIVER, num_alike=num_alike)
+        decision = decide(hasty, attempt(), seen, NOW)
+        assert (decision.status, decision.reason) == (Status.RETRYING, Reason.INTERRUPTED)
+        assert decision.num_failures == 2
+        waits.append(decision.retry_at)
+    assert waits == [NOW + jittered(timedelta(seconds=s), "abc-1") for s in (10, 20, 40)]
 
 
 def test_who_is_not_let_in_asks_again_a_few_times_and_then_gives_up() -> None:

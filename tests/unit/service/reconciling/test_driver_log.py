@@ -9,6 +9,8 @@ from service.cluster.ray_jobs import RayUnreachableError
 from service.reconciling.driver_log import HEADING, keep_driver_log, lacks_log
 from service.store.store import Store
 from tests.unit.service.world import World
+from trainer.contract.attempt import Reason
+from trainer.contract.death import SECOND_DRIVER
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Status
 
@@ -78,10 +80,43 @@ def test_without_any_words_there_is_no_log(attempt: AttemptDirectory) -> None:
     assert list(attempt.path.iterdir()) == []
 
 
-def test_an_empty_log_is_none(attempt: AttemptDirectory) -> None:
+@pytest.mark.parametrize("name", ["driver.log", "driver.json"])
+def test_who_has_a_log_or_a_driver_that_opens_one_lacks_none(
+    attempt: AttemptDirectory, name: str
+) -> None:
     assert lacks_log(attempt)
-    attempt.log.touch()
-    assert lacks_log(attempt)
+    (attempt.path / name).touch()
+    assert not lacks_log(attempt)
+
+
+def test_a_log_that_came_meanwhile_is_not_replaced(attempt: AttemptDirectory) -> None:
+    def ask() -> str:
+        attempt.log.write_text("its own\n")
+        return PRINTED
+
+    keep_driver_log(attempt, ask, MESSAGE)
+    assert attempt.log.read_text() == "its own\n"
+
+
+def test_the_end_of_a_second_driver_leaves_the_log_to_the_first(world: World) -> None:
+    world.submit()
+    world.tick(2)
+    # The first has claimed the attempt, and is about to open its log.
+    world.folder().driver.write_text("{}")
+    world.ray.printed["a-1"] = "attempt 1 has a driver already\n"
+    world.ray.end("a-1", "failed", exit_code=SECOND_DRIVER)
+    world.tick()
+    assert not world.folder().log.exists()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0),
+    )
+
+
+def test_what_ray_says_beyond_what_a_driver_printed_is_kept_too(attempt: AttemptDirectory) -> None:
+    message = "Job supervisor actor died: its node is gone"
+    keep_driver_log(attempt, lambda: PRINTED, message)
+    assert attempt.log.read_text() == f"{HEADING}{PRINTED}{message}\n"
 
 
 def test_a_folder_that_cannot_be_used_holds_nothing_up(attempt: AttemptDirectory) -> None:

@@ -12,7 +12,7 @@ from service.jobs.events import StatusChanged
 from service.jobs.lifecycle import CANCEL_GRACE
 from service.jobs.records import AttemptRecord
 from service.reconciling.attempt_files import redirect
-from service.reconciling.observer import REDIRECT_EVERY_S
+from service.reconciling.observer import REDIRECT_EVERY_S, STOPPED_WITHIN_S
 from service.reconciling.starter import sha256_of_token
 from service.store.attempts import note_verdict
 from service.store.store import Store
@@ -233,6 +233,31 @@ def test_a_pause_before_it_has_devices_ends_an_attempt_at_once_and_counts_as_no_
     assert (world.status(), world.store.job("a").attempt) == (Status.STARTING, 2)
 
 
+def test_a_pause_that_ray_could_not_be_told_of_hides_no_later_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: str) -> None:
+        raise RayUnreachableError("no answer")
+
+    world.submit()
+    world.tick(2)
+    world.store.ask("a", Desired.PAUSE)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.ray, "stop", away)
+        world.tick(2)
+    assert world.store.attempt("a", 1).outcome == Outcome(outcome="paused")
+    world.report()
+    world.tick()
+    world.now += timedelta(seconds=STOPPED_WITHIN_S)
+    world.tick()
+    world.store.append_events("a", 1, [event_of(2)])
+    world.tick()
+    world.ray.end("a-1")
+    world.tick()
+    job = world.store.job("a")
+    assert (world.ray.stopped, job.reason, job.num_failures) == ([], Reason.CRASHED, 1)
+
+
 def _begin_to_write(world: World, _: pytest.MonkeyPatch) -> None:
     world.folder().events.touch()
 
@@ -326,8 +351,12 @@ def test_an_interruption_that_an_attempt_lived_on_through_hides_no_later_failure
     world.store.write(lambda connection: note_verdict(connection, "a", 1, interrupted))
     world.restart()
     world.tick()
-    assert world.store.attempt("a", 1).outcome == interrupted
+    # It may report while it is about to be stopped.
     world.store.append_events("a", 1, [event_of(2)])
+    world.now += timedelta(seconds=STOPPED_WITHIN_S)
+    world.tick()
+    assert world.store.attempt("a", 1).outcome == interrupted
+    world.store.append_events("a", 1, [event_of(3)])
     world.tick()
     assert world.store.attempt("a", 1).outcome is None
     world.ray.end("a-1")

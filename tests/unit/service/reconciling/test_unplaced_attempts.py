@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from service.cluster.ray_jobs import RayUnreachableError
+from service.reconciling.observer import STOPPED_WITHIN_S
 from service.reconciling.unplaced_attempts import UNPLACED_S
 from service.scheduling.room import Cluster, Holding
+from service.store.attempts import note_verdict
 from service.store.store import Store
-from tests.unit.service.world import World
-from trainer.contract.attempt import Reason
+from tests.unit.service.world import World, event_of
+from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
 
 ANOTHERS = Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)
@@ -81,10 +83,50 @@ def test_an_attempt_that_got_its_devices_after_all_goes_on(
     world.tick(3)
     assert world.ray.stopped == []
     assert world.status() is Status.RUNNING
+    world.now += timedelta(seconds=STOPPED_WITHIN_S)
+    world.tick()
+    world.store.append_events("a", 1, [event_of(2)])
+    world.tick()
     world.ray.end("a-1")
     world.tick()
     job = world.store.job("a")
     assert (job.status, job.reason, job.num_failures) == (Status.RETRYING, Reason.CRASHED, 1)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_attempt_that_gets_its_devices_as_it_is_stopped_counts_as_no_failure(
+    world: World, restarts: bool
+) -> None:
+    world.submit()
+    world.tick(2)
+    world.ray.holdings = [ANOTHERS]
+    world.now += timedelta(seconds=UNPLACED_S)
+    world.tick(2)
+    assert world.ray.stopped == ["a-1"]
+    # A driver has 15 s to end.
+    for number in (1, 2, 3):
+        if restarts:
+            world.restart()
+        world.store.append_events("a", 1, [event_of(number)])
+        world.now += timedelta(seconds=5)
+        world.tick()
+    world.ray.end("a-1", "Job was intentionally stopped.")
+    world.tick()
+    job = world.store.job("a")
+    assert (job.status, job.reason, job.num_failures) == (
+        *(Status.RETRYING, Reason.INTERRUPTED, 0),
+    )
+
+
+def test_who_is_stopped_for_something_else_is_not_sent_back(world: World) -> None:
+    hung = Outcome(outcome="failed", reason=Reason.HUNG, message="silent")
+    world.submit()
+    world.tick(2)
+    world.store.write(lambda connection: note_verdict(connection, "a", 1, hung))
+    world.ray.holdings = [ANOTHERS]
+    world.now += timedelta(seconds=UNPLACED_S)
+    world.tick(2)
+    assert world.store.attempt("a", 1).outcome == hung
 
 
 def test_an_attempt_that_ray_never_took_and_others_left_no_room_for_is_not_submitted(

@@ -1,3 +1,5 @@
+import errno
+import json
 import os
 import threading
 from pathlib import Path
@@ -7,8 +9,7 @@ from typer.testing import CliRunner
 
 from trainer.__main__ import app
 from trainer.attempt.driver import AlreadyDrivenError, claim
-from trainer.contract.attempt import Reason
-from trainer.contract.death import death
+from trainer.contract.death import NO_FOLDER, SECOND_DRIVER
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 
@@ -53,15 +54,27 @@ def test_a_second_driver_ends_in_a_sentence_and_touches_nothing(attempt: Attempt
     claim(attempt)
     before = {path.name: path.read_bytes() for path in attempt.path.iterdir()}
     result = CliRunner().invoke(app, ["attempt", str(attempt.path)])
-    assert result.exit_code == 1
+    assert result.exit_code == SECOND_DRIVER
     assert result.stderr.startswith("attempt 3 has a driver already (process ")
     assert {path.name: path.read_bytes() for path in attempt.path.iterdir()} == before
-    # What Ray then says of it is no failure.
-    assert death(result.stderr).reason is Reason.INTERRUPTED
 
 
-def test_a_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_not_made_anew_and_no_crash(tmp_path: Path) -> None:
     gone = RunDirectory(tmp_path / "run").attempt(1)
-    with pytest.raises(FileNotFoundError):
-        claim(gone)
+    result = CliRunner().invoke(app, ["attempt", str(gone.path)])
+    assert result.exit_code == NO_FOLDER
+    assert f"{gone.path} cannot be used" in result.stderr
     assert not gone.path.exists()
+
+
+def test_a_driver_that_cannot_write_its_name_is_one_all_the_same(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", full)
+        claim(attempt)
+    with pytest.raises(AlreadyDrivenError):
+        claim(attempt)

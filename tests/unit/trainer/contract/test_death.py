@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.contract.attempt import Reason
-from trainer.contract.death import HAS_A_DRIVER, death
+from trainer.contract.death import NO_FOLDER, SECOND_DRIVER, death, driver_death
 
 # As Ray 2.60 says it.
 LOST = (
@@ -42,11 +42,26 @@ def test_a_guess_of_ray_is_no_reason_and_what_the_kernel_counted_is() -> None:
     assert "the kernel" in str(outcome.message)
 
 
-def test_a_second_driver_is_no_failure_of_the_attempt() -> None:
-    message = (
-        "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 "
-        f"chars):\nattempt 3 {HAS_A_DRIVER} (process 7 on node-a): Ray was given it twice\n"
-    )
-    outcome = death(message)
-    assert outcome.reason is Reason.INTERRUPTED
+SECOND = (
+    "Job entrypoint command failed with exit code 81, last available logs (truncated to 20,000 "
+    "chars):\nattempt 3 has a driver already (process 7 on node-a): Ray was given it twice\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason"),
+    [(SECOND_DRIVER, Reason.INTERRUPTED), (NO_FOLDER, Reason.NO_STORAGE)],
+)
+def test_a_driver_that_touched_nothing_is_told_by_its_exit_code(
+    exit_code: int, reason: Reason
+) -> None:
+    outcome = driver_death(SECOND, exit_code)
+    assert outcome.reason is reason
+    assert "counts as no failure" in str(outcome.message)
     assert "process 7 on node-a" in str(outcome.message)
+
+
+@pytest.mark.parametrize("exit_code", [None, 1])
+def test_what_a_driver_prints_makes_no_crash_uncounted(exit_code: int | None) -> None:
+    assert driver_death(SECOND, exit_code).reason is Reason.CRASHED
+    assert driver_death(FULL[0], exit_code).reason is Reason.OUT_OF_MEMORY
