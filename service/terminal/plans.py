@@ -12,10 +12,10 @@ from service.terminal.exit_codes import exit_code_of
 from service.terminal.follow import follow, last_line, say_it_goes_on
 from service.terminal.options import AsJson, JobId, Url, console, errors, print_answer
 from service.terminal.plan_table import plan_table
+from service.terminal.printable import printable
 from service.terminal.request import RequestError, build_changes, build_request
 from service.terminal.submission import IdempotencyKey, submitted
 from service.views.plans import PlannedJob
-from trainer.contract.spec import JobSpec
 from trainer.contract.status import Status
 
 Settings = Annotated[
@@ -55,8 +55,11 @@ def plan(
     with Client(url) as client:
         planned = client.plan(request)
         if calibrate:
-            _calibrate(client, request, planned.spec, idempotency_key, as_json=as_json)
+            _check_calibration(planned)
+            job_id = _calibrate(client, request, planned, idempotency_key, as_json=as_json)
             planned = client.plan(request)
+            if planned.plan.speed.like_job != job_id:
+                _say(f"the plan does not go by calibration {job_id}: {planned.plan.speed.basis}")
     show(planned, as_json=as_json)
 
 
@@ -87,37 +90,56 @@ def show(planned: PlannedJob, *, as_json: bool) -> None:
     print_answer(planned, as_json, lambda: console.print(plan_table(planned)))
 
 
-def _calibrate(
-    client: Client,
-    request: Mapping[str, Any],
-    spec: JobSpec,
-    idempotency_key: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Have the cluster measure some steps of a job; how that goes is said on standard error."""
+def _check_calibration(planned: PlannedJob) -> None:
+    """Raise RequestError where a calibration of the job would come to nothing."""
+    spec, plan = planned.spec, planned.plan
     if spec.kind != "train":
         raise RequestError(
             f"--calibrate measures how fast a job trains, and this one is of kind {spec.kind}; "
             "leave it out"
         )
-    name = f"calibration of {spec.name}"[:_NAME_CHARACTERS]
-    calibration = {**request, "kind": "calibrate", "name": name}
+    if plan.start.when == "never":
+        raise RequestError(f"a calibration would never start: {plan.start.message}")
+    for shards in plan.shards:
+        # A calibration reads no other.
+        if shards.split == "train" and shards.num_wrong:
+            raise RequestError(
+                f"a calibration would fail: of the training shards {shards.num_wrong:,} are wrong "
+                f"({'; '.join(shards.wrong)})"
+            )
+
+
+def _calibrate(
+    client: Client,
+    request: Mapping[str, Any],
+    planned: PlannedJob,
+    idempotency_key: str | None,
+    *,
+    as_json: bool,
+) -> str:
+    """Have the cluster measure some steps of a job; return the id of the job that does.
+
+    How that goes is said on standard error.
+    """
+    name = f"calibration of {planned.spec.name}"[:_NAME_CHARACTERS]
+    # Labels are what runs are found and compared by, and this is none.
+    calibration = {**request, "kind": "calibrate", "name": name, "labels": {}}
     job_id = submitted(client, calibration, idempotency_key).id
+    _say(f"submitted calibration {job_id}")
+    start = planned.plan.start
+    if start.when != "now":
+        _say(f"when it starts: {start.message}")
     try:
-        if as_json:
-            job = client.wait(job_id)
-        else:
-            errors.print(f"submitted calibration {job_id}", markup=False)
-            job = follow(client, job_id, errors)
-    except KeyboardInterrupt:
+        job = client.wait(job_id) if as_json else follow(client, job_id, errors)
+    except BaseException:
         say_it_goes_on(job_id)
         raise
     if job.status is not Status.SUCCEEDED:
         why = f" ({last_line(job.message)})" if job.message else ""
-        errors.print(
-            f"calibration {job_id} {job.status}{why}; `alexnet logs {job_id}` tells more",
-            markup=False,
-            soft_wrap=True,
-        )
+        _say(f"calibration {job_id} {job.status}{why}; `alexnet logs {job_id}` tells more")
         raise typer.Exit(exit_code_of(job.status))
+    return job_id
+
+
+def _say(line: str) -> None:
+    errors.print(printable(line), markup=False, soft_wrap=True)
