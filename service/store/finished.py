@@ -1,15 +1,37 @@
 """Jobs that have succeeded, as far as they tell how fast others will be."""
 
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select
+from pydantic import ValidationError
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    case,
+    cast,
+    not_,
+    select,
+    union_all,
+)
 
+from service.access.caller import Ownership
 from service.jobs.records import JobRecord
+from service.store.dialects import IsJson
 from service.store.jobs import read_jobs
 from service.store.rows import STORED_JOBS
 from service.store.tables import attempts, events, jobs
 from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
+
+# Assumed: among so many there are enough of a kind. To pass over all that there are takes long.
+_MOST_PASSED_OVER = 2_000
+# So many evaluations of a job are looked at for some that can be read.
+_MOST_EVALUATIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +42,26 @@ class Succeeded:
     accelerator: str
 
 
-def newest_succeeded(connection: Connection, limit: int) -> list[Succeeded]:
-    """Return those that succeeded, the newest first; without any that cannot be read."""
+def newest_succeeded(
+    connection: Connection, limit: int, *, kinds: Collection[str], named_by: Ownership
+) -> list[Succeeded]:
+    """Return those of these kinds that succeeded, the newest first, that a job may name.
+
+    Without any that cannot be read; `named_by` is the job, as in `may_name`.
+    """
+    each = [
+        select(jobs.c.seq)
+        .where(one, jobs.c.status == Status.SUCCEEDED)
+        .order_by(jobs.c.seq.desc())
+        .limit(_MOST_PASSED_OVER)
+        .subquery()
+        for one in _may_be_named(named_by)
+    ]
     query = (
-        STORED_JOBS.where(jobs.c.status == Status.SUCCEEDED)
+        STORED_JOBS.where(
+            jobs.c.seq.in_(union_all(*(select(one.c.seq) for one in each))),
+            _kind(jobs.c.spec).in_(kinds),
+        )
         .order_by(jobs.c.seq.desc())
         .limit(limit)
     )
@@ -42,11 +80,30 @@ def newest_succeeded(connection: Connection, limit: int) -> list[Succeeded]:
 
 
 def newest_evaluations(connection: Connection, job_id: str, limit: int) -> list[Evaluated]:
-    """Return what a job's attempts told of their last evaluations, the newest first."""
+    """Return what a job's attempts told of their last evaluations, the newest first.
+
+    Without any that cannot be read.
+    """
     query = (
-        select(events.c.data)
-        .where(events.c.job_id == job_id, events.c.data["kind"].as_string() == "evaluated")
+        select(cast(events.c.data, String))
+        .where(events.c.job_id == job_id, _kind(events.c.data) == "evaluated")
         .order_by(events.c.number.desc())
-        .limit(limit)
+        .limit(_MOST_EVALUATIONS)
     )
-    return [Evaluated.model_validate(data) for data in connection.execute(query).scalars()]
+    found = []
+    for text in connection.execute(query).scalars():
+        with suppress(ValidationError):
+            found.append(Evaluated.model_validate_json(text))
+    return found[:limit]
+
+
+def _may_be_named(by: Ownership) -> list[ColumnElement[bool]]:
+    """Return conditions of an index each, of which a job that may be named meets one."""
+    conditions: list[ColumnElement[bool]] = [not_(jobs.c.private)]
+    if by.private:
+        conditions.append(and_(jobs.c.private, jobs.c.owner == by.owner))
+    return conditions
+
+
+def _kind(document: Column[Any]) -> ColumnElement[Any]:
+    return case((IsJson(document), document["kind"].as_string()))

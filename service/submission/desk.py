@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.access.caller import Caller, Ownership, may_name
+from service.access.caller import Caller, Ownership
 from service.access.disk import DiskMeter
 from service.access.quotas import Quota, Usage, check_submission
 from service.jobs.records import JobRecord
@@ -37,7 +37,7 @@ from service.submission.plan import make_plan
 from service.submission.privacy import split_private
 from service.submission.remaining import read_speeds
 from service.submission.shards import check_shards
-from service.submission.speed import FinishedJob, nearest
+from service.submission.speed import FinishedJob, Nearest, nearest_first
 from service.submission.start import Situation, accelerator_on, foresee_start
 from service.views.plans import CheckedShards, Plan, PlannedJob, PlannedSpeed
 from trainer.contract.confinement import path_roots
@@ -189,20 +189,23 @@ class Desk:
         situation = (
             None if isinstance(cluster, str) else self._situation(cluster, foresees=ask_stores)
         )
-        like, timed = None, list[Evaluated]()
+        near, timed_in, timed = list[Nearest](), None, list[Evaluated]()
         if spec.kind == "train" and not isinstance(cluster, str):
-            like = nearest(spec, accelerator_on(spec, cluster), self._finished(read.ownership))
-            if like is not None:
-                like = replace(like, job=self._measured(like.job))
-                timed = self._evaluations(like.job.id)
+            near = nearest_first(
+                spec, accelerator_on(spec, cluster), self._finished(read.ownership)
+            )
+            # A calibration makes no evaluations.
+            timed_in = next((one.job.id for one in near if one.job.spec.kind == "train"), None)
+            timed = [] if timed_in is None else self._evaluations(timed_in)
         return make_plan(
             spec,
             (admitted.train, admitted.validation),
             shards=_checked(admitted, ask_stores=ask_stores),
-            nearest=like,
+            nearest=replace(near[0], job=self._measured(near[0].job)) if near else None,
             start=foresee_start(spec, situation, of=read.ownership, unseen=unseen),
             nodes=None if situation is None else situation.cluster.nodes,
             timed=timed,
+            timed_in=timed_in,
             unseen=unseen,
         )
 
@@ -232,12 +235,14 @@ class Desk:
         return self._store.read(lambda connection: newest_evaluations(connection, job_id, 2))
 
     def _finished(self, ownership: Ownership) -> list[FinishedJob]:
-        found = self._store.read(lambda connection: newest_succeeded(connection, _LOOK_BACK))
-        return [
-            _finished(one)
-            for one in found
-            if one.job.spec.kind != "evaluate" and may_name(ownership, one.job.ownership)
-        ]
+        """Return jobs that tell how fast others train, what ended last first."""
+        found = self._store.read(
+            lambda connection: newest_succeeded(
+                connection, _LOOK_BACK, kinds=("train", "calibrate"), named_by=ownership
+            )
+        )
+        by_end = sorted(found, key=lambda one: one.job.status_since, reverse=True)
+        return [_finished(one) for one in by_end]
 
     def _measured(self, job: FinishedJob) -> FinishedJob:
         """Return the job with the mean rate of its report, where that can be read."""

@@ -21,18 +21,19 @@ def with_evaluations(
     num_images: float,
     num_validation: int,
     timed: Sequence[Evaluated],
+    timed_in: str | None = None,
 ) -> PlannedSpeed:
     """Return the speed of a training job with what its evaluations add to the duration.
 
     `num_images`: presented in training; `num_validation`: in the validation set; `timed`: the
-    evaluations of the job that the speed is taken from, the newest first.
+    evaluations of the job `timed_in`, None: the one the speed is of, the newest first.
     """
     num_passes = -(-times.planned_steps // times.steps_per_epoch)
     protocols: dict[Protocol, int] = {"centre_crop": num_passes}
     if spec.evaluation.protocol != "centre_crop":
         protocols[spec.evaluation.protocol] = 1
     num_views = num_validation * sum(VIEWS[one] * num for one, num in protocols.items())
-    rate = speed.images_per_second
+    rate, timed_in = speed.images_per_second, timed_in or speed.like_job
     seconds_per_image = {
         one.protocol: one.seconds / one.num_samples
         for one in reversed(timed)
@@ -45,11 +46,11 @@ def with_evaluations(
         duration_s = num_validation * sum(
             seconds_per_image[one] * num for one, num in protocols.items()
         )
-        basis = f"measured in job {speed.like_job}"
+        basis = f"measured in job {timed_in}"
     elif seconds_per_image:
         protocol, per_image_s = next(iter(seconds_per_image.items()))
         duration_s = num_views * per_image_s / VIEWS[protocol]
-        basis = f"measured in job {speed.like_job} by {protocol}, other protocols by their views"
+        basis = f"measured in job {timed_in} by {protocol}, other protocols by their views"
     else:
         duration_s = num_views * _FORWARD_SHARE / rate
         basis = "assumed: forward alone takes a third of what training an image does"

@@ -31,12 +31,13 @@ def make_plan(
     start: PlannedStart,
     nodes: Sequence[Node] | None = None,
     timed: Sequence[Evaluated] = (),
+    timed_in: str | None = None,
     unseen: str = "",
 ) -> Plan:
     """Return the plan of an admitted spec; `manifests` are those of training and validation.
 
-    `nodes`: of the cluster; `timed`: evaluations of the `nearest` job, the newest first; `unseen`:
-    why the cluster is not known, so that `nearest` was not looked for.
+    `nodes`: of the cluster; `timed`: evaluations of the job `timed_in`, None: the `nearest`, the
+    newest first; `unseen`: why the cluster is not known, so that `nearest` was not looked for.
     """
     train, validation = manifests
     trains = spec.kind != "evaluate"
@@ -56,6 +57,7 @@ def make_plan(
             num_images=num_images,
             num_validation=validation.num_samples,
             timed=timed,
+            timed_in=timed_in,
         )
     network = _network(describe(spec)) if trains else None
     if network is not None:

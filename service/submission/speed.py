@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from trainer.contract.layers import layers
 from trainer.contract.model_spec import ModelSpec
@@ -10,6 +11,21 @@ from trainer.contract.spec import JobSpec
 
 # Beyond this factor in work, batch or replicas another job's rate says nothing (assumed).
 _FARTHEST = math.log(1.5)
+# What else may decide how fast a job is. Of several as near as each other that one is taken that
+# differs in the fewest.
+_CONDITIONS = (
+    "data.train",
+    "data.num_loader_processes",
+    "augment.crop",
+    "augment.mirror",
+    "model.recipe",
+    "model.towers",
+    "model.column_communication",
+    "model.activation",
+    "model.lrn",
+    "model.overlapping_pool",
+    "model.dropout",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,19 +40,21 @@ class FinishedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Nearest:
-    """The job that is most like another."""
+    """A job that is like another."""
 
     job: FinishedJob
     differs: tuple[str, ...]
-    """In what, with both values; empty: in nothing that decides how fast it trains."""
+    """In what, with both values; empty: in nothing that is compared."""
 
 
-def nearest(spec: JobSpec, accelerator: str, finished: Iterable[FinishedJob]) -> Nearest | None:
-    """Return the finished job that is nearest, the first of several; None: none is like it.
+def nearest_first(
+    spec: JobSpec, accelerator: str, finished: Iterable[FinishedJob]
+) -> list[Nearest]:
+    """Return the finished jobs that are like it, the nearest first, of several as they come.
 
     `finished`: the newest first, jobs that trained and calibrations alike.
     Alike are accelerator, precision, and devices or cores of a replica; near are the work an image
-    takes, a replica's batch, and the replicas.
+    takes, a replica's batch, and the replicas. Of which type its GPUs were is not known.
     """
     near = [
         (distance, one)
@@ -44,10 +62,8 @@ def nearest(spec: JobSpec, accelerator: str, finished: Iterable[FinishedJob]) ->
         if one.images_per_second > 0 and _is_alike(spec, accelerator, one)
         if (distance := _distance(spec, one.spec)) is not None
     ]
-    if not near:
-        return None
-    _, job = min(near, key=lambda pair: pair[0])
-    return Nearest(job=job, differs=_differences(spec, job.spec))
+    near.sort(key=lambda pair: (pair[0], len(_other_conditions(spec, pair[1].spec))))
+    return [Nearest(job=job, differs=_differences(spec, job.spec)) for _, job in near]
 
 
 def _is_alike(spec: JobSpec, accelerator: str, other: FinishedJob) -> bool:
@@ -66,10 +82,18 @@ def _distance(spec: JobSpec, other: JobSpec) -> float | None:
 
 def _differences(spec: JobSpec, other: JobSpec) -> tuple[str, ...]:
     theirs = _measures(other)
-    return tuple(
+    measures = (
         f"{name} ({theirs[name]:,} there, {value:,} here)"
         for name, value in _measures(spec).items()
         if value != theirs[name]
+    )
+    return (*measures, *_other_conditions(spec, other))
+
+
+def _other_conditions(spec: JobSpec, other: JobSpec) -> tuple[str, ...]:
+    values = ((name, attrgetter(name)(other), attrgetter(name)(spec)) for name in _CONDITIONS)
+    return tuple(
+        f"{name} ({theirs} there, {ours} here)" for name, theirs, ours in values if theirs != ours
     )
 
 

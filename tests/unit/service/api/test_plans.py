@@ -77,3 +77,27 @@ def test_a_plan_tells_when_a_job_starts_how_long_it_takes_and_whether_it_fits(
     assert asked + timedelta(seconds=in_s - 1) < at < asked + timedelta(seconds=in_s + 60)
     assert at.utcoffset() == timedelta(0)
     assert start["estimate"]["basis"].startswith("2 jobs before it, by their rates and plans")
+
+
+def test_how_long_evaluations_take_is_of_a_near_job_where_a_calibration_tells_the_speed(
+    http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    fields: dict[str, Any] = {
+        "model": {"width": 0.25, "input_size": 64, "num_classes": 10},
+        "scale": {"cpus_per_replica": 2},
+    }
+    near = make_spec(optim={"global_batch_size": 56}, **fields)
+    job_in(plane.store, Status.RUNNING, "trained", spec=near)
+    report(plane.store, "trained", progress(100), evaluated("centre_crop", 40.0, num_samples=200))
+    succeeded = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
+    plane.store.apply(plane.store.job("trained"), succeeded, now())
+    same = make_spec(kind="calibrate", optim={"global_batch_size": 64}, **fields)
+    job_in(plane.store, Status.RUNNING, "calibrated", spec=same)
+    report(plane.store, "calibrated", progress(100, images_per_second=50.0))
+    plane.store.apply(plane.store.job("calibrated"), succeeded, now())
+
+    request = request_body | {"scale": fields["scale"], "evaluation": {"protocol": "centre_crop"}}
+    speed = http.post("/jobs/plan", json=request).json()["plan"]["speed"]
+    assert speed["like_job"] == "calibrated"
+    assert speed["evaluations"]["basis"] == "measured in job trained"
+    assert speed["evaluations"]["duration_s"] == pytest.approx(12 * 20 * 0.2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data_shards.manifest import Manifest, load_manifest
 from service.submission.plan import make_plan
 from service.submission.shards import MAX_NAMED, check_shards
-from service.submission.speed import FinishedJob, Nearest, nearest
+from service.submission.speed import FinishedJob, Nearest, nearest_first
 from service.views.plans import Plan, PlannedStart
 from tests.unit.service.conftest import make_spec, write_manifest
 from trainer.contract.description import describe
@@ -117,6 +117,10 @@ def finished(job_id: str, rate: float = 10.0, **fields: Any) -> FinishedJob:
     )
 
 
+def nearest(spec: JobSpec, accelerator: str, jobs: list[FinishedJob]) -> Nearest | None:
+    return next(iter(nearest_first(spec, accelerator, jobs)), None)
+
+
 def test_the_nearest_finished_job_is_the_one_that_differs_least() -> None:
     batches = [finished(str(size), optim={"global_batch_size": size}) for size in (96, 120, 176)]
     found = nearest(make_spec(), "cpu", batches)
@@ -129,6 +133,39 @@ def test_the_nearest_finished_job_is_the_one_that_differs_least() -> None:
     same = nearest(make_spec(seed=5, name="other"), "cpu", [*batches, finished("same")])
     assert same is not None
     assert (same.job.id, same.differs) == ("same", ())
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (
+            {"data": {"train": "/other.json", "validation": "/d/v.json"}},
+            "data.train (/other.json there, /d/t.json here)",
+        ),
+        (
+            {
+                "data": {
+                    "train": "/d/t.json",
+                    "validation": "/d/v.json",
+                    "num_loader_processes": 4,
+                }
+            },
+            "data.num_loader_processes (4 there, 1 here)",
+        ),
+        ({"augment": {"crop": False}}, "augment.crop (False there, True here)"),
+        ({"model": {"lrn": False}}, "model.lrn (False there, True here)"),
+    ],
+)
+def test_of_equally_near_ones_that_is_taken_whose_data_and_arithmetic_are_the_same(
+    other: dict[str, Any], differs: str
+) -> None:
+    newer, older = finished("newer", **other), finished("older")
+    found = nearest(make_spec(), "cpu", [newer, older])
+    assert found is not None
+    assert (found.job.id, found.differs) == ("older", ())
+    found = nearest(make_spec(), "cpu", [newer])
+    assert found is not None
+    assert found.differs == (differs,)
 
 
 # At 150 two logarithms are compared that differ in their last bit, or do not.
