@@ -7,7 +7,7 @@ after a while, and should that request go on after all, its job is not stored.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
@@ -34,10 +34,10 @@ class KeyedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """The right to make the one job of a key."""
+    """The right to make the one job of a key, once it is stored."""
 
     request: KeyedRequest
-    holder: str
+    holder: str = field(default_factory=lambda: secrets.token_hex(8))
     """Nobody else's."""
 
 
@@ -66,16 +66,16 @@ class KeyReusedError(ValueError):
 
 
 def reserve(
-    connection: Connection, request: KeyedRequest, now: datetime, *, keep_for: timedelta
-) -> Reservation | Made:
-    """Reserve the key, or return what it has made; forget keys that are older than `keep_for`.
+    connection: Connection, reservation: Reservation, now: datetime, *, keep_for: timedelta
+) -> Made | None:
+    """Store a reservation, or return what its key has made; forget keys older than `keep_for`.
 
     Raises KeyInUseError while the first request is in work, KeyReusedError if it was another.
     """
+    request = reservation.request
     connection.execute(
         delete(idempotency_keys).where(idempotency_keys.c.created_at < now - keep_for)
     )
-    reservation = Reservation(request=request, holder=secrets.token_hex(8))
     lease = read_lease(connection)
     fence = 0 if lease is None else lease.fence
     values = {
@@ -97,7 +97,7 @@ def reserve(
                     )
             except IntegrityError:
                 continue
-            return reservation
+            return None
         if row.job_id is not None:
             if row.body_sha256 != request.body_sha256:
                 raise KeyReusedError(request.key)
@@ -107,7 +107,7 @@ def reserve(
         if is_recent and row.fence >= fence:
             raise KeyInUseError(request.key)
         connection.execute(update(idempotency_keys).where(_is_key_of(request)).values(**values))
-        return reservation
+        return None
     raise KeyInUseError(request.key)
 
 

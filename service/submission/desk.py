@@ -24,7 +24,14 @@ from service.scheduling.room import Cluster
 from service.scheduling.waiting import waits
 from service.store.errors import JobNotFoundError
 from service.store.finished import Succeeded, newest_evaluations, newest_succeeded
-from service.store.idempotency import KeyedRequest, Made, Reservation, release, reserve
+from service.store.idempotency import (
+    KeyedRequest,
+    KeyInUseError,
+    KeyReusedError,
+    Reservation,
+    release,
+    reserve,
+)
 from service.store.jobs import read_plans
 from service.store.quotas import active_limits, jobs_of, quota_of
 from service.store.store import Store
@@ -114,18 +121,24 @@ class Desk:
         if key is None:
             return Accepted(job=self._submit(request, None), is_replay=False)
         keyed = KeyedRequest(owner=self._caller.owner, key=key, body_sha256=_digest(request))
-        found = self._store.write(
-            lambda connection: reserve(connection, keyed, self._clock(), keep_for=keep_for)
-        )
-        if isinstance(found, Made):
-            return Accepted(job=self._store.job(found.job_id), is_replay=True)
-        with self._releasing(found):
-            return Accepted(job=self._submit(request, found), is_replay=False)
+        reservation = Reservation(request=keyed)
+        # Around it too: what is stored may not be confirmed.
+        with self._releasing(reservation):
+            made = self._store.write(
+                lambda connection: reserve(
+                    connection, reservation, self._clock(), keep_for=keep_for
+                )
+            )
+            if made is None:
+                return Accepted(job=self._submit(request, reservation), is_replay=False)
+        return Accepted(job=self._store.job(made.job_id), is_replay=True)
 
     @contextmanager
     def _releasing(self, reservation: Reservation) -> Iterator[None]:
         try:
             yield
+        except (KeyInUseError, KeyReusedError):
+            raise  # It is another's.
         except BaseException:
             try:
                 self._store.write(lambda connection: release(connection, reservation))

@@ -1,9 +1,12 @@
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
@@ -55,6 +58,28 @@ def test_a_refused_request_may_be_mended_and_sent_with_its_key(
     mended = http.post("/jobs", json=request_body, headers=keyed("mended"))
     assert mended.status_code == 201
     assert "Idempotent-Replay" not in mended.headers
+
+
+def test_a_key_whose_reservation_was_stored_and_not_confirmed_is_free_again(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = plane.store.write
+
+    def lose_the_answer(change: Callable[[Connection], Any]) -> None:
+        monkeypatch.setattr(plane.store, "write", write)
+        write(change)
+        raise OperationalError("COMMIT", {}, ConnectionError("lost"))
+
+    monkeypatch.setattr(plane.store, "write", lose_the_answer)
+    before = num_jobs(plane)
+    lost = http.post("/jobs", json=request_body, headers=keyed("unconfirmed"))
+    assert (lost.status_code, num_jobs(plane)) == (503, before)
+    again = http.post("/jobs", json=request_body, headers=keyed("unconfirmed"))
+    assert (again.status_code, num_jobs(plane)) == (201, before + 1)
+    assert "Idempotent-Replay" not in again.headers
 
 
 def test_of_twenty_equal_requests_at_once_one_makes_the_job(

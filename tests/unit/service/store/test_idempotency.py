@@ -31,7 +31,11 @@ AT = now()
 def ask(
     store: Store, request: KeyedRequest = REQUEST, *, after: timedelta = timedelta(0)
 ) -> object:
-    return store.write(lambda connection: reserve(connection, request, AT + after, keep_for=DAY))
+    reservation = Reservation(request=request)
+    made = store.write(
+        lambda connection: reserve(connection, reservation, AT + after, keep_for=DAY)
+    )
+    return reservation if made is None else made
 
 
 def reserved(
