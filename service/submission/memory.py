@@ -1,7 +1,7 @@
 """Whether a replica's memory fits the devices that it may come to lie on. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.scheduling.placement import Demand, Node, accelerator_of, demand_of, has_gpus
 from service.views.plans import PlannedDevice, PlannedNetwork
@@ -71,20 +71,26 @@ def _on_gpu(total_bytes: int, types: Iterable[str | None]) -> _Verdict:
     unknown = f"the memory of {' and '.join(others)} is not known" if others else ""
     if not sizes:
         return _unknown(unknown)
-    name = min(sizes, key=lambda one: (sizes[one], one))
-    capacity_bytes = sizes[name] * _GB
-    what = f"{sizes[name]} GB of {name}, by its data sheet"
-    verdict = _compare(total_bytes, capacity_bytes, what)
-    if unknown and verdict.fits is not False:
-        return _Verdict(
-            capacity_bytes=capacity_bytes, fits=None, basis=f"{verdict.basis}; {unknown}"
-        )
+    # The smallest first.
+    verdicts = {
+        one: _compare(total_bytes, sizes[one] * _GB, f"{sizes[one]} GB of {one}, by its data sheet")
+        for one in sorted(sizes, key=lambda one: (sizes[one], one))
+    }
+    verdict = next(iter(verdicts.values()))
+    too_small = [one for one, found in verdicts.items() if found.fits is False]
+    larger = [one for one in verdicts if one not in too_small]
+    if too_small and larger:
+        basis = f"it does not fit {' or '.join(too_small)}, it may fit {' or '.join(larger)}"
+        verdict = replace(verdict, fits=None, basis=f"{basis}: Ray decides which it is given")
+    if unknown:
+        return replace(verdict, fits=None, basis=f"{verdict.basis}; {unknown}")
     return verdict
 
 
 def _on_hosts(replica_bytes: int, demand: Demand, nodes: Sequence[Node]) -> _Verdict:
     """Compare with the node that is worst off: as many replicas as fit may come to lie on it."""
     found: list[tuple[float, _Verdict]] = []
+    num_fitting = 0
     for node in nodes:
         num = min(demand.num_replicas, int(node.num_cpus // demand.cpus_per_replica))
         if node.memory_bytes is None:
@@ -95,7 +101,11 @@ def _on_hosts(replica_bytes: int, demand: Demand, nodes: Sequence[Node]) -> _Ver
         need_bytes = num * replica_bytes
         verdict = _compare(need_bytes, node.memory_bytes, what)
         found.append((need_bytes / max(node.memory_bytes, 1), verdict))
+        num_fitting += min(num, node.memory_bytes // max(replica_bytes, 1))
     _, worst = max(found, key=lambda one: one[0])
+    if worst.fits is False and num_fitting >= demand.num_replicas:
+        basis = f"{worst.basis}; it may fit where Ray places it otherwise"
+        return replace(worst, fits=None, basis=basis)
     return worst
 
 

@@ -57,10 +57,12 @@ def test_each_device_is_compared_with_a_gpu_and_what_is_close_is_left_open() -> 
     assert (first.fits, second.fits) == (False, True)
 
 
-def test_the_smallest_gpu_that_a_replica_may_be_given_decides() -> None:
+def test_what_fits_on_some_gpus_that_a_replica_may_be_given_is_left_open() -> None:
     nodes = [with_gpus("H100"), with_gpus("T4"), with_gpus("P4", gpus=1.0)]
     (one,) = compared(10.0, nodes=nodes)
-    assert (one.fits, one.capacity_bytes) == (False, 8 * GB)
+    assert (one.fits, one.capacity_bytes) == (None, 8 * GB)
+    assert "it does not fit P4, it may fit T4 or H100: Ray decides" in one.capacity_basis
+    assert [compared(total, nodes=nodes)[0].fits for total in (5.0, 90.0)] == [True, False]
     # A pair is not on the node with one.
     assert [device.capacity_bytes for device in compared(10.0, 10.0, nodes=nodes)] == [16 * GB] * 2
 
@@ -73,7 +75,7 @@ def test_of_a_gpu_that_is_not_known_nothing_is_claimed(gpu_type: str | None, nam
     (beside,) = compared(1.0, nodes=[with_gpus(gpu_type), with_gpus("T4")])
     assert (beside.fits, beside.capacity_bytes) == (None, 16 * GB)
     (too_large,) = compared(20.0, nodes=[with_gpus(gpu_type), with_gpus("T4")])
-    assert too_large.fits is False
+    assert too_large.fits is None
 
 
 def test_on_hosts_all_replicas_of_a_node_share_its_memory() -> None:
@@ -84,9 +86,18 @@ def test_on_hosts_all_replicas_of_a_node_share_its_memory() -> None:
     assert "4.0 GB that Ray gives to processes on a node, where 2 replicas may lie" in (
         both[0].capacity_basis
     )
-    # The node that is worst off decides; one on which no replica fits does not count.
+    # The node that is worst off is told; one on which no replica fits does not count.
     nodes = [host(100.0), host(4.0, cpus=1.0), host(1.0, cpus=0.0)]
     assert compared(2.0, 1.0, nodes=nodes)[0].capacity_bytes == 4 * GB
+
+
+def test_it_does_not_fit_hosts_where_it_does_not_however_the_replicas_are_placed() -> None:
+    apart = compared(3.0, nodes=[host(4.0), host(4.0, cpus=2.5)], replicas=2)
+    assert apart[0].fits is None
+    assert "it may fit where Ray places it otherwise" in apart[0].capacity_basis
+    assert compared(3.0, nodes=[host(4.0), host(2.0)], replicas=2)[0].fits is False
+    assert compared(3.0, nodes=[host(4.0), host(2.0)])[0].fits is None
+    assert compared(5.0, nodes=[host(4.0), host(2.0)])[0].fits is False
 
 
 def test_without_what_it_takes_to_know_it_is_said_why() -> None:
