@@ -5,7 +5,7 @@ node, which Ray alone decides. Times are seconds of one clock.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from service.scheduling.admission import Admission, admit, claim, num_bundles_missing
@@ -13,10 +13,12 @@ from service.scheduling.preemption import UNDISTURBED_S
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob, in_order
 from service.scheduling.room import Cluster, Holding, Room
 
-# Of jobs, and of moments at which anything happens: beyond these nothing is foreseen. So a plan
-# costs the control plane .2 s of its processor at most (measured: 100 at work on 100 nodes).
+# Of jobs, of moments at which anything happens, and of what decisions look through: jobs, nodes and
+# what is held. Beyond these nothing is foreseen, so that a plan costs the control plane tenths of a
+# second of its processor (measured: some 5 us for each that is looked through).
 MAX_JOBS = 250
 MAX_MOMENTS = 250
+MAX_LOOKED_THROUGH = 100_000
 # Beyond the moment from which on a job may be asked to make room, as sums of floats are not exact.
 _JUST_AFTER_S = 0.001
 
@@ -33,6 +35,8 @@ class Course:
     """Its deadline, by which it is ended, done or not."""
     comes_back: bool = False
     """Whether it queues again when it leaves."""
+    begins_again: bool = False
+    """Whether what it did is lost when it leaves: how long it takes then is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +48,11 @@ class Forecast:
     """Why it does not start, as far as this is foreseen."""
     num_ended: int = 0
     """Others that end before."""
-    num_unknown_ended: int = 0
-    """Those of them of which it is not known how long they take: their deadlines ended them."""
     num_unknown: int = 0
-    """Others at work then of which it is not known how long they take."""
+    """Others that time went by with at work before, of which it is not known how long they take.
+
+    Without any the start does not depend on that.
+    """
 
 
 def forecast(
@@ -73,7 +78,10 @@ class _Job:
     course: Course
     scheduled: WaitingJob | ActiveJob
     """As the queue sees it."""
-    left_s: float
+    unknown_s: float
+    """For how long it goes on where that is not known."""
+    work_s: float | None
+    """What it has left to do; None: not known."""
     has_devices_since: float | None = None
     holdings: list[Holding] = field(default_factory=list)
     ends_at: float = math.inf
@@ -99,15 +107,19 @@ class _Job:
     def have_devices(self, now: float) -> None:
         """Have it begin its work."""
         assert isinstance(self.scheduled, ActiveJob)
+        self.holdings = _by_node(self.holdings)
         self.has_devices_since = now
-        self.ends_at = min(now + self.left_s, self.course.ends_by)
+        work_s = self.unknown_s if self.work_s is None else self.work_s
+        self.ends_at = min(now + work_s, self.course.ends_by)
         if self.scheduled.runs_since is None:
             self.scheduled = replace(self.scheduled, runs_since=now)
 
     def wait(self, now: float) -> None:
         """Have it queue again, with what it has left to do."""
-        if self.has_devices_since is not None:
-            self.left_s -= now - self.has_devices_since
+        if self.course.begins_again:
+            self.work_s = None
+        elif self.work_s is not None and self.has_devices_since is not None:
+            self.work_s -= now - self.has_devices_since
         known = self.scheduled
         self.scheduled = WaitingJob(
             id=known.id,
@@ -135,14 +147,21 @@ class _World:
         held = dict(cluster.by_holder())
         self._jobs: dict[str, _Job] = {}
         for course in courses:
-            work_s = unknown_s if course.work_s is None else course.work_s
-            job = _Job(course=course, scheduled=course.job, left_s=work_s, ends_at=course.ends_by)
+            job = _Job(
+                course=course,
+                scheduled=course.job,
+                unknown_s=unknown_s,
+                work_s=course.work_s,
+                ends_at=course.ends_by,
+            )
             if isinstance(course.job, ActiveJob):
                 job.holdings.extend(held.pop(course.job.submission_id, ()))
             self._jobs[course.job.id] = job
-        self._foreign = [one for own in held.values() for one in own]
+        self._foreign = _by_node(one for own in held.values() for one in own)
         """What is held by others, whose end nobody knows."""
-        self._num_ended = self._num_unknown_ended = 0
+        self._num_ended = self._num_looked_through = 0
+        self._unknown: set[str] = set()
+        """Of those that were at work while time went by, whose ends nobody knows."""
 
     def run(self, job_id: str) -> Forecast:
         """Let time go on until the job starts, or nothing more is known to happen."""
@@ -154,8 +173,16 @@ class _World:
             if job_id not in self._jobs:
                 return self._told(None, "it is ended by its deadline before")
             admission = self._decide(job_id)
+            if admission is None:
+                why = "too much is to be gone through: jobs, nodes and what is held"
+                return self._told(None, why)
             if job_id in admission.admitted:
                 return self._told(self._now)
+            self._unknown.update(
+                job.course.job.id
+                for job in self._jobs.values()
+                if job.is_active and job.work_s is None
+            )
             moment = min(self._moments(admission), default=math.inf)
             if moment == math.inf:
                 return self._told(None, admission.waiting.get(job_id, ""))
@@ -167,21 +194,24 @@ class _World:
             starts_at=starts_at,
             why=why,
             num_ended=self._num_ended,
-            num_unknown_ended=self._num_unknown_ended,
-            num_unknown=sum(
-                job.is_active and job.course.work_s is None for job in self._jobs.values()
-            ),
+            num_unknown=len(self._unknown),
         )
 
     def _end_what_is_over(self) -> None:
         for job in [one for one in self._jobs.values() if one.ends_at <= self._now]:
             del self._jobs[job.course.job.id]
             self._num_ended += job.is_active
-            self._num_unknown_ended += job.is_active and job.left_s == math.inf
 
-    def _decide(self, job_id: str) -> Admission:
-        """Have all begin who may now, up to the job itself; return the last decision."""
+    def _decide(self, job_id: str) -> Admission | None:
+        """Have all begin who may now, up to the job itself; return the last decision.
+
+        None: more was looked through than is allowed.
+        """
         while True:
+            num_held = len(self._foreign) + sum(len(job.holdings) for job in self._jobs.values())
+            self._num_looked_through += len(self._jobs) + len(self._nodes) + num_held
+            if self._num_looked_through > MAX_LOOKED_THROUGH:
+                return None
             self._place()
             waiting = [
                 one
@@ -245,7 +275,12 @@ class _World:
     def _active(self) -> list[ActiveJob]:
         """Return who is at work; what their turns would be now is asked only to stop them."""
         found = [
-            job.scheduled for job in self._jobs.values() if isinstance(job.scheduled, ActiveJob)
+            job.scheduled
+            if job.has_devices_since is None
+            # It lacks none, and what it has is no longer told bundle by bundle.
+            else replace(job.scheduled, demand=replace(job.scheduled.demand, num_replicas=1))
+            for job in self._jobs.values()
+            if isinstance(job.scheduled, ActiveJob)
         ]
         if not self._policy.preemption:
             return found
@@ -254,6 +289,23 @@ class _World:
     def _cluster(self) -> Cluster:
         own = (one for job in self._jobs.values() for one in job.holdings)
         return Cluster(nodes=self._nodes, holdings=[*self._foreign, *own])
+
+
+def _by_node(holdings: Iterable[Holding]) -> list[Holding]:
+    """Return what is held of each node in all: wide gangs are looked through at each decision."""
+    found: dict[str, Holding] = {}
+    for one in holdings:
+        before = found.get(one.node_id)
+        found[one.node_id] = (
+            one
+            if before is None
+            else replace(
+                one,
+                num_cpus=before.num_cpus + one.num_cpus,
+                num_gpus=before.num_gpus + one.num_gpus,
+            )
+        )
+    return list(found.values())
 
 
 def _may_go_from(job: ActiveJob, blocked: ActiveJob | WaitingJob, ageing_s: float) -> float:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Connection,
     Select,
     String,
+    case,
     cast,
     insert,
     select,
@@ -17,6 +18,7 @@ from sqlalchemy.exc import NoResultFound
 
 from service.access.caller import EVERYONE, Caller
 from service.jobs.records import JobRecord, UnreadableJob
+from service.store.dialects import IsJson
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.ownership import visible_to
 from service.store.rows import STORED_JOBS, job_of
@@ -104,12 +106,18 @@ def read_plan(connection: Connection, job_id: str) -> str | None:
     return connection.execute(query).scalar_one()
 
 
-def read_plans(connection: Connection, job_ids: Collection[str]) -> Mapping[str, str]:
-    """Return the plans of the jobs that have one, as JSON."""
-    query = select(jobs.c.id, cast(jobs.c.plan, String)).where(
-        jobs.c.id.in_(job_ids), jobs.c.plan.is_not(None)
-    )
-    return {job_id: plan for job_id, plan in connection.execute(query) if plan is not None}
+def read_planned_speeds(connection: Connection, job_ids: Collection[str]) -> Mapping[str, str]:
+    """Return the speeds in the plans of the jobs, as JSON, of those that have one."""
+    speed = cast(case((IsJson(jobs.c.plan), jobs.c.plan["speed"])), String)
+    query = select(jobs.c.id, speed).where(jobs.c.id.in_(job_ids))
+    found = connection.execute(query)
+    return {job_id: document for job_id, document in found if document not in {None, "null"}}
+
+
+def known_jobs(connection: Connection, job_ids: Collection[str]) -> frozenset[str]:
+    """Return which of the ids are of jobs, alive or ended."""
+    query = select(jobs.c.id).where(jobs.c.id.in_(job_ids))
+    return frozenset(connection.execute(query).scalars())
 
 
 def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:

@@ -32,7 +32,7 @@ from service.store.idempotency import (
     release,
     reserve,
 )
-from service.store.jobs import read_plans
+from service.store.jobs import known_jobs, read_planned_speeds
 from service.store.quotas import active_limits, jobs_of, quota_of
 from service.store.store import Store
 from service.store.switches import read_drain
@@ -234,14 +234,25 @@ class Desk:
             is_draining=self._store.read(read_drain) is not None,
             now=now,
             planned=self._planned_speeds(live) if foresees else None,
+            ended=self._ended_attempts(cluster, live) if foresees else frozenset(),
         )
+
+    def _ended_attempts(self, cluster: Cluster, live: list[JobRecord]) -> frozenset[str]:
+        """Return whose holdings were seen though the attempts have ended since."""
+        lives = {f"{job.id}-{job.attempt}" for job in live if job.status in ACTIVE}
+        others = {one.holder: one.holder.rpartition("-")[0] for one in cluster.holdings}
+        ids = set(others.values())
+        known = self._store.read(lambda connection: known_jobs(connection, ids))
+        return frozenset(name for name, job_id in others.items() if job_id in known) - lives
 
     def _planned_speeds(self, live: list[JobRecord]) -> Mapping[str, PlannedSpeed]:
         """Return what is kept with jobs that live; of more than are foreseen, nothing."""
         ids = [job.id for job in live if waits(job) or job.status in ACTIVE]
         if len(ids) > MAX_JOBS:
             return {}
-        return read_speeds(self._store.read(lambda connection: read_plans(connection, ids)))
+        return read_speeds(
+            self._store.read(lambda connection: read_planned_speeds(connection, ids))
+        )
 
     def _evaluations(self, job_id: str) -> list[Evaluated]:
         # The last two are by the centre crop and by ten views, where there are both.

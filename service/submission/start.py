@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 from service.access.caller import Ownership, may_name
 from service.jobs.records import JobRecord
 from service.scheduling.admission import admit
-from service.scheduling.forecast import Course
+from service.scheduling.forecast import MAX_JOBS, Course
 from service.scheduling.placement import accelerator_of, demand_of, has_gpus
 from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob, in_order
 from service.scheduling.room import Cluster
@@ -27,6 +27,8 @@ from trainer.contract.status import ACTIVE
 
 # No job has this id: they are hexadecimal.
 _NEW = "new"
+# Jobs before it that are told one by one: what is told is stored with every job.
+MAX_AHEAD = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Situation:
     now: datetime
     planned: Mapping[str, PlannedSpeed] | None = None
     """By id, from the jobs' own plans; None: when it starts is not asked for."""
+    ended: frozenset[str] = frozenset()
+    """Attempts that are over, of which the cluster may have been seen when they were not."""
 
     @cached_property
     def gpus(self) -> bool:
@@ -95,22 +99,25 @@ def foresee_start(
         why = DRAINS
     if why is not None and _NEW in admission.preempted.values():
         why += "; jobs of lower priority are to make room for it"
-    first = [due[job.id] for job in queue[: queue.index(new)]]
+    before = [*at_work, *(due[job.id] for job in queue[: queue.index(new)])] if why else []
     return PlannedStart(
         when="now" if why is None else "waits",
         message=why or f"{demand} are free",
         accelerator=accelerator,
-        ahead=()
-        if why is None
-        else tuple(
-            JobAhead(
-                id=job.id if may_name(of, job.ownership) else None,
-                status=job.status,
-                seconds_left=_work_left_s(job, situation),
-            )
-            for job in (*at_work, *first)
-        ),
+        ahead=tuple(_ahead(job, situation, of) for job in before[:MAX_AHEAD]),
+        num_ahead=len(before),
         estimate=_estimate(spec, new, situation),
+    )
+
+
+def _ahead(job: JobRecord, situation: Situation, of: Ownership) -> JobAhead:
+    """Return what is told of a job: of a private one of another's, that there is one."""
+    is_named = may_name(of, job.ownership)
+    leaves = job.status in ACTIVE and _active(job, situation).is_leaving
+    return JobAhead(
+        id=job.id if is_named else None,
+        status=job.status,
+        seconds_left=_work_left_s(job, situation) if is_named and not leaves else None,
     )
 
 
@@ -120,6 +127,9 @@ def _estimate(spec: JobSpec, new: WaitingJob, situation: Situation) -> StartEsti
         return None
     if situation.is_draining:
         return not_estimated(DRAINS)
+    live = [job for job in situation.live if waits(job) or job.status in ACTIVE]
+    if len(live) >= MAX_JOBS:
+        return not_estimated(f"more than {MAX_JOBS:,} jobs run or wait: so much is not foreseen")
     courses = [
         course_of(
             job,
@@ -127,14 +137,14 @@ def _estimate(spec: JobSpec, new: WaitingJob, situation: Situation) -> StartEsti
             _work_left_s(job, situation),
             now,
         )
-        for job in situation.live
-        if waits(job) or job.status in ACTIVE
+        for job in live
     ]
+    held = [one for one in situation.cluster.holdings if one.holder not in situation.ended]
     ends_by = math.inf if deadline_s is None else now.timestamp() + deadline_s
     return estimate_start(
         _NEW,
         [*courses, Course(job=new, work_s=None, ends_by=ends_by)],
-        situation.cluster,
+        replace(situation.cluster, holdings=held),
         situation.policy,
         limits=situation.limits,
         now=now,

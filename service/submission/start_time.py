@@ -1,21 +1,27 @@
 """When a job would start, as a time: from the ends of the jobs before it. Pure."""
 
 import math
+import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from service.jobs.lifecycle import DEADLINE_GRACE, is_past_deadline
 from service.jobs.records import JobRecord
-from service.scheduling.forecast import MAX_JOBS, Course, Forecast, forecast
+from service.scheduling.admission import num_bundles_missing
+from service.scheduling.forecast import Course, Forecast, forecast
 from service.scheduling.queue import ActiveJob, QueuePolicy, WaitingJob
 from service.scheduling.room import Cluster
 from service.views.plans import StartEstimate
 from trainer.contract.status import Desired
 
 _AS_IF = (
-    "as if nothing else were submitted, no attempt failed, and to begin one took no time; on "
-    "several nodes, as if jobs filled one after another"
+    "as if nothing else were submitted or resumed, no attempt failed, quotas stayed as they are, "
+    "and to begin and to make room took no time; on several nodes, as if jobs filled one after "
+    "another"
 )
+# Forecasts are the interpreter's work: several at once would leave little of it to all else.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def not_estimated(why: str) -> StartEstimate:
@@ -37,6 +43,8 @@ def course_of(
         if deadline_s is None
         else (job.created_at + timedelta(seconds=deadline_s) + grace).timestamp(),
         comes_back=job.desired is Desired.RUN and not is_past_deadline(job, now),
+        # Training alone goes on at a checkpoint.
+        begins_again=job.spec.kind != "train",
     )
 
 
@@ -51,12 +59,10 @@ def estimate_start(
 ) -> StartEstimate:
     """Say when one of the jobs would start; the arguments are those of `forecast`.
 
-    A time is given only where it is the same however long those take of which that is not known:
-    it is looked at if they end now, and if they run on.
+    A time is given only where it is the same however long those take of which that is not known.
+    Bounds, if they end now and if they run on, are given only where nobody begins the sooner for
+    it that another takes longer.
     """
-    if len(courses) > MAX_JOBS:
-        return not_estimated(f"more than {MAX_JOBS:,} jobs run or wait: so much is not foreseen")
-    num_unknown = sum(one.work_s is None for one in courses if one.job.id != job_id)
 
     def run(unknown_s: float) -> Forecast:
         return forecast(
@@ -69,10 +75,17 @@ def estimate_start(
             unknown_s=unknown_s,
         )
 
-    last = run(math.inf)
-    first = run(0.0) if num_unknown else last
-    is_same = last.starts_at == first.starts_at and not last.num_unknown_ended
-    if last.starts_at is not None and is_same:
+    with _ONE_AT_A_TIME:
+        last = run(math.inf)
+        is_bounded = last.num_unknown > 0 and _is_one_line(courses, cluster, policy, limits, now)
+        first = run(0.0) if is_bounded else last
+    whose = f"it is not known how long {last.num_unknown:,} of the jobs before or beside it take"
+    if last.num_unknown and not is_bounded:
+        return not_estimated(
+            f"not foreseen: {whose}; on several nodes, with limits of owners, preemption or "
+            "attempts that come later, the start may depend on it in either direction"
+        )
+    if last.starts_at is not None and last.starts_at == first.starts_at:
         return _known(last, last.starts_at, now)
     if first.starts_at is None:
         return not_estimated(f"not foreseen: {first.why}{_others(courses, cluster)}")
@@ -81,8 +94,37 @@ def estimate_start(
         in_s=None,
         earliest_at=_time(first.starts_at),
         latest_at=None if last.starts_at is None else _time(last.starts_at),
-        basis=f"it is not known how long {num_unknown:,} of the jobs before or beside it take: the "
-        f"earliest is if they ended now, the latest if they ran on to their deadlines; {_AS_IF}",
+        basis=f"{whose}: the earliest is if they ended now, the latest if they ran on to their "
+        f"deadlines; {_AS_IF}",
+    )
+
+
+def _is_one_line(
+    courses: Sequence[Course],
+    cluster: Cluster,
+    policy: QueuePolicy,
+    limits: Mapping[str, int],
+    now: datetime,
+) -> bool:
+    """Whether all begin in one order, each as soon as one node has room.
+
+    Then whoever takes longer has nobody begin sooner. It is not so where some pass others or go
+    back, or where it matters on which node one lies.
+    """
+    owners = Counter(one.job.owner for one in courses)
+    default = policy.max_active_jobs_per_owner
+    most = {owner: limits.get(owner, default) for owner in owners if owner is not None}
+    held = cluster.by_holder()
+    return (
+        len(cluster.nodes) == 1
+        and not policy.preemption
+        and all(limit is None or owners[owner] <= limit for owner, limit in most.items())
+        and all(
+            job.turn.since <= now.timestamp()
+            if isinstance(job, WaitingJob)
+            else job.is_leaving or not num_bundles_missing(job, held.get(job.submission_id, ()))
+            for job in (one.job for one in courses)
+        )
     )
 
 

@@ -44,6 +44,8 @@ def plan_table(planned: PlannedJob) -> Table:
         left = "" if job.seconds_left is None else f", {_duration(job.seconds_left)} left"
         name = job.id or "a private job"
         table.add_row("", f"behind {name}, {job.status}{left}")
+    if (num_more := plan.start.num_ahead - len(plan.start.ahead)) > 0:
+        table.add_row("", f"behind {num_more:,} more")
     return table
 
 

@@ -41,8 +41,9 @@ class PlannedDevice(PlanView):
     )
     fits: bool | None = Field(
         default=None,
-        description="Whether it has room for that, on cpu for all replicas of the node; null: not "
-        "known, or so close that torch decides.",
+        description="Whether all that it may come to lie on have room for that, on cpu for all "
+        "replicas of the node; false: none has; null: not known, some have, or so close that torch "
+        "decides.",
     )
     capacity_basis: str = Field(
         default="", description="What the capacity is from, or why there is none."
@@ -110,7 +111,8 @@ class JobAhead(PlanView):
     id: str | None = Field(description="Null: it is private, and who sees this may not see it.")
     status: Status
     seconds_left: float | None = Field(
-        description="Of work, by its present rate or else by its plan; null: not known."
+        description="Of work, by its present rate or else by its plan; null: not known, it leaves "
+        "before, or it is private."
     )
 
 
@@ -126,12 +128,13 @@ class StartEstimate(PlanView):
     in_s: float | None = Field(description="Seconds from now to `at`.")
     earliest_at: datetime | None = Field(
         default=None,
-        description="Where it depends on jobs whose end is not known: if all of them ended now.",
+        description="Where it depends on jobs whose end is not known, and is sure not to be before "
+        "this: if all of them ended now.",
     )
     latest_at: datetime | None = Field(
         default=None,
         description="Where it depends on those: if they ran on, to their deadlines where they "
-        "have any; null: it would not start.",
+        "have any; null: not known, or it would not start.",
     )
     basis: str = Field(description="What the time is from, or why there is none.")
 
@@ -142,7 +145,12 @@ class PlannedStart(PlanView):
     when: Literal["now", "waits", "never", "unknown"]
     message: str = Field(description="For people: why.")
     accelerator: Literal["cpu", "gpu"] | None = Field(description="What `auto` comes to.")
-    ahead: tuple[JobAhead, ...] = Field(default=(), description="Jobs that run or go first.")
+    ahead: tuple[JobAhead, ...] = Field(
+        default=(), description="The first of the jobs that run or go first."
+    )
+    num_ahead: int = Field(
+        default=0, description="How many run or go first; 0 in plans of before it was counted."
+    )
     estimate: StartEstimate | None = Field(
         default=None,
         description="When it would start; null of a plan that is kept with a job: it was of then.",

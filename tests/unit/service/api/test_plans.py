@@ -9,7 +9,7 @@ import pytest
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.scheduling.placement import Node
-from service.scheduling.room import Cluster
+from service.scheduling.room import Cluster, Holding
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
 from tests.unit.service.submission.test_duration import evaluated
 from trainer.contract.attempt import Outcome
@@ -101,3 +101,26 @@ def test_how_long_evaluations_take_is_of_a_near_job_where_a_calibration_tells_th
     assert speed["like_job"] == "calibrated"
     assert speed["evaluations"]["basis"] == "measured in job trained"
     assert speed["evaluations"]["duration_s"] == pytest.approx(12 * 20 * 0.2)
+
+
+def test_what_a_job_that_has_ended_was_last_seen_to_hold_is_no_others(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_in(plane.store, Status.SUCCEEDED, "over")
+    node = Node(id="n", num_cpus=2, num_gpus=0)
+    both = request_body | {"scale": {"cpus_per_replica": 2}}
+
+    def planned(holder: str) -> dict[str, Any]:
+        held = Holding(node_id="n", holder=holder, num_cpus=2, num_gpus=0)
+        seen = Cluster(nodes=[node], holdings=[held])
+        monkeypatch.setattr(plane, "cluster", lambda: seen)
+        start: dict[str, Any] = http.post("/jobs/plan", json=both).json()["plan"]["start"]
+        return dict(start["estimate"])
+
+    assert planned("over-1")["in_s"] == 0
+    another = planned("another-1")
+    assert another["at"] is None
+    assert "others on the cluster" in another["basis"]

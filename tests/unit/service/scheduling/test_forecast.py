@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.scheduling import forecast as forecasts
+from service.scheduling.admission import Admission, admit
 from service.scheduling.forecast import Course, Forecast, forecast
 from service.scheduling.placement import Demand, Node
 from service.scheduling.queue import ActiveJob, QueuePolicy, Turn, WaitingJob
@@ -281,7 +283,12 @@ def test_what_is_not_known_to_end_starts_nobody_unless_a_deadline_ends_it() -> N
     assert (found.starts_at, found.num_unknown) == (None, 1)
     assert found.why.startswith("needs 1 × (1 CPU); free are 0 CPU")
     found = foreseen([replace(runs, ends_by=30.0), new], nodes)
-    assert (found.starts_at, found.num_unknown_ended) == (30.0, 1)
+    assert (found.starts_at, found.num_unknown) == (30.0, 1)
+    # One that only waits, behind it, is not asked for its end.
+    ends = replace(runs, work_s=9.0)
+    after = Course(job=waiting("after", seq=3), work_s=None)
+    found = foreseen([ends, new, after], nodes)
+    assert (found.starts_at, found.num_unknown) == (9.0, 0)
     found = foreseen([replace(runs, ends_by=30.0), replace(new, ends_by=20.0)], nodes)
     assert found.starts_at is None
     assert "its deadline" in found.why
@@ -330,6 +337,12 @@ def test_who_makes_room_does_so_when_it_may_and_goes_on_afterwards(
     assert found.starts_at == pytest.approx(goes_at, abs=0.01)
     found = foreseen([Course(job=lower, work_s=2000.0), first, new], nodes, policy)
     assert found.starts_at == pytest.approx(starts_at, abs=0.01)
+    # Where what it did is lost, it is not known for how long it is there again.
+    again = Course(job=lower, work_s=2000.0, begins_again=True)
+    found = foreseen([again, first, replace(new, ends_by=math.inf)], nodes, policy)
+    comes_back_before = starts_at > 1000.0
+    assert (found.starts_at is None) == comes_back_before
+    assert found.num_unknown == comes_back_before
 
 
 def test_a_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,3 +351,42 @@ def test_a_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [Course(job=waiting(f"j{seq}", seq=seq), work_s=1.0) for seq in range(5)]
     found = foreseen([*before, Course(job=waiting(NEW, seq=9), work_s=1.0)], nodes)
     assert (found.starts_at, found.why) == (None, "more than 3 things happen before")
+
+
+@given(num_nodes=st.integers(1, 40), width=st.integers(1, 40), num_waiting=st.integers(0, 9))
+@settings(deadline=None, max_examples=20)
+def test_no_more_is_looked_through_than_is_set(
+    num_nodes: int, width: int, num_waiting: int
+) -> None:
+    """Gangs as wide as nodes are there end one after another, and are looked through each time."""
+    gang = Demand(num_replicas=width, cpus_per_replica=1, gpus_per_replica=0)
+    nodes = [Node(id=f"n{one}", num_cpus=float(width), num_gpus=0.0) for one in range(num_nodes)]
+    at_work = [
+        Course(job=active(f"r{one}", gang, seq=one), work_s=float(one + 1))
+        for one in range(num_nodes)
+    ]
+    held = tuple(
+        Holding(node_id=f"n{one}", holder=f"r{one}-1", num_cpus=1.0, num_gpus=0.0)
+        for one in range(num_nodes)
+        for _ in range(width)
+    )
+    queue = [
+        Course(job=waiting(f"w{one}", gang, seq=100 + one), work_s=1000.0)
+        for one in range(num_waiting)
+    ]
+    whole = Demand(num_replicas=num_nodes * width, cpus_per_replica=1, gpus_per_replica=0)
+    new = Course(job=waiting(NEW, whole, seq=999), work_s=1.0)
+    most, looked_through = 3000, 0
+
+    def counted(cluster: Cluster, *rest: Any, **options: Any) -> Admission:
+        nonlocal looked_through
+        looked_through += len(cluster.nodes) + len(cluster.holdings)
+        return admit(cluster, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecasts, "MAX_LOOKED_THROUGH", most)
+        patch.setattr(forecasts, "admit", counted)
+        found = foreseen([*at_work, *queue, new], nodes, holdings=held)
+    assert looked_through <= most
+    if found.starts_at is None:
+        assert "too much is to be gone through" in found.why

@@ -6,7 +6,7 @@ import pytest
 from service.access.caller import Caller, Ownership, Role, may_name
 from service.store import finished
 from service.store.finished import newest_evaluations, newest_succeeded
-from service.store.jobs import read_plans
+from service.store.jobs import read_planned_speeds
 from service.store.store import Store
 from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from tests.unit.service.databases import Databases, change
@@ -121,13 +121,13 @@ def test_an_evaluation_that_cannot_be_read_hides_no_other(
     assert read == [told[1], told[0]]
 
 
-def test_plans_are_read_of_jobs_that_have_any(store: Store) -> None:
-    store.submit("planned", make_spec(), now(), plan={"steps": 3})
+def test_speeds_are_read_of_jobs_whose_plans_have_any(store: Store) -> None:
+    store.submit("planned", make_spec(), now(), plan={"speed": {"duration_s": 3}})
     store.submit("unplanned", make_spec(), now())
-    store.submit("not asked for", make_spec(), now(), plan={"steps": 4})
+    store.submit("not asked for", make_spec(), now(), plan={"speed": {"duration_s": 4}})
     ids = ["planned", "unplanned", "gone"]
-    plans = store.read(lambda connection: read_plans(connection, ids))
-    assert {job_id: plan.replace(" ", "") for job_id, plan in plans.items()} == {
-        "planned": '{"steps":3}'
+    speeds = store.read(lambda connection: read_planned_speeds(connection, ids))
+    assert {job_id: speed.replace(" ", "") for job_id, speed in speeds.items()} == {
+        "planned": '{"duration_s":3}'
     }
-    assert store.read(lambda connection: read_plans(connection, [])) == {}
+    assert store.read(lambda connection: read_planned_speeds(connection, [])) == {}

@@ -13,10 +13,10 @@ from sqlalchemy import update
 from service.access.caller import Caller, Ownership, Role
 from service.jobs.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
-from service.store.jobs import read_job
+from service.store.jobs import known_jobs, read_job, read_planned_speeds
 from service.store.store import Store
 from service.store.tables import jobs
-from tests.unit.service.conftest import make_spec, now
+from tests.unit.service.conftest import job_in, make_spec, now
 from tests.unit.service.databases import Databases
 from tests.unit.service.store.statements import plan_of, statements
 from trainer.contract.status import Status
@@ -137,3 +137,15 @@ def test_a_page_is_cut_from_an_index_and_not_sorted(
     (first, *rest) = plan_of(stored.store, asked[-1])
     assert f"USING INDEX {index}" in first
     assert not any("TEMP B-TREE" in step for step in rest)
+
+
+def test_of_a_plan_without_a_speed_none_is_read(store: Store) -> None:
+    store.submit("without", make_spec(), now(), plan={"steps": 4})
+    assert store.read(lambda connection: read_planned_speeds(connection, ["without"])) == {}
+
+
+def test_jobs_are_known_though_they_have_ended(store: Store) -> None:
+    job_in(store, Status.SUCCEEDED, "ended")
+    job_in(store, Status.QUEUED, "waits")
+    ids = {"ended", "waits", "another"}
+    assert store.read(lambda connection: known_jobs(connection, ids)) == {"ended", "waits"}

@@ -59,6 +59,9 @@ def test_a_job_that_runs_has_steps_and_evaluations_left(
         evaluation=last,
     )
     assert work_left_s(runs, PLANNED) == pytest.approx(left_s)
+    # While none was timed, and its plan does not know either, nor is the whole known.
+    for planned in (None, PLANNED.model_copy(update={"evaluations": None})):
+        assert (work_left_s(runs, planned) is None) == (last is None)
     silent = replace(runs, progress=progress(step, images_per_second=0.0))
     assert work_left_s(silent, PLANNED) is None
 
@@ -76,10 +79,15 @@ def test_a_job_that_begins_again_does_so_at_its_checkpoint(queued: JobRecord) ->
     assert work_left_s(replace(waits, checkpoint_step=None), PLANNED) == 320.0
 
 
-def test_a_calibration_takes_as_long_as_it_may(queued: JobRecord) -> None:
+def test_of_a_calibration_no_end_is_known(queued: JobRecord) -> None:
     spec = make_spec(kind="calibrate", calibration={"seconds": 40.0})
-    assert work_left_s(replace(queued, spec=spec), None) == 80.0
+    calibrates = replace(queued, spec=spec)
+    assert work_left_s(calibrates, None) is None
+    at_5 = progress(5, images_per_second=RATE)
+    at_work = replace(calibrates, status=Status.RUNNING, progress=at_5)
+    assert work_left_s(at_work, PLANNED) is None
 
 
 def test_a_plan_that_cannot_be_read_tells_nothing() -> None:
-    assert read_speeds({"a": "{}", "b": "["}) == {}
+    speeds = {"a": "{}", "b": "[", "c": PLANNED.model_dump_json()}
+    assert read_speeds(speeds) == {"c": PLANNED}

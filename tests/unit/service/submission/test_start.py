@@ -11,13 +11,16 @@ from service.scheduling.queue import QueuePolicy
 from service.scheduling.room import Cluster, Holding
 from service.scheduling.waiting import DRAINS
 from service.store.store import Store
-from service.submission.start import Situation, foresee_start
+from service.submission.start import MAX_AHEAD, Situation, foresee_start
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.service.submission.test_duration import evaluated
 from trainer.contract.status import Desired, Status
 
 TWO_CORES = (Node(id="n", num_cpus=2, num_gpus=0),)
 BOTH = make_spec(scale={"cpus_per_replica": 2})
 NOBODYS = Ownership(owner=None)
+# So that all that a job has left is known: its evaluations take no time.
+TIMED = evaluated("centre_crop", 0.0)
 
 
 def situation(*live: JobRecord, holdings: tuple[Holding, ...] = ()) -> Situation:
@@ -51,7 +54,7 @@ def test_what_the_whole_cluster_lacks_is_never_had(scale: dict[str, object]) -> 
 
 def test_jobs_that_run_or_go_first_are_named_with_their_time_left(store: Store) -> None:
     job_in(store, Status.RUNNING, "runs", spec=BOTH)
-    report(store, "runs", progress(60, images_per_second=128.0))
+    report(store, "runs", TIMED, progress(60, images_per_second=128.0))
     running = store.job("runs")
     queued = job_in(store, Status.QUEUED, "queued", spec=BOTH)
     lower = job_in(store, Status.QUEUED, "lower", spec=BOTH.model_copy(update={"priority": -1}))
@@ -114,3 +117,40 @@ def test_a_job_that_has_waited_long_goes_before_one_of_the_next_priority(store: 
     higher = BOTH.model_copy(update={"priority": 1})
     start = foresee_start(higher, situation(running, aged, later), of=NOBODYS)
     assert [job.id for job in start.ahead] == ["runs", "aged"]
+
+
+def test_a_private_job_of_another_is_told_without_its_time(store: Store) -> None:
+    job_in(store, Status.RUNNING, "runs", spec=BOTH)
+    report(store, "runs", TIMED, progress(60, images_per_second=128.0))
+    private = replace(store.job("runs"), owner="ann", private=True)
+
+    def left(owner: str) -> list[float | None]:
+        of = Ownership(owner=owner, private=True)
+        return [one.seconds_left for one in foresee_start(BOTH, situation(private), of=of).ahead]
+
+    assert left("ann") == [40.0]
+    assert left("bob") == [None]
+
+
+def test_of_a_job_that_leaves_the_rest_of_its_work_is_not_told(store: Store) -> None:
+    job_in(store, Status.RUNNING, "runs", spec=BOTH)
+    report(store, "runs", TIMED, progress(60, images_per_second=128.0))
+    running = store.job("runs")
+    for leaving in (
+        replace(running, status=Status.CANCELLING, checkpoint_step=60),
+        replace(running, status=Status.PAUSING, checkpoint_step=60),
+        replace(running, desired=Desired.PAUSE),
+    ):
+        (one,) = foresee_start(BOTH, situation(leaving), of=NOBODYS).ahead
+        assert one.seconds_left is None
+
+
+def test_of_many_jobs_before_it_the_first_are_told_and_all_are_counted(store: Store) -> None:
+    running = job_in(store, Status.RUNNING, "runs", spec=BOTH)
+    queued = job_in(store, Status.QUEUED, "queued", spec=BOTH)
+    many = [replace(queued, id=f"j{seq}", seq=seq) for seq in range(100)]
+    start = foresee_start(BOTH, situation(running, *many), of=NOBODYS)
+    assert start.num_ahead == 101
+    names = ["runs", *(f"j{seq}" for seq in range(MAX_AHEAD - 1))]
+    assert [one.id for one in start.ahead] == names
+    assert foresee_start(make_spec(), situation(), of=NOBODYS).num_ahead == 0

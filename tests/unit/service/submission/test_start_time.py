@@ -4,20 +4,32 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from service.access.caller import Ownership
 from service.jobs.records import JobRecord
-from service.scheduling.forecast import MAX_JOBS
+from service.scheduling.forecast import MAX_JOBS, Course
 from service.scheduling.placement import Node
-from service.scheduling.queue import QueuePolicy
-from service.scheduling.room import Cluster, Holding
+from service.scheduling.queue import ActiveJob, QueuePolicy
+from service.scheduling.room import Cluster, Holding, Room
 from service.scheduling.waiting import DRAINS
 from service.submission.start import Situation, foresee_start
+from service.submission.start_time import estimate_start
 from service.views.plans import PlannedSpeed, PlannedStart, StartEstimate
 from tests.unit.service.conftest import make_spec, progress
-from trainer.contract.status import Desired, Status
+from tests.unit.service.scheduling.test_forecast import (
+    NEW,
+    node_lists,
+    policies,
+    queues,
+)
+from tests.unit.service.submission.test_duration import evaluated
+from trainer.contract.status import ACTIVE, Desired, Status
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOTH = make_spec(scale={"cpus_per_replica": 2})
+NODES = (Node(id="n", num_cpus=2, num_gpus=0),)
 
 
 def job(
@@ -44,7 +56,9 @@ def job(
 def runs(job_id: str = "runs", *, left: int = 40, **fields: Any) -> JobRecord:
     """Return a job that runs for so many seconds more."""
     at = progress(100 - left, images_per_second=128.0)
-    return job(job_id, Status.RUNNING, progress=at, **fields)
+    # All that is left is known: evaluations take no time.
+    timed = evaluated("centre_crop", 0.0)
+    return job(job_id, Status.RUNNING, progress=at, evaluation=timed, **fields)
 
 
 def takes(duration_s: float | None) -> PlannedSpeed:
@@ -52,8 +66,13 @@ def takes(duration_s: float | None) -> PlannedSpeed:
 
 
 def foreseen(*live: JobRecord, spec: Any = BOTH, **fields: Any) -> PlannedStart:
+    held = tuple(
+        Holding(node_id="n", holder=f"{one.id}-1", num_cpus=2, num_gpus=0)
+        for one in live
+        if one.status in ACTIVE
+    )
     situation = Situation(
-        cluster=Cluster(nodes=(Node(id="n", num_cpus=2, num_gpus=0),)),
+        cluster=Cluster(nodes=NODES, holdings=held),
         live=live,
         accelerators={},
         policy=QueuePolicy(),
@@ -134,7 +153,6 @@ def test_one_that_pauses_for_another_comes_back() -> None:
 
 def test_it_is_said_why_nothing_is_foreseen() -> None:
     foreign = Holding(node_id="n", holder="another", num_cpus=1, num_gpus=0)
-    nodes = (Node(id="n", num_cpus=2, num_gpus=0),)
 
     def why(*live: JobRecord, **fields: Any) -> str:
         estimate = estimated(*live, **fields)
@@ -143,12 +161,73 @@ def test_it_is_said_why_nothing_is_foreseen() -> None:
         return estimate.basis
 
     assert why(runs(), is_draining=True) == DRAINS
-    assert "others on the cluster" in why(cluster=Cluster(nodes=nodes, holdings=[foreign]))
+    assert "others on the cluster" in why(cluster=Cluster(nodes=NODES, holdings=[foreign]))
     assert "quota" in why(limits={"ann": 0})
     too_large = make_spec(scale={"cpus_per_replica": 3})
     assert "whole cluster" in why(spec=too_large)
     many = [job(f"j{seq}", seq=seq) for seq in range(MAX_JOBS)]
     assert f"more than {MAX_JOBS} jobs" in why(*many)
+
+
+def test_a_job_of_unknown_end_beside_limits_of_owners_gives_no_time() -> None:
+    """Whether it ends now or never the start is the same: between them it may be later."""
+    spec = {cpus: make_spec(scale={"cpus_per_replica": cpus}) for cpus in (1, 2, 3)}
+    unknown = job("unknown", Status.RUNNING, spec=spec[1], owner="x")
+    known = runs("known", left=99, spec=spec[2])
+    blocked = job("blocked", seq=2, spec=spec[2], owner="x")
+    held = [
+        Holding(node_id="n", holder=f"{one}-1", num_cpus=cpus, num_gpus=0)
+        for one, cpus in (("unknown", 1), ("known", 2))
+    ]
+    cluster = Cluster(nodes=(Node(id="n", num_cpus=4, num_gpus=0),), holdings=held)
+    fields = {"cluster": cluster, "spec": spec[3], "planned": {"blocked": takes(50.0)}}
+    estimate = estimated(unknown, known, blocked, limits={"x": 1}, **fields)
+    assert (estimate.at, estimate.earliest_at, estimate.latest_at) == (None, None, None)
+    assert "it is not known how long 1 of the jobs before or beside it take" in estimate.basis
+    assert estimated(unknown, known, limits={"x": 1}, **fields).in_s == 99.0
+
+
+@given(data=st.data(), nodes=node_lists, policy=policies, preemption=st.booleans())
+@settings(max_examples=600, deadline=None)
+def test_what_is_told_holds_however_long_those_take_of_which_it_is_not_known(
+    data: st.DataObject, nodes: list[Node], policy: QueuePolicy, preemption: bool
+) -> None:
+    policy = replace(policy, preemption=preemption)
+    limits = data.draw(st.dictionaries(st.just("ann"), st.integers(0, 2)))
+    courses = data.draw(queues(nodes=nodes, known=False))
+    courses = [replace(one, begins_again=data.draw(st.booleans())) for one in courses]
+    room, held = Room(nodes), list[Holding]()
+    for one in courses:
+        if isinstance(one.job, ActiveJob):
+            held += room.place(one.job.demand, one.job.submission_id) or ()
+    cluster = Cluster(nodes=nodes, holdings=held)
+    start = datetime.fromtimestamp(0.0, UTC)
+
+    def at(courses: list[Course]) -> StartEstimate:
+        return estimate_start(NEW, courses, cluster, policy, limits=limits, now=start)
+
+    told = at(courses)
+    for _ in range(5):
+        works = [data.draw(st.integers(1, 40)) if one.work_s is None else 0 for one in courses]
+        in_truth = [
+            replace(one, work_s=float(work_s)) if work_s else one
+            for one, work_s in zip(courses, works, strict=True)
+        ]
+        truth = at(in_truth).at
+        if told.at is not None:
+            assert truth == told.at
+        if told.earliest_at is not None and truth is not None:
+            assert told.earliest_at <= truth
+        if told.latest_at is not None:
+            assert truth is not None
+            assert truth <= told.latest_at
+
+
+def test_what_an_attempt_that_is_over_was_seen_to_hold_is_free() -> None:
+    held = [Holding(node_id="n", holder="over-1", num_cpus=2, num_gpus=0)]
+    cluster = Cluster(nodes=NODES, holdings=held)
+    assert estimated(cluster=cluster).at is None
+    assert estimated(cluster=cluster, ended=frozenset({"over-1"})).in_s == 0.0
 
 
 def test_it_is_foreseen_where_that_is_asked_alone() -> None:

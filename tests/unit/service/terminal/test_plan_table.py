@@ -6,6 +6,7 @@ from rich.console import Console
 
 from service.terminal.plan_table import plan_table
 from service.views.plans import (
+    JobAhead,
     Plan,
     PlannedDevice,
     PlannedEvaluations,
@@ -16,6 +17,7 @@ from service.views.plans import (
     StartEstimate,
 )
 from tests.unit.service.conftest import make_spec
+from trainer.contract.status import Status
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 4, 4, 5, tzinfo=UTC)
@@ -26,6 +28,8 @@ def lines(
     estimate: StartEstimate | None = None,
     fits: bool | None = True,
     speed: PlannedSpeed | None = None,
+    ahead: tuple[JobAhead, ...] = (),
+    num_ahead: int = 0,
 ) -> str:
     device = PlannedDevice(
         number=0, parts=(), total_bytes=1, capacity_bytes=1, fits=fits, capacity_basis="16 GB of T4"
@@ -46,7 +50,14 @@ def lines(
         shards=(),
         speed=speed
         or PlannedSpeed(images_per_second=None, duration_s=None, like_job=None, basis="why"),
-        start=PlannedStart(when="waits", message="needs", accelerator="cpu", estimate=estimate),
+        start=PlannedStart(
+            when="waits",
+            message="needs",
+            accelerator="cpu",
+            ahead=ahead,
+            num_ahead=num_ahead,
+            estimate=estimate,
+        ),
     )
     console = Console(width=200)
     with console.capture() as captured:
@@ -104,3 +115,12 @@ def test_training_and_evaluations_are_told_apart() -> None:
     told = lines(speed=old)
     assert "0:01:00 of training" in told
     assert "with evaluations" not in told
+
+
+def test_of_jobs_before_it_the_first_are_told_and_the_others_counted() -> None:
+    ahead = (JobAhead(id=None, status=Status.RUNNING, seconds_left=None),)
+    told = lines(ahead=ahead, num_ahead=1201)
+    assert "behind a private job, RUNNING" in told
+    assert "behind 1,200 more" in told
+    assert "more" not in lines(ahead=ahead, num_ahead=1)
+    assert "more" not in lines(ahead=ahead)
