@@ -187,7 +187,8 @@ class ControlPlane:
         try:
             self._stop_ray(hangs=hangs)
         finally:
-            self._local.ownership.release()
+            # Who hangs at work with it keeps it until that or this process ends.
+            self._local.ownership.give_up()
             if self._remote is not None:
                 self._remote.close()
             self.store.close()

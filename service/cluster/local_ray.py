@@ -192,6 +192,9 @@ class LocalRay:
         write_record(self._record_path, record)
         if not self._token_path.exists():
             _write_private(self._token_path, secrets.token_hex(32))
+        # A disk may have hung since, and a stop gone on without this thread.
+        if not self.ownership.acquire():
+            raise LocalRayError("no local Ray is started: this process has given it up")
         with self._log_path.open("wb") as log:
             self._child = subprocess.Popen(
                 self._command(start),

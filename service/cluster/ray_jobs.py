@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from service.cluster.ray_log import end_of_log, without_command
 from service.cluster.submission import LeftGroup, Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.scheduling.placement import Node
@@ -31,11 +32,8 @@ _STATES = {
     "FAILED": RayState.ENDED,
 }
 _GPU_TYPE = "accelerator_type:"
-_COMMAND = "Running entrypoint for job "
 # Of a dead driver's log, this much tells why.
 MESSAGE_CHARACTERS = 2000
-# Of a driver that has no log of its own, which is the end of an import as a rule.
-LOG_CHARACTERS = 1 << 20
 
 
 Row = TypeVar("Row")
@@ -125,8 +123,16 @@ class RayJobs:
 
     def log(self, submission_id: str) -> str:
         """Return what a driver printed outside of its attempt's log, of much only the end."""
-        printed = _object(self._ask("GET", f"/api/jobs/{submission_id}/logs")).get("logs")
-        return _without_command(str(printed or ""))[-LOG_CHARACTERS:]
+        try:
+            with self._http.stream("GET", f"/api/jobs/{submission_id}/logs") as answer:
+                _check_token(answer)
+                if not answer.is_success:
+                    raise RayUnreachableError(f"Ray answered {answer.status_code} for a log")
+                return end_of_log(answer.iter_bytes())
+        except httpx.HTTPError as error:
+            raise _silent(error) from error
+        except ValueError as error:
+            raise RayUnreachableError(f"Ray's answer for a log cannot be read: {error}") from error
 
     def live_submissions(self) -> list[Submission]:
         """Return the submissions that wait to start or live, whoever made them."""
@@ -231,27 +237,26 @@ class RayJobs:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise SilentRayError(f"Ray does not answer: {error!r}") from error
-        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            raise RayUnreachableError(
-                f"Ray refuses the token ({answer.status_code}); "
-                "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
-            )
+            raise _silent(error) from error
+        _check_token(answer)
         return answer
+
+
+def _silent(error: httpx.HTTPError) -> SilentRayError:
+    return SilentRayError(f"Ray does not answer: {error!r}")
+
+
+def _check_token(answer: httpx.Response) -> None:
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        raise RayUnreachableError(
+            f"Ray refuses the token ({answer.status_code}); "
+            "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's"
+        )
 
 
 def _message(told: object) -> str | None:
     """Return the end of what Ray tells."""
-    return _without_command(str(told or ""))[-MESSAGE_CHARACTERS:] or None
-
-
-def _without_command(printed: str) -> str:
-    """Return what is left without the line in which Ray repeats the command.
-
-    That may come last, after what the shell has to say of a Python that is not there.
-    """
-    lines = printed.splitlines()
-    return "\n".join(line for line in lines if not line.startswith(_COMMAND))
+    return without_command(str(told or ""))[-MESSAGE_CHARACTERS:] or None
 
 
 def _object(answer: httpx.Response) -> Mapping[str, Any]:

@@ -185,6 +185,11 @@ class Leadership:
             self._give_way(record)
 
     def _give_way(self, record: LeaseRecord | None) -> None:
-        self._on_lost()
+        try:
+            # Before it might lead anew, as what is given up now is claimed then.
+            self._on_lost()
+        except Exception:
+            # One that went on as the leader would stand by for ever.
+            logger.exception("what only the leader may have could not be given up")
         self._state = Waiting().look(record, self._clock())
         logger.warning("the lease was taken over by %s", self.holder())

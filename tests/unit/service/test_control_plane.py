@@ -148,6 +148,22 @@ def test_a_stop_while_the_reconciler_is_long_about_one_job_counts_against_none(
         assert store.job("hung").num_failures == 1
 
 
+def test_a_stop_leaves_the_local_ray_to_a_thread_that_hangs_at_work_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalRay, "stop", lambda _: None)
+    settings = Settings(state_dir=tmp_path, ray_address=None)
+    plane, following = ControlPlane(settings, token=None), ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    assert plane._local.ownership.acquire()
+    with plane._local.ownership.in_use():
+        plane.stop()
+        assert not following._local.ownership.acquire()
+        assert not plane._local.ownership.acquire()
+    assert following._local.ownership.acquire()
+    following.stop()
+
+
 def test_one_that_hangs_and_finds_itself_overtaken_as_it_stops_leaves_its_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

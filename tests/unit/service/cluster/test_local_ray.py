@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from service.cluster import local_ray
 from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayUnreachableError
-from service.cluster.ray_record import Record
+from service.cluster.ray_record import Record, write_record
 from service.cluster.ray_start import RayStart
 from service.cluster.warm_process import code_sha256
 
@@ -92,6 +93,23 @@ def test_a_ray_that_another_process_owns_is_neither_used_nor_stopped(
         with pytest.raises(LocalRayError, match=r"http://owner .*ALEXNET_STATE_DIR"):
             use()
     assert begin(owner) == pid
+
+
+def test_who_gives_it_up_while_its_disk_hangs_starts_none(
+    sleeper_at: Callable[[str], Sleeper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = sleeper_at("http://first")
+
+    def hang(*given: Any) -> None:
+        write_record(*given)
+        ray.ownership.give_up()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_ray, "write_record", hang)
+        with pytest.raises(LocalRayError, match="has given it up"):
+            ray.jobs()
+    assert ray._child is None
+    assert not ray.ownership.is_held
 
 
 def test_each_death_of_the_warm_process_is_told_once(

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from service.cluster.ray_jobs import (
-    LOG_CHARACTERS,
     MESSAGE_CHARACTERS,
     RayJob,
     RayJobs,
@@ -132,22 +131,17 @@ def test_rays_statuses_come_to_three(answer: Answer, job: RayJob) -> None:
         assert asked.ray.job("job-1") == job
 
 
-@pytest.mark.parametrize(
-    ("answer", "printed"),
-    [
-        (ok({"logs": "a" + "z" * LOG_CHARACTERS}), "z" * LOG_CHARACTERS),
-        (ok({"logs": ""}), ""),
-        (ok({"logs": "Running entrypoint for job a-1: python -m trainer\n"}), ""),
-        (ok({"logs": "Running entrypoint for job a-1: x\nsh: x: not found\n"}), "sh: x: not found"),
-        (ok({"logs": None}), ""),
-    ],
-)
-def test_what_a_driver_printed_is_read_as_far_as_anybody_needs_it(
-    answer: Answer, printed: str
-) -> None:
-    with ray_at(answer) as asked:
-        assert asked.ray.log("job-1") == printed
+def test_what_a_driver_printed_is_told_without_the_command() -> None:
+    printed = "Running entrypoint for job a-1: x\nsh: x: not found\n"
+    with ray_at(ok({"logs": printed})) as asked:
+        assert asked.ray.log("job-1") == "sh: x: not found"
     assert asked.requests[0].path == "/api/jobs/job-1/logs"
+
+
+@pytest.mark.parametrize("answer", [Answer(500, b"no"), Answer(200, b"<html>"), ok([]), ok({})])
+def test_a_log_that_cannot_be_read_is_no_empty_one(answer: Answer) -> None:
+    with ray_at(answer) as asked, pytest.raises(RayUnreachableError):
+        asked.ray.log("job-1")
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,23 @@ def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
     keeping.close()
 
 
+def test_what_fails_as_the_lease_is_lost_keeps_nobody_leading(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError("the lock's disk is away")
+
+    monkeypatch.setattr(module, "is_gone", lambda _: True)
+    first = Leadership(store_url, url="http://a", lease_s=0.5, on_lost=fail)
+    other = Leadership(store_url, url="http://b", lease_s=5.0)
+    with closing(first), closing(other):
+        assert first.try_to_take()
+        assert other.try_to_take()
+        wait_until(lambda: not first.is_kept)
+        assert first.holder() == other.holder()
+    assert "the lock's disk is away" in caplog.text
+
+
 def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
     store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
