@@ -6,14 +6,13 @@ are being drained. One that has asked for nothing yet may be slow to begin, and 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.jobs.lifecycle import backoff
 from service.jobs.records import JobRecord
 from service.scheduling.room import Cluster
 from service.store.attempts import note_verdict
-from service.store.running import submission_times
+from service.store.running import num_alike, submission_times
 from service.store.store import Store
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.spec import RetrySpec
@@ -37,21 +36,16 @@ _STALLED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stall:
-    """How often in a row a job's attempts have stalled, and until when it lets others go first."""
-
-    num_tries: int
-    until: datetime
-
-
 class UnplacedAttempts:
-    """Remembers since when each has asked Ray in vain."""
+    """Remembers since when each has asked Ray in vain, and until when who stalled waits for others.
+
+    A process that takes over tries each once more; how often that was in vain is in the store.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._asked_since: dict[str, datetime] = {}
-        self._stalls: dict[str, _Stall] = {}
+        self._wait_until: dict[str, datetime] = {}
 
     def late(self, jobs: Collection[JobRecord], now: datetime) -> frozenset[str]:
         """Return the jobs whose attempts Ray has had for long, or has not taken for as long.
@@ -72,8 +66,8 @@ class UnplacedAttempts:
 
     def lets_others_go_first(self, job: JobRecord, now: datetime) -> bool:
         """Whether its attempt stalled not long ago."""
-        stall = self._stalls.get(job.id)
-        return stall is not None and now < stall.until
+        until = self._wait_until.get(job.id)
+        return until is not None and now < until
 
     def send_back(
         self,
@@ -100,11 +94,13 @@ class UnplacedAttempts:
                     self._end_stalled(job, now)
 
     def _end_stalled(self, job: JobRecord, now: datetime) -> None:
-        before = self._stalls.get(job.id)
-        num_tries = 1 if before is None else before.num_tries + 1
-        wait = backoff(_TRIES, num_tries)
+        # Those that others left no room for are tries in vain, too.
+        num_before = self._store.read(
+            lambda connection: num_alike(connection, job.id, job.attempt, Reason.INTERRUPTED)
+        )
+        wait = backoff(_TRIES, num_before + 1)
         if self._stop(job, _STALLED.format(wait_s=wait.total_seconds())):
-            self._stalls[job.id] = _Stall(num_tries=num_tries, until=now + wait)
+            self._wait_until[job.id] = now + wait
             del self._asked_since[_submission_of(job)]
 
     def _stop(self, job: JobRecord, why: str) -> bool:
@@ -122,7 +118,7 @@ class UnplacedAttempts:
         names = {_submission_of(job) for job in jobs if job.status is Status.STARTING}
         trying = {job.id for job in jobs if job.status in _TRYING}
         self._asked_since = {name: at for name, at in self._asked_since.items() if name in names}
-        self._stalls = {job_id: one for job_id, one in self._stalls.items() if job_id in trying}
+        self._wait_until = {one: at for one, at in self._wait_until.items() if one in trying}
 
 
 def _submission_of(job: JobRecord) -> str:

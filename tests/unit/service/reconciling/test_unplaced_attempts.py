@@ -224,6 +224,17 @@ def test_a_gang_that_stalls_lets_others_go_first_for_ever_longer_and_counts_none
     assert "goes on without it for 60 s" in str(world.store.job("a").message)
 
 
+def test_how_often_a_gang_has_stalled_outlives_a_restart(world: World) -> None:
+    world.submit()
+    world.tick()
+    _stall(world, 1)
+    world.restart()
+    world.tick()
+    assert (world.status(), world.store.job("a").attempt) == (Status.STARTING, 2)
+    _stall(world, 2)
+    assert "goes on without it for 120 s" in str(world.store.job("a").message)
+
+
 def test_a_request_that_is_made_anew_is_the_same_wait(world: World) -> None:
     world.submit()
     world.tick(2)
