@@ -10,7 +10,7 @@ from service.reconciling.driver_log import HEADING, keep_driver_log, lacks_log
 from service.store.store import Store
 from tests.unit.service.world import World
 from trainer.contract.attempt import Reason
-from trainer.contract.death import SECOND_DRIVER
+from trainer.contract.death import NO_FOLDER, SECOND_DRIVER
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.status import Status
 
@@ -111,6 +111,25 @@ def test_the_end_of_a_second_driver_leaves_the_log_to_the_first(world: World) ->
     assert (job.status, job.reason, job.num_failures) == (
         *(Status.RETRYING, Reason.INTERRUPTED, 0),
     )
+
+
+@pytest.mark.parametrize("exit_code", [SECOND_DRIVER, NO_FOLDER])
+def test_drivers_that_touch_nothing_are_followed_ever_later_and_count_as_no_failures(
+    world: World, exit_code: int
+) -> None:
+    world.submit(retry={"backoff_s": 10})
+    waits = []
+    for number in (1, 2, 3):
+        world.tick(2)
+        world.ray.end(f"a-{number}", "failed", exit_code=exit_code)
+        world.tick()
+        job = world.store.job("a")
+        assert job.retry_at is not None
+        waits.append((job.retry_at - world.now).total_seconds())
+        assert (job.status, job.num_failures) == (Status.RETRYING, 0)
+        world.now = job.retry_at
+    # Each is longer by up to a tenth.
+    assert [wait // 10 for wait in waits] == [1, 2, 4]
 
 
 def test_what_ray_says_beyond_what_a_driver_printed_is_kept_too(attempt: AttemptDirectory) -> None:
