@@ -131,7 +131,7 @@ def test_the_description_names_every_route_and_its_examples_are_accepted(
         "/readyz",
     } <= document["paths"].keys()
     body = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["examples"].keys() == {*PRESETS, "ensemble", "clone"}
+    assert body["examples"].keys() == {*PRESETS, "ensemble", "calibration", "clone"}
     for example in body["examples"].values():
         request = example["value"] | {"data": request_body["data"]}
         answer = http.post("/jobs", json=request)
