@@ -1,3 +1,5 @@
+import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -14,6 +16,8 @@ from data_shards.manifest import load_manifest
 from data_shards.shards.sidecars import load_index
 from data_shards.storage.set_files import LocalFiles
 from tests.waiting import wait_for
+
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def open_files(folder: Path, **options) -> ShardFiles:
@@ -150,7 +154,12 @@ def test_asks_for_what_is_expected_while_the_disk_is_read(own_copy, monkeypatch)
 
 
 def in_memory(descriptor: int, offset: int) -> bool:
-    try:
-        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
-    except BlockingIOError:
-        return False
+    """Say whether a page of a file is in memory; to try to read it may have it read."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY) as whole:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(whole, offset))
+        resident = ctypes.c_ubyte()
+        status = LIBC.mincore(
+            ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE), ctypes.byref(resident)
+        )
+    assert status == 0, os.strerror(ctypes.get_errno())
+    return bool(resident.value & 1)
