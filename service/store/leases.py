@@ -7,16 +7,20 @@ with what stood there before, and never with a time.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, Engine, Update, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.steady_clock import Reading
+from service.store.errors import NotWrittenError
 from service.store.tables import leases
 
 _LEADER = "leader"
+# As long as a lock of another process is waited for (see `engine`): who waits for a writer that
+# waits for that, and then for it themselves, are answered after twice this.
+_TURN_S = 5.0
 # Asked in every transaction that writes: to make it takes longer than to run it. Renewals pass
 # beside this lock, and takeovers wait.
 _HELD_BY = (
@@ -139,18 +143,31 @@ class FencedWrites:
         self._fence = fence
         # SQLite lets one writer in at a time, and has others try again by the clock: threads of
         # this process wait for each other instead. PostgreSQL locks rows and not the whole store.
-        self._turn: AbstractContextManager[object] = (
-            threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+        self._turns = threading.Lock() if engine.dialect.name == "sqlite" else None
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Give a connection in a transaction. Raises LostLeadershipError before it writes."""
+        """Give a connection in a transaction.
+
+        Raises LostLeadershipError, or NotWrittenError where no turn comes, before it writes.
+        """
         fence = None if self._fence is None else self._fence()
-        with self._turn, self._engine.begin() as connection:
+        with self._turn(), self._engine.begin() as connection:
             if fence is not None:
                 check_fence(connection, fence)
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turns is None:
+            yield
+            return
+        if not self._turns.acquire(timeout=_TURN_S):
+            raise NotWrittenError(f"no turn came in {_TURN_S:g} s")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def check(self) -> int:
         """Return the fence of this process, 0 where none is asked for.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
 from service.access.caller import Caller, Ownership
 from service.access.disk import DiskMeter
@@ -28,6 +29,7 @@ from service.store.idempotency import (
     KeyedRequest,
     KeyInUseError,
     KeyReusedError,
+    Made,
     Reservation,
     release,
     reserve,
@@ -122,24 +124,32 @@ class Desk:
             return Accepted(job=self._submit(request, None), is_replay=False)
         keyed = KeyedRequest(owner=self._caller.owner, key=key, body_sha256=_digest(request))
         reservation = Reservation(request=keyed)
+        is_begun = False
+
+        def reserve_key(connection: Connection) -> Made | None:
+            nonlocal is_begun
+            is_begun = True
+            return reserve(connection, reservation, self._clock(), keep_for=keep_for)
+
         # Around it too: what is stored may not be confirmed.
-        with self._releasing(reservation):
-            made = self._store.write(
-                lambda connection: reserve(
-                    connection, reservation, self._clock(), keep_for=keep_for
-                )
-            )
+        with self._releasing(reservation, lambda: is_begun):
+            made = self._store.write(reserve_key)
             if made is None:
                 return Accepted(job=self._submit(request, reservation), is_replay=False)
         return Accepted(job=self._store.job(made.job_id), is_replay=True)
 
     @contextmanager
-    def _releasing(self, reservation: Reservation) -> Iterator[None]:
+    def _releasing(
+        self, reservation: Reservation, may_be_stored: Callable[[], bool]
+    ) -> Iterator[None]:
         try:
             yield
         except (KeyInUseError, KeyReusedError):
             raise  # It is another's.
         except BaseException:
+            # A store that took nothing at all is not waited for once more.
+            if not may_be_stored():
+                raise
             try:
                 self._store.write(lambda connection: release(connection, reservation))
             except Exception as error:  # noqa: BLE001  # what was refused is told, not this

@@ -82,6 +82,23 @@ def test_a_key_whose_reservation_was_stored_and_not_confirmed_is_free_again(
     assert "Idempotent-Replay" not in again.headers
 
 
+def test_a_store_that_takes_no_reservation_is_not_waited_for_twice(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = []
+
+    def refuse(change: Callable[[Connection], Any]) -> None:
+        begun.append(change)
+        raise OperationalError("BEGIN", {}, ConnectionError("locked"))
+
+    monkeypatch.setattr(plane.store, "write", refuse)
+    assert http.post("/jobs", json=request_body, headers=keyed("locked")).status_code == 503
+    assert len(begun) == 1
+
+
 def test_of_twenty_equal_requests_at_once_one_makes_the_job(
     http: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
 ) -> None:

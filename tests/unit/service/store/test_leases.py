@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.steady_clock import Reading
 from service.store.engine import connect, writing
+from service.store.errors import NotWrittenError
 from service.store.leases import (
     LeaseRecord,
     LostLeadershipError,
@@ -155,3 +157,29 @@ def test_a_takeover_waits_for_what_is_being_written(store_url: str, engine: Engi
         writer.join()
         taker.join()
     assert taken == [2]
+
+
+def test_a_writer_waits_for_those_before_it_for_a_while(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL's wait for rows alone."""
+    monkeypatch.setattr("service.store.leases._TURN_S", 0.1)
+    writes, may_commit = threading.Event(), threading.Event()
+
+    def slowly(_connection: Connection) -> None:
+        writes.set()
+        assert may_commit.wait(10)
+
+    with closing(Store(store_url)) as store, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(store.write, slowly)
+        try:
+            assert writes.wait(10)
+            if store_url.startswith("sqlite"):
+                with pytest.raises(NotWrittenError, match=r"no turn came in 0\.1 s"):
+                    store.write(lambda _: None)
+            else:
+                store.write(lambda _: None)
+        finally:
+            may_commit.set()
+        first.result()
+        store.write(lambda _: None)
