@@ -7,13 +7,13 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.faults.warm_python import python
 from tests.unit.service.stub_server import Answer, Request, StubServer
 
 PACE_VARIABLE = "FAULTS_PACE_S"
@@ -34,10 +34,12 @@ class StandInRay:
     ) -> None:
         """`pace_s`: how long a step takes at least; `num_cpus`: of its one node.
 
-        `module` is run for each submission, by a command that begins with `prefix`.
+        `module` is run for each submission, by a command that begins with `prefix`; by a fork
+        where neither that nor the environment is to hold from its beginning.
         """
         self._module = module
         self._prefix = prefix
+        self._python = python(is_warm=not (prefix or environment))
         self._environment = {PACE_VARIABLE: str(pace_s), **(environment or {})}
         self._node = {
             "node_id": "n",
@@ -104,7 +106,7 @@ class StandInRay:
             return None
         folder = shlex.split(body["entrypoint"])[-1]
         self.processes[name] = subprocess.Popen(
-            [*self._prefix, sys.executable, "-m", self._module, folder],
+            [*self._prefix, *self._python, "-m", self._module, folder],
             cwd=ROOT,
             env={**os.environ, **self._environment},
             stdin=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ from tests.faults.trials import Trial, Trials
 from tests.integration.service.test_two_control_planes import Answering
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 HOUR_S = 3600
 DIRECTIONS = {HOUR_S: "forward", -HOUR_S: "back"}

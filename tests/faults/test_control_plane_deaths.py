@@ -14,7 +14,7 @@ from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import SEED, Trial, Trials, seeds
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 FAULT = "the control plane dies around a commit, or a submission"
 PACE_S = 0.02

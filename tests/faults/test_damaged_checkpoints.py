@@ -1,6 +1,7 @@
 """A job dies, its newest checkpoints are damaged: it goes on from the newest that is whole."""
 
 import json
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.product import ControlPlane, ledger_lines
+from tests.faults.kills.local_cluster import worker_pids
 from tests.faults.small_jobs import INTERVAL_STEPS, SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials, seeds
@@ -17,7 +19,7 @@ from tests.waiting import wait_for
 from trainer.contract.checkpoint_folder import list_folders
 from trainer.contract.run_directory import RunDirectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 FAULT = "checkpoints are truncated, or have a bit flipped"
 FILES = ("model.safetensors", "velocity.safetensors", "checkpoint.json")
@@ -73,17 +75,17 @@ def kill_and_damage(
 
     Returns its checkpoints, the newest first, of which so many are damaged.
     """
-    plane, ray = running
+    plane, _ = running
     run = RunDirectory(plane.run_directory(job_id))
     reached = f"step {step}"
     wait_for(reached, lambda: len(ledger_lines(run.attempt(1).path)) >= step, timeout_s=60)
     # Stopped first, so that nothing is committed between the damage and the end.
-    process = ray.processes[f"{job_id}-1"]
-    process.send_signal(signal.SIGSTOP)
+    (process,) = worker_pids(run.attempt(1))
+    os.kill(process, signal.SIGSTOP)
     folders = list_folders(run)
     for damage, folder in zip(damages, folders, strict=False):
         damage(folder)
-    process.kill()
+    os.kill(process, signal.SIGKILL)
     return folders
 
 
@@ -95,7 +97,7 @@ def see_through(
     run = RunDirectory(plane.run_directory(job_id))
     folders = kill_and_damage(running, job_id, step, damages)
     trial.strike()
-    wait_for("the next attempt", lambda: len(plane.job(job_id)["attempts"]) > 1, timeout_s=30)
+    wait_for("the next attempt", lambda: len(plane.job(job_id)["attempts"]) > 1, timeout_s=60)
     trial.detected()
     began_from = plane.job(job_id)["attempts"][1]["resume_from"]
     whole = str(folders[len(damages)].relative_to(run.path))
@@ -103,7 +105,7 @@ def see_through(
     told = json.dumps(plane.events(job_id))
     for folder in folders[: len(damages)]:
         trial.must(f"{folder.name} is damaged" in told, "C", f"{folder.name} is not told")
-    wait_for("a step", lambda: ledger_lines(run.attempt(2).path), timeout_s=30)
+    wait_for("a step", lambda: ledger_lines(run.attempt(2).path), timeout_s=60)
     trial.recovered()
     plane.wait_status(job_id, "SUCCEEDED", timeout_s=60)
     small_jobs.check(trial, job_id, run.path, plane.store_url)

@@ -21,7 +21,7 @@ from tests.waiting import wait_for
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 # A store and its log, where no more is told than by a job of two minutes.
 STORE_BYTES = 3 << 20
@@ -111,7 +111,7 @@ def test_a_full_disk_of_run_directories_is_named_and_gone_on_from(
                 trial.must(job["status"] != "FAILED", "J", f"it failed: {job['message']}")
                 return "No space left" in str(job["message"])
 
-            wait_for("the disk to be named", told, timeout_s=30)
+            wait_for("the disk to be named", told, timeout_s=60)
             trial.detected()
             refused = plane.http.post("/jobs", json=small_jobs.request(name="another"))
             if refused.is_success:

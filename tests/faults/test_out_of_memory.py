@@ -16,7 +16,7 @@ from tests.integration.trainer.conftest import pack_few
 from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # Long enough to be struck amid a certain step.
 EPOCHS = 12

@@ -11,7 +11,7 @@ from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials, seeds
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 FAULT = "a job always crashes"
 MAX_ATTEMPTS = 3

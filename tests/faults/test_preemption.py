@@ -21,7 +21,7 @@ from tests.faults.trials import Trial, Trials, seeds
 from tests.waiting import wait_for
 from trainer.contract.status import Desired, Status
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 FAULT = "one makes room: it dies twice, and the control plane or a commit fails twice"
 PACE_S = 0.02

@@ -34,7 +34,7 @@ from trainer.contract.events import AttemptEvent, EventBatch
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import RunDirectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 FAULT = "events come twice, late, out of order, and from attempts that are not current"
 NUM_SENDERS = 4

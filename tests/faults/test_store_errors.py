@@ -12,7 +12,7 @@ from tests.faults.small_jobs import SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials, seeds
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 PACE_S = 0.02
 # A key whose reservation is stored unknown to who asked for it is in use for minutes: there the

@@ -19,7 +19,7 @@ from tests.unit.service.databases import written_by_another
 from tests.waiting import wait_for
 from trainer.contract.run_directory import RunDirectory
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 OUTAGE_S = 60.0
 # Of 104 steps, most of which are done while the store is away.
@@ -89,7 +89,7 @@ def see_through_outage(
     wait_for("another report", lambda: plane.job(job_id)["progress"]["step"] > told, timeout_s=60)
     trial.recovered()
     # Whoever was faster leads now.
-    leader = wait_for("a leader", lambda: leader_of(planes), timeout_s=30)
+    leader = wait_for("a leader", lambda: leader_of(planes), timeout_s=60)
     late = dict(submit_late(leader).raise_for_status().json())
     leader.http.post(f"/jobs/{late['id']}/cancel").raise_for_status()
     # It was sent many times, and is one job.

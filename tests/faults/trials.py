@@ -1,11 +1,12 @@
 """Faults that are seen through, and what was found to be wrong after each."""
 
+import json
 import os
 import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 INVARIANTS = {
     "J": "each job reaches one terminal state, and has one attempt that can commit",
@@ -77,6 +78,18 @@ class Trials:
 
     def __init__(self) -> None:
         self.all: list[Trial] = []
+        """As they ended."""
+        self._num_given = 0
+
+    def give(self) -> str:
+        """Return as text those that ended since the last call."""
+        new = self.all[self._num_given :]
+        self._num_given += len(new)
+        return json.dumps([asdict(trial) for trial in new])
+
+    def take(self, given: str) -> None:
+        """Add what another has given."""
+        self.all += [Trial(**trial) for trial in json.loads(given)]
 
     @contextmanager
     def trial(self, row: str, fault: str, *, seed: int | None = None) -> Iterator[Trial]:
@@ -101,9 +114,10 @@ class Trials:
         assert trial.violations, f"{fault}: unguarded, and no violation was noticed"
 
     def _seen_through(self, trial: Trial) -> Iterator[Trial]:
-        self.all.append(trial)
         try:
             yield trial
         except BaseException as error:
             trial.violations.append(f"J: not seen through: {type(error).__name__}: {error}")
             raise
+        finally:
+            self.all.append(trial)

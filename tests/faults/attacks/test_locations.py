@@ -217,7 +217,6 @@ OPENED = (
 )
 
 
-@pytest.mark.timeout(180)
 def test_a_location_that_leads_elsewhere_is_refused_again_when_it_is_opened(
     faults: Trials, small_jobs: SmallJobs, tmp_path: Path
 ) -> None:
@@ -282,7 +281,6 @@ def begin_from(trial: Trial, small_jobs: SmallJobs, root: Path, kind: str, *mode
     trial.must(not mark.exists(), "A", "the program in it has run")
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["torch", "pickle"])
 def test_a_program_in_a_checkpoint_never_runs(
     faults: Trials, small_jobs: SmallJobs, tmp_path: Path, kind: str
@@ -291,7 +289,6 @@ def test_a_program_in_a_checkpoint_never_runs(
         begin_from(trial, small_jobs, tmp_path, kind)
 
 
-@pytest.mark.timeout(180)
 def test_an_attempt_that_unpickles_is_noticed(
     faults: Trials, small_jobs: SmallJobs, tmp_path: Path
 ) -> None:
@@ -363,7 +360,7 @@ def test_a_key_whose_first_request_is_in_flight_is_in_use(faults: Trials, tmp_pa
 
             sending = threading.Thread(target=send)
             sending.start()
-            wait_for("the first request to be in work", came.is_set, timeout_s=30)
+            wait_for("the first request to be in work", came.is_set, timeout_s=60)
             for body in (slow, target.body):
                 answer = target.ask("POST", "/jobs", json=body, headers=headers)
                 in_use = answer.status_code == 409 and answer.headers.get("Retry-After")

@@ -66,6 +66,19 @@ def test_times_count_from_the_strike() -> None:
     assert row.steps_redone == 3
 
 
+def test_what_one_process_has_seen_another_counts_once() -> None:
+    worker, reporter = Trials(), Trials()
+    with worker.trial("5", "a worker dies", seed=1) as trial:
+        trial.strike()
+        trial.recovered()
+    reporter.take(worker.give())
+    with worker.unguarded("5", "a worker dies") as trial:
+        trial.must(False, "J", "it has written")
+    reporter.take(worker.give())
+    reporter.take(worker.give())
+    assert reporter.all == worker.all
+
+
 def test_rows_come_in_the_order_of_the_table_and_attacks_last() -> None:
     faults = Trials()
     for row in ("attack", "13", "5", "21"):

@@ -1,0 +1,37 @@
+"""A Python that has what attempts import: the product's warm process, one for all trials."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.cluster.warm_process import launcher
+from tests.waiting import wait_for
+from trainer.warm.launcher import SOCKET_VARIABLE
+
+_IMPORTED = ("trainer.running.replica", "trainer.running.loop")
+
+
+@contextmanager
+def warm_process(socket: Path) -> Iterator[None]:
+    """Have attempts of the block forked: importing torch is most of what such a one costs."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "trainer.warm.fork_server", socket, *_IMPORTED],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for("the warm process", socket.exists, timeout_s=90)
+        os.environ[SOCKET_VARIABLE] = str(socket)
+        yield
+    finally:
+        os.environ.pop(SOCKET_VARIABLE, None)
+        server.terminate()
+        server.wait()
+
+
+def python(*, is_warm: bool) -> list[str]:
+    """Return the command of a Python: forked, or for what must be told before it begins."""
+    return launcher() if is_warm else [sys.executable]
