@@ -33,7 +33,7 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 	$(BIN)/python -m pytest -s -m compose
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
-	$(BIN)/python -m pytest -s --all-rows tests/faults
+	$(BIN)/python -m pytest --numprocesses 3 --all-rows tests/faults
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: a few minutes, for every commit.
 	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
