@@ -112,6 +112,7 @@ class AccessMiddleware:
         self._app = app
         self._plane = plane
         self._clock = clock
+        self._may_be_open = plane.settings.may_be_open
         self._limiter = RateLimiter(_rate(plane.settings))
         self._valid = ValidTokens()
         self._reporting = ValidTokens()
@@ -238,8 +239,7 @@ class AccessMiddleware:
             )
             if known is not None:
                 return known, False
-        may_be_open = self._plane.settings.may_be_open
-        return None, may_be_open and not self._plane.store.read(are_there_tokens)
+        return None, self._may_be_open and not self._plane.store.read_at_once(are_there_tokens)
 
     async def _note_use(self, token: TokenRecord) -> None:
         """Write down now and then that the token is in use; whoever sent it has its answer."""

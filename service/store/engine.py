@@ -60,10 +60,10 @@ def reading(engine: Engine) -> Engine:
 def reading_at_once(engine: Engine) -> Engine:
     """Return a view of the engine for reads of one statement, which sees one moment by itself.
 
-    PostgreSQL, to which each statement is a journey, is spared those that begin and end.
+    It is spared the statements that begin and end: to PostgreSQL each is a journey.
     """
     if engine.dialect.name == "sqlite":
-        return engine
+        return engine.execution_options(begin_statement=None)
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -116,7 +116,9 @@ def _keep_log(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin_statement", "BEGIN"))
+    statement = connection.get_execution_options().get("begin_statement", "BEGIN")
+    if statement is not None:
+        connection.exec_driver_sql(statement)
 
 
 def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
@@ -142,6 +144,9 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         # So that those in use stay in use, and need not be asked whether they live.
         pool_use_lifo=True,
+        # What writes is committed by then, or undone. By a rollback the driver would have the
+        # server forget what it has prepared, and would prepare it anew.
+        pool_reset_on_return="commit",
         connect_args={**_LIVENESS, "options": f"{own} {options}".strip()},
     )
     event.listen(engine, "connect", _take_any_text)

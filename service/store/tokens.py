@@ -3,13 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, inspect, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, inspect, select, update
 
 from service.access.audit import Action
 from service.access.caller import Caller, Role
 from service.access.tokens import TokenRecord
 from service.store.audit import note_audit
 from service.store.tables import tokens
+
+# Asked at each request; to make a statement takes longer than to ask it.
+_TOKEN = select(tokens).where(tokens.c.id == bindparam("token_id"))
+_ANY_TOKEN = select(tokens.c.id).limit(1)
 
 
 class NoSuchTokenError(LookupError):
@@ -38,7 +42,7 @@ def create_token(connection: Connection, token: TokenRecord, by: Caller, now: da
 
 def find_token(connection: Connection, token_id: str) -> TokenRecord | None:
     """Return what is known of a token, live or not."""
-    row = connection.execute(select(tokens).where(tokens.c.id == token_id)).one_or_none()
+    row = connection.execute(_TOKEN, {"token_id": token_id}).one_or_none()
     return None if row is None else _token_of(row)
 
 
@@ -59,7 +63,7 @@ def digests_of_live_tokens(connection: Connection, now: datetime) -> dict[str, s
 
 def are_there_tokens(connection: Connection) -> bool:
     """Whether there ever was one: revoking the last must not open what it closed."""
-    return connection.execute(select(tokens.c.id).limit(1)).first() is not None
+    return connection.execute(_ANY_TOKEN).first() is not None
 
 
 def knows_tokens(connection: Connection) -> bool:

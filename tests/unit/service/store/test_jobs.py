@@ -139,6 +139,13 @@ def test_a_page_is_cut_from_an_index_and_not_sorted(
     assert not any("TEMP B-TREE" in step for step in rest)
 
 
+def test_a_page_and_a_job_are_one_statement_each_which_none_begins_or_ends(stored: Stored) -> None:
+    for read in (lambda: stored.store.jobs(before_seq=4, limit=3), lambda: stored.store.job("j1")):
+        with statements(stored.store._engine) as asked:
+            read()
+        assert [text.split(None, 1)[0] for text, _ in asked] == ["SELECT"]
+
+
 def test_of_a_plan_without_a_speed_none_is_read(store: Store) -> None:
     store.submit("without", make_spec(), now(), plan={"steps": 4})
     assert store.read(lambda connection: read_planned_speeds(connection, ["without"])) == {}
