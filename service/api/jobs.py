@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import StringConstraints
-from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.api.dependencies import INVALID, MAX_INTEGER, JobId, Plane, Viewer
-from service.api.present import as_json, job_detail, job_view
+from service.api.present import as_json, detail_fields, job_fields
 from service.control_plane import ControlPlane
-from service.jobs.records import AttemptRecord, JobRecord, UnreadableJob
+from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import Problem
-from service.store.attempts import read_attempts
-from service.store.jobs import read_job, read_plan
+from service.store.detail import read_detail
 from service.store.ownership import seen_by
 from service.views.jobs import JobDetail, JobPage
 from trainer.contract.status import Status
@@ -58,26 +57,21 @@ def list_jobs(
     page = found[:limit]
     told = _as_told(plane, caller, [job for job in page if isinstance(job, JobRecord)])
     return as_json(
-        JobPage(
-            jobs=tuple(job_view(job, plane.settings.run_root) for job in told),
-            unreadable=tuple(job.id for job in page if isinstance(job, UnreadableJob)),
-            next_cursor=str(page[-1].seq) if len(found) > limit else None,
-        )
+        {
+            "jobs": [job_fields(job, plane.settings.run_root) for job in told],
+            "unreadable": [job.id for job in page if isinstance(job, UnreadableJob)],
+            "next_cursor": str(page[-1].seq) if len(found) > limit else None,
+        }
     )
 
 
 @router.get("/{job_id}", response_model=JobDetail, responses=_UNKNOWN)
 def get_job(plane: Plane, caller: Viewer, job_id: JobId) -> Response:
     """Look at one job and its attempts."""
-
-    # Assumed to be asked for most: at once, in one transaction.
-    def read(connection: Connection) -> tuple[JobRecord, list[AttemptRecord], str | None]:
-        job = read_job(connection, job_id, seen_by=caller)
-        return job, read_attempts(connection, job_id), read_plan(connection, job_id)
-
-    found, attempts, plan = plane.store.read(read)
-    (job,) = _as_told(plane, caller, [found])
-    return as_json(job_detail(job, attempts, plan, plane.settings.run_root))
+    # Assumed to be asked for most.
+    found = plane.store.read_at_once(partial(read_detail, job_id=job_id, seen_by=caller))
+    (job,) = _as_told(plane, caller, [found.job])
+    return as_json(detail_fields(found._replace(job=job), plane.settings.run_root))
 
 
 def _as_told(plane: ControlPlane, caller: Caller, jobs: Sequence[JobRecord]) -> list[JobRecord]:

@@ -1,24 +1,23 @@
 """Records of the store, as the API shows them."""
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from fastapi import Response
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from service.jobs.progress import bottleneck, fraction, seconds_left
 from service.jobs.records import AttemptRecord, EventRecord, JobRecord
 from service.run_files.kept_checkpoints import KeptCheckpoint
+from service.store.detail import Detail
 from service.views.jobs import (
     Attempt,
     Checkpoint,
     Event,
     Job,
-    JobDetail,
     JobProgress,
-    LastCheckpoint,
     View,
 )
 from service.views.plans import Plan
@@ -29,29 +28,35 @@ from trainer.contract.status import Status
 
 logger = logging.getLogger(__name__)
 
+Fields = dict[str, Any]
+"""Of a view, by name: a test holds them to it."""
 
-def as_json(view: View) -> Response:
-    """Answer with a view; FastAPI would carry it to another thread first, to check it again."""
-    return Response(view.model_dump_json(), media_type="application/json")
+
+def as_json(view: View | Fields) -> Response:
+    """Answer with a view, or with its fields, which records hold checked already.
+
+    FastAPI would carry a view to another thread first, to check it again.
+    """
+    content = to_json(view, inf_nan_mode="null")
+    return Response(content, media_type="application/json")
 
 
 def job_view(job: JobRecord, run_root: Path) -> Job:
     """Show a job."""
-    return Job(**_job_fields(job, run_root))
+    return Job(**job_fields(job, run_root))
 
 
-def job_detail(
-    job: JobRecord, attempts: Iterable[AttemptRecord], plan: str | None, run_root: Path
-) -> JobDetail:
-    """Show a job with its attempts, its plan, which is JSON, and what came of it."""
-    shown = tuple(attempt_view(attempt) for attempt in attempts)
-    return JobDetail(
-        attempts=shown,
-        worker_pids=shown[-1].worker_pids if shown else (),
-        report=read_report(run_root / job.id) if job.status is Status.SUCCEEDED else None,
-        plan=None if plan is None else _plan(job.id, plan),
-        **_job_fields(job, run_root),
-    )
+def detail_fields(detail: Detail, run_root: Path) -> Fields:
+    """Show a job with its attempts, its plan and what came of it: the fields of a JobDetail."""
+    job, plan = detail.job, detail.plan
+    shown = tuple(attempt_view(attempt) for attempt in detail.attempts)
+    return {
+        **job_fields(job, run_root),
+        "attempts": shown,
+        "worker_pids": shown[-1].worker_pids if shown else (),
+        "report": read_report(run_root / job.id) if job.status is Status.SUCCEEDED else None,
+        "plan": None if plan is None else _plan(job.id, plan),
+    }
 
 
 def _plan(job_id: str, plan: str) -> Plan | None:
@@ -63,7 +68,8 @@ def _plan(job_id: str, plan: str) -> Plan | None:
         return None
 
 
-def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
+def job_fields(job: JobRecord, run_root: Path) -> Fields:
+    """Show a job: the fields of a Job, in their order."""
     return {
         "id": job.id,
         "name": job.spec.name,
@@ -79,7 +85,7 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "retry_at": job.retry_at,
-        "progress": progress_view(job),
+        "progress": _progress_fields(job),
         "evaluation": job.evaluation,
         "run_directory": str(run_root / job.id),
         "cloned_from": job.cloned_from,
@@ -89,20 +95,32 @@ def _job_fields(job: JobRecord, run_root: Path) -> dict[str, Any]:
 
 def progress_view(job: JobRecord) -> JobProgress | None:
     """Show how far a job is; None before its first step."""
+    fields = _progress_fields(job)
+    return None if fields is None else JobProgress(**fields)
+
+
+def _progress_fields(job: JobRecord) -> Fields | None:
     told = job.progress
     if told is None:
         return None
     saved = None
     if job.checkpoint_step is not None and job.checkpoint_at is not None:
-        saved = LastCheckpoint(step=job.checkpoint_step, saved_at=job.checkpoint_at)
+        saved = {"step": job.checkpoint_step, "saved_at": job.checkpoint_at}
     runs = job.status is Status.RUNNING
-    return JobProgress(
-        **told.model_dump(exclude={"kind"}),
-        fraction=fraction(told),
-        eta_s=seconds_left(job.spec, told, job.evaluation) if runs else None,
-        bottleneck=bottleneck(told),
-        last_checkpoint=saved,
-    )
+    return {
+        "step": told.step,
+        "planned_steps": told.planned_steps,
+        "fraction": fraction(told),
+        "epoch": told.epoch,
+        "loss": told.loss,
+        "learning_rate": told.learning_rate,
+        "images_per_second": told.images_per_second,
+        "eta_s": seconds_left(job.spec, told, job.evaluation) if runs else None,
+        "data_wait_ratio": told.data_wait_ratio,
+        "phase_seconds": told.phase_seconds,
+        "bottleneck": bottleneck(told),
+        "last_checkpoint": saved,
+    }
 
 
 def read_report(run: Path) -> Report | None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Select,
     String,
+    bindparam,
     case,
     cast,
     insert,
@@ -20,7 +22,7 @@ from service.access.caller import EVERYONE, Caller
 from service.jobs.records import JobRecord, UnreadableJob
 from service.store.dialects import IsJson
 from service.store.errors import JobNotFoundError, UnreadableJobError
-from service.store.ownership import visible_to
+from service.store.ownership import audience, visible_to
 from service.store.rows import STORED_JOBS, job_of
 from service.store.tables import jobs, labels
 from trainer.contract.spec import JobSpec
@@ -88,22 +90,21 @@ def read_job(
 
     `lock`: nobody else changes it, or what belongs to it, until this transaction ends.
     """
-    query = STORED_JOBS.where(jobs.c.id == job_id, visible_to(seen_by))
-    if lock:
-        # Others may refer to the row meanwhile, as every row that belongs to the job does.
-        query = query.with_for_update(key_share=True)
+    query = _one_job(audience(seen_by), lock=lock)
     try:
-        return job_of(connection.execute(query).one())
+        return job_of(connection.execute(query, {"job_id": job_id}).one())
     except NoResultFound:
         raise JobNotFoundError(job_id) from None
     except UNREADABLE as error:
-        raise UnreadableJobError(job_id, _problem(error)) from error
+        raise UnreadableJobError(job_id, problem_of(error)) from error
 
 
-def read_plan(connection: Connection, job_id: str) -> str | None:
-    """Return what was foreseen of the job when it was accepted, as JSON."""
-    query = select(cast(jobs.c.plan, String)).where(jobs.c.id == job_id)
-    return connection.execute(query).scalar_one()
+# To make a statement takes longer than to ask it; it is another for each owner.
+@lru_cache(maxsize=256)
+def _one_job(told: Caller, *, lock: bool) -> Select[Any]:
+    query = STORED_JOBS.where(jobs.c.id == bindparam("job_id"), visible_to(told))
+    # Others may refer to the row meanwhile, as every row that belongs to the job does.
+    return query.with_for_update(key_share=True) if lock else query
 
 
 def read_planned_speeds(connection: Connection, job_ids: Collection[str]) -> Mapping[str, str]:
@@ -120,29 +121,35 @@ def known_jobs(connection: Connection, job_ids: Collection[str]) -> frozenset[st
     return frozenset(connection.execute(query).scalars())
 
 
-def read_jobs(connection: Connection, query: Select[Any]) -> Sequence[JobRecord | UnreadableJob]:
-    """Return what a query of STORED_JOBS finds, in its order."""
+def read_jobs(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> Sequence[JobRecord | UnreadableJob]:
+    """Return what a query of STORED_JOBS finds, asked with values, in its order."""
     try:
-        return readable_jobs(connection, query)
+        return readable_jobs(connection, query, values)
     except UNREADABLE:
-        found = connection.execute(query.with_only_columns(jobs.c.seq, jobs.c.id)).all()
+        ids = query.with_only_columns(jobs.c.seq, jobs.c.id)
+        found = connection.execute(ids, values).all()
         return [_read(connection, row.seq, row.id) for row in found]
 
 
-def readable_jobs(connection: Connection, query: Select[Any]) -> list[JobRecord]:
+def readable_jobs(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> list[JobRecord]:
     """Return what a query of STORED_JOBS finds, in its order, by one statement.
 
     Raises one of UNREADABLE where any of them cannot be read.
     """
-    return [job_of(row) for row in connection.execute(query).all()]
+    return [job_of(row) for row in connection.execute(query, values).all()]
 
 
 def _read(connection: Connection, seq: int, job_id: str) -> JobRecord | UnreadableJob:
     try:
         return job_of(connection.execute(STORED_JOBS.where(jobs.c.seq == seq)).one())
     except UNREADABLE as error:
-        return UnreadableJob(seq=seq, id=job_id, problem=_problem(error))
+        return UnreadableJob(seq=seq, id=job_id, problem=problem_of(error))
 
 
-def _problem(error: Exception) -> str:
+def problem_of(error: Exception) -> str:
+    """Say what is wrong with what is stored of a job, in a line."""
     return " ".join(str(error).split())[:_PROBLEM_CHARACTERS]

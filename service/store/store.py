@@ -176,9 +176,9 @@ class Store:
         )
         try:
             # What the page is cut from may change meanwhile, and it is a page none the less.
-            return self.read_at_once(lambda connection: readable_jobs(connection, page(connection)))
+            return self.read_at_once(lambda one: readable_jobs(one, *page(one)))
         except UNREADABLE:
-            return self.read(lambda connection: read_jobs(connection, page(connection)))
+            return self.read(lambda connection: read_jobs(connection, *page(connection)))
 
     def live_jobs(self) -> list[JobRecord]:
         """Return the jobs to which something may still happen, the oldest first.

@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError
 
 from service.access.caller import Caller, Role
 from service.jobs.records import UnreadableJob
+from service.store.detail import read_detail
 from service.store.engine import MIGRATE_BUSY_TIMEOUT_MS, connect, writing
-from service.store.jobs import read_plan
 from service.store.migrate import StoreVersionError, alembic_config, current_version, migrate
 from service.store.store import Store
 from service.store.tables import events, metadata, points
@@ -86,7 +86,7 @@ def test_a_store_of_release_0_1_keeps_everything(tmp_path: Path) -> None:
         assert done.finished_at == datetime(2026, 1, 1, 12, 30, 0, 250_000, tzinfo=UTC)
         assert [job.status for job in (done, runs, waits)] == ["SUCCEEDED", "RUNNING", "QUEUED"]
         assert (runs.owner, runs.private, runs.preempted_by) == (None, False, None)
-        assert store.read(lambda connection: read_plan(connection, "runs")) is None
+        assert store.read(lambda connection: read_detail(connection, "runs")).plan is None
         assert runs.progress == Progress.model_validate(release_0_1.progress(3))
         assert [job.checkpoint_step for job in (done, runs, waits)] == [3, 3, None]
         assert runs.checkpoint_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
