@@ -144,9 +144,6 @@ def _connect_postgresql(url: URL, busy_timeout_ms: int) -> Engine:
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         # So that those in use stay in use, and need not be asked whether they live.
         pool_use_lifo=True,
-        # What writes is committed by then, or undone. By a rollback the driver would have the
-        # server forget what it has prepared, and would prepare it anew.
-        pool_reset_on_return="commit",
         connect_args={**_LIVENESS, "options": f"{own} {options}".strip()},
     )
     event.listen(engine, "connect", _take_any_text)
