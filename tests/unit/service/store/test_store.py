@@ -1,5 +1,5 @@
+import itertools
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -23,7 +23,7 @@ from service.store.statistics import statistics
 from service.store.store import Store
 from service.store.tables import points
 from tests.unit.service.conftest import make_spec
-from tests.unit.service.databases import Databases, change
+from tests.unit.service.databases import change
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import (
     AttemptEvent,
@@ -267,26 +267,30 @@ def told(number: int) -> AttemptEvent:
     return event(number, evaluated if number % 3 == 0 else None)
 
 
+# Each example has a job of its own.
+NEW_JOBS = map("j{}".format, itertools.count())
+
+
 @pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(st.integers(1, 8), max_size=6), max_size=6))
 def test_events_in_any_order_and_number_are_stored_once_without_gaps(
-    databases: Databases, batches: list[list[int]]
+    store: Store, batches: list[list[int]]
 ) -> None:
-    with closing(Store(databases.migrated())) as store:
-        begun(store)
-        through = 0
-        for batch in batches:
-            reported = [told(number) for number in batch]
-            through = store.append_events("a", 1, reported).stored_through
-        assert store.attempt("a", 1).events_through == through
-        reported = [told(number) for number in range(1, through + 1)]
-        steps = [one.data.step for one in reported if isinstance(one.data, Progress)]
-        assert steps_of(store, "a") == steps
-        stored = store.events("a", limit=100)
-        assert [one.number for one in stored] == list(range(1, len(stored) + 1))
-        evaluated = [one.data for one in reported if isinstance(one.data, Evaluated)]
-        assert [one.data for one in stored if not isinstance(one.data, StatusChanged)] == evaluated
+    job_id = next(NEW_JOBS)
+    begun(store, job_id)
+    through = 0
+    for batch in batches:
+        reported = [told(number) for number in batch]
+        through = store.append_events(job_id, 1, reported).stored_through
+    assert store.attempt(job_id, 1).events_through == through
+    reported = [told(number) for number in range(1, through + 1)]
+    steps = [one.data.step for one in reported if isinstance(one.data, Progress)]
+    assert steps_of(store, job_id) == steps
+    stored = store.events(job_id, limit=100)
+    assert [one.number for one in stored] == list(range(1, len(stored) + 1))
+    evaluated = [one.data for one in reported if isinstance(one.data, Evaluated)]
+    assert [one.data for one in stored if not isinstance(one.data, StatusChanged)] == evaluated
 
 
 def test_progress_is_a_point_and_no_event_and_tells_when_the_job_advanced(store: Store) -> None:
