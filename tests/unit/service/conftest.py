@@ -1,5 +1,6 @@
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from service.jobs.lifecycle import Decision
 from service.jobs.progress import bottleneck, fraction
 from service.jobs.records import JobRecord
 from service.settings import Settings
+from service.store import engine
 from service.store.attempts import NewAttempt
 from service.store.store import Store
 from service.views.jobs import JobProgress
@@ -84,6 +86,20 @@ def now() -> datetime:
 def wait_until(probe: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
     """Return what `probe` gives as soon as it is true; fail after the deadline."""
     return wait_for("what the test asks for", probe, timeout_s=timeout_s, every_s=0.02)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_written_when_the_disk_pleases() -> Iterator[None]:
+    """Nothing that these tests store must outlive the machine: no commit waits for its disk."""
+    configure = engine._configure
+
+    def configure_fast(connection: sqlite3.Connection, busy_timeout_ms: int) -> None:
+        configure(connection, busy_timeout_ms)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_configure", configure_fast)
+        yield
 
 
 @pytest.fixture(scope="module")
