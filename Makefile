@@ -5,6 +5,10 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+# What runs a Ray or the whole product has the machine to itself.
+ALONE := tests/integration/service tests/acceptance
 
 help: ## Show this help.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,16 +31,17 @@ serve: $(STAMP) ## Start the control plane on loopback, with a local Ray it owns
 	@$(BIN)/alexnet serve
 
 test: $(STAMP) ## Run every test but the faults and those that need a Docker engine.
-	$(BIN)/python -m pytest -m "not compose and not faults"
+	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/faults $(ALONE))
+	$(PYTEST) -m "not compose" $(ALONE)
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
-	$(BIN)/python -m pytest -s -m compose
+	$(PYTEST) -s -m compose
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
-	$(BIN)/python -m pytest --numprocesses 3 --all-rows tests/faults
+	$(PYTEST) --numprocesses 3 --all-rows tests/faults
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: a few minutes, for every commit.
-	$(BIN)/python -m pytest -q -m "not slow and not ray and not compose" tests/unit
+	$(PYTEST) -q $(PARALLEL) -m "not slow and not ray and not compose" tests/unit
 
 check: lint types layers test ## What CI runs: lint, types, layers, all tests.
 
