@@ -66,31 +66,37 @@ class Campaign:
         """Kill; with so many jobs at a time."""
         begun = time.monotonic()
         with self._service.running():
-            for number, kind in enumerate((*self._jobs.values(), self._urgent)):
-                kind.undisturbed = self._undisturbed(kind, f"undisturbed-{number}")
+            self._learn_undisturbed()
             with ThreadPoolExecutor(num_lanes) as pool:
                 for lane in [pool.submit(self._follow_lane) for _ in range(num_lanes)]:
                     lane.result()
             check_end(self._service, self.done, self.end, self._shm)
         self.seconds = time.monotonic() - begun
 
-    def _undisturbed(self, kind: SmallJobs, name: str) -> str:
-        job_id = self._service.submit(kind.request(name=name, retry=RETRY), key=name)
-        self._service.wait_over(job_id)
-        assert len(self._service.job(job_id)["attempts"]) == 1, "it was not undisturbed"
-        return final_weights(self._service.run(job_id).path)
+    def _learn_undisturbed(self) -> None:
+        """Have each kind of job come to its weights, beside each other as far as there is room."""
+        kinds = [*self._jobs.values(), self._urgent]
+        names = [f"undisturbed-{number}" for number, _ in enumerate(kinds)]
+        ids = [
+            self._service.submit(kind.request(name=name, retry=RETRY), key=name)
+            for kind, name in zip(kinds, names, strict=True)
+        ]
+        for kind, job_id in zip(kinds, ids, strict=True):
+            self._service.wait_over(job_id)
+            assert len(self._service.job(job_id)["attempts"]) == 1, "it was not undisturbed"
+            kind.undisturbed = final_weights(self._service.run(job_id).path)
 
     def _follow_lane(self) -> None:
         lane = Lane(self._service, self._urgent, self._say)
         while self._pending:
             number = next(self._numbers)
-            num_replicas = REPLICAS[number % len(REPLICAS)]
+            num_replicas = self._num_replicas(number)
             kind = self._jobs[num_replicas]
             job = JobUnderFire(
                 self._service.submit(kind.request(name=f"job-{number}", retry=RETRY), f"{number}"),
                 kind,
             )
-            self._try(partial(self._strike, lane), job)
+            self._try(partial(self._strike, lane, num_replicas), job)
             for one in (job, *lane.urgent):
                 self._try(self._look_at, one)
                 self._say(f"{one.id}: {len(one.trials)} kills, {one.violations or 'all holds'}")
@@ -106,8 +112,15 @@ class Campaign:
             trial.must(False, "J", str(error))
             job.trials.append(trial)
 
-    def _strike(self, lane: Lane, job: JobUnderFire) -> None:
-        for kill in self._next_kills():
+    def _num_replicas(self, number: int) -> int:
+        """Return those of a job in turn, of which some kill that is left can be."""
+        num_replicas = REPLICAS[number % len(REPLICAS)]
+        with self._lock:
+            suits = any(kill.suits(num_replicas) for kill in self._pending)
+        return num_replicas if suits else max(REPLICAS)
+
+    def _strike(self, lane: Lane, num_replicas: int, job: JobUnderFire) -> None:
+        for kill in self._next_kills(num_replicas):
             if not lane.see_through(job, kill):
                 self._put_back(kill)
                 break
@@ -120,15 +133,16 @@ class Campaign:
         finally:
             job.sizes = sizes(self._service.run(job.id).path)
 
-    def _next_kills(self) -> Iterator[Kill]:
-        """Give those of one job: five to ten, as long as there are any."""
+    def _next_kills(self, num_replicas: int) -> Iterator[Kill]:
+        """Give those of one job: five to ten, as long as there are any that it can suffer."""
         with self._lock:
             num_kills = self._pending[0].draw().choice(KILLS_PER_JOB) if self._pending else 0
         for _ in range(num_kills):
             with self._lock:
-                if not self._pending:
+                kill = next((one for one in self._pending if one.suits(num_replicas)), None)
+                if kill is None:
                     return
-                kill = self._pending.popleft()
+                self._pending.remove(kill)
                 self.kills.append(kill)
             yield kill
 

@@ -4,12 +4,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from tests.faults.kills.local_cluster import driver, launcher, loader, supervisor, worker_pids
-from tests.faults.kills.roles import Kill, Role
-from tests.faults.kills.shared_service import PATIENCE_S, SharedService
+from tests.faults.kills.roles import FROZEN, Kill, Role
+from tests.faults.kills.shared_service import SharedService
 from tests.faults.kills.watch import RETRY, JobIsOverError, JobUnderFire, Watch
 from tests.faults.mortal_service import FAILPOINTS, Failpoint
 from tests.faults.small_jobs import SmallJobs
@@ -22,6 +22,7 @@ MAX_STEPS = 30
 # So often a job is paused, and goes on, between two kills.
 PAUSED = 0.15
 FAILPOINT_PATIENCE_S = 30.0
+_STEPS_BEFORE_FREEZE = 3
 # Where a job is asked to make room, and where it begins to.
 _MAKING_ROOM = [
     Failpoint("Store", call, moment)
@@ -78,8 +79,8 @@ class Lane:
                 self._kill_starting(job, number, trial, draw)
             case Role.MAKING_ROOM:
                 self._kill_making_room(job, number, trial, draw)
-            case Role.FROZEN_WORKER:
-                self._freeze(job, number, trial, draw)
+            case Role.FROZEN_FIRST | Role.FROZEN_OTHER:
+                self._freeze(job, role, trial, draw)
             case _:
                 number = self._kill(job, role, number, trial, draw)
                 self._watch.await_recovery(job, number, trial)
@@ -98,31 +99,32 @@ class Lane:
 
         `before` is called when it is found: it may be the end of the control plane.
         """
-        how = signal.SIGSTOP if role is Role.FROZEN_WORKER else signal.SIGKILL
-        over_s = time.monotonic() + PATIENCE_S
-        while time.monotonic() < over_s:
-            number = max(number, self._watch.running(job))
+        how = signal.SIGSTOP if role in FROZEN else signal.SIGKILL
+
+        def struck() -> int | None:
+            newest = max(number, self._watch.running(job))
             # Not while another has Ray restart.
             with self._service.turn(), suppress(ProcessLookupError):
-                pid = self._find(job, role, number, draw)
+                pid = self._find(job, role, newest, draw)
                 trial.strike()
                 if pid is not None:
                     # One that is gone already is no reason to call `before`, which is not undone.
                     os.kill(pid, 0)
                     before()
-                    job.struck.add(number)
+                    job.struck.add(newest)
                     os.kill(pid, how)
-                    return number
-            time.sleep(0.05)
-        raise AssertionError(f"nobody of {job.id} was found: {role}")
+                    return newest
+            return None
+
+        return self._watch.wait_for(job, f"whom to strike so that {role}", struck)
 
     def _find(self, job: JobUnderFire, role: Role, number: int, draw: random.Random) -> int | None:
         attempt = self._watch.attempt(job, number)
         workers = worker_pids(attempt)
-        worker = draw.choice(workers) if workers else None
+        worker = _drawn(role, workers, draw)
         submission = f"{job.id}-{number}"
         match role:
-            case Role.WORKER | Role.FROZEN_WORKER:
+            case Role.WORKER | Role.FROZEN_FIRST | Role.FROZEN_OTHER:
                 return worker
             case Role.LOADER:
                 return None if worker is None else loader(worker)
@@ -146,10 +148,12 @@ class Lane:
             self._service.kill(draw)
             trial.recovered()
 
-    def _freeze(self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random) -> None:
+    def _freeze(self, job: JobUnderFire, role: Role, trial: Trial, draw: random.Random) -> None:
         # Whoever stops Ray or the control plane meanwhile has it end of that.
         with self._service.turn():
-            number = self._kill(job, Role.FROZEN_WORKER, number, trial, draw)
+            # How long a step takes is to be known: nothing else tells a hang.
+            number = self._watch.await_steps(job, _STEPS_BEFORE_FREEZE)
+            number = self._kill(job, role, number, trial, draw)
             self._watch.await_recovery(job, number, trial)
             reasons = {
                 one["number"]: (one["outcome"] or {}).get("reason")
@@ -194,14 +198,14 @@ class Lane:
     ) -> None:
         number = self._kill(job, Role.WORKER, number, Trial("5", Role.WORKER), draw)
         self._watch.wait_for(job, "the next attempt", lambda: self._watch.newest(job) > number)
-        find, after_s = draw.choice([supervisor, _launcher_pid]), draw.uniform(0, 5)
+        find, has_come = draw.choice([supervisor, _launcher_pid]), draw.choice(self._stages())
         # Whoever stops Ray or has it make room meanwhile would have it end of that.
         with self._service.turn():
-            time.sleep(after_s)
 
             def found() -> tuple[int, int] | None:
                 newest = self._watch.newest(job)
-                pid = find(self._watch.attempt(job, newest))
+                attempt = self._watch.attempt(job, newest)
+                pid = find(attempt) if has_come(attempt) else None
                 return None if pid is None else (newest, pid)
 
             number, pid = self._watch.wait_for(job, "its driver", found)
@@ -210,6 +214,15 @@ class Lane:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._watch.await_recovery(job, number, trial)
+
+    def _stages(self) -> list[Callable[[AttemptDirectory], object]]:
+        """Return what says how far an attempt has come that starts: the last, to its workers."""
+
+        def controller(attempt: AttemptDirectory) -> int | None:
+            submission = f"{attempt.run.name}-{attempt.number}"
+            return self._service.cluster.actor(submission, "TrainController")
+
+        return [launcher, lambda attempt: attempt.driver.exists(), controller, worker_pids]
 
     def _kill_making_room(
         self, job: JobUnderFire, number: int, trial: Trial, draw: random.Random
@@ -230,6 +243,17 @@ class Lane:
 
 
 _ACCEPTING = ("Store", "submit")
+
+
+def _drawn(role: Role, workers: Sequence[int], draw: random.Random) -> int | None:
+    match role:
+        case Role.FROZEN_FIRST:
+            among = workers[:1]
+        case Role.FROZEN_OTHER:
+            among = workers[1:]
+        case _:
+            among = workers
+    return draw.choice(among) if among else None
 
 
 def _launcher_pid(attempt: AttemptDirectory) -> int | None:

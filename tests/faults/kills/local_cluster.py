@@ -60,11 +60,12 @@ class LocalCluster:
 
     def forks(self) -> list[str]:
         """Return the titles of the warm process's forks."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                waits = process.ppid() == self.fork_server()
-                found += [" ".join(one.cmdline()) for one in process.children() if waits]
+        server, found = self.fork_server(), []
+        if server is not None:
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    waits = process.ppid() == server
+                    found += [" ".join(one.cmdline()) for one in process.children() if waits]
         return found
 
     @property

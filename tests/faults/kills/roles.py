@@ -10,7 +10,8 @@ class Role(StrEnum):
     """Who is struck, and what happens to it."""
 
     WORKER = "a worker dies"
-    FROZEN_WORKER = "a worker is frozen"
+    FROZEN_FIRST = "the first worker is frozen"
+    FROZEN_OTHER = "another worker is frozen"
     LOADER = "a loader process dies"
     CONTROLLER = "Ray Train's controller dies"
     DRIVER = "the driver dies"
@@ -26,7 +27,8 @@ class Role(StrEnum):
 # How many of a hundred; a hang takes long to be found.
 _SHARES = {
     Role.WORKER: 22,
-    Role.FROZEN_WORKER: 2,
+    Role.FROZEN_FIRST: 1,
+    Role.FROZEN_OTHER: 1,
     Role.LOADER: 6,
     Role.CONTROLLER: 8,
     Role.DRIVER: 9,
@@ -44,7 +46,8 @@ _PAIRS = {Role.STARTING, Role.MAKING_ROOM, Role.FORK_SERVER, Role.FAILPOINT}
 ONE_OF_EACH = len(Role) + len(_PAIRS)
 """Processes that are killed until everybody has been struck."""
 
-ROWS = {Role.FROZEN_WORKER: "6", Role.CONTROL_PLANE: "1", Role.FAILPOINT: "1"}
+FROZEN = {Role.FROZEN_FIRST, Role.FROZEN_OTHER}
+ROWS = {**dict.fromkeys(FROZEN, "6"), Role.CONTROL_PLANE: "1", Role.FAILPOINT: "1"}
 """Of the table of faults; of all others 5."""
 
 
@@ -60,6 +63,10 @@ class Kill:
     def num_processes(self) -> int:
         """How many are killed: with the one that is meant another that leads there."""
         return 2 if self.role in _PAIRS else 1
+
+    def suits(self, num_replicas: int) -> bool:
+        """Say whether it can be done to a job of so many."""
+        return self.role is not Role.FROZEN_OTHER or num_replicas > 1
 
     @property
     def row(self) -> str:
