@@ -200,7 +200,12 @@ class ControlPlane:
         if term is None or self._remote is not None or not self._local.ownership.acquire():
             return
         if not hangs:
-            self._local.stop()
+            try:
+                self._local.stop()
+            except LocalRayError:
+                # Of its processes the attempts' may have ended, and the next leader asks why.
+                note_interruption(self.store)
+                raise
             term.interrupt()
         elif note_interruption(self.store):
             self._local.stop()

@@ -125,5 +125,8 @@ class Watch:
         return len(ledger_lines(self.attempt(job, number).path))
 
     def wait_for(self, job: JobUnderFire, what: str, probe: Callable[[], T | None]) -> T:
-        """Wait for a condition, as long as a service and its Ray take to start."""
-        return wait_for(f"{what} ({job.id})", probe, timeout_s=PATIENCE_S, every_s=0.1)
+        """Wait for a condition, as long as a service and its Ray take to start.
+
+        As long again for each of the other lane's turns, of which two may come between.
+        """
+        return wait_for(f"{what} ({job.id})", probe, timeout_s=3 * PATIENCE_S, every_s=0.1)

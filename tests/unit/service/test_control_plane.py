@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from service.cluster.local_ray import LocalRay
+from service.cluster.local_ray import LocalRay, LocalRayError
 from service.cluster.ray_jobs import RayUnreachableError
 from service.control_plane import ControlPlane
 from service.reconciling.leadership import Leadership
@@ -146,6 +146,30 @@ def test_a_stop_while_the_reconciler_is_long_about_one_job_counts_against_none(
         assert store.job("cancelled").status is Status.CANCELLED
         # What it was stopped for before still counts.
         assert store.job("hung").num_failures == 1
+
+
+def test_a_stop_of_which_rays_processes_do_not_end_in_time_counts_against_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: LocalRay) -> bool:
+        raise LocalRayError("processes do not end")
+
+    monkeypatch.setattr(LocalRay, "stop", fail)
+    settings = Settings(state_dir=tmp_path, ray_address=None)
+    plane = ControlPlane(settings, token=None)
+    plane.try_to_lead()
+    job_in(plane.store, Status.RUNNING, "runs")
+    plane.store.note_submitted("runs", 1, now())
+    with pytest.raises(LocalRayError):
+        plane.stop()
+    with closing(Store(settings.store_url)) as store:
+        world = World(tmp_path, store)
+        world.now = now()
+        world.folder(job_id="runs").path.mkdir(parents=True)
+        world.tick()
+        ended = store.attempt("runs", 1).outcome
+        assert ended is not None
+        assert ended.reason is Reason.INTERRUPTED
 
 
 def test_a_stop_leaves_the_local_ray_to_a_thread_that_hangs_at_work_with_it(
