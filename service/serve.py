@@ -17,7 +17,7 @@ import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import DatabaseError
 
-from service.api.app import create_app
+from service.application import create_application
 from service.cluster.local_ray import LocalRay
 from service.connections import BACKLOG, BoundedServer, Bounds, max_open
 from service.control_plane import ControlPlane
@@ -122,7 +122,7 @@ class _Server(BoundedServer):
     def __init__(self, plane: ControlPlane) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(plane),
+                create_application(plane),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -1,0 +1,80 @@
+"""Which rows of a table of jobs have changed: the page's first, then those of jobs that live."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from service.access.caller import Caller
+from service.jobs.records import JobRecord, UnreadableJob
+from service.steady_clock import now_utc
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.ui.filters import Filters
+from service.ui.live import Change, Look
+from service.ui.rendering import fragment
+from service.ui.rows import JobRow
+
+# The `tbody` of the table.
+TABLE = "jobs"
+
+
+@dataclass(kw_only=True)
+class LiveRows:
+    """What `live.stream` calls again and again. A job that has ended is read once, and no more."""
+
+    caller: Caller
+    filters: Filters
+    page: Callable[[], Sequence[JobRecord]]
+    """Reads what the page shows."""
+    live: Callable[[], Sequence[JobRecord | UnreadableJob]]
+    """Reads every job that has not ended."""
+    job: Callable[[str], JobRecord]
+    rows: Callable[[Iterable[JobRecord]], list[JobRow]]
+    _shown: dict[str, JobRecord] = field(default_factory=dict)
+    """Of those that have not ended, by id, as they were told last."""
+    _oldest: int | None = None
+    """The page's last; None: it was not read yet."""
+
+    def __call__(self) -> Look:
+        """Return the rows that changed."""
+        if self._oldest is None:
+            changed = list(self.page())
+            self._oldest = min((job.seq for job in changed), default=0)
+        else:
+            changed = self._changed()
+        for job in changed:
+            if job.is_terminal:
+                self._shown.pop(job.id, None)
+            else:
+                self._shown[job.id] = job
+        # The oldest first: each new one is put above the others.
+        told = self.rows(sorted(changed, key=lambda job: job.seq))
+        return Look(changes=[self._change(row) for row in told])
+
+    def _changed(self) -> list[JobRecord]:
+        live = {job.id: job for job in self.live() if isinstance(job, JobRecord)}
+        ended = [self._ended(job_id) for job_id in self._shown.keys() - live.keys()]
+        return [
+            *(job for job in live.values() if self._is_told(job)),
+            *(job for job in ended if job is not None),
+        ]
+
+    def _is_told(self, job: JobRecord) -> bool:
+        before = self._shown.get(job.id)
+        if before is not None:
+            return before != job
+        return (
+            self._oldest is not None
+            and job.seq >= self._oldest
+            and self.caller.may_see(job.ownership)
+            and self.filters.takes(job)
+        )
+
+    def _ended(self, job_id: str) -> JobRecord | None:
+        del self._shown[job_id]
+        try:
+            return self.job(job_id)
+        except (JobNotFoundError, UnreadableJobError):
+            return None
+
+    def _change(self, row: JobRow) -> Change:
+        html = fragment("_job_row.html", row=row, now=now_utc(), back=f"/ui/{self.filters.query()}")
+        return Change(kind="fragment", target=f"job-{row.id}", html=html, into=TABLE)
