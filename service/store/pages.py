@@ -47,12 +47,12 @@ def page_of_jobs(
     if labelled and (status is None or status in TERMINAL):
         label = _rarest(connection, labelled, seen_by, status)
     if label is None:
-        conditions = [_has_label(*one) for one in rest]
+        conditions = [has_label(*one) for one in rest]
         return _cut(_told_to(seen_by, status), conditions, before_seq, limit)
     rest.remove(label)
     first = labels.alias()
     query = STORED_JOBS.join(first, _is_on_job(first, *label)).where(visible_to(seen_by))
-    query = query.where(*(_has_label(*one) for one in rest))
+    query = query.where(*(has_label(*one) for one in rest))
     if status is not None:
         query = query.where(jobs.c.status == status)
     if before_seq is not None:
@@ -119,7 +119,8 @@ def _count(query: Select[Any]) -> ColumnElement[int]:
     return select(func.count()).select_from(within).scalar_subquery()
 
 
-def _has_label(key: str, value: str) -> ColumnElement[bool]:
+def has_label(key: str, value: str) -> ColumnElement[bool]:
+    """Condition on `jobs` that the job has a label."""
     label = labels.alias()
     return exists().where(_is_on_job(label, key, value))
 

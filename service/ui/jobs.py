@@ -12,6 +12,7 @@ from service.api.dependencies import MAX_INTEGER, Plane, Viewer
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord, UnreadableJob
 from service.steady_clock import now_utc
+from service.store.search import search_jobs
 from service.ui.filters import FilterError, Filters
 from service.ui.live import stream
 from service.ui.live_rows import LiveRows
@@ -91,6 +92,8 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
 
 
 def _read(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
+    if filters.q.strip():
+        return _search(plane, caller, filters)
     found = plane.store.jobs(
         status=filters.status,
         labels=filters.labels,
@@ -98,11 +101,29 @@ def _read(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
         before_seq=filters.cursor,
         limit=PAGE + 1,
     )
-    shown = found[:PAGE]
+    return _page(found[:PAGE], older=found[PAGE - 1].seq if len(found) > PAGE else None)
+
+
+def _search(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
+    found = plane.store.read(
+        lambda connection: search_jobs(
+            connection,
+            filters.q,
+            filters.labels,
+            status=filters.status,
+            seen_by=caller,
+            before_seq=filters.cursor,
+            limit=PAGE,
+        )
+    )
+    return _page(found.jobs, older=found.next_cursor)
+
+
+def _page(shown: Sequence[JobRecord | UnreadableJob], *, older: int | None) -> _Page:
     return _Page(
         jobs=[job for job in shown if isinstance(job, JobRecord)],
         unreadable=[job for job in shown if isinstance(job, UnreadableJob)],
-        older=shown[-1].seq if len(found) > PAGE else None,
+        older=older,
     )
 
 

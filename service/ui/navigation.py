@@ -15,9 +15,7 @@ class Link:
 
 
 # Each with the role that it needs.
-_VIEWS = (
-    ("/ui/", "Jobs", Role.VIEWER),
-)
+_VIEWS = (("/ui/", "Jobs", Role.VIEWER),)
 
 
 def links_for(caller: Caller | None, path: str) -> list[Link]:

@@ -23,7 +23,7 @@ class Acts:
     @property
     def any(self) -> bool:
         """Whether there is anything."""
-        return self.pause or self.resume or self.cancel
+        return self.pause or self.resume or self.cancel or self.clone
 
 
 @dataclass(frozen=True, kw_only=True)
