@@ -3,16 +3,15 @@
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
 from sqlalchemy import Connection
 
 from service.jobs.records import JobRecord
-from service.store.points import read_history
+from service.store.outlines import read_outlines
 
-POINTS = 32
 WIDTH, HEIGHT = 100, 24
 _MARGIN = 2
 _REMEMBERED = 2000
@@ -50,26 +49,29 @@ class Sparks:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, connection: Connection, jobs: Iterable[JobRecord]) -> Mapping[str, str]:
+    def read(self, connection: Connection, jobs: Collection[JobRecord]) -> Mapping[str, str]:
         """Return the lines by job, of those that have told of a step."""
-        return {
-            job.id: self._line(connection, job, job.progress.step)
-            for job in jobs
-            if job.progress is not None
-        }
-
-    def _line(self, connection: Connection, job: JobRecord, step: int) -> str:
         now = self._clock()
+        steps = {job.id: job.progress.step for job in jobs if job.progress is not None}
+        ended = {job.id for job in jobs if job.is_terminal}
         with self._lock:
-            known = self._lines.get(job.id)
-        is_fresh = not job.is_terminal and known is not None and now - known.read_at_s < _FRESH_S
-        if known is not None and (known.step == step or is_fresh):
-            return known.points
-        history = read_history(connection, job.id, ["loss"], max_points=POINTS)
-        line = _Line(step, now, polyline([one.values["loss"].mean for one in history.points]))
+            known = {job_id: self._lines[job_id] for job_id in steps.keys() & self._lines.keys()}
+        due = {
+            job_id: step
+            for job_id, step in steps.items()
+            if (line := known.get(job_id)) is None
+            or (line.step != step and (job_id in ended or now - line.read_at_s >= _FRESH_S))
+        }
+        if due:
+            read = read_outlines(connection, due)
+            known |= {one: _Line(due[one], now, polyline(read[one])) for one in due}
+            self._remember({one: known[one] for one in due})
+        return {job_id: line.points for job_id, line in known.items()}
+
+    def _remember(self, lines: Mapping[str, _Line]) -> None:
         with self._lock:
-            self._lines[job.id] = line
-            self._lines.move_to_end(job.id)
+            for job_id, line in lines.items():
+                self._lines[job_id] = line
+                self._lines.move_to_end(job_id)
             while len(self._lines) > _REMEMBERED:
                 self._lines.popitem(last=False)
-        return line.points
