@@ -15,7 +15,10 @@ class Link:
 
 
 # Each with the role that it needs.
-_VIEWS = (("/ui/", "Jobs", Role.VIEWER),)
+_VIEWS = (
+    ("/ui/", "Jobs", Role.VIEWER),
+    ("/ui/submit", "Submit", Role.SUBMITTER),
+)
 
 
 def links_for(caller: Caller | None, path: str) -> list[Link]:
@@ -23,7 +26,12 @@ def links_for(caller: Caller | None, path: str) -> list[Link]:
     if caller is None:
         return []
     return [
-        Link(path=where, title=title, is_here=where == path)
+        Link(path=where, title=title, is_here=_is_within(path, where))
         for where, title, role in _VIEWS
         if caller.role.covers(role)
     ]
+
+
+def _is_within(path: str, where: str) -> bool:
+    """Whether a page is one of a view; every page lies below that of the jobs."""
+    return path == where or (where != "/ui/" and path.startswith(f"{where}/"))
