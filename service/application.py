@@ -10,5 +10,5 @@ from service.ui.routes import add_pages
 def create_application(plane: ControlPlane) -> FastAPI:
     """Put both together. Neither starts nor stops the control plane."""
     app = create_app(plane)
-    add_pages(app)
+    add_pages(app, plane)
     return app

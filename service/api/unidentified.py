@@ -15,7 +15,7 @@ class Unidentified(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Say whether the middleware put there why it is not known who asks."""
         is_one = isinstance(scope.get("state", {}).get("identity"), Exception)
-        is_one = is_one and not scope["path"].startswith("/ui/")
+        is_one = is_one and not f"{scope['path']}/".startswith("/ui/")
         return (Match.FULL if is_one else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

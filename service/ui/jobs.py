@@ -84,7 +84,8 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
         caller=caller,
         filters=filters,
         page=lambda: _read(plane, caller, filters).jobs,
-        live=lambda: plane.store.read(request.app.state.live_jobs.read),
+        size=PAGE,
+        live=request.app.state.live_jobs.get,
         job=plane.store.job,
         rows=lambda jobs: _rows(request, plane, caller, jobs),
     )

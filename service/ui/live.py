@@ -22,7 +22,7 @@ LOOK_EVERY_S = 1.0
 class Change:
     """One message to the page."""
 
-    kind: Literal["fragment", "append", "figure"]
+    kind: Literal["fragment", "append", "figure", "gone"]
     target: str
     """Id of the element, or of the chart."""
     html: str | None = None

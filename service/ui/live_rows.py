@@ -24,6 +24,8 @@ class LiveRows:
     filters: Filters
     page: Callable[[], Sequence[JobRecord]]
     """Reads what the page shows."""
+    size: int
+    """Jobs of a full page."""
     live: Callable[[], Sequence[JobRecord | UnreadableJob]]
     """Reads every job that has not ended."""
     job: Callable[[str], JobRecord]
@@ -31,15 +33,16 @@ class LiveRows:
     _shown: dict[str, JobRecord] = field(default_factory=dict)
     """Of those that have not ended, by id, as they were told last."""
     _oldest: int | None = None
-    """The page's last; None: it was not read yet."""
+    """The last of a full page; None: it was not read yet."""
 
     def __call__(self) -> Look:
         """Return the rows that changed."""
         if self._oldest is None:
-            changed = list(self.page())
-            self._oldest = min((job.seq for job in changed), default=0)
+            changed, gone = list(self.page()), list[str]()
+            is_full = len(changed) >= self.size
+            self._oldest = min(job.seq for job in changed) if is_full else 0
         else:
-            changed = self._changed()
+            changed, gone = self._changed()
         for job in changed:
             if job.is_terminal:
                 self._shown.pop(job.id, None)
@@ -47,15 +50,28 @@ class LiveRows:
                 self._shown[job.id] = job
         # The oldest first: each new one is put above the others.
         told = self.rows(sorted(changed, key=lambda job: job.seq))
-        return Look(changes=[self._change(row) for row in told])
+        return Look(
+            changes=[
+                *(self._change(row) for row in told),
+                *(Change(kind="gone", target=_element(job_id)) for job_id in gone),
+            ]
+        )
 
-    def _changed(self) -> list[JobRecord]:
+    def _changed(self) -> tuple[list[JobRecord], list[str]]:
+        """Return the jobs that changed, and the ids of those that are no more."""
         live = {job.id: job for job in self.live() if isinstance(job, JobRecord)}
-        ended = [self._ended(job_id) for job_id in self._shown.keys() - live.keys()]
-        return [
-            *(job for job in live.values() if self._is_told(job)),
-            *(job for job in ended if job is not None),
-        ]
+        changed = [job for job in live.values() if self._is_told(job)]
+        gone = []
+        for job_id in self._shown.keys() - live.keys():
+            del self._shown[job_id]
+            try:
+                changed.append(self.job(job_id))
+            except JobNotFoundError:
+                gone.append(job_id)
+            except UnreadableJobError:
+                # Whoever loads the page again is told why.
+                continue
+        return changed, gone
 
     def _is_told(self, job: JobRecord) -> bool:
         before = self._shown.get(job.id)
@@ -68,13 +84,10 @@ class LiveRows:
             and self.filters.takes(job)
         )
 
-    def _ended(self, job_id: str) -> JobRecord | None:
-        del self._shown[job_id]
-        try:
-            return self.job(job_id)
-        except (JobNotFoundError, UnreadableJobError):
-            return None
-
     def _change(self, row: JobRow) -> Change:
         html = fragment("_job_row.html", row=row, now=now_utc(), back=f"/ui/{self.filters.query()}")
-        return Change(kind="fragment", target=f"job-{row.id}", html=html, into=TABLE)
+        return Change(kind="fragment", target=_element(row.id), html=html, into=TABLE)
+
+
+def _element(job_id: str) -> str:
+    return f"job-{job_id}"

@@ -2,6 +2,7 @@
 //   fragment {target, html, into?}  the element of that id becomes this; a new one is put first into
 //   append   {target, html}         this is added at the end of the element
 //   figure   {target, figure}       a chart is drawn anew (charts.js)
+//   gone     {target}               there is no such element any more
 //   ended                           nothing more will come
 "use strict";
 (() => {
@@ -41,6 +42,9 @@
     append({ target, html }) {
       document.getElementById(target)?.append(parsed(html));
     },
+    gone({ target }) {
+      document.getElementById(target)?.remove();
+    },
     figure(detail) {
       document.dispatchEvent(new CustomEvent("figure", { detail }));
     },
@@ -49,6 +53,7 @@
   const follow = (url) => {
     let source;
     let heard;
+    let ended = false;
     let wait = 1;
     let timer;
     const connect = () => {
@@ -64,8 +69,8 @@
       };
       source.addEventListener("alive", alive);
       source.addEventListener("ended", () => {
-        source.close();
-        clearTimeout(heard);
+        ended = true;
+        leave();
         say("", "");
       });
       for (const [name, change] of Object.entries(take)) {
@@ -90,8 +95,19 @@
       timer = setTimeout(connect, wait * 1000);
       wait = Math.min(wait * 2, 30);
     };
-    addEventListener("pagehide", () => source.close());
-    addEventListener("pageshow", (event) => event.persisted && connect());
+    const leave = () => {
+      source?.close();
+      clearTimeout(heard);
+      clearTimeout(timer);
+    };
+    // A browser opens few connections to one host: a tab that nobody sees holds none.
+    const turn = () => {
+      leave();
+      if (!document.hidden && !ended) connect();
+    };
+    document.addEventListener("visibilitychange", turn);
+    addEventListener("pagehide", leave);
+    addEventListener("pageshow", (event) => event.persisted && turn());
     connect();
   };
 
