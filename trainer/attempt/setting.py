@@ -8,6 +8,7 @@ import torch
 
 from data_shards.feeding.reader import Batch
 from trainer.attempt.fence import Fence
+from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEventData
@@ -51,6 +52,8 @@ class Setting:
     fence: Fence
     watchdog: Watchdog = field(default_factory=Watchdog)
     """Is told what gets on."""
+    metrics: ReplicaMetrics = field(default_factory=lambda: ReplicaMetrics("", 0))
+    """Takes what is measured, whoever reads it."""
 
     def votes(self) -> Votes:
         """Return what this replica has been told meanwhile."""

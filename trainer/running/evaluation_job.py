@@ -60,10 +60,11 @@ class EvaluationJob:
         self._meter.restart()
         self._stopwatch.restart()
         num_steps = self._data.num_batches
-        fed = self._setting.watchdog.fed(self._data.batches(), self._data.reader)
+        counted = self._setting.metrics.counted(self._data.batches(), "validation")
+        fed = self._setting.watchdog.fed(counted, self._data.reader)
         batches = self._corruption.watch(num_steps, fed)
         for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
-            with self._stopwatch.within("compute"):
+            with self._stopwatch.within("forward"):
                 sums, votes = self._take_step(batch)
             self._setting.watchdog.note_step()
             if votes.disowned:
@@ -71,7 +72,8 @@ class EvaluationJob:
             self._check_finite(sums)
             self._sums += sums
             num_images, loss_sum, _, _ = sums[0].tolist()
-            self._meter.add(loss_sum=loss_sum, num_images=num_images, wait_s=wait_s)
+            step_s = self._meter.add(loss_sum=loss_sum, num_images=num_images, wait_s=wait_s)
+            self._setting.metrics.note_step(step_s)
             if step == num_steps or self._meter.elapsed_s >= PROGRESS_EVERY_S:
                 self._report_progress(step)
             if step < num_steps and (votes.cancel or votes.pause):
@@ -89,9 +91,11 @@ class EvaluationJob:
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
         )
         votes = self._setting.votes()
-        *sums, pause, cancel, disowned = self._setting.replicas.sum(
-            *own.flatten().tolist(), votes.pause, votes.cancel, votes.disowned
-        )
+        numbers = own.flatten().tolist()
+        with self._stopwatch.within("all_reduce"):
+            *sums, pause, cancel, disowned = self._setting.replicas.sum(
+                *numbers, votes.pause, votes.cancel, votes.disowned
+            )
         # (4 + 4m,) -> (1 + m, 4)
         return (
             torch.tensor(sums, dtype=torch.float64).view_as(self._sums),
@@ -150,6 +154,7 @@ class EvaluationJob:
     def _report_progress(self, step: int) -> None:
         means = self._meter.read()
         assert means is not None, "a step was taken"
+        self._setting.metrics.note_phases(means.total_phase_seconds)
         self._setting.report(
             Progress(
                 step=step,

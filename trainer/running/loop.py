@@ -69,6 +69,7 @@ class Loop:
         self._state = self._steps.state
         self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
         self._evaluation: Evaluation | None = None
+        self._saving_since_s = 0.0
         self.checkpointer = Checkpointer(
             setting.attempt, check_fence=setting.fence.check, on_saved=self._on_saved
         )
@@ -156,7 +157,8 @@ class Loop:
         return evaluations
 
     def _validation_batches(self) -> Iterator[Batch]:
-        return self._watchdog.fed(self._validation.batches(), self._validation.reader)
+        counted = self._setting.metrics.counted(self._validation.batches(), "validation")
+        return self._watchdog.fed(counted, self._validation.reader)
 
     def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
         begun = time.monotonic()
@@ -194,10 +196,14 @@ class Loop:
         manifest = self._state.manifest(
             self._setting.order, steps_per_epoch=self._times.steps_per_epoch
         )
+        # One that is still being written is told of by its own time.
+        self.checkpointer.wait()
+        self._saving_since_s = time.monotonic()
         self.checkpointer.save(manifest, self._state.weights, self._state.rule.velocity)
 
     def _on_saved(self, folder: Path, manifest: CheckpointManifest) -> None:
         """Tell of a checkpoint and prune older ones; called in the checkpoint thread."""
+        self._setting.metrics.note_checkpoint(time.monotonic() - self._saving_since_s)
         self._setting.report(
             CheckpointSaved(
                 step=manifest.step,

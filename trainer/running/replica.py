@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 
 import httpx
@@ -15,6 +15,7 @@ from trainer.attempt.failures import Failure, write_failure
 from trainer.attempt.fence import Fence
 from trainer.attempt.hang import end_hung
 from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
+from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.attempt.setting import Setting
 from trainer.attempt.watchdog import Watchdog
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 _WORK = {"train": train, "evaluate": evaluate_checkpoints, "calibrate": calibrate}
 
 Watch = Callable[[AttemptEventData], None]
+# Has what a replica measures seen as long as it is entered.
+Publish = Callable[[ReplicaMetrics], AbstractContextManager[object]]
 
 
 def run_replica(
@@ -45,6 +48,7 @@ def run_replica(
     *,
     gpu_ids: tuple[str, ...] = (),
     watch: Watch = lambda _: None,
+    publish: Publish = nullcontext,
 ) -> Outcome:
     """Run this process's replica to the end and return the outcome; raises what ended it."""
     refuse_outside_roots(order)
@@ -53,6 +57,8 @@ def run_replica(
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
         watchdog = stack.enter_context(_open_watchdog(order, attempt, replicas))
+        metrics = ReplicaMetrics(order.job_id, replicas.rank)
+        stack.enter_context(publish(metrics))
         setting = Setting(
             order=order,
             attempt=attempt,
@@ -62,6 +68,7 @@ def run_replica(
             gpu_ids=gpu_ids,
             report=reporter.emit if reporter else lambda _: None,
             watchdog=watchdog,
+            metrics=metrics,
             desired=lambda: reporter.desired if reporter else Desired.RUN,
             disowned=lambda: reporter is not None and reporter.disowned,
             fence=Fence(
