@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_TEMPLATES = frozenset({"hovertemplate", "texttemplate"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
@@ -28,8 +30,11 @@ class Chart:
 
     @property
     def figure(self) -> Mapping[str, Any]:
-        """What the script draws."""
-        return {"data": self.data, "layout": self.layout}
+        """What the script draws. Of what was written by others plotly would make links and markup.
+
+        Templates for what is told under the pointer are ours, and name nothing of others.
+        """
+        return {"data": _inert(self.data), "layout": _inert(self.layout)}
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -40,3 +45,11 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 def line(name: str, x: Sequence[float], y: Sequence[float | None], **more: Any) -> dict[str, Any]:
     """Return a trace that is a line."""
     return {"type": "scatter", "mode": "lines", "name": name, "x": [*x], "y": [*y], **more}
+
+
+def _inert(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("&", "&amp;").replace("<", "&lt;")
+    if isinstance(value, Mapping):
+        return {key: below if key in _TEMPLATES else _inert(below) for key, below in value.items()}
+    return [_inert(one) for one in value] if isinstance(value, list | tuple) else value

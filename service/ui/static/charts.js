@@ -22,7 +22,10 @@
     linecolor: css.getPropertyValue("--line-strong").trim(),
     zerolinecolor: css.getPropertyValue("--line").trim(),
     automargin: true,
-    title: { standoff: 10 },
+    title: { standoff: 10, font: { size: 13 } },
+    spikecolor: css.getPropertyValue("--line-strong").trim(),
+    spikethickness: 1,
+    spikedash: "solid",
   });
 
   const template = (css) => ({
@@ -33,15 +36,43 @@
       colorway: [1, 2, 3, 4, 5, 6, 7, 8].map((n) => css.getPropertyValue(`--series-${n}`).trim()),
       xaxis: axis(css),
       yaxis: axis(css),
-      margin: { l: 8, r: 8, t: 8, b: 8 },
+      margin: { l: 8, r: 8, t: 24, b: 8 },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       hovermode: "x unified",
       hoverlabel: { bgcolor: css.getPropertyValue("--surface").trim(), bordercolor: css.getPropertyValue("--line-strong").trim() },
     },
   });
 
-  const draw = (plot, figure) => {
+  // Of late values more, and of the first no less: the mean is of those that there are.
+  const smoothed = (values, weight) => {
+    let sum = 0;
+    let weights = 0;
+    return values.map((value) => {
+      if (value === null) return null;
+      sum = weight * sum + value;
+      weights = weight * weights + 1;
+      return sum / weights;
+    });
+  };
+
+  // Switches of a chart: <input data-chart="ID" data-does="log|smooth">. What is smoothed stays, faint.
+  const switches = (plot) => [...document.querySelectorAll("input[data-chart]")].filter((one) => one.dataset.chart === plot.closest(".chart").id);
+  const switched = (plot, { data, layout }) => {
+    for (const one of switches(plot)) {
+      if (one.dataset.does === "log" && one.checked) layout = { ...layout, yaxis: { ...layout.yaxis, type: "log" } };
+      if (one.dataset.does === "smooth" && Number(one.value) > 0) {
+        data = data.flatMap((trace) => trace.meta !== "noisy" ? [trace] : [
+          { ...trace, opacity: 0.28, showlegend: false, hoverinfo: "skip", line: { ...trace.line, width: 1, color: "var(--series-1)" } },
+          { ...trace, y: smoothed(trace.y, Number(one.value)), line: { ...trace.line, color: "var(--series-1)" } },
+        ]);
+      }
+    }
+    return { data, layout };
+  };
+
+  const draw = (plot, plain) => {
     const css = style();
+    const figure = switched(plot, plain);
     const layout = coloured(figure.layout, css);
     // What was zoomed or hidden by hand stays.
     layout.uirevision ??= "kept";
@@ -60,6 +91,13 @@
     if (!source) return;
     source.textContent = JSON.stringify(detail.figure);
     draw(document.querySelector(`#${CSS.escape(detail.target)} .plot`), detail.figure);
+  });
+  // What came with a fragment is not drawn yet.
+  document.addEventListener("changed", () => plots().forEach((plot) => plot.childElementCount || draw(plot, figureOf(plot))));
+  document.addEventListener("input", ({ target }) => {
+    const chart = target.dataset.chart && document.getElementById(target.dataset.chart);
+    const plot = chart?.querySelector(".plot");
+    if (plot) draw(plot, figureOf(plot));
   });
   document.addEventListener("theme", drawAll);
   drawAll();
