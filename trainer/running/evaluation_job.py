@@ -17,6 +17,7 @@ from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.events import Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import BadDataError, StaleAttemptError
+from trainer.evaluation.classes import Guesses, class_counts
 from trainer.evaluation.evaluate import means_of, tally
 from trainer.evaluation.members import load_members
 from trainer.evaluation.report import write_evaluation_report
@@ -52,6 +53,7 @@ class EvaluationJob:
         self._meter = Meter(self._stopwatch)
         self._sums = torch.zeros(1 + len(self._networks), 4, dtype=torch.float64)
         """As `tally` returns them, of all batches and all replicas so far."""
+        self._guesses = Guesses()
 
     def run(self) -> Ended:
         """Take the steps."""
@@ -89,6 +91,7 @@ class EvaluationJob:
             [loaded.member for loaded in self._networks],
             batch,
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+            guesses=self._guesses,
         )
         votes = self._setting.votes()
         numbers = own.flatten().tolist()
@@ -125,6 +128,8 @@ class EvaluationJob:
                 seconds=seconds,
             )
         )
+        classes = self._data.manifests.validation.classes
+        counted = self._guesses.counted(self._setting.replicas, len(classes))
         if self._setting.replicas.rank == 0:
             self._setting.fence.check()
             write_evaluation_report(
@@ -137,6 +142,11 @@ class EvaluationJob:
                 images_per_second=self._meter.mean_images_per_second,
                 seconds=seconds,
             )
+            step, names = self._data.num_batches, [entry.name for entry in classes]
+            counts = class_counts(
+                counted, names, step=step, protocol=self._spec.evaluation.protocol
+            )
+            self._setting.draw(step=step, epoch=1.0, has_checkpoint=False, counts=counts)
 
     def _report_started(self) -> None:
         identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))

@@ -17,7 +17,7 @@ from trainer.attempt.hang import end_hung
 from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
 from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.reporter import Reporter, post_to
-from trainer.attempt.setting import Setting
+from trainer.attempt.setting import Setting, draw_nothing
 from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.confinement import ConfinementError, confined_location
@@ -28,6 +28,7 @@ from trainer.contract.status import Desired
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
 from trainer.errors import BadSpecError, is_of_another, reason_of
+from trainer.pictures.painter import Painter, are_wanted
 from trainer.running.calibration_job import calibrate
 from trainer.running.evaluation_job import evaluate_checkpoints
 from trainer.running.loop import train
@@ -57,6 +58,8 @@ def run_replica(
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
         watchdog = stack.enter_context(_open_watchdog(order, attempt, replicas))
+        draws = replicas.rank == 0 and are_wanted()
+        painter = stack.enter_context(Painter(attempt)) if draws else None
         metrics = ReplicaMetrics(order.job_id, replicas.rank)
         stack.enter_context(publish(metrics))
         setting = Setting(
@@ -69,6 +72,7 @@ def run_replica(
             report=reporter.emit if reporter else lambda _: None,
             watchdog=watchdog,
             metrics=metrics,
+            draw=painter.draw if painter else draw_nothing,
             desired=lambda: reporter.desired if reporter else Desired.RUN,
             disowned=lambda: reporter is not None and reporter.disowned,
             fence=Fence(
@@ -78,6 +82,8 @@ def run_replica(
             ),
         )
         ended = _WORK[order.spec.kind](setting)
+        if painter and ended.ending != "cancelled":
+            painter.finish()
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
 

@@ -21,6 +21,7 @@ from trainer.contract.model_spec import Recipe
 from trainer.contract.spec import JobSpec
 from trainer.devices.phase_marks import PhaseMarks
 from trainer.devices.replicas import Replicas
+from trainer.evaluation.classes import Guesses
 from trainer.evaluation.evaluate import Member, tally
 from trainer.evaluation.views import views
 from trainer.learning.buckets import Buckets
@@ -250,7 +251,7 @@ def test_a_batch_is_evaluated_without_a_wait(waits: NoHostWaits, job: JobSpec) -
     )
     batch = whole(make_batch(crop_size=72, num_real=7))
     with waits:
-        sums = tally([member], batch, micro_batch_size=4)
+        sums = tally([member], batch, micro_batch_size=4, guesses=Guesses())
     assert (sums.device, waits.num_answers) == (GPUS[0], 0)
 
 
