@@ -9,8 +9,10 @@ from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.api.dependencies import MAX_INTEGER, Plane, Viewer
+from service.api.errors import RefusedRequestError
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord, UnreadableJob
+from service.problems import ProblemType
 from service.steady_clock import now_utc
 from service.store.search import search_jobs
 from service.ui.filters import FilterError, Filters
@@ -37,7 +39,9 @@ def _filters(
 ) -> Filters:
     # A form sends what was left empty, too.
     known = Status(status) if status in set(Status) else None
-    return Filters(status=known, label=label, q=q, cursor=cursor)
+    # A database may refuse to be asked for the rest.
+    sought = "".join(character for character in q if character.isprintable())
+    return Filters(status=known, label=label, q=sought, cursor=cursor)
 
 
 Asked = Annotated[Filters, Depends(_filters)]
@@ -80,6 +84,10 @@ def jobs_page(request: Request, plane: Plane, caller: Viewer, filters: Asked) ->
 @router.get("/live/jobs")
 def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) -> Response:
     """Send the page's rows, and then those that change."""
+    try:
+        _ = filters.labels
+    except FilterError as error:
+        raise RefusedRequestError(ProblemType.INVALID_REQUEST, str(error)) from error
     look = LiveRows(
         caller=caller,
         filters=filters,

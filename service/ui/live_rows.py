@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from service.access.caller import Caller
-from service.jobs.records import JobRecord, UnreadableJob
+from service.jobs.records import JobRecord
 from service.steady_clock import now_utc
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.ui.filters import Filters
@@ -26,8 +26,8 @@ class LiveRows:
     """Reads what the page shows."""
     size: int
     """Jobs of a full page."""
-    live: Callable[[], Sequence[JobRecord | UnreadableJob]]
-    """Reads every job that has not ended."""
+    live: Callable[[], Sequence[JobRecord]]
+    """Reads every job that has not ended, of which some cannot be read."""
     job: Callable[[str], JobRecord]
     rows: Callable[[Iterable[JobRecord]], list[JobRow]]
     _shown: dict[str, JobRecord] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class LiveRows:
 
     def _changed(self) -> tuple[list[JobRecord], list[str]]:
         """Return the jobs that changed, and the ids of those that are no more."""
-        live = {job.id: job for job in self.live() if isinstance(job, JobRecord)}
+        live = {job.id: job for job in self.live()}
         changed = [job for job in live.values() if self._is_told(job)]
         gone = []
         for job_id in self._shown.keys() - live.keys():
