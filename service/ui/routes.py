@@ -1,11 +1,8 @@
 """The views, in the order in which their addresses are tried."""
 
-from functools import partial
-
 from fastapi import FastAPI
 
 from service.control_plane import ControlPlane
-from service.store.live import LiveJobs
 from service.ui import asset_files, jobs, nowhere, sign_in, submit, wishes
 from service.ui.live import LOOK_EVERY_S
 from service.ui.recent import Recent
@@ -15,6 +12,6 @@ from service.ui.sparks import Sparks
 def add_pages(app: FastAPI, plane: ControlPlane) -> None:
     """Add every view to the application of the API."""
     app.state.sparks = Sparks()
-    app.state.live_jobs = Recent(partial(plane.store.read, LiveJobs().read), for_s=LOOK_EVERY_S)
+    app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
     for module in (asset_files, sign_in, jobs, submit, wishes, nowhere):
         app.include_router(module.router)
