@@ -55,7 +55,8 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
             with _naming_the_store(settings):
                 plane.start()
                 _warn_where_open(plane)
-            console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
+            where = f"control plane: [bold]{settings.advertised_url}[/]"
+            console.print(f"{where}, page at /ui/, docs at /docs")
             if until_stdin_closes:
                 watcher = threading.Thread(
                     target=_exit_at_end_of_stdin, args=(server,), daemon=True
