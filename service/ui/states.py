@@ -6,7 +6,7 @@ from typing import Literal
 
 from trainer.contract.status import Status
 
-Kind = Literal["wait", "busy", "run", "hold", "good", "bad", "off"]
+Kind = Literal["wait", "busy", "run", "hold", "again", "good", "bad", "off"]
 
 _KINDS: Mapping[Status, Kind] = {
     Status.QUEUED: "wait",
@@ -14,7 +14,7 @@ _KINDS: Mapping[Status, Kind] = {
     Status.RUNNING: "run",
     Status.PAUSING: "busy",
     Status.PAUSED: "hold",
-    Status.RETRYING: "hold",
+    Status.RETRYING: "again",
     Status.CANCELLING: "busy",
     Status.SUCCEEDED: "good",
     Status.FAILED: "bad",
