@@ -19,7 +19,7 @@ from service.store.rows import STORED_JOBS
 from service.store.tables import jobs
 from trainer.contract.status import Status
 
-# Looked through in a tenth of a second by SQLite (measured).
+# Looked through in some tenths of a second by SQLite (measured).
 WINDOW = 20_000
 
 

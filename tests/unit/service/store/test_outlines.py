@@ -1,10 +1,13 @@
 """The loss of jobs in a few points."""
 
+from sqlalchemy import Connection
+
 from service.jobs.lifecycle import Decision
 from service.store.attempts import NewAttempt
 from service.store.outlines import POINTS, read_outlines
 from service.store.store import Store
 from tests.unit.service.conftest import job_in, now, progress, report
+from tests.unit.service.store.statements import statements
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Status
 
@@ -44,3 +47,17 @@ def begin_again(store: Store, *, after: int) -> None:
     checkpoint = f"attempts/0001/checkpoints/step-{after:08d}"
     again = NewAttempt(number=2, accelerator="cpu", resume_from=checkpoint)
     store.begin_attempt(store.job("runs"), again, now())
+
+
+def test_a_page_of_jobs_costs_a_statement_a_job_however_long_they_train(store: Store) -> None:
+    ids = [f"job{number}" for number in range(5)]
+    for job_id in ids:
+        job_in(store, Status.RUNNING, job_id)
+        report(store, job_id, *(progress(step) for step in range(1, 200)))
+
+    def read(connection: Connection) -> int:
+        with statements(connection) as seen:
+            read_outlines(connection, dict.fromkeys(ids, 199))
+        return len(seen)
+
+    assert store.read(read) == 1 + len(ids)

@@ -8,9 +8,11 @@ import pytest
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.access.identity import COOKIE
+from service.settings import Settings
 from service.store.tokens import revoke_token
 from tests.unit.service.conftest import make_spec, now
-from tests.unit.service.guarded import Guarded, add_token
+from tests.unit.service.databases import Databases
+from tests.unit.service.guarded import Guarded, add_token, guarding
 from tests.unit.service.ui.conftest import OURS
 
 
@@ -45,6 +47,16 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites_and_ends_with_the_sessi
     answer = sign_in(browser, add_token(guarded.plane, "ann", Role.VIEWER))
     flags = {one.strip().lower() for one in answer.headers["Set-Cookie"].split(";")[1:]}
     assert flags == {"httponly", "samesite=strict", "path=/"}
+
+
+def test_behind_tls_the_cookie_is_sent_by_it_alone(
+    settings: Settings, databases: Databases
+) -> None:
+    with guarding(settings, databases, trusted_proxies=("127.0.0.1",)) as guarded:
+        token = add_token(guarded.plane, "ann", Role.VIEWER)
+        headers = OURS | {"X-Forwarded-Proto": "https"}
+        answer = guarded.nobody.post("/ui/sign-in", data={"token": str(token)}, headers=headers)
+        assert "; secure" in answer.headers["Set-Cookie"].lower()
 
 
 @pytest.mark.parametrize("token", ["", "guess", "alexnet_000000000000_" + "a" * 43])
