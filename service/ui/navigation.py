@@ -1,4 +1,4 @@
-"""The views that every page leads to. Pure."""
+"""The pages that every page leads to. Pure."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from service.access.caller import Caller, Role
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One view."""
+    """One page."""
 
     path: str
     title: str
@@ -15,23 +15,23 @@ class Link:
 
 
 # Each with the role that it needs.
-_VIEWS = (
+_PAGES = (
     ("/ui/", "Jobs", Role.VIEWER),
     ("/ui/submit", "Submit", Role.SUBMITTER),
 )
 
 
 def links_for(caller: Caller | None, path: str) -> list[Link]:
-    """Return the views that a caller may open, and which of them is shown."""
+    """Return the pages that a caller may open, and which of them is shown."""
     if caller is None:
         return []
     return [
         Link(path=where, title=title, is_here=_is_within(path, where))
-        for where, title, role in _VIEWS
+        for where, title, role in _PAGES
         if caller.role.covers(role)
     ]
 
 
 def _is_within(path: str, where: str) -> bool:
-    """Whether a page is one of a view; every page lies below that of the jobs."""
+    """Whether a page belongs to another; all lie below that of the jobs."""
     return path == where or (where != "/ui/" and path.startswith(f"{where}/"))

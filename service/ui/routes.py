@@ -1,4 +1,4 @@
-"""The views, in the order in which their addresses are tried."""
+"""The pages, in the order in which their addresses are tried."""
 
 from fastapi import FastAPI
 
@@ -10,7 +10,7 @@ from service.ui.sparks import Sparks
 
 
 def add_pages(app: FastAPI, plane: ControlPlane) -> None:
-    """Add every view to the application of the API."""
+    """Add every page to the application of the API."""
     app.state.sparks = Sparks()
     app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
     for module in (asset_files, sign_in, jobs, submit, wishes, nowhere):
