@@ -54,7 +54,9 @@ def _loss(job: JobRecord, history: History) -> Chart | None:
     if not history.points:
         return None
     traces = [_of(history.points, "loss", "Training", meta="noisy", legendrank=1)]
-    measured = [one for one in history.evaluations if job.spec.kind == "train"]
+    is_trained = job.spec.kind == "train"
+    # By another protocol it is measured at the end alone.
+    measured = [one for one in history.evaluations if is_trained and one.protocol == "centre_crop"]
     if measured:
         steps = [one.step for one in measured]
         told = [one.loss for one in measured]

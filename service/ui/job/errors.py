@@ -22,6 +22,7 @@ def errors_chart(evaluations: Sequence[Evaluated], published: Published) -> Char
     layout = {
         "xaxis": axis("Step"),
         "yaxis": axis("Error", tickformat=".0%", rangemode="tozero"),
+        "legend": {"tracegroupgap": 0},
     }
     return Chart(
         id="errors",
@@ -69,10 +70,14 @@ def _lines(rows: Sequence[ComparedResult], first: int, last: int) -> Iterator[Ma
         ):
             if error is None:
                 continue
+            told = f"{row.network}, {PROTOCOLS[row.protocol]}"
             yield line(
-                f"{row.network} ({row.source}), {name}, {PROTOCOLS[row.protocol]}",
+                told if place == 1 else f"{told}, {name}",
                 [0, max(last, first + 1)],
                 [error, error],
+                # Both lines of a row are one entry.
+                legendgroup=told,
+                showlegend=place == 1,
                 line={
                     "color": f"var(--series-{place})",
                     "width": 1.5,

@@ -35,12 +35,13 @@ class LiveJob:
 
     pulse: Callable[[], tuple[JobRecord, int]]
     """Reads the job, and the number of its newest event."""
+    head: Callable[[JobRecord], Section]
+    """The part that changes with each step."""
     quick: Callable[[], Seen]
     """Reads what the store tells at once."""
     slow: Callable[[], Seen]
     """Reads everything."""
     log: LogReader
-    attempts: Callable[[], Sequence[int]]
     charts: Sequence[str] = ()
     """Ids of those that the page has; their switches stay as they are."""
     clock: Callable[[], float] = time.monotonic
@@ -56,24 +57,20 @@ class LiveJob:
 
     def __call__(self) -> Look:
         """Return what changed."""
-        is_first = self._pulse is None
-        pulse = self.pulse()
+        before, pulse = self._pulse, self.pulse()
+        job, newest = pulse
+        is_due = before is None or job.is_terminal or self.clock() - self._read_at >= SLOW_EVERY_S
+        self._pulse, self._owes = pulse, self._owes or pulse != before
         changes: list[Change] = []
-        if pulse != self._pulse:
-            self._pulse, self._owes = pulse, True
-            has_ended = pulse[0].is_terminal
-            if not (is_first or has_ended or self._is_due()):
-                changes += self._differences(self.quick())
-        else:
-            has_ended = pulse[0].is_terminal
-        if self._owes and (is_first or has_ended or self._is_due()):
+        if self._owes and is_due:
             changes += self._differences(self.slow())
             self._owes, self._read_at = False, self.clock()
-        changes += self._of_log(is_first=is_first, is_over=has_ended)
-        return Look(changes=changes, is_last=has_ended)
-
-    def _is_due(self) -> bool:
-        return self.clock() - self._read_at >= SLOW_EVERY_S
+        elif before is not None and newest != before[1]:
+            changes += self._differences(self.quick())
+        elif pulse != before:
+            changes += self._differences(Seen(sections=[self.head(job)]))
+        changes += self._of_log(job, is_first=before is None)
+        return Look(changes=changes, is_last=job.is_terminal)
 
     def _differences(self, seen: Seen) -> Iterator[Change]:
         for section in seen.sections:
@@ -98,9 +95,9 @@ class LiveJob:
                 html = fragment("job/chart_rows.html", chart=chart)
                 yield Change(kind="fragment", target=f"{chart.id}-rows", html=html)
 
-    def _of_log(self, *, is_first: bool, is_over: bool) -> Iterator[Change]:
-        numbers = self.attempts()
-        text = self.log.read(numbers, is_over=is_over)
+    def _of_log(self, job: JobRecord, *, is_first: bool) -> Iterator[Change]:
+        # Attempts are numbered without gaps.
+        text = self.log.read(range(1, job.attempt + 1), is_over=job.is_terminal)
         if is_first:
             shown = fragment("job/log_text.html", text=text, trouble=self.log.trouble)
             yield Change(kind="fragment", target="log-text", html=shown)

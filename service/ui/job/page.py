@@ -17,7 +17,13 @@ from service.ui.job.log import LogReader
 from service.ui.job.pictures import guessed
 from service.ui.job.published import published_beside
 from service.ui.job.recipes import recipes
-from service.ui.job.sections import chart_ids, charts_of, quick_sections, slow_sections
+from service.ui.job.sections import (
+    chart_ids,
+    charts_of,
+    head_section,
+    quick_sections,
+    slow_sections,
+)
 from service.ui.live import stream
 from service.ui.pages import router as page_router
 from service.ui.rendering import HEADERS, fragment, page
@@ -94,12 +100,12 @@ def job_stream(
     log = _log(plane, read_state(plane, caller, job_id), asked)
     look = LiveJob(
         pulse=lambda: read_pulse(plane, caller, job_id),
+        head=lambda job: head_section(job, caller),
         quick=lambda: Seen(
             sections=quick_sections(read_state(plane, caller, job_id), caller, asked.attempt)
         ),
         slow=lambda: _all(plane, caller, read_state(plane, caller, job_id), asked),
         log=log,
-        attempts=lambda: plane.store.attempt_numbers(job_id),
         charts=[one for one in charts.split(",") if one],
     )
     return stream(request, plane, look)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.access.caller import Caller
+from service.jobs.records import JobRecord
 from service.ui.charts import Chart
 from service.ui.job.checkpoints import checkpoint_table
 from service.ui.job.curves import curves
@@ -36,13 +37,18 @@ class LogChoice:
     """None: the newest's, and those that follow."""
 
 
+def head_section(job: JobRecord, caller: Caller) -> Section:
+    """Return what changes with each step."""
+    return Section(id="head", view=head(job, caller))
+
+
 def quick_sections(state: State, caller: Caller, asked: int | None) -> list[Section]:
     """Return what the store tells at once; `asked`: the attempt whose log is asked for."""
     told = timeline(state.job, state.attempts, state.course, state.saved)
     numbers = tuple(one.number for one in state.attempts)
     choice = LogChoice(job_id=state.job.id, attempts=numbers, asked=asked)
     return [
-        Section(id="head", view=head(state.job, caller)),
+        head_section(state.job, caller),
         Section(id="timeline", view=told),
         Section(id="log_choice", view=choice),
         Section(id="events", view=told_events(state.events)),

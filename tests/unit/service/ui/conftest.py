@@ -20,5 +20,6 @@ def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
 @pytest.fixture
 def browser(http: httpx.Client) -> Iterator[httpx.Client]:
     """Of someone who looks at the page where no tokens are asked for."""
-    with httpx.Client(base_url=http.base_url, headers=OURS) as client:
+    # The first page with a chart waits until plotly's script is compressed.
+    with httpx.Client(base_url=http.base_url, headers=OURS, timeout=60) as client:
         yield client

@@ -105,10 +105,10 @@ def test_errors_stand_beside_published_ones_by_protocol() -> None:
         "Top-5, centre crop",
         "Top-1, ten views",
         "Top-5, ten views",
-        "1 CNN (the paper, Table 2), top-1, ten views",
-        "1 CNN (the paper, Table 2), top-5, ten views",
-        "Caffe's AlexNet (Caffe's model zoo), top-1, centre crop",
-        "Caffe's AlexNet (Caffe's model zoo), top-5, centre crop",
+        "1 CNN, ten views",
+        "1 CNN, ten views, top-5",
+        "Caffe's AlexNet, centre crop",
+        "Caffe's AlexNet, centre crop, top-5",
     ]
     assert errors.data[0]["y"] == [0.4]
     assert errors.data[4]["y"] == [0.407, 0.407]

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from service.access.caller import EVERYONE
 from service.jobs.records import JobRecord
 from service.ui.charts import Chart, axis, line
+from service.ui.job.head import head
 from service.ui.job.live import SLOW_EVERY_S, LiveJob, Seen
 from service.ui.job.log import LogReader
 from service.ui.job.sections import Section
 from service.ui.live import Look
+from tests.unit.service.conftest import progress
 from tests.unit.service.jobs.records import job as job_record
 from tests.unit.service.ui.job.test_log import printed
 from trainer.contract.status import Status
@@ -38,16 +41,19 @@ class Page:
         self.read: list[str] = []
         self.look = LiveJob(
             pulse=lambda: (self.job, self.newest),
+            head=self._head,
             quick=self._quick,
             slow=self._slow,
             log=LogReader(run=run, attempt=1),
-            attempts=lambda: [1],
             charts=charts,
             clock=lambda: self.now_s,
         )
 
     def _sections(self) -> list[Section]:
         return [Section(id="result", view=self.result)]
+
+    def _head(self, job: JobRecord) -> Section:
+        return Section(id="head", view=head(job, EVERYONE))
 
     def _quick(self) -> Seen:
         self.read.append("quick")
@@ -84,6 +90,14 @@ def test_while_nothing_changes_nothing_is_read(tmp_path: Path) -> None:
     page.read.clear()
     page.now_s += 60
     assert (page.told(), page.read) == ([], [])
+
+
+def test_a_step_alone_changes_the_head_alone(tmp_path: Path) -> None:
+    page = Page(tmp_path)
+    page.look()
+    page.read.clear()
+    page.job = replace(page.job, progress=progress(5))
+    assert (page.told(), page.read) == ([("fragment", "head")], [])
 
 
 def test_charts_are_read_again_every_few_seconds_at_most(tmp_path: Path) -> None:
