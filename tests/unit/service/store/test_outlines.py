@@ -58,6 +58,6 @@ def test_a_page_of_jobs_costs_a_statement_a_job_however_long_they_train(store: S
     def read(connection: Connection) -> int:
         with statements(connection) as seen:
             read_outlines(connection, dict.fromkeys(ids, 199))
-        return len(seen)
+        return sum("points" in statement for statement, _ in seen)
 
-    assert store.read(read) == 1 + len(ids)
+    assert store.read(read) == len(ids)
