@@ -18,6 +18,7 @@ class Link:
 _PAGES = (
     ("/ui/", "Jobs", Role.VIEWER),
     ("/ui/submit", "Submit", Role.SUBMITTER),
+    ("/ui/compare", "Compare", Role.VIEWER),
     ("/ui/cluster", "Cluster", Role.VIEWER),
 )
 

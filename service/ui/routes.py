@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from service.control_plane import ControlPlane
-from service.ui import asset_files, cluster, jobs, nowhere, sign_in, submit, wishes
+from service.ui import asset_files, cluster, compare, jobs, nowhere, sign_in, submit, wishes
 from service.ui.job import checkpoints as job_checkpoints
 from service.ui.job import page as job_page
 from service.ui.live import LOOK_EVERY_S
@@ -20,6 +20,7 @@ def add_pages(app: FastAPI, plane: ControlPlane) -> None:
         sign_in,
         jobs,
         submit,
+        compare,
         cluster,
         job_page,
         job_checkpoints,

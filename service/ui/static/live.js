@@ -23,12 +23,13 @@
   };
   const keyed = (element, key) => [...element.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
 
-  // What was opened stays open, and what had the focus keeps it.
+  // What was opened stays open, what was ticked is, and what had the focus keeps it.
   const replace = (old, html) => {
     const next = parsed(html).firstElementChild;
     const open = [...old.querySelectorAll("details[data-key][open]")].map((one) => one.dataset.key);
     const focused = old.contains(document.activeElement) && document.activeElement.dataset.key;
     for (const one of open) keyed(next, one)?.setAttribute("open", "");
+    for (const one of old.querySelectorAll("input[data-key]:checked")) keyed(next, one.dataset.key)?.setAttribute("checked", "");
     old.replaceWith(next);
     if (focused) keyed(next, focused)?.focus({ preventScroll: true });
   };
