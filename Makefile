@@ -11,7 +11,7 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 ALONE := tests/integration/service tests/acceptance
 
 help: ## Show this help.
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install the locked packages (every target does it by itself).
 
@@ -39,6 +39,9 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
 	$(PYTEST) --numprocesses 3 --all-rows tests/faults
+
+dashboards: $(STAMP) ## Write the dashboards and the rules of Prometheus (SERVICE_URL=where browsers reach it).
+	@$(BIN)/python -m deploy.grafana.generate $(SERVICE_URL)
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: a few minutes, for every commit.
 	$(PYTEST) -q $(PARALLEL) -m "not slow and not ray and not compose" tests/unit
@@ -79,4 +82,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose test-faults quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose test-faults dashboards quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean

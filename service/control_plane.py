@@ -76,6 +76,7 @@ class ControlPlane:
             url=settings.advertised_url,
             num_cpus=settings.local_ray_cpus,
             num_gpus=settings.local_ray_gpus,
+            metrics_port=settings.local_ray_metrics_port,
             warm=settings.local_ray_warm,
         )
         self.leadership = Leadership(

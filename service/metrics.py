@@ -187,6 +187,12 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
     for reason, count in seen.restarts_by_reason.items():
         restarts.add_metric([reason], count)
     yield restarts
+    # By a job's end: a replica that meets one is gone before anybody could scrape it.
+    yield CounterMetricFamily(
+        "alexnet_train_nonfinite_steps",
+        "Steps whose loss was not finite; each ended its job.",
+        value=seen.num_nonfinite,
+    )
     queue = HistogramMetricFamily("alexnet_job_queue_seconds", "From acceptance to admission.")
     queue.add_metric([], _buckets(seen.queue), seen.queue.sum_s)
     yield queue

@@ -17,7 +17,7 @@ import uvicorn
 from rich.console import Console
 from sqlalchemy.exc import DatabaseError
 
-from service.api.app import create_app
+from service.application import create_application
 from service.cluster.local_ray import LocalRay
 from service.connections import BACKLOG, BoundedServer, Bounds, max_open
 from service.control_plane import ControlPlane
@@ -55,7 +55,8 @@ def serve(settings: Settings, console: Console, *, until_stdin_closes: bool) -> 
             with _naming_the_store(settings):
                 plane.start()
                 _warn_where_open(plane)
-            console.print(f"control plane: [bold]{settings.advertised_url}[/], docs at /docs")
+            where = f"control plane: [bold]{settings.advertised_url}[/]"
+            console.print(f"{where}, page at /ui/, docs at /docs")
             if until_stdin_closes:
                 watcher = threading.Thread(
                     target=_exit_at_end_of_stdin, args=(server,), daemon=True
@@ -122,7 +123,7 @@ class _Server(BoundedServer):
     def __init__(self, plane: ControlPlane) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(plane),
+                create_application(plane),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -196,6 +196,13 @@ class Settings(BaseSettings):
     local_ray_gpus: int | None = Field(
         default=None, ge=0, description="GPUs the local Ray has. None: those it finds."
     )
+    local_ray_metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port on loopback where Prometheus finds the local Ray's metrics, and those of "
+        "the jobs in it. None: any free one.",
+    )
     local_ray_warm: bool = Field(
         default=True,
         description="Whether the local Ray keeps a process that has imported torch, some 650 MB, "

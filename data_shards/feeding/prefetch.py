@@ -1,7 +1,7 @@
 """Fetching remote shards ahead of the loaders, in a process of its own.
 
-The reader says by shared memory how far it is, and nothing else: it never waits for this process,
-and loaders fetch by themselves what is not there in time.
+The reader says by shared memory how far it is, and reads there what was fetched, and nothing else:
+it never waits for this process, and loaders fetch by themselves what is not there in time.
 """
 
 import logging
@@ -18,6 +18,7 @@ import numpy as np
 from data_shards.arrays import Int64s
 from data_shards.closing import Closing
 from data_shards.feeding.epochs import order_of_epoch
+from data_shards.feeding.feed_cost import FeedCost
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.shard_files import ShardFacts
 from data_shards.feeding.shard_uses import (
@@ -33,7 +34,7 @@ from data_shards.order import steps_per_epoch
 from data_shards.processes.shared_memory import SharedMemory, map_shared
 from data_shards.processes.worker import Handler
 from data_shards.processes.worker_pool import WorkerPool
-from data_shards.storage.set_files import CachedFiles
+from data_shards.storage.set_files import CachedFiles, Fetched
 
 # Nobody sets logging up in a worker, so that warnings go to stderr as they are: to its parent's.
 _log = logging.getLogger(__name__)
@@ -44,8 +45,9 @@ _LOOK_EVERY_S = 0.02
 # How often what is wanted is looked for, and marked as used, while the reader stands still; and
 # how long what could not be fetched is left to the loaders, who say what is wrong with it.
 _REPEAT_S = 5.0
-# Two int64: the step, and where its iteration stops; as memory begins, nothing is wanted.
-_POSITION_BYTES = 16
+# Two int64: the step, and where its iteration stops; as memory begins, nothing is wanted. Then what
+# was fetched: nanoseconds, bytes, hits and misses.
+_SHARED_BYTES = 48
 
 
 class Prefetch(Closing):
@@ -59,8 +61,10 @@ class Prefetch(Closing):
         shard_sizes: tuple[int, ...],
     ) -> None:
         """Start it; `shard_sizes` are sample counts. It waits for a position."""
-        self._memory = SharedMemory(_POSITION_BYTES)
+        self._memory = SharedMemory(_SHARED_BYTES)
         self._position = _view_position(self._memory.buffer)
+        self._fetched = _view_fetched(self._memory.buffer)
+        self._told = Fetched()
         setup = _Setup(plan, files, shards, shard_sizes, self._memory.fd, os.getpid())
         try:
             self._pool = WorkerPool(setup.open, num_processes=1, inherited_fds=[self._memory.fd])
@@ -87,6 +91,18 @@ class Prefetch(Closing):
         """Say that nothing is wanted until the next `advance`."""
         self._position[:] = 0
 
+    def take_cost(self) -> FeedCost:
+        """Return what was fetched since this was last asked."""
+        nanoseconds, *counts = self._fetched.tolist()
+        fetched = Fetched(nanoseconds / 1e9, *counts)
+        new, self._told = fetched.since(self._told), fetched
+        return FeedCost(
+            fetch_s=new.seconds,
+            remote_bytes=new.bytes,
+            cache_hits=new.hits,
+            cache_misses=new.misses,
+        )
+
     def close(self) -> None:
         """End the process, whatever it is fetching."""
         self._pool.close()
@@ -111,7 +127,10 @@ class _Fetcher:
 
     def __init__(self, setup: _Setup) -> None:
         self._setup = setup
-        self._position = _view_position(map_shared(setup.memory_fd, _POSITION_BYTES))
+        memory = map_shared(setup.memory_fd, _SHARED_BYTES)
+        self._position = _view_position(memory)
+        self._told = _view_fetched(memory)
+        self._before = setup.files.cache.done_here
         sizes = np.asarray(setup.shard_sizes)
         self._shard_of_sample: Int64s = np.repeat(np.arange(len(sizes)), sizes)
         self._steps = steps_per_epoch(int(sizes.sum()), setup.plan.global_batch_size)
@@ -137,6 +156,8 @@ class _Fetcher:
                 news = True
                 if not was_fetched:
                     failed[shard] = time.monotonic()
+            if news:
+                self._tell_fetched()
             now, before = time.monotonic(), position
             position = int(self._position[0]), int(self._position[1])
             if news or position != before or now > looked + _REPEAT_S:
@@ -191,6 +212,15 @@ class _Fetcher:
             )
         return self._uses[epoch]
 
+    def _tell_fetched(self) -> None:
+        done, before = self._setup.files.cache.done_here, self._before
+        self._told[:] = (
+            done.nanoseconds_fetching - before.nanoseconds_fetching,
+            done.bytes_fetched - before.bytes_fetched,
+            done.hits - before.hits,
+            done.fetches - before.fetches,
+        )
+
     def _fetch(self) -> None:
         while True:
             shard = self._to_fetch.get()
@@ -205,4 +235,8 @@ class _Fetcher:
 
 
 def _view_position(memory: mmap) -> Int64s:
-    return np.frombuffer(memory, dtype=np.int64)
+    return np.frombuffer(memory, dtype=np.int64, count=2)
+
+
+def _view_fetched(memory: mmap) -> Int64s:
+    return np.frombuffer(memory, dtype=np.int64, offset=16)

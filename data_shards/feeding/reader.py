@@ -1,5 +1,6 @@
 """The reader: batches of crops, in the order a step number decides, from worker processes."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from data_shards.feeding.checked_shards import CheckedShards, users_checked_shar
 from data_shards.feeding.corrupt import CorruptSample
 from data_shards.feeding.crops import crops
 from data_shards.feeding.epochs import order_of_epoch
+from data_shards.feeding.feed_cost import NO_COST, FeedCost
 from data_shards.feeding.loader import (
     BatchDone,
     BatchTask,
     LoaderSetup,
     memory_bytes,
     view_arrivals,
+    view_filled,
     view_slots,
 )
 from data_shards.feeding.plan import ReaderPlan
@@ -73,6 +76,10 @@ class Batch:
     """Samples of this batch that could not be read."""
     keys: tuple[str, ...] | None = None
     """(n,) SHARD:KEY of each place, empty where there is no sample; None unless the plan asks."""
+    cost: FeedCost = NO_COST
+    """Of feeding it, and of what was fetched since the batch before it."""
+    num_ready: int = 0
+    """How many batches stood ready behind it when it was taken."""
 
 
 class Reader(Closing):
@@ -92,6 +99,8 @@ class Reader(Closing):
         self._labels = np.ascontiguousarray(load_index(plan.location, self.manifest)[:, LABEL])
         self._order: tuple[int, EpochOrder] | None = None
         self._iteration = 0
+        self._augment_s = 0.0
+        """Spent on tasks since the last batch."""
         self._is_closed = False
 
         n, c = plan.replica_batch_size, plan.crop_size
@@ -103,6 +112,7 @@ class Reader(Closing):
         self._tasks_out = [0] * num_processes
         self._memory = SharedMemory(memory_bytes(slots_shape, len(shards)))
         self._slots = view_slots(self._memory.buffer, slots_shape)
+        self._filled = view_filled(self._memory.buffer, slots_shape[0])
         self._arrivals = view_arrivals(self._memory.buffer)
         setup = LoaderSetup(
             files=self._files,
@@ -145,6 +155,11 @@ class Reader(Closing):
         return int(self._arrivals[0])
 
     @property
+    def num_ready(self) -> int:
+        """How many batches stand ready that nobody has asked for yet."""
+        return int(np.count_nonzero(self._filled))
+
+    @property
     def patience_s(self) -> float:
         """For how long loaders bear it that nothing of a shard arrives, or that a disk reads it."""
         largest = max(shard.size_bytes for shard in self.manifest.shards)
@@ -181,6 +196,7 @@ class Reader(Closing):
         # An iteration given up half-way leaves tasks that still write to slots.
         while any(self._tasks_out):
             self._receive()
+        self._filled[:] = 0
         free = list(range(len(self._slots)))
         tasks: dict[int, BatchTask] = {}
         done: dict[int, BatchDone] = {}
@@ -243,6 +259,7 @@ class Reader(Closing):
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         samples, real = self._order_of(epoch).batch(step_of_epoch, plan.global_batch_size)
         samples, real = samples[plan.share], real[plan.share]
+        began = time.perf_counter()
         offsets, mirrored = crops(
             plan,
             samples,
@@ -250,26 +267,39 @@ class Reader(Closing):
             step=step_of_epoch,
             margin=self.manifest.image_size - plan.crop_size,
         )
+        self._augment_s += time.perf_counter() - began
         return BatchTask(
             step=step, slot=slot, samples=samples, real=real, offsets=offsets, mirrored=mirrored
         )
 
     def _batch(self, task: BatchTask, done: BatchDone) -> Batch:
+        began = time.perf_counter()
+        self._filled[task.slot] = 0
         epoch = task.step // self.steps_per_epoch
         real = task.real.copy()
         real[list(done.corrupt)] = False
+        labels = np.where(task.real, self._labels[task.samples], 0)
+        collated = time.perf_counter()
+        colour = draws.colour_normals(task.samples, seed=self.plan.seed, epoch=epoch)
+        drawn = time.perf_counter()
+        augment_s, self._augment_s = self._augment_s + drawn - collated, 0.0
+        cost = done.cost.plus(FeedCost(collate_s=collated - began, augment_s=augment_s))
+        if self._prefetch is not None:
+            cost = cost.plus(self._prefetch.take_cost())
         return Batch(
             step=task.step,
             epoch=epoch,
             images=self._slots[task.slot],
-            labels=np.where(task.real, self._labels[task.samples], 0),
+            labels=labels,
             real=real,
             samples=task.samples,
             offsets=task.offsets,
             mirrored=task.mirrored,
-            colour=draws.colour_normals(task.samples, seed=self.plan.seed, epoch=epoch),
+            colour=colour,
             corrupt=tuple(done.corrupt.values()),
             keys=done.keys,
+            cost=cost,
+            num_ready=self.num_ready,
         )
 
     def _order_of(self, epoch: int) -> EpochOrder:

@@ -30,9 +30,14 @@ def read_counters(file: Path) -> Counters:
     return Counters(*_COUNTERS.unpack(content)) if len(content) == _COUNTERS.size else Counters()
 
 
+def sum_of(one: Counters, more: Counters) -> Counters:
+    """Return what both count."""
+    return Counters(*(a + b for a, b in zip(one, more, strict=True)))
+
+
 def add_counters(file: Path, more: Counters) -> None:
     """Count on; whoever does it holds a lock. Raises OSError."""
-    total = (a + b for a, b in zip(read_counters(file), more, strict=True))
+    total = sum_of(read_counters(file), more)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.pwrite(descriptor, _COUNTERS.pack(*total), 0)

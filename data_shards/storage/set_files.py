@@ -1,11 +1,12 @@
 """The files a manifest speaks of, opened where they lie: on disk, or in the node's shard cache."""
 
 import os
+import time
 from collections.abc import Callable
 from hashlib import file_digest
 from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from data_shards.errors import ShardError
 from data_shards.storage.file_facts import FileFacts
@@ -13,6 +14,24 @@ from data_shards.storage.folder import Folder, open_folder
 from data_shards.storage.location import is_url, parse_url
 from data_shards.storage.node_cache import node_cache
 from data_shards.storage.shard_cache import ShardCache
+
+
+class Fetched(NamedTuple):
+    """What opening files by way of the node's cache came to, in this process."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+
+    def since(self, before: "Fetched") -> "Fetched":
+        """Return what came after an earlier reading."""
+        return Fetched(
+            self.seconds - before.seconds,
+            self.bytes - before.bytes,
+            self.hits - before.hits,
+            self.misses - before.misses,
+        )
 
 
 class SetFiles(Protocol):
@@ -39,6 +58,11 @@ class SetFiles(Protocol):
 
     def telling(self, arrived: Callable[[], None]) -> "SetFiles":
         """Return the same, which tells whenever some of a file that is waited for has arrived."""
+        ...
+
+    @property
+    def fetched(self) -> Fetched | None:
+        """What was fetched by way of this object; None where files are read where they lie."""
         ...
 
 
@@ -74,6 +98,11 @@ class LocalFiles:
         """Return the same: all is here."""
         return self
 
+    @property
+    def fetched(self) -> None:
+        """Nothing ever is."""
+        return None
+
 
 class CachedFiles:
     """A set in an object store, of which this node has what it uses."""
@@ -82,6 +111,7 @@ class CachedFiles:
         self.cache = cache
         self._location = location
         self._folder: Folder | None = None
+        self._seconds = 0.0
 
     def at(self, name: str) -> str:
         """Return a file's URL."""
@@ -89,7 +119,11 @@ class CachedFiles:
 
     def open(self, facts: FileFacts) -> FileIO:
         """Open the node's copy, fetched if need be."""
-        return self.cache.open(facts, self._source)
+        began = time.perf_counter()
+        try:
+            return self.cache.open(facts, self._source)
+        finally:
+            self._seconds += time.perf_counter() - began
 
     def spoiled(self, facts: FileFacts, file: FileIO) -> bool:
         """Remove the copy, so that it is fetched again."""
@@ -103,6 +137,12 @@ class CachedFiles:
     def telling(self, arrived: Callable[[], None]) -> "CachedFiles":
         """Return the same, by a cache that tells of what arrives."""
         return CachedFiles(self._location, self.cache.telling(arrived))
+
+    @property
+    def fetched(self) -> Fetched:
+        """What was fetched, and how long openings took, of several threads together."""
+        done = self.cache.done_here
+        return Fetched(self._seconds, done.bytes_fetched, done.hits, done.fetches)
 
     def _source(self) -> Folder:
         # Kept for its connections; first made where something is missing, since a driver takes

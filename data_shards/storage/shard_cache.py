@@ -25,7 +25,7 @@ from io import FileIO
 from pathlib import Path
 
 from data_shards.errors import ShardError, StorageDownError, StorageError
-from data_shards.storage.cache_counters import Counters, add_counters, read_counters
+from data_shards.storage.cache_counters import Counters, add_counters, read_counters, sum_of
 from data_shards.storage.cache_folder import (
     NAME,
     WholeFile,
@@ -86,6 +86,8 @@ class ShardCache:
         self.max_bytes = max_bytes
         self._patience_s = patience_s
         self._arrived = arrived
+        self.done_here = Counters()
+        """What was done by way of this object."""
 
     def telling(self, arrived: Callable[[], None]) -> "ShardCache":
         """Return the same cache, which tells of what arrives."""
@@ -150,7 +152,7 @@ class ShardCache:
                 self.path(facts, ".part").replace(self.path(facts))
                 file = FileIO(self.path(facts))
                 took = time.monotonic_ns() - began
-                add_counters(self._counters, Counters(0, 1, facts.size_bytes, 0, took))
+                self._count(Counters(0, 1, facts.size_bytes, 0, took))
             return file
 
     def _opened(self, facts: FileFacts) -> FileIO | None:
@@ -160,7 +162,7 @@ class ShardCache:
             return None
         touch(file.fileno())
         with self._locked():
-            add_counters(self._counters, Counters(hits=1))
+            self._count(Counters(hits=1))
         return file
 
     @contextmanager
@@ -231,8 +233,13 @@ class ShardCache:
 
     def _evict(self, file: WholeFile) -> int:
         file.path.unlink(missing_ok=True)
-        add_counters(self._counters, Counters(evictions=1))
+        self._count(Counters(evictions=1))
         return file.size
+
+    def _count(self, more: Counters) -> None:
+        """Count on, here and for the node; the lock is held."""
+        add_counters(self._counters, more)
+        self.done_here = sum_of(self.done_here, more)
 
     def _fetch(self, facts: FileFacts, folder: Folder, part: int) -> None:
         """Fill a part and check it; a wrong digest is worth one more try."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
@@ -10,6 +11,8 @@ from service.access.tokens import TokenRecord, is_valid, parse_token
 
 # What asks for nothing to be changed; a page of another site may have a browser send it.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# In which a browser keeps the token that its page was given.
+COOKIE = "alexnet_token"
 # Beside all whose names begin with x-forwarded-: what proxies add to what they pass on.
 _OF_PROXIES = frozenset(
     {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"}
@@ -36,9 +39,27 @@ class Credentials:
         return token.strip() if scheme.lower() == "bearer" else None
 
     @property
+    def token(self) -> str | None:
+        """The token it carries, or else its cookie; None: none."""
+        return self._cookie if self.is_by_cookie else self.bearer
+
+    @property
+    def is_by_cookie(self) -> bool:
+        """Whether a browser adds it by itself, whichever site's page has it ask."""
+        return "authorization" not in self.headers and self._cookie is not None
+
+    @property
+    def _cookie(self) -> str | None:
+        try:
+            found = SimpleCookie(self.headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return None
+        return None if found is None else found.value
+
+    @property
     def token_id(self) -> str | None:
         """Which of the service's tokens it claims to be; None: none of them."""
-        token = parse_token(self.bearer or "")
+        token = parse_token(self.token or "")
         return None if token is None else token.id
 
 
@@ -56,13 +77,19 @@ def identify(
     """
     if is_open:
         return _anyone(credentials)
-    token = parse_token(credentials.bearer or "")
+    token = parse_token(credentials.token or "")
     if token is None:
-        what = "no token" if credentials.bearer is None else "not a token of this service"
+        what = "no token" if credentials.token is None else "not a token of this service"
         raise UnidentifiedError(f"{what}: {_HOW}")
     # One message for all that is wrong: it tells whoever guesses nothing.
     if known is None or known.id != token.id or not is_valid(known, token.secret, now):
         raise UnidentifiedError(f"the token is unknown, revoked or expired: {_HOW}")
+    is_change = credentials.method not in SAFE_METHODS
+    if credentials.is_by_cookie and is_change and not is_of_own_page(credentials.headers):
+        raise ForbiddenError(
+            "a browser's cookie changes something for pages of this service alone; send the token "
+            "as `Authorization: Bearer TOKEN`"
+        )
     return Caller(
         owner=known.owner, role=known.role, address=credentials.address, token_id=known.id
     )
@@ -92,3 +119,12 @@ def _is_of_another_site(headers: Mapping[str, str]) -> bool:
         return True
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def is_of_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a page of this service sent it; what says nothing is of none."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")

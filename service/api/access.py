@@ -134,7 +134,7 @@ class AccessMiddleware:
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         credentials = _credentials(scope)
-        sent, address = credentials.bearer or "", sender_of(credentials.address)
+        sent, address = credentials.token or "", sender_of(credentials.address)
         sender = self._valid.id_of(sent) or address
         wait_s = self._limiter.take(sender, self._clock())
         if wait_s and sender == address:

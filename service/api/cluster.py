@@ -1,12 +1,13 @@
 """/cluster: what the nodes have, who holds it, and who waits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from service.access.caller import Caller
 from service.api.dependencies import INVALID, Plane, Viewer
+from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
 from service.scheduling.placement import Node
 from service.scheduling.room import Cluster, Holding
@@ -25,12 +26,18 @@ def get_cluster(
     limit: Annotated[int, Query(ge=1, le=1000, description="Of the queue, at most so many.")] = 100,
 ) -> ClusterView:
     """Show the nodes, what is free of them and who holds the rest, and the queue in order."""
+    return cluster_view(plane, caller, plane.store.live_jobs(), limit=limit)
+
+
+def cluster_view(
+    plane: ControlPlane, caller: Caller, live: Sequence[JobRecord], *, limit: int
+) -> ClusterView:
+    """Show it by what was read of the jobs that have not ended."""
     seen, health = plane.cluster(), plane.health()
     trouble = seen if isinstance(seen, str) else None
     if trouble and caller.is_admin and health.ray_trouble:
         trouble = f"Ray: {health.ray_trouble}"
     ageing_s = plane.settings.priority_ageing_s
-    live = plane.store.live_jobs()
     waiting = [job for job in live if waits(job)]
     # Names of others' jobs are theirs where they may be private.
     visible = {f"{job.id}-{job.attempt}" for job in live if caller.may_see(job.ownership)}
@@ -65,6 +72,8 @@ def _node(node: Node, held: list[Holding], is_named: Callable[[str], bool]) -> N
         id=node.id,
         num_cpus=node.num_cpus,
         num_gpus=node.num_gpus,
+        gpu_type=node.gpu_type,
+        memory_bytes=node.memory_bytes,
         free_cpus=round(max(node.num_cpus - sum(cpus for cpus, _ in sums.values()), 0.0), 4),
         free_gpus=round(max(node.num_gpus - sum(gpus for _, gpus in sums.values()), 0.0), 4),
         held=tuple(

@@ -64,7 +64,7 @@ _bearer = HTTPBearer(
 class RoleRule:
     """Lets in whose role covers this one. A dependency: gives the Caller.
 
-    Raises ForbiddenError.
+    Raises ForbiddenError, and of pages what nobody could be identified by.
     """
 
     role: Role
@@ -73,8 +73,11 @@ class RoleRule:
         self, request: Request, _bearer: Annotated[object, Depends(_bearer)]
     ) -> Caller:
         """Return who asks."""
-        # The middleware of `api.access` has put it there; `api.unidentified` has refused all else.
+        # The middleware of `api.access` has put it there; `api.unidentified` has refused all else,
+        # but for pages.
         identity = request.state.identity
+        if isinstance(identity, Exception):
+            raise identity
         assert isinstance(identity, Caller)
         check_role(identity, self.role)
         return identity

@@ -24,8 +24,8 @@ def drain_reader(plane: ControlPlane) -> Remembered[bool]:
 
 @router.get("/", include_in_schema=False, dependencies=[IS_PUBLIC])
 def root() -> RedirectResponse:
-    """Lead to the documentation."""
-    return RedirectResponse("/docs")
+    """Lead to the page."""
+    return RedirectResponse("/ui/")
 
 
 @router.get("/healthz", dependencies=[IS_PUBLIC])

@@ -54,6 +54,7 @@ class LocalRay:
         url: str,
         num_cpus: int | None,
         num_gpus: int | None,
+        metrics_port: int | None = None,
         warm: bool = False,
     ) -> None:
         """`url`: where the owner is reached, for whoever finds it owned.
@@ -66,6 +67,7 @@ class LocalRay:
         self._log_path = state_dir / "ray.log"
         self._num_cpus = num_cpus
         self._num_gpus = num_gpus
+        self._metrics_port = metrics_port
         self._warm = warm
         self._child: subprocess.Popen[bytes] | None = None
         self._jobs: RayJobs | None = None
@@ -178,6 +180,7 @@ class LocalRay:
             token_path=self._token_path,
             num_cpus=self._num_cpus,
             num_gpus=self._num_gpus,
+            metrics_port=self._metrics_port,
             warm=self._warm,
         )
         record = Record(

@@ -34,6 +34,7 @@ class RayStart:
     token_path: Path
     num_cpus: int | None
     num_gpus: int | None
+    metrics_port: int | None = None
     warm: bool
 
     def command(self) -> list[str]:
@@ -45,7 +46,8 @@ class RayStart:
             *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1"),
             # 0 means any free port.
             *("--include-dashboard=true", f"--dashboard-port={self.ports.dashboard}"),
-            *("--port=0", "--dashboard-agent-listen-port=0", "--metrics-export-port=0"),
+            *("--port=0", "--dashboard-agent-listen-port=0"),
+            f"--metrics-export-port={self.metrics_port or 0}",
             f"--ray-client-server-port={self.ports.client}",
             f"--temp-dir={self.temp_dir}",
             f"--object-store-memory={OBJECT_STORE_BYTES}",

@@ -11,19 +11,21 @@ from trainer.contract.spec import JobSpec
 # second's steps would look like a rule.
 _TROUBLES: Mapping[Phase, tuple[float, str]] = {
     "data_wait": (0.10, "waiting on data {share} of the step: raise data.num_loader_processes"),
-    "prepare": (0.30, "preparing batches {share} of the step: train on a GPU, or with more CPUs"),
+    "transfer": (0.30, "preparing batches {share} of the step: train on a GPU, or with more CPUs"),
     "all_reduce": (
         0.25,
         "waiting for the other replicas' gradients {share} of the step: raise "
         "optim.global_batch_size, or ask for fewer replicas",
     ),
-    "update": (0.30, "updating weights {share} of the step: raise optim.global_batch_size"),
+    "optimizer": (0.30, "updating weights {share} of the step: raise optim.global_batch_size"),
     "checkpoint": (
         0.20,
         "standing for checkpoints {share} of the step: raise checkpoint.interval_steps",
     ),
     "other": (0.20, "writing ledger and events {share} of the step: use a faster run root"),
 }
+
+_COMPUTING: tuple[Phase, ...] = ("forward", "exchange", "backward", "compute")
 
 
 def fraction(progress: Progress) -> float:
@@ -74,7 +76,7 @@ def bottleneck(progress: Progress) -> str | None:
     for phase in sorted(_TROUBLES, key=lambda phase: shares[phase], reverse=True):
         if (sentence := _sentence(phase, shares[phase])) is not None:
             return sentence
-    return f"computing {_percent(shares['compute'])} of the step"
+    return f"computing {_percent(sum(shares[phase] for phase in _COMPUTING))} of the step"
 
 
 def _sentence(phase: Phase, share: float) -> str | None:

@@ -12,6 +12,7 @@ from service.store.dialects import IsJson, SecondsBetween, is_moment
 from service.store.jobs import read_jobs
 from service.store.rows import STORED_JOBS, checkpoint_of
 from service.store.tables import attempts, checkpoints, jobs
+from trainer.contract.attempt import Reason
 from trainer.contract.status import LIVE, Status
 
 # From a job that starts at once to one that waits or runs for a week, in seconds.
@@ -43,6 +44,8 @@ class Statistics:
     """From admission to the end; without those of which there are none."""
     restarts_by_reason: dict[str, int]
     """Attempts that followed on one that failed for that reason."""
+    num_nonfinite: int
+    """Jobs that ended as the loss of a step was not finite: one step each."""
     live: tuple[JobRecord, ...]
     """Jobs that have not ended, and have trained."""
     newest_checkpoints: dict[str, CheckpointRecord]
@@ -62,6 +65,7 @@ def statistics(connection: Connection) -> Statistics:
         queue=_together(_durations(connection, jobs.c.created_at, jobs.c.started_at).values()),
         run_by_status=_durations(connection, jobs.c.started_at, jobs.c.finished_at),
         restarts_by_reason=_restarts_by_reason(connection),
+        num_nonfinite=_num_nonfinite(connection),
         live=tuple(job for job in live if isinstance(job, JobRecord)),
         newest_checkpoints=_newest_checkpoints(connection, select(jobs.c.id).where(is_live)),
     )
@@ -123,6 +127,11 @@ def _restarts_by_reason(connection: Connection) -> dict[str, int]:
         .group_by(reason)
     )
     return {row[0]: row[1] for row in restarts}
+
+
+def _num_nonfinite(connection: Connection) -> int:
+    ended_by_it = (jobs.c.status == Status.FAILED) & (jobs.c.reason == Reason.NONFINITE_LOSS)
+    return connection.execute(select(func.count()).where(ended_by_it)).scalar_one()
 
 
 def _newest_checkpoints(

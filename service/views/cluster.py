@@ -25,6 +25,13 @@ class NodeView(View):
     id: str
     num_cpus: float
     num_gpus: float
+    gpu_type: str | None = Field(
+        default=None, description="Ray's name of its GPUs; null: it has none, or that is not told."
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        description="What Ray gives to processes, its object store not counted; null: not told.",
+    )
     free_cpus: float
     free_gpus: float
     held: tuple[HeldView, ...]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.product import ControlPlane, draw_images, pack
+from tests.acceptance.product import ControlPlane, draw_images, free_port, pack
 
 # Prime, so that no batch, stream or shard divides it.
 NUM_TRAINING_IMAGES = 3001
@@ -46,6 +46,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 def control_plane(
     shards: Shards, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
-    control_plane = ControlPlane(tmp_path_factory.mktemp("service") / "state", shards.root).start()
+    control_plane = ControlPlane(
+        tmp_path_factory.mktemp("service") / "state",
+        shards.root,
+        ALEXNET_LOCAL_RAY_METRICS_PORT=str(free_port()),
+        # Ten seconds otherwise, for which tests of metrics would wait again and again.
+        RAY_metrics_report_interval_ms="1000",
+    ).start()
     yield control_plane
     control_plane.stop()

@@ -56,6 +56,13 @@ def pack(source: Path, out: Path, *, split: str) -> Path:
     return out / "manifest.json"
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class ControlPlane:
     """One `alexnet serve`, on its own state directory, that a test may kill and start again."""
 
@@ -64,9 +71,7 @@ class ControlPlane:
     """Of the command that starts it."""
 
     def __init__(self, state_dir: Path, data_root: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.state_dir = state_dir
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=20)
@@ -149,6 +154,11 @@ class ControlPlane:
             return None
 
         return wait_for(f"{job_id} to be {' or '.join(statuses)}", probe, timeout_s=timeout_s)
+
+    @property
+    def ray_metrics_url(self) -> str:
+        """Where its Ray's agent is scraped, if a port was asked for."""
+        return f"http://127.0.0.1:{self._environment['ALEXNET_LOCAL_RAY_METRICS_PORT']}/metrics"
 
     @property
     def store_url(self) -> str:

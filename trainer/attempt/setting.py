@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
 from data_shards.feeding.reader import Batch
 from trainer.attempt.fence import Fence
+from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.events import AttemptEventData
+from trainer.contract.pictures import ClassCounts
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired
 from trainer.devices.replicas import Replicas
@@ -33,6 +35,26 @@ class Votes:
     """In a calibration: its time is over."""
 
 
+class Draw(Protocol):
+    """Has pictures drawn, and does not wait for them."""
+
+    def __call__(
+        self, *, step: int, epoch: float, has_checkpoint: bool, counts: ClassCounts | None
+    ) -> None:
+        """Of the checkpoint after a step, if there is one, and of an evaluation's counts."""
+        ...
+
+
+def draw_nothing(
+    *,
+    step: int,
+    epoch: float,
+    has_checkpoint: bool,
+    counts: ClassCounts | None,
+) -> None:
+    """Leave it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """All that the loop needs of the world around it."""
@@ -51,6 +73,10 @@ class Setting:
     fence: Fence
     watchdog: Watchdog = field(default_factory=Watchdog)
     """Is told what gets on."""
+    metrics: ReplicaMetrics = field(default_factory=lambda: ReplicaMetrics("", 0))
+    """Takes what is measured, whoever reads it."""
+    draw: Draw = draw_nothing
+    """To be called by rank 0."""
 
     def votes(self) -> Votes:
         """Return what this replica has been told meanwhile."""

@@ -6,7 +6,7 @@ In a job that evaluates, a step is a batch of the validation set, and the epoch 
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from trainer.contract.bounds import Count, Moment, Step
 from trainer.contract.model import Record
@@ -24,18 +24,34 @@ CorruptReasonName = Literal[
     "unknown_white",
 ]
 CountsByReason = dict[CorruptReasonName, Annotated[Count, Field(ge=1)]]
-# What an attempt spends its time on; few, for a metric has a series for each.
+# What an attempt spends its time on; few, for a metric has a series for each. On a GPU: of the time
+# in which the host queues a step or waits for its loss, each has the share that the GPU gave it.
 Phase = Literal[
     "data_wait",  # waiting for a batch
-    "prepare",  # crops, colour, mean and layout; copies to the device
-    "compute",  # forward and backward; on a GPU, to queue a step and to wait for its loss
+    "transfer",  # copies to the device; mean image, colours and layout there
+    "forward",  # in an evaluation, all of a step but its sums
+    "exchange",  # between the towers in the forward pass, as far as it is waited for
+    "backward",  # the exchange's way back with it
     "all_reduce",  # waiting for the replicas' sums, beyond what the backward pass hides
-    "update",
+    "optimizer",
     "checkpoint",  # as long as training stands for it; writing goes on beside training
     "evaluation",
+    "compute",  # forward, exchange and backward in one, where nothing tells them apart
     "other",  # ledger, events, decisions
 ]
-SecondsByPhase = dict[Phase, Annotated[float, Field(ge=0)]]
+# What phases were called before release 0.2.
+_RENAMED = {"prepare": "transfer", "update": "optimizer"}
+
+
+def _by_present_names(phases: object) -> object:
+    if not isinstance(phases, dict):
+        return phases
+    return {_RENAMED.get(phase, phase): seconds for phase, seconds in phases.items()}
+
+
+SecondsByPhase = Annotated[
+    dict[Phase, Annotated[float, Field(ge=0)]], BeforeValidator(_by_present_names)
+]
 
 
 class Started(Record):

@@ -228,12 +228,17 @@ def notes_on_skipped(counts: CountsByReason) -> tuple[str, ...]:
     return (f"{total:,} validation {were} not measured: {in_words(counts)}.",)
 
 
+def note_on_classes(num_classes: int) -> str:
+    """Say why results on other classes than ILSVRC-2012's are not compared."""
+    return (
+        f"The {num_classes} classes of these data are not the 1,000 of ILSVRC-2012: the published "
+        "rows are of another problem, and no comparison with them is claimed."
+    )
+
+
 def _notes_on_data(data: DataFacts, num_samples: int) -> Iterator[str]:
     if not data.has_ilsvrc_classes:
-        yield (
-            f"The {data.num_classes} classes of these data are not the 1,000 of ILSVRC-2012: the "
-            "published rows are of another problem, and no comparison with them is claimed."
-        )
+        yield note_on_classes(data.num_classes)
         return
     if data.num_training_images != NUM_TRAINING_IMAGES:
         yield (

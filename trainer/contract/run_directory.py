@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHECKPOINT = re.compile(r"step-([0-9]{8,})")
+_STEP = re.compile(r"step-([0-9]{8,})")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,20 @@ class AttemptDirectory:
 
     def committed(self) -> dict[int, Path]:
         """Folders of checkpoints by step, unread; a copy beside them by another name is none."""
-        matches = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.checkpoints.glob("*"))
-        return {int(match[1]): path for match, path in matches if match}
+        return _by_step(self.checkpoints)
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of step-XXXXXXXX folders of pictures, and of what these share."""
+        return self.path / "pictures"
+
+    def pictures_at(self, step: int) -> Path:
+        """Folder of what is drawn of the network after `step` steps."""
+        return self.pictures / f"step-{step:08d}"
+
+    def pictured(self) -> dict[int, Path]:
+        """Folders of pictures by step, unread; one without its index is not drawn to its end."""
+        return _by_step(self.pictures)
 
     def ledger(self, rank: int) -> Path:
         """Lines of samples trained, one a step, written by that replica."""
@@ -74,6 +86,11 @@ class AttemptDirectory:
     def ray_storage(self) -> Path:
         """What Ray Train insists on keeping somewhere."""
         return self.path / "ray"
+
+
+def _by_step(folder: Path) -> dict[int, Path]:
+    matches = ((_STEP.fullmatch(path.name), path) for path in folder.glob("*"))
+    return {int(match[1]): path for match, path in matches if match}
 
 
 @dataclass(frozen=True)

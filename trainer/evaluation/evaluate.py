@@ -17,6 +17,7 @@ from data_shards.feeding.reader import Batch
 from trainer.devices.replicas import Replicas
 from trainer.devices.upload import upload
 from trainer.errors import BadDataError
+from trainer.evaluation.classes import Guesses
 from trainer.evaluation.views import View
 from trainer.learning.preprocess import Preprocess
 from trainer.network.alexnet import AlexNet
@@ -61,23 +62,32 @@ def evaluate(
     replicas: Replicas,
     *,
     micro_batch_size: int,
+    guesses: Guesses | None = None,
 ) -> Evaluation:
     """Evaluate one network on this replica's share of whole images; sum over all replicas.
+
+    `guesses` is given those of each sample.
 
     Raises BadDataError, in every replica, when no sample could be read: of none there is no mean.
     """
     sums = torch.zeros(4, dtype=torch.float64, device=member.network.fc8.weight.device)
     for batch in batches:
-        sums += tally([member], batch, micro_batch_size=micro_batch_size)[0]
+        sums += tally([member], batch, micro_batch_size=micro_batch_size, guesses=guesses)[0]
     return means_of(replicas.sum(*sums.tolist()))
 
 
 @torch.no_grad()
-def tally(members: Sequence[Member], batch: Batch, *, micro_batch_size: int) -> Tensor:
+def tally(
+    members: Sequence[Member],
+    batch: Batch,
+    *,
+    micro_batch_size: int,
+    guesses: Guesses | None = None,
+) -> Tensor:
     """Return float64 (1 + m, 4) sums of a batch: of the ensemble, then of each member alone.
 
     Samples, loss, right at the first guess, right within five guesses. What is not real weighs
-    zero. The members have the same number of classes.
+    zero. The members have the same number of classes. `guesses` is given the ensemble's.
     """
     # (m, n, classes)
     alone = torch.stack(
@@ -86,7 +96,10 @@ def tally(members: Sequence[Member], batch: Batch, *, micro_batch_size: int) -> 
     together = alone.logsumexp(0) - math.log(len(members))
     labels = upload(batch.labels, alone.device)
     real = upload(batch.real, alone.device)
-    return torch.stack([_sums(one, labels, real) for one in (together, *alone)])
+    judged = [(one, _best(one)) for one in (together, *alone)]
+    if guesses is not None:
+        guesses.add(judged[0][1], batch)
+    return torch.stack([_sums(one, best, labels, real) for one, best in judged])
 
 
 def means_of(sums: Sequence[float]) -> Evaluation:
@@ -105,11 +118,15 @@ def means_of(sums: Sequence[float]) -> Evaluation:
     )
 
 
-def _sums(log_probabilities: Tensor, labels: Tensor, real: Tensor) -> Tensor:
+def _best(log_probabilities: Tensor) -> Tensor:
+    """Return the five best guesses: (n, classes) -> (n, 5), or fewer where there are."""
+    return log_probabilities.topk(min(_TOP, log_probabilities.shape[1]), dim=1).indices
+
+
+def _sums(log_probabilities: Tensor, best: Tensor, labels: Tensor, real: Tensor) -> Tensor:
     """Return float64 (4,): samples, loss, top-1 and top-5 hits of (n, classes)."""
     losses = F.nll_loss(log_probabilities, labels, reduction="none")
-    guesses = log_probabilities.topk(min(_TOP, log_probabilities.shape[1]), dim=1).indices
-    hits = (guesses == labels[:, None]) & real[:, None]
+    hits = (best == labels[:, None]) & real[:, None]
     return torch.stack(
         [
             real.sum().double(),

@@ -17,6 +17,7 @@ from data_shards.feeding.reader import Batch
 from trainer.attempt.setting import Votes
 from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.spec import JobSpec
+from trainer.devices.phase_marks import PhaseMarks, marks_on
 from trainer.devices.replicas import Replicas
 from trainer.devices.upload import upload
 from trainer.errors import NonFiniteLossError
@@ -55,12 +56,21 @@ class Pending:
     """A step that is queued, and on the CPU is done."""
 
     def __init__(
-        self, known: Known, loss_sum: Tensor, fail: Callable[[], NonFiniteLossError]
+        self,
+        known: Known,
+        loss_sum: Tensor,
+        fail: Callable[[], NonFiniteLossError],
+        *,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """`loss_sum`, float64 (), is over all replicas; `fail` says what it means, not finite."""
+        """`loss_sum`, float64 (), is over all replicas; `fail` says what it means, not finite.
+
+        `on_answer` is called when the step is known to be done.
+        """
         self.known = known
         self._loss_sum = _Arriving(loss_sum)
         self._fail: Callable[[], NonFiniteLossError] | None = fail
+        self._on_answer = on_answer
 
     @property
     def is_late(self) -> bool:
@@ -74,6 +84,7 @@ class Pending:
         nor any that was queued after it has touched the weights.
         """
         loss_sum = self._loss_sum.read()
+        self._on_answer()
         if not math.isfinite(loss_sum):
             assert self._fail is not None, "a finite loss remains one"
             raise self._fail()
@@ -133,6 +144,7 @@ class TrainStep:
         self._replicas = replicas
         self._buckets = Buckets(dict(network.named_parameters()), replicas, self._stopwatch)
         self._device = network.fc8.weight.device
+        self._crossing = partial(self._stopwatch.within, "exchange")
         self._answers_late = _answers_late(self._device)
         # 1 since a loss was not finite: what was queued before the host knows must not update.
         self._failed = torch.zeros((), device=self._device)
@@ -146,34 +158,56 @@ class TrainStep:
 
         Where the loss is not finite the weights stay as they are, from then on.
         """
-        self._stopwatch.enter("prepare")
+        marks = self._marks()
+        self._stopwatch.enter("transfer")
         images = self._preprocess(batch)
         labels = upload(batch.labels, self._device)
         weights = upload(batch.real, self._device).float()
         first_place = self._replicas.rank * self._batch_size
 
-        self._stopwatch.enter("compute")
+        self._stopwatch.enter("forward")
         self._network.zero_grad(set_to_none=True)
         loss_sum = torch.zeros((), dtype=torch.float64, device=self._device)
         for start in range(0, len(labels), self._micro_batch_size):
             stop = start + self._micro_batch_size
             part = slice(start, stop)
             draw = DropoutDraw(self._seed, batch.step, first_place + start)
-            logits = self._network((images[0][part], images[1][part]), draw)
+            self._stopwatch.enter("forward")
+            logits = self._network(
+                (images[0][part], images[1][part]), draw, crossing=self._crossing
+            )
             loss = _loss_sum(logits, labels[part], weights[part])
+            self._stopwatch.enter("backward")
             self._buckets.backward(loss, is_last=stop >= len(labels))
             loss_sum += loss.detach()
 
         own = Known(num_samples=int(batch.real.sum()), num_corrupt=len(batch.corrupt), votes=votes)
         self._stopwatch.enter("all_reduce")
         known, loss_sum = self._sum(own, loss_sum)
-        self._stopwatch.enter("update")
+        self._stopwatch.enter("optimizer")
         torch.maximum(self._failed, (~loss_sum.isfinite()).float(), out=self._failed)
         self._rule.step(
             learning_rate=learning_rate, num_samples=max(known.num_samples, 1), skip=self._failed
         )
         self._stopwatch.enter("other")
-        return Pending(known, loss_sum, partial(self._failure, images, batch.step, first_place))
+        self._stopwatch.on_enter = None
+        fail = partial(self._failure, images, batch.step, first_place)
+        return Pending(known, loss_sum, fail, on_answer=partial(self._hear, marks))
+
+    def _marks(self) -> PhaseMarks | None:
+        """Have the phases marked on a GPU, as long as it has told nothing since the last reading.
+
+        A step or two tell how it shares its time, and cost the host little.
+        """
+        if self._device.type != "cuda" or self._stopwatch.has_heard:
+            return None
+        marks = marks_on(self._device)
+        self._stopwatch.on_enter = marks.begin
+        return marks
+
+    def _hear(self, marks: PhaseMarks | None) -> None:
+        if marks is not None:
+            self._stopwatch.hear(marks.seconds())
 
     def _sum(self, own: Known, loss_sum: Tensor) -> tuple[Known, Tensor]:
         """Sum over all replicas: what the hosts know by the hosts, the loss where it is."""

@@ -1,6 +1,7 @@
 """The network of towers (paper section 3, Fig. 2), built from the table of `contract.layers`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -119,21 +120,30 @@ class AlexNet(nn.Module):
             for name, copy in layer.working.items()
         }
 
-    def forward(self, images: tuple[Tensor, Tensor], draw: DropoutDraw | None = None) -> Tensor:
+    def forward(
+        self,
+        images: tuple[Tensor, Tensor],
+        draw: DropoutDraw | None = None,
+        *,
+        crossing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Tensor:
         """Return logits, (n, classes), on the first tower's device.
 
         Each tower reads the images, (n, 3, s, s), from its own device. With a draw, dropout is
-        applied as in training; without one, as at test. Computes in the images' dtype.
+        applied as in training; without one, as at test. Computes in the images' dtype. What
+        `crossing` returns is entered while tensors cross between the towers.
         """
         *body, fc8 = self._layers
         parts: tuple[Tensor, ...] = images[: len(self.towers)]
         for layer in body:
             if layer.reads_both:
-                parts = exchange(parts, to=(0, 1), traffic=self.traffic)
+                with crossing():
+                    parts = exchange(parts, to=(0, 1), traffic=self.traffic)
             parts = tuple(
                 tower(layer, part, draw) for tower, part in zip(self.towers, parts, strict=True)
             )
         if fc8.reads_both:
-            parts = exchange(parts, to=(0,), traffic=self.traffic)
+            with crossing():
+                parts = exchange(parts, to=(0,), traffic=self.traffic)
         logits: Tensor = self.fc8(parts[0])
         return logits

@@ -17,6 +17,7 @@ from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.events import Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import BadDataError, StaleAttemptError
+from trainer.evaluation.classes import Guesses, class_counts
 from trainer.evaluation.evaluate import means_of, tally
 from trainer.evaluation.members import load_members
 from trainer.evaluation.report import write_evaluation_report
@@ -52,6 +53,7 @@ class EvaluationJob:
         self._meter = Meter(self._stopwatch)
         self._sums = torch.zeros(1 + len(self._networks), 4, dtype=torch.float64)
         """As `tally` returns them, of all batches and all replicas so far."""
+        self._guesses = Guesses()
 
     def run(self) -> Ended:
         """Take the steps."""
@@ -60,10 +62,11 @@ class EvaluationJob:
         self._meter.restart()
         self._stopwatch.restart()
         num_steps = self._data.num_batches
-        fed = self._setting.watchdog.fed(self._data.batches(), self._data.reader)
+        counted = self._setting.metrics.counted(self._data.batches(), "validation")
+        fed = self._setting.watchdog.fed(counted, self._data.reader)
         batches = self._corruption.watch(num_steps, fed)
         for step, (batch, wait_s) in enumerate(timed(batches, self._stopwatch), start=1):
-            with self._stopwatch.within("compute"):
+            with self._stopwatch.within("forward"):
                 sums, votes = self._take_step(batch)
             self._setting.watchdog.note_step()
             if votes.disowned:
@@ -71,7 +74,8 @@ class EvaluationJob:
             self._check_finite(sums)
             self._sums += sums
             num_images, loss_sum, _, _ = sums[0].tolist()
-            self._meter.add(loss_sum=loss_sum, num_images=num_images, wait_s=wait_s)
+            step_s = self._meter.add(loss_sum=loss_sum, num_images=num_images, wait_s=wait_s)
+            self._setting.metrics.note_step(step_s)
             if step == num_steps or self._meter.elapsed_s >= PROGRESS_EVERY_S:
                 self._report_progress(step)
             if step < num_steps and (votes.cancel or votes.pause):
@@ -87,11 +91,14 @@ class EvaluationJob:
             [loaded.member for loaded in self._networks],
             batch,
             micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+            guesses=self._guesses,
         )
         votes = self._setting.votes()
-        *sums, pause, cancel, disowned = self._setting.replicas.sum(
-            *own.flatten().tolist(), votes.pause, votes.cancel, votes.disowned
-        )
+        numbers = own.flatten().tolist()
+        with self._stopwatch.within("all_reduce"):
+            *sums, pause, cancel, disowned = self._setting.replicas.sum(
+                *numbers, votes.pause, votes.cancel, votes.disowned
+            )
         # (4 + 4m,) -> (1 + m, 4)
         return (
             torch.tensor(sums, dtype=torch.float64).view_as(self._sums),
@@ -121,6 +128,8 @@ class EvaluationJob:
                 seconds=seconds,
             )
         )
+        classes = self._data.manifests.validation.classes
+        counted = self._guesses.counted(self._setting.replicas, len(classes))
         if self._setting.replicas.rank == 0:
             self._setting.fence.check()
             write_evaluation_report(
@@ -133,6 +142,11 @@ class EvaluationJob:
                 images_per_second=self._meter.mean_images_per_second,
                 seconds=seconds,
             )
+            step, names = self._data.num_batches, [entry.name for entry in classes]
+            counts = class_counts(
+                counted, names, step=step, protocol=self._spec.evaluation.protocol
+            )
+            self._setting.draw(step=step, epoch=1.0, has_checkpoint=False, counts=counts)
 
     def _report_started(self) -> None:
         identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))
@@ -150,6 +164,7 @@ class EvaluationJob:
     def _report_progress(self, step: int) -> None:
         means = self._meter.read()
         assert means is not None, "a step was taken"
+        self._setting.metrics.note_phases(means.total_phase_seconds)
         self._setting.report(
             Progress(
                 step=step,

@@ -21,10 +21,12 @@ from trainer.checkpoints.checkpoint import Checkpointer
 from trainer.checkpoints.retention import clear_leftovers, prune
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
 from trainer.contract.events import CheckpointSaved, Evaluated
+from trainer.contract.pictures import ClassCounts
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import Protocol
 from trainer.contract.timetable import Timetable
 from trainer.errors import NonFiniteLossError
+from trainer.evaluation.classes import Guesses, class_counts
 from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.report import write_training_report
 from trainer.learning.schedule import after_epoch
@@ -69,6 +71,9 @@ class Loop:
         self._state = self._steps.state
         self._times = Timetable.of(spec, steps_per_epoch=datasets.steps_per_epoch)
         self._evaluation: Evaluation | None = None
+        self._saving_since_s = 0.0
+        self._counts: dict[int, ClassCounts] = {}
+        """Of evaluations whose checkpoint is still to be written, by step; rank 0's alone."""
         self.checkpointer = Checkpointer(
             setting.attempt, check_fence=setting.fence.check, on_saved=self._on_saved
         )
@@ -136,10 +141,19 @@ class Loop:
 
     def _evaluate(self) -> Evaluation:
         """Measure by the centre crop, as at the end of every epoch."""
-        evaluation = self._measure("centre_crop", self._validation_batches())
+        guesses = Guesses()
+        evaluation = self._measure("centre_crop", self._validation_batches(), guesses)
+        self._count_classes(guesses)
         self._state.top1, self._state.top5 = evaluation.top1, evaluation.top5
         self._evaluation = evaluation
         return evaluation
+
+    def _count_classes(self, guesses: Guesses) -> None:
+        classes = self._validation.manifests.validation.classes
+        counted = guesses.counted(self._setting.replicas, len(classes))
+        if self._setting.replicas.rank == 0:
+            step, names = self._state.step, [entry.name for entry in classes]
+            self._counts[step] = class_counts(counted, names, step=step, protocol="centre_crop")
 
     def _final_evaluations(self) -> list[tuple[Protocol, Evaluation]]:
         """Return what the job came to, by the centre crop and by the spec's protocol.
@@ -156,9 +170,12 @@ class Loop:
         return evaluations
 
     def _validation_batches(self) -> Iterator[Batch]:
-        return self._watchdog.fed(self._validation.batches(), self._validation.reader)
+        counted = self._setting.metrics.counted(self._validation.batches(), "validation")
+        return self._watchdog.fed(counted, self._validation.reader)
 
-    def _measure(self, protocol: Protocol, batches: Iterable[Batch]) -> Evaluation:
+    def _measure(
+        self, protocol: Protocol, batches: Iterable[Batch], guesses: Guesses | None = None
+    ) -> Evaluation:
         begun = time.monotonic()
         with self._steps.stopwatch.within("evaluation"), self._watchdog.within("an evaluation"):
             evaluation = evaluate(
@@ -166,6 +183,7 @@ class Loop:
                 self._steps.corruption.watch(self._state.step, batches),
                 self._setting.replicas,
                 micro_batch_size=self._spec.optim.micro_batch_size or self._spec.replica_batch_size,
+                guesses=guesses,
             )
         if not math.isfinite(evaluation.loss):
             raise NonFiniteLossError(step=self._state.step, layer=None)
@@ -194,10 +212,14 @@ class Loop:
         manifest = self._state.manifest(
             self._setting.order, steps_per_epoch=self._times.steps_per_epoch
         )
+        # One that is still being written is told of by its own time.
+        self.checkpointer.wait()
+        self._saving_since_s = time.monotonic()
         self.checkpointer.save(manifest, self._state.weights, self._state.rule.velocity)
 
     def _on_saved(self, folder: Path, manifest: CheckpointManifest) -> None:
-        """Tell of a checkpoint and prune older ones; called in the checkpoint thread."""
+        """Tell of a checkpoint, prune older ones, have it drawn; called in its thread."""
+        self._setting.metrics.note_checkpoint(time.monotonic() - self._saving_since_s)
         self._setting.report(
             CheckpointSaved(
                 step=manifest.step,
@@ -212,6 +234,12 @@ class Loop:
         resumed_from = None if resume_from is None else self._run.path / resume_from
         self._setting.fence.check()
         prune(self._setting.attempt, self._spec.checkpoint, resumed_from)
+        self._setting.draw(
+            step=manifest.step,
+            epoch=manifest.epoch,
+            has_checkpoint=True,
+            counts=self._counts.pop(manifest.step, None),
+        )
 
     def _report_progress(self) -> None:
         self._steps.report_progress(planned_steps=self._times.planned_steps)

@@ -22,6 +22,11 @@ class Means:
     num_images: float
     seconds: float
 
+    @property
+    def total_phase_seconds(self) -> Mapping[Phase, float]:
+        """Of all steps."""
+        return {phase: seconds * self.num_steps for phase, seconds in self.phase_seconds.items()}
+
 
 class Meter:
     """Adds up steps between readings."""
@@ -35,16 +40,25 @@ class Meter:
 
     def restart(self) -> None:
         """Begin anew, leaving out what lies between: evaluation is not training."""
+        self._begin()
+        self._step_since = self._since
+
+    def _begin(self) -> None:
         self._num_steps = 0
         self._loss_sum = self._num_images = self._wait_s = 0.0
         self._since = self._clock()
 
-    def add(self, *, loss_sum: float, num_images: float, wait_s: float) -> None:
-        """Add a step: its summed loss, its images over all replicas, and its wait for data."""
+    def add(self, *, loss_sum: float, num_images: float, wait_s: float) -> float:
+        """Add a step: its summed loss, its images over all replicas, and its wait for data.
+
+        Returns the seconds since the step before it, or since this began anew.
+        """
+        before, self._step_since = self._step_since, self._clock()
         self._num_steps += 1
         self._loss_sum += loss_sum
         self._num_images += num_images
         self._wait_s += wait_s
+        return self._step_since - before
 
     @property
     def mean_images_per_second(self) -> float:
@@ -75,7 +89,7 @@ class Meter:
         )
         self._total_images += self._num_images
         self._total_s += elapsed_s
-        self.restart()
+        self._begin()
         return means
 
 

@@ -7,6 +7,7 @@ attempt ends, and the next one starts from the last committed checkpoint.
 import logging
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -15,10 +16,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_devices
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.metrics import Gauge
 
 from trainer.attempt.attempt_folder import attempt_at, log_to
 from trainer.attempt.failures import cause, read_failure
 from trainer.attempt.output import capture_output
+from trainer.attempt.publisher import publishing
 from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.death import death
 from trainer.contract.order_file import read_order
@@ -88,7 +91,13 @@ def _work(config: dict[str, str]) -> dict[str, object]:
     order = read_order(attempt)
     gpu_ids = tuple(ray.get_runtime_context().get_accelerator_ids().get("GPU", ()))
     with record_failure(attempt, ray.train.get_context().get_world_rank()):
-        outcome = run_replica(order, attempt, _devices(order), gpu_ids=gpu_ids)
+        outcome = run_replica(
+            order,
+            attempt,
+            _devices(order),
+            gpu_ids=gpu_ids,
+            publish=partial(publishing, make_gauge=Gauge),
+        )
     return outcome.model_dump(mode="json")
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 
 import httpx
@@ -15,8 +15,9 @@ from trainer.attempt.failures import Failure, write_failure
 from trainer.attempt.fence import Fence
 from trainer.attempt.hang import end_hung
 from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
+from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.reporter import Reporter, post_to
-from trainer.attempt.setting import Setting
+from trainer.attempt.setting import Setting, draw_nothing
 from trainer.attempt.watchdog import Watchdog
 from trainer.contract.attempt import AttemptOrder, Outcome, Reason
 from trainer.contract.confinement import ConfinementError, confined_location
@@ -27,6 +28,7 @@ from trainer.contract.status import Desired
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
 from trainer.errors import BadSpecError, is_of_another, reason_of
+from trainer.pictures.painter import Painter, are_wanted
 from trainer.running.calibration_job import calibrate
 from trainer.running.evaluation_job import evaluate_checkpoints
 from trainer.running.loop import train
@@ -36,6 +38,8 @@ _log = logging.getLogger(__name__)
 _WORK = {"train": train, "evaluate": evaluate_checkpoints, "calibrate": calibrate}
 
 Watch = Callable[[AttemptEventData], None]
+# Has what a replica measures seen as long as it is entered.
+Publish = Callable[[ReplicaMetrics], AbstractContextManager[object]]
 
 
 def run_replica(
@@ -45,6 +49,7 @@ def run_replica(
     *,
     gpu_ids: tuple[str, ...] = (),
     watch: Watch = lambda _: None,
+    publish: Publish = nullcontext,
 ) -> Outcome:
     """Run this process's replica to the end and return the outcome; raises what ended it."""
     refuse_outside_roots(order)
@@ -53,6 +58,10 @@ def run_replica(
     with ExitStack() as stack:
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
         watchdog = stack.enter_context(_open_watchdog(order, attempt, replicas))
+        draws = replicas.rank == 0 and are_wanted()
+        painter = stack.enter_context(Painter(attempt)) if draws else None
+        metrics = ReplicaMetrics(order.job_id, replicas.rank)
+        stack.enter_context(publish(metrics))
         setting = Setting(
             order=order,
             attempt=attempt,
@@ -62,6 +71,8 @@ def run_replica(
             gpu_ids=gpu_ids,
             report=reporter.emit if reporter else lambda _: None,
             watchdog=watchdog,
+            metrics=metrics,
+            draw=painter.draw if painter else draw_nothing,
             desired=lambda: reporter.desired if reporter else Desired.RUN,
             disowned=lambda: reporter is not None and reporter.disowned,
             fence=Fence(
@@ -71,6 +82,8 @@ def run_replica(
             ),
         )
         ended = _WORK[order.spec.kind](setting)
+        if painter and ended.ending != "cancelled":
+            painter.finish()
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
 

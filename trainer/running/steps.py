@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 
+import numpy as np
+
 from data_shards.feeding.reader import Batch
 from trainer.attempt.corruption import CorruptionGuard
 from trainer.attempt.ledger import Ledger
@@ -77,7 +79,9 @@ class Steps:
 
     def queue(self, stop: int, *, votes: Callable[[], Votes]) -> Iterator[Taken]:
         """Give the device the steps that are left before `stop`."""
-        batches = self._datasets.train.batches(self.state.step, stop)
+        batches = self._setting.metrics.counted(
+            self._datasets.train.batches(self.state.step, stop), "train"
+        )
         fed = self._setting.watchdog.fed(batches, self._datasets.train)
         for batch, wait_s in timed(fed, self.stopwatch):
             pending = self._train_step(
@@ -90,7 +94,8 @@ class Steps:
 
         Raises BadDataError, NonFiniteLossError, StaleAttemptError.
         """
-        with self.stopwatch.within("compute"):
+        # Elsewhere it is there already.
+        with self.stopwatch.within("compute" if taken.pending.is_late else "other"):
             result = taken.pending.result()
         self._setting.watchdog.note_step()
         batch = taken.batch
@@ -108,7 +113,10 @@ class Steps:
             self.corruption.add(batch.step, "training", batch.corrupt)
         if result.votes.disowned:
             raise StaleAttemptError("the control plane refused this attempt's events")
-        self.meter.add(loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s)
+        step_s = self.meter.add(
+            loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s
+        )
+        self._setting.metrics.note_step(step_s, num_trained=int(np.count_nonzero(batch.real)))
 
     def report_started(self, *, planned_steps: int) -> None:
         """Tell that the first step is about to be taken; every replica must."""
@@ -130,6 +138,7 @@ class Steps:
         means = self.meter.read()
         if means is None:
             return None
+        self._setting.metrics.note_phases(means.total_phase_seconds)
         self._setting.report(
             Progress(
                 step=self.state.step,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from trainer.attempt.fence import Fence
+from trainer.attempt.replica_metrics import ReplicaMetrics
 from trainer.attempt.setting import Ended, Setting
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders
@@ -26,6 +27,7 @@ class World:
 
     def __init__(self) -> None:
         self.events: list[AttemptEventData] = []
+        self.metrics = ReplicaMetrics("job", 0)
         self.asked = 0
         self.at: dict[int, Callable[[], Desired]] = {}
 
@@ -64,5 +66,6 @@ def attempt_of(
             desired=world.desired,
             disowned=disowned,
             fence=Fence(attempt, disowned=disowned),
+            metrics=world.metrics,
         )
     )

@@ -80,7 +80,8 @@ def test_the_phases_of_a_step_are_its_wall_time(
     wall_s = time.perf_counter() - begun
     told = [event.phase_seconds for event in world.of(Progress)]
     assert len(told) == NUM_STEPS
-    assert set(told[0]) == {"data_wait", "prepare", "compute", "all_reduce", "update", "other"}
+    computing = {"transfer", "forward", "exchange", "backward", "optimizer"}
+    assert set(told[0]) == {"data_wait", *computing, "all_reduce", "other"}
     # After the only whole epoch; that at the end of the job is told by nobody.
     assert [step for step, phases in enumerate(told, 1) if "evaluation" in phases] == [27]
     assert [step for step, phases in enumerate(told, 1) if "checkpoint" in phases] == [11, 21, 27]
@@ -92,6 +93,31 @@ def test_the_phases_of_a_step_are_its_wall_time(
     (evaluation_s,) = (phases["evaluation"] for phases in told if "evaluation" in phases)
     assert by_phase_s - evaluation_s == pytest.approx(by_rate_s, rel=0.1)
     assert evaluation_s == pytest.approx(world.of(Evaluated)[0].seconds, rel=0.1)
+
+
+def test_what_it_trains_is_fed_and_saves_is_measured(
+    spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.running.loop.PROGRESS_EVERY_S", 0.0)
+    run_dir, world = tmp_path / "run", World()
+    attempt_of(spec, run_dir, world)
+    seen = {(one.name, *[*one.labels.values()][-1:]): one.value for one in world.metrics.series}
+    lines = ledger_lines(RunDirectory(run_dir).attempt(1).path)
+    num_trained = sum(len(line["samples"]) for line in lines)
+    assert seen["alexnet_train_samples_total", "0"] == num_trained
+    assert seen["alexnet_train_step_seconds_count", "0"] == NUM_STEPS
+    assert seen["alexnet_data_samples_total", "train"] == num_trained
+    num_evaluated = len(world.of(Evaluated)) * NUM_VALIDATION_IMAGES
+    assert seen["alexnet_data_samples_total", "validation"] == num_evaluated
+    assert seen["alexnet_checkpoint_save_seconds_count",] == len(world.of(CheckpointSaved))
+    assert seen["alexnet_checkpoint_save_seconds_sum",] > 0
+    for stage in ("read", "decode", "augment", "collate"):
+        assert seen["alexnet_data_stage_seconds_total", stage] > 0
+    assert seen["alexnet_data_read_bytes_total", "local"] > 0
+    told = [event.phase_seconds for event in world.of(Progress)]
+    for phase in ("data_wait", "forward", "checkpoint", "evaluation"):
+        total_s = sum(phases.get(phase, 0.0) for phases in told)
+        assert seen["alexnet_train_phase_seconds_total", phase] == pytest.approx(total_s)
 
 
 def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from service.access.caller import EVERYONE, Caller
-from service.api.app import create_app
+from service.application import create_application
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.jobs.progress import bottleneck, fraction
@@ -224,7 +224,7 @@ def serving(
     """Answer over real HTTP, from a thread, while the block runs; gives the address."""
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(plane),
+            create_application(plane),
             host=plane.settings.host,
             port=port or plane.settings.port,
             log_config=None,

@@ -7,6 +7,7 @@ import sys
 # What trains, decodes or schedules: a Ray worker's packages, heavy and absent from the service.
 FORBIDDEN = {
     "numpy",
+    "plotly",
     "PIL",
     "ray",
     "safetensors",

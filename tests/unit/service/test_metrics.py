@@ -60,7 +60,7 @@ def values(family: Metric, label: str) -> dict[str, float]:
 
 def trained(store: Store, job_id: str) -> None:
     job_in(store, Status.RUNNING, job_id)
-    newest = progress(25, phase_seconds={"compute": 0.75, "data_wait": 0.25})
+    newest = progress(25, phase_seconds={"forward": 0.75, "data_wait": 0.25})
     report(store, job_id, progress(20), EVALUATED, SAVED, newest)
 
 
@@ -85,6 +85,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "alexnet_job_queue_seconds": "histogram",
         "alexnet_job_run_seconds": "histogram",
         "alexnet_job_restarts": "counter",
+        "alexnet_train_nonfinite_steps": "counter",
         "alexnet_eval_error_ratio": "gauge",
         "alexnet_checkpoint_last_success_timestamp_seconds": "gauge",
         **dict.fromkeys(OF_A_JOB, "gauge"),
@@ -102,7 +103,7 @@ def test_a_live_job_has_its_latest_figures(store: Store) -> None:
     assert before <= saved_at <= datetime.now(UTC).timestamp()
     phases = {f"alexnet_train_phase_seconds{phase}": 0.0 for phase in get_args(Phase)}
     phases |= {
-        "alexnet_train_phase_secondscompute": 0.75,
+        "alexnet_train_phase_secondsforward": 0.75,
         "alexnet_train_phase_secondsdata_wait": 0.25,
     }
     assert seen == OF_A_JOB | phases | {
@@ -174,6 +175,18 @@ def test_a_restart_is_counted_by_why_once_the_next_attempt_has_begun(store: Stor
     store.begin_attempt(store.job("again"), third, at)
     restarts = scrape(store)["alexnet_job_restarts"]
     assert values(restarts, "reason") == {"crashed": 1, "lost": 1}
+
+
+def test_a_step_that_was_not_finite_is_counted_by_the_job_that_it_ended(store: Store) -> None:
+    at = datetime.now(UTC)
+    for number, reason in enumerate((Reason.NONFINITE_LOSS, Reason.CRASHED, Reason.NONFINITE_LOSS)):
+        job_in(store, Status.RUNNING, f"job{number}")
+        assert scrape(store)["alexnet_train_nonfinite_steps"].samples[0].value == min(number, 1)
+        ended = Outcome(outcome="failed", reason=reason)
+        job = store.job(f"job{number}")
+        store.apply(job, Decision(status=Status.FAILED, ended=ended, reason=reason), at)
+    (counted,) = scrape(store)["alexnet_train_nonfinite_steps"].samples
+    assert (counted.name, counted.value) == ("alexnet_train_nonfinite_steps_total", 2)
 
 
 def test_waits_and_runs_are_histograms_in_seconds(store: Store) -> None:

@@ -18,6 +18,7 @@ from data_shards.feeding.loader import (
     Loader,
     LoaderSetup,
     memory_bytes,
+    view_filled,
     view_slots,
 )
 from data_shards.feeding.shard_files import ShardFacts
@@ -39,6 +40,7 @@ class Feed:
         shape = (NUM_SLOTS, BATCH, CROP, CROP, 3)
         self.memory = SharedMemory(memory_bytes(shape, len(shards)))
         self.slots = view_slots(self.memory.buffer, shape)
+        self.filled_slots = view_filled(self.memory.buffer, NUM_SLOTS)
         self.checked = np.frombuffer(
             self.memory.buffer, np.uint8, offset=self.slots.nbytes, count=len(shards)
         )
@@ -97,6 +99,7 @@ def test_a_slot_is_filled_with_the_crops_and_another_left_alone(own_copy, feed):
     feed.slots[:] = 7
     done = feed.filled(task(3, 36, 20, 3))
     assert (done.step, done.corrupt, done.keys) == (9, {}, None)
+    assert feed.filled_slots.tolist() == [0, 1]
     assert (feed.slots[0] == 7).all()
     first, last, middle = (stored(own_copy, sample) for sample in (3, 36, 20))
     assert np.array_equal(feed.slots[1, 0], first[:24, :24])

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from data_shards.feeding.epochs import order_of_epoch
+from data_shards.feeding.feed_cost import NO_COST
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.prefetch import Prefetch
 from data_shards.feeding.shard_files import ShardFacts
@@ -79,6 +80,28 @@ def test_fetches_what_two_windows_need_and_goes_on_with_the_reader(
         prefetch.close()
     assert not process.is_running()
     assert files.cache.counters().fetches == 3
+
+
+def test_tells_what_it_fetched(packed: Path, files: CachedFiles) -> None:
+    facts, sizes, in_order = shards_of(packed)
+    told = NO_COST
+
+    def take() -> bool:
+        nonlocal told
+        told = told.plus(prefetch.take_cost())
+        return told.cache_misses == 2
+
+    prefetch = Prefetch(PLAN, files, facts, sizes)
+    try:
+        assert prefetch.take_cost() == NO_COST
+        prefetch.advance(0, 100)
+        wait_for("two shards", take, timeout_s=60, every_s=0.01)
+        assert prefetch.take_cost() == NO_COST
+    finally:
+        prefetch.close()
+    size = {one.sha256: one.size_bytes for one in facts}
+    assert told.remote_bytes == sum(size[digest] for digest in in_order[:2])
+    assert told.fetch_s > 0
 
 
 def test_what_is_not_there_is_left_to_the_loaders(packed: Path, files: CachedFiles) -> None:

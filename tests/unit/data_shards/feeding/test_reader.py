@@ -20,8 +20,10 @@ from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
 from data_shards.order import epoch_order
+from data_shards.shards.index import SIZE
 from data_shards.shards.sidecars import load_index
 from tests.packed_tars import content_of, samples_in
+from tests.waiting import wait_for
 
 
 def plan_for(folder: Path, **changes) -> ReaderPlan:
@@ -46,7 +48,11 @@ def keep(batch: Batch) -> Batch:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return all(np.array_equal(value, vars(other)[name]) for name, value in vars(one).items())
+    return all(
+        np.array_equal(value, vars(other)[name])
+        for name, value in vars(one).items()
+        if name not in {"cost", "num_ready"}
+    )
 
 
 def flip_byte(path: Path, place: int) -> None:
@@ -101,6 +107,35 @@ def test_an_epoch_holds_each_sample_once_with_its_pixels_and_label(whole, stored
 def test_any_start_and_any_number_of_processes_give_the_same_batches(packed, whole):
     resumed = read(plan_for(packed), 4, 10, num_processes=3)
     assert all(same(*pair) for pair in zip(whole[4:], resumed, strict=True))
+
+
+def test_batches_tell_what_they_cost(packed, whole):
+    index = load_index(packed, load_manifest(packed))
+    for batch in whole:
+        assert min(batch.cost) >= 0
+        sizes = index[batch.samples[batch.real], SIZE]
+        assert batch.cost.read_bytes() == {"local": sizes.sum(), "cache": 0, "remote": 0}
+        assert batch.cost.cache_requests() == {"hit": 0, "miss": 0}
+        assert batch.cost.fetch_s == 0
+        assert batch.cost.decode_s > 0
+
+
+def test_batches_that_nobody_has_asked_for_are_counted(packed):
+    with Reader(plan_for(packed), num_processes=1) as reader:
+        assert reader.num_ready == 0
+        batches = reader.batches(0, 4)
+        next(batches)
+        # Two tasks a loader, of which the first is in the caller's hands.
+        wait_for("the second", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
+        assert next(batches).num_ready <= 1
+        wait_for("the third", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
+        assert [batch.step for batch in batches] == [2, 3]
+        assert reader.num_ready == 0
+        # What an iteration left behind is not of the next one.
+        left = reader.batches(0, 4)
+        next(left)
+        wait_for("another", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
+        assert next(reader.batches(3, 4)).num_ready == 0
 
 
 def test_replicas_together_are_the_global_batch(packed, whole):

@@ -21,6 +21,7 @@ from data_shards.errors import (
     StorageDownError,
     StorageError,
 )
+from data_shards.feeding.feed_cost import NO_COST
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.feeding.shard_uses import cache_need
@@ -84,6 +85,22 @@ def test_gives_the_batches_of_the_local_set_and_fetches_each_file_once(
     # Another reader of the node, a validation pass for one, finds all of it there.
     batches(plan_for(remote, ordered=True, num_streams=1))
     assert node_cache().counters().fetches == len(read)
+
+
+def test_batches_tell_what_of_them_was_fetched(packed: Path, remote: str) -> None:
+    manifest = load_manifest(packed)
+    told = NO_COST
+    with Reader(plan_for(remote), num_processes=2) as reader:
+        for batch in reader.batches(0, 10**6):
+            told = told.plus(batch.cost)
+            if told.cache_misses >= len(manifest.shards):
+                break
+    # Once each, by whom ever; and the loaders open what was fetched ahead of them.
+    assert told.cache_misses == len(manifest.shards)
+    assert told.remote_bytes == sum(shard.size_bytes for shard in manifest.shards)
+    assert told.cache_hits > 0
+    assert told.cache_bytes > told.local_bytes == 0
+    assert told.fetch_s > 0
 
 
 def test_tells_when_some_of_a_shard_has_arrived_and_how_long_it_bears_that_nothing_does(

@@ -132,6 +132,11 @@ def test_counts_what_it_does(cache: ShardCache, source: CountingFolder) -> None:
     counted = cache.counters()
     assert counted[:4] == (1, 3, 110, 1)
     assert counted.nanoseconds_fetching > 0
+    assert cache.done_here == counted
+    # Another's is its own.
+    other = ShardCache(cache.folder, cache.max_bytes)
+    assert read(other, FILES[4], source) == FILES[4].content
+    assert other.done_here == Counters(hits=1)
 
 
 def test_what_is_open_outlives_its_name(cache: ShardCache, source: CountingFolder) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
-from service.access.identity import Credentials, identify
+from service.access.identity import COOKIE, Credentials, identify
 from service.access.tokens import TokenRecord, issue_token
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -90,3 +90,54 @@ def test_a_page_of_another_site_changes_nothing_through_a_browser(
             identify(sent(method, **headers), None, is_open=True, now=NOW)
     else:
         assert identify(sent(method, **headers), None, is_open=True, now=NOW).is_admin
+
+
+def by_cookie(method: str = "GET", **headers: str) -> Credentials:
+    return sent(method, cookie=f"a=b; {COOKIE}={TOKEN}", **headers)
+
+
+def test_a_page_reads_by_its_cookie_as_by_the_token() -> None:
+    caller = identify(by_cookie(), RECORD, is_open=False, now=NOW)
+    assert (caller.owner, caller.token_id) == ("ann", RECORD.id)
+
+
+def test_a_token_that_is_sent_counts_and_not_the_cookie_beside_it() -> None:
+    credentials = by_cookie("POST", authorization="Bearer guess")
+    assert credentials.token == "guess"
+    with pytest.raises(UnidentifiedError, match="not a token"):
+        identify(credentials, RECORD, is_open=False, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec_fetch_site": "same-origin"}, {"origin": "http://here:8000", "host": "here:8000"}],
+    ids=["as the browser says", "by its origin"],
+)
+def test_a_page_of_our_own_changes_something_by_its_cookie(headers: dict[str, str]) -> None:
+    assert identify(by_cookie("POST", **headers), RECORD, is_open=False, now=NOW).owner == "ann"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site", "origin": "http://here:8000", "host": "here:8000"},
+        {"sec_fetch_site": "none"},
+        {"origin": "null", "host": "here:8000"},
+        {"origin": "http://here:9000", "host": "here:8000"},
+        {"origin": "http://evil.example", "host": "here:8000"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_nobody_else_changes_anything_by_it(method: str, headers: dict[str, str]) -> None:
+    with pytest.raises(ForbiddenError, match="Bearer"):
+        identify(by_cookie(method, **headers), RECORD, is_open=False, now=NOW)
+    bearer = sent(method, authorization=f"Bearer {TOKEN}", **headers)
+    assert identify(bearer, RECORD, is_open=False, now=NOW).owner == "ann"
+
+
+@pytest.mark.parametrize("cookie", ["", "=", f"{COOKIE}=", f"other={TOKEN}", f"{COOKIE}={TOKEN}x"])
+def test_what_is_no_cookie_of_a_token_tells_nobody(cookie: str) -> None:
+    with pytest.raises(UnidentifiedError):
+        identify(sent(cookie=cookie), RECORD, is_open=False, now=NOW)

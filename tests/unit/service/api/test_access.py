@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy import select
@@ -74,7 +75,11 @@ def stored_text(plane: ControlPlane) -> str:
 
 
 def routes_of(plane: ControlPlane) -> list[APIRoute]:
-    found: list[BaseRoute] = list(create_app(plane).routes)
+    return routes_below(create_app(plane))
+
+
+def routes_below(app: FastAPI) -> list[APIRoute]:
+    found: list[BaseRoute] = list(app.routes)
     routes = []
     while found:
         route = found.pop()

@@ -35,6 +35,11 @@ def test_what_ray_has_is_told_it_or_left_to_it(num: int) -> None:
     assert set(told.command()) - set(START.command()) == {f"--num-cpus={num}", f"--num-gpus={num}"}
 
 
+def test_its_metrics_are_on_the_port_that_was_asked_for_or_any_free_one() -> None:
+    assert "--metrics-export-port=0" in START.command()
+    assert "--metrics-export-port=8081" in replace(START, metrics_port=8081).command()
+
+
 def test_a_keeper_of_its_warm_process_is_started_beside_it() -> None:
     _, _, script, *rest = replace(START, warm=True).command()
     assert "-m trainer.warm.keeper /x/fork.sock & exec" in script

@@ -89,6 +89,18 @@ def test_the_bottleneck_is_told_by_shares_alone(seconds: dict[Phase, float], sca
     [
         ({"compute": 0.88, "other": 0.12}, "computing 88 % of the step"),
         (
+            {"forward": 0.25, "exchange": 0.05, "backward": 0.58, "optimizer": 0.12},
+            "computing 88 % of the step",
+        ),
+        (
+            {"forward": 0.6, "transfer": 0.4},
+            "preparing batches 40 % of the step: train on a GPU, or with more CPUs",
+        ),
+        (
+            {"forward": 0.6, "optimizer": 0.4},
+            "updating weights 40 % of the step: raise optim.global_batch_size",
+        ),
+        (
             {"compute": 0.69, "data_wait": 0.31},
             "waiting on data 31 % of the step: raise data.num_loader_processes",
         ),

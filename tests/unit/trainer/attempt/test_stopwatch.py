@@ -52,6 +52,52 @@ def test_a_phase_ends_with_its_block_even_where_that_fails() -> None:
     assert stopwatch.read() == {"checkpoint": 2, "other": 5}
 
 
+def test_a_block_within_a_phase_is_followed_by_that_phase_again() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    entered: list[Phase] = []
+    stopwatch.on_enter = entered.append
+    stopwatch.enter("forward")
+    clock.now += 2
+    with stopwatch.within("exchange"):
+        clock.now += 3
+    clock.now += 4
+    assert stopwatch.read() == {"other": 0, "forward": 6, "exchange": 3}
+    # A reading begins nothing.
+    assert entered == ["forward", "exchange", "forward"]
+
+
+def test_what_a_host_queued_and_waited_is_shared_out_as_its_device_says() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    stretches: list[tuple[Phase, int]] = [
+        *(("data_wait", 1), ("transfer", 2), ("forward", 3), ("backward", 4)),
+        *(("all_reduce", 5), ("optimizer", 6), ("compute", 7)),
+    ]
+    for phase, stretch_s in stretches:
+        stopwatch.enter(phase)
+        clock.now += stretch_s
+    assert not stopwatch.has_heard
+    stopwatch.hear({"transfer": 0.1, "forward": 0.2})
+    stopwatch.hear({"backward": 0.6, "optimizer": 0.1})
+    assert stopwatch.has_heard
+    # 20 s were queued and waited.
+    assert stopwatch.read() == pytest.approx(
+        {
+            "other": 0,
+            "data_wait": 1,
+            "transfer": 2 + 2,
+            "forward": 4,
+            "backward": 12,
+            "all_reduce": 5,
+            "optimizer": 2,
+        }
+    )
+    assert not stopwatch.has_heard
+    clock.now += 1
+    assert stopwatch.read() == {"compute": 1}
+
+
 def test_what_lies_before_a_restart_counts_for_nothing() -> None:
     clock = Clock()
     stopwatch = Stopwatch(clock)

@@ -115,5 +115,5 @@ def calibration_report() -> CalibrationReport:
         replicas=4,
         accelerator="gpu",
         data_wait_ratio=0.25,
-        phase_seconds={"compute": 0.005, "data_wait": 0.0025, "all_reduce": 0.0025},
+        phase_seconds={"backward": 0.005, "data_wait": 0.0025, "all_reduce": 0.0025},
     )

@@ -54,6 +54,12 @@ def test_progress_of_the_first_release_is_read() -> None:
     assert Progress.model_validate(PROGRESS).phase_seconds == {}
 
 
+def test_phases_by_their_former_names_are_read() -> None:
+    former = {"prepare": 0.1, "compute": 0.5, "update": 0.2, "data_wait": 0.3}
+    read = Progress.model_validate(PROGRESS | {"phase_seconds": former}).phase_seconds
+    assert read == {"transfer": 0.1, "compute": 0.5, "optimizer": 0.2, "data_wait": 0.3}
+
+
 @pytest.mark.parametrize("phase_seconds", [{"thinking": 1.0}, {"compute": -1.0}])
 def test_phases_stay_few_and_no_time_is_negative(phase_seconds: dict[str, float]) -> None:
     with pytest.raises(ValidationError):

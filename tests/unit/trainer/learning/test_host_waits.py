@@ -16,9 +16,12 @@ from data_shards.manifest import RgbPca
 from tests.gpu import needs_gpu, skip_beside_real_gpus
 from tests.unit.trainer.batches import make_batch, whole
 from trainer.attempt.setting import Votes
+from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.model_spec import Recipe
 from trainer.contract.spec import JobSpec
+from trainer.devices.phase_marks import PhaseMarks
 from trainer.devices.replicas import Replicas
+from trainer.evaluation.classes import Guesses
 from trainer.evaluation.evaluate import Member, tally
 from trainer.evaluation.views import views
 from trainer.learning.buckets import Buckets
@@ -101,6 +104,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoHostWaits]:
     skip_beside_real_gpus()
     waits, empty = NoHostWaits(), torch.empty
     monkeypatch.setattr("torch.cuda.current_stream", lambda _: mock.MagicMock())
+    monkeypatch.setattr("torch.cuda.Event", mock.MagicMock())
     monkeypatch.setattr("trainer.network.lrn.has_triton", lambda: False)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: waits.pin(tensor))  # noqa: PLW0108
 
@@ -118,15 +122,14 @@ def job(job: Callable[..., JobSpec]) -> JobSpec:
     return job(optim={"global_batch_size": 8, "micro_batch_size": 4})
 
 
-@pytest.mark.parametrize("devices", [GPUS, (GPUS[0], GPUS[0])], ids=["two", "one"])
-@pytest.mark.parametrize("recipe", ["paper", "source2012"])
-def test_a_step_is_queued_without_a_wait(
+def fake_step(
     monkeypatch: pytest.MonkeyPatch,
-    waits: NoHostWaits,
     job: JobSpec,
     recipe: Recipe,
     devices: tuple[torch.device, torch.device],
-) -> None:
+    stopwatch: Stopwatch | None = None,
+) -> TrainStep:
+    """Return a step of one replica on fake GPUs, all of it but what needs a real one."""
     network = AlexNet(job.model, devices)
     parameters = dict(network.named_parameters())
 
@@ -144,7 +147,19 @@ def test_a_step_is_queued_without_a_wait(
         torch.bfloat16,
         centre_mean=recipe == "source2012",
     )
-    step = TrainStep(job, network, rule, prepare, Alone())
+    return TrainStep(job, network, rule, prepare, Alone(), stopwatch=stopwatch)
+
+
+@pytest.mark.parametrize("devices", [GPUS, (GPUS[0], GPUS[0])], ids=["two", "one"])
+@pytest.mark.parametrize("recipe", ["paper", "source2012"])
+def test_a_step_is_queued_without_a_wait(
+    monkeypatch: pytest.MonkeyPatch,
+    waits: NoHostWaits,
+    job: JobSpec,
+    recipe: Recipe,
+    devices: tuple[torch.device, torch.device],
+) -> None:
+    step = fake_step(monkeypatch, job, recipe, devices)
     batch = make_batch(num_real=7)
     with waits:
         pending = step(batch, learning_rate=0.01, votes=Votes())
@@ -156,6 +171,38 @@ def test_a_step_is_queued_without_a_wait(
     assert {frozenset(update) for update in waits.updated_on} == {
         frozenset({device}) for device in devices
     }
+
+
+def test_a_gpu_tells_its_phases_late_and_once_between_two_readings(
+    monkeypatch: pytest.MonkeyPatch, waits: NoHostWaits, job: JobSpec
+) -> None:
+    marked: list[mock.Mock] = []
+
+    def mark() -> mock.Mock:
+        marked.append(mock.Mock(elapsed_time=lambda _: 10.0))
+        return marked[-1]
+
+    monkeypatch.setattr("trainer.learning.train_step.marks_on", lambda _: PhaseMarks(mark))
+    stopwatch = Stopwatch()
+    step = fake_step(monkeypatch, job, "paper", GPUS, stopwatch)
+
+    def answer() -> None:
+        pending = step(make_batch(), learning_rate=0.01, votes=Votes())
+        monkeypatch.setattr(pending._loss_sum, "read", lambda: 1.0)
+        pending.result()
+
+    with waits:
+        answer()
+        num_marks = len(marked)
+        answer()
+        assert len(marked) == num_marks
+        seconds = stopwatch.read()
+        answer()
+        assert len(marked) == 2 * num_marks
+    of_gpu = {"transfer", "forward", "exchange", "backward", "all_reduce", "optimizer"}
+    assert seconds.keys() == {*of_gpu, "other"}
+    # Each micro-batch has four exchanges and one backward pass, here of the same length.
+    assert seconds["exchange"] == pytest.approx(4 * seconds["backward"])
 
 
 @pytest.mark.parametrize("recipe", ["paper", "source2012"])
@@ -204,7 +251,7 @@ def test_a_batch_is_evaluated_without_a_wait(waits: NoHostWaits, job: JobSpec) -
     )
     batch = whole(make_batch(crop_size=72, num_real=7))
     with waits:
-        sums = tally([member], batch, micro_batch_size=4)
+        sums = tally([member], batch, micro_batch_size=4, guesses=Guesses())
     assert (sums.device, waits.num_answers) == (GPUS[0], 0)
 
 

@@ -143,7 +143,7 @@ def test_steps_after_the_warm_up_are_measured_and_nothing_else_is_kept(
     assert report.images_per_second == pytest.approx(report.images / report.seconds)
     by_phase_s = sum(report.phase_seconds.values()) * report.steps
     assert by_phase_s == pytest.approx(report.seconds, rel=0.05)
-    assert {"data_wait", "compute", "update"} <= report.phase_seconds.keys()
+    assert {"data_wait", "forward", "backward", "optimizer"} <= report.phase_seconds.keys()
     assert run.report_markdown.read_text().startswith("# Calibration: test (job)")
     left = {file.name for file in run.attempt(1).path.iterdir()}
     assert left == {"order.json"}

@@ -49,6 +49,27 @@ def test_means_since_the_last_reading() -> None:
     assert meter.mean_images_per_second == pytest.approx(21 / 5)
 
 
+def test_a_step_lasts_from_the_one_before_whatever_is_read_between() -> None:
+    clock = Clock()
+    meter = Meter(Stopwatch(clock), clock)
+
+    def step(after_s: float) -> float:
+        clock.now += after_s
+        return meter.add(loss_sum=1.0, num_images=1, wait_s=0.0)
+
+    assert step(2) == 2
+    assert step(3) == 3
+    clock.now += 1
+    means = meter.read()
+    assert means is not None
+    assert means.total_phase_seconds == {"other": pytest.approx(6)}
+    assert step(4) == 5
+    # An evaluation is left out.
+    clock.now += 50
+    meter.restart()
+    assert step(1) == 1
+
+
 def test_what_lies_before_a_restart_counts_for_nothing_but_in_its_phase() -> None:
     clock = Clock()
     stopwatch = Stopwatch(clock)

@@ -1,0 +1,106 @@
+"""/ui/compare: the curves, results and specs of two to eight jobs side by side."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+from pydantic import StringConstraints
+from sqlalchemy import Connection
+
+from service.access.caller import Caller
+from service.api.dependencies import Plane, Viewer
+from service.api.present import read_report
+from service.control_plane import ControlPlane
+from service.jobs.history import Series
+from service.jobs.records import JobRecord
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.store.jobs import read_job
+from service.store.points import read_history
+from service.ui.compare_charts import Compared, compare_charts, published_note
+from service.ui.compare_facts import (
+    MAX_JOBS,
+    MIN_JOBS,
+    columns_of,
+    problem_with,
+    result_rows,
+    spec_rows,
+)
+from service.ui.job.published import published_beside
+from service.ui.pages import router as page_router
+from service.ui.rendering import page
+from trainer.contract.status import Status
+
+router = page_router()
+
+SERIES: tuple[Series, ...] = ("loss", "images_per_second")
+# Eight curves of so many are read in a second.
+MAX_POINTS = 300
+# Of one table, whose boxes are all ticked; more are refused before any is read.
+_MAX_IDS = 100
+
+Ids = Annotated[
+    list[Annotated[str, StringConstraints(max_length=64, strip_whitespace=True)]],
+    Query(alias="job", max_length=_MAX_IDS),
+]
+
+
+@router.get("/compare")
+def compare_page(
+    request: Request,
+    plane: Plane,
+    caller: Viewer,
+    *,
+    asked: Ids = [],  # noqa: B006
+) -> Response:
+    """Show the jobs side by side, or ask for jobs."""
+    # A form sends what was left empty, too.
+    ids = list(dict.fromkeys(one for one in asked if one))
+    jobs, unknown = _read(plane, caller, ids) if len(ids) <= MAX_JOBS else ([], [])
+    problem = problem_with(ids, unknown)
+    status = 200 if not problem else 404 if unknown else 422
+    is_shown = not problem and len(jobs) >= MIN_JOBS
+    compared = [_course(plane, job) for job in jobs] if is_shown else []
+    rows = spec_rows(jobs) if is_shown else []
+    return page(
+        request,
+        caller,
+        "compare.html",
+        status=status,
+        problem=problem,
+        columns=columns_of(jobs),
+        has_room=len(jobs) < MAX_JOBS,
+        is_shown=is_shown,
+        charts=compare_charts(compared),
+        results=result_rows(compared),
+        results_note=published_note(compared),
+        different=[row for row in rows if row.differs],
+        equal=[row for row in rows if not row.differs],
+    )
+
+
+def _read(
+    plane: ControlPlane, caller: Caller, ids: Sequence[str]
+) -> tuple[list[JobRecord], list[str]]:
+    """Return the jobs, and the ids of what is none, or none that the caller is told of."""
+    found, unknown = [], []
+
+    def read(connection: Connection) -> None:
+        for job_id in ids:
+            try:
+                found.append(read_job(connection, job_id, seen_by=caller))
+            except (JobNotFoundError, UnreadableJobError):
+                unknown.append(job_id)
+
+    plane.store.read(read)
+    return found, unknown
+
+
+def _course(plane: ControlPlane, job: JobRecord) -> Compared:
+    history = plane.store.read(
+        partial(read_history, job_id=job.id, series=SERIES, max_points=MAX_POINTS)
+    )
+    report = (
+        read_report(plane.settings.run_root / job.id) if job.status is Status.SUCCEEDED else None
+    )
+    return Compared(job=job, history=history, published=published_beside(job, report))

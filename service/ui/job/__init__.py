@@ -1,0 +1,1 @@
+"""/ui/jobs/{id}: one job, as it trains."""

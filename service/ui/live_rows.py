@@ -1,0 +1,93 @@
+"""Which rows of a table of jobs have changed: the page's first, then those of jobs that live."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from service.access.caller import Caller
+from service.jobs.records import JobRecord
+from service.steady_clock import now_utc
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.ui.filters import Filters
+from service.ui.live import Change, Look
+from service.ui.rendering import fragment
+from service.ui.rows import JobRow
+
+# The `tbody` of the table.
+TABLE = "jobs"
+
+
+@dataclass(kw_only=True)
+class LiveRows:
+    """What `live.stream` calls again and again. A job that has ended is read once, and no more."""
+
+    caller: Caller
+    filters: Filters
+    page: Callable[[], Sequence[JobRecord]]
+    """Reads what the page shows."""
+    size: int
+    """Jobs of a full page."""
+    live: Callable[[], Sequence[JobRecord]]
+    """Reads every job that has not ended, of which some cannot be read."""
+    job: Callable[[str], JobRecord]
+    rows: Callable[[Iterable[JobRecord]], list[JobRow]]
+    _shown: dict[str, JobRecord] = field(default_factory=dict)
+    """Of those that have not ended, by id, as they were told last."""
+    _oldest: int | None = None
+    """The last of a full page; None: it was not read yet."""
+
+    def __call__(self) -> Look:
+        """Return the rows that changed."""
+        if self._oldest is None:
+            changed, gone = list(self.page()), list[str]()
+            is_full = len(changed) >= self.size
+            self._oldest = min(job.seq for job in changed) if is_full else 0
+        else:
+            changed, gone = self._changed()
+        for job in changed:
+            if job.is_terminal:
+                self._shown.pop(job.id, None)
+            else:
+                self._shown[job.id] = job
+        # The oldest first: each new one is put above the others.
+        told = self.rows(sorted(changed, key=lambda job: job.seq))
+        return Look(
+            changes=[
+                *(self._change(row) for row in told),
+                *(Change(kind="gone", target=_element(job_id)) for job_id in gone),
+            ]
+        )
+
+    def _changed(self) -> tuple[list[JobRecord], list[str]]:
+        """Return the jobs that changed, and the ids of those that are no more."""
+        live = {job.id: job for job in self.live()}
+        changed = [job for job in live.values() if self._is_told(job)]
+        gone = []
+        for job_id in self._shown.keys() - live.keys():
+            del self._shown[job_id]
+            try:
+                changed.append(self.job(job_id))
+            except JobNotFoundError:
+                gone.append(job_id)
+            except UnreadableJobError:
+                # Whoever loads the page again is told why.
+                continue
+        return changed, gone
+
+    def _is_told(self, job: JobRecord) -> bool:
+        before = self._shown.get(job.id)
+        if before is not None:
+            return before != job
+        return (
+            self._oldest is not None
+            and job.seq >= self._oldest
+            and self.caller.may_see(job.ownership)
+            and self.filters.takes(job)
+        )
+
+    def _change(self, row: JobRow) -> Change:
+        html = fragment("_job_row.html", row=row, now=now_utc(), back=f"/ui/{self.filters.query()}")
+        return Change(kind="fragment", target=_element(row.id), html=html, into=TABLE)
+
+
+def _element(job_id: str) -> str:
+    return f"job-{job_id}"

@@ -1,0 +1,158 @@
+"""The form that a job is submitted by: its fields, and the request that they come to. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.problems import FieldError
+from trainer.contract.presets import PRESETS
+from trainer.contract.spec import JobSpec
+
+# What the spec says of it is not said of a preset and a job.
+_OWN_HELP = {
+    "preset": "Where the fields that are left empty come from.",
+    "labels": "KEY=VALUE to filter by, as in team=vision; several with commas between.",
+    "private": "Others than you and admins are told that there is no such job.",
+}
+
+
+class RequestError(ValueError):
+    """What was pasted is no request; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of the form. `path` is the spec's, with dots."""
+
+    path: str
+    label: str
+    options: Sequence[str] = ()
+    is_required: bool = False
+    is_number: bool = False
+    is_location: bool = False
+
+
+FIELDS: Sequence[Field] = (
+    Field(path="name", label="Name", is_required=True),
+    Field(path="preset", label="Preset", options=tuple(PRESETS)),
+    Field(path="data.train", label="Training data", is_required=True, is_location=True),
+    Field(path="data.validation", label="Validation data", is_required=True, is_location=True),
+    Field(path="optim.epochs", label="Epochs", is_number=True),
+    Field(path="optim.global_batch_size", label="Global batch size", is_number=True),
+    Field(path="optim.learning_rate", label="Learning rate", is_number=True),
+    Field(path="seed", label="Seed", is_number=True),
+    Field(path="scale.replicas", label="Replicas", is_number=True),
+    Field(path="scale.devices_per_replica", label="Devices of a replica", options=("1", "2")),
+    Field(path="scale.accelerator", label="Accelerator", options=("auto", "cpu", "gpu")),
+    Field(path="priority", label="Priority", is_number=True),
+    Field(path="labels", label="Labels"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownField:
+    """A field with what was written into it, and what is wrong with that."""
+
+    field: Field
+    help: str
+    value: str
+    errors: Sequence[str] = ()
+
+
+def shown_fields(
+    values: Mapping[str, str], errors: Iterable[FieldError] = ()
+) -> tuple[list[ShownField], list[FieldError]]:
+    """Return the form as it was filled in, and the errors of what it has no field for."""
+    of_field: dict[str, list[str]] = {field.path: [] for field in FIELDS}
+    others = []
+    for error in errors:
+        path = next((one for one in of_field if _is_of(error.field, one)), None)
+        if path is None:
+            others.append(error)
+        else:
+            of_field[path].append(error.message)
+    shown = [
+        ShownField(
+            field=field,
+            help=_help(field.path),
+            value=values.get(field.path, ""),
+            errors=of_field[field.path],
+        )
+        for field in FIELDS
+    ]
+    return shown, others
+
+
+def request_of(values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the request that a filled form comes to; what is left empty is left out.
+
+    What is no number stays a text, which the spec refuses.
+    """
+    request: dict[str, Any] = {}
+    for field in FIELDS:
+        text = values.get(field.path, "").strip()
+        if text:
+            _put(request, field.path.split("."), _value(field, text))
+    if values.get("private"):
+        request["private"] = True
+    return request
+
+
+def read_request(text: str) -> dict[str, Any]:
+    """Return a request that was pasted. Raises RequestError."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            f"this is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError("this is nested too deeply, or has too long a number") from error
+    if not isinstance(document, dict):
+        raise RequestError("this is not a JSON object, { ... }")
+    return document
+
+
+def _is_of(wrong: str, path: str) -> bool:
+    return wrong == path or wrong.startswith(f"{path}.")
+
+
+def _put(request: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *groups, name = path
+    for group in groups:
+        request = request.setdefault(group, {})
+    request[name] = value
+
+
+def _value(field: Field, text: str) -> Any:
+    if field.path == "labels":
+        pairs = [one.partition("=") for one in text.split(",") if one.strip()]
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    is_number = field.is_number or field.path == "scale.devices_per_replica"
+    return _number(text) if is_number else text
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _help(path: str) -> str:
+    """Return what the spec says of a field."""
+    if path in _OWN_HELP:
+        return _OWN_HELP[path]
+    model: type[BaseModel] = JobSpec
+    *groups, name = path.split(".")
+    for group in groups:
+        below = model.model_fields[group].annotation
+        assert isinstance(below, type)
+        assert issubclass(below, BaseModel)
+        model = below
+    return model.model_fields[name].description or ""

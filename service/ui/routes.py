@@ -1,0 +1,30 @@
+"""The pages, in the order in which their addresses are tried."""
+
+from fastapi import FastAPI
+
+from service.control_plane import ControlPlane
+from service.ui import asset_files, cluster, compare, jobs, nowhere, sign_in, submit, wishes
+from service.ui.job import checkpoints as job_checkpoints
+from service.ui.job import page as job_page
+from service.ui.live import LOOK_EVERY_S
+from service.ui.recent import Recent
+from service.ui.sparks import Sparks
+
+
+def add_pages(app: FastAPI, plane: ControlPlane) -> None:
+    """Add every page to the application of the API."""
+    app.state.sparks = Sparks()
+    app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
+    for module in (
+        asset_files,
+        sign_in,
+        jobs,
+        submit,
+        compare,
+        cluster,
+        job_page,
+        job_checkpoints,
+        wishes,
+        nowhere,
+    ):
+        app.include_router(module.router)

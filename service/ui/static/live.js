@@ -1,0 +1,144 @@
+// Keeps a page as it is now: <main data-live="URL of a stream">, whose messages are JSON.
+//   fragment {target, html, into?}  the element of that id becomes this; a new one is put first into
+//   append   {target, html}         this is added at the end of the element
+//   figure   {target, figure}       a chart is drawn anew (charts.js)
+//   gone     {target}               there is no such element any more
+//   ended                           nothing more will come
+"use strict";
+(() => {
+  const SILENT_S = 40;
+  const badge = document.getElementById("live");
+  const say = (kind, text) => {
+    if (badge.textContent === text) return;
+    badge.hidden = !text;
+    badge.className = `badge ${kind}`;
+    badge.textContent = text;
+  };
+
+  // Fragments are the server's own, escaped by its templates; nothing else becomes markup.
+  const parsed = (html) => {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content;
+  };
+  const keyed = (element, key) => [...element.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
+
+  // What was opened stays open, what was ticked is, and what had the focus keeps it.
+  const replace = (old, html) => {
+    const next = parsed(html).firstElementChild;
+    const open = [...old.querySelectorAll("details[data-key][open]")].map((one) => one.dataset.key);
+    const focused = old.contains(document.activeElement) && document.activeElement.dataset.key;
+    for (const one of open) keyed(next, one)?.setAttribute("open", "");
+    for (const one of old.querySelectorAll("input[data-key]:checked")) keyed(next, one.dataset.key)?.setAttribute("checked", "");
+    old.replaceWith(next);
+    if (focused) keyed(next, focused)?.focus({ preventScroll: true });
+  };
+
+  const take = {
+    fragment({ target, html, into }) {
+      const old = document.getElementById(target);
+      if (old) replace(old, html);
+      else if (into) document.getElementById(into)?.prepend(parsed(html));
+    },
+    append({ target, html }) {
+      document.getElementById(target)?.append(parsed(html));
+    },
+    gone({ target }) {
+      document.getElementById(target)?.remove();
+    },
+    figure(detail) {
+      document.dispatchEvent(new CustomEvent("figure", { detail }));
+    },
+  };
+
+  const follow = (url) => {
+    let source;
+    let heard;
+    let ended = false;
+    let wait = 1;
+    let timer;
+    const connect = () => {
+      source = new EventSource(url);
+      source.onopen = () => {
+        wait = 1;
+        alive();
+      };
+      source.onerror = () => {
+        // The browser tries again by itself, unless it was refused.
+        if (source.readyState === EventSource.CLOSED) again();
+        else stale();
+      };
+      source.addEventListener("alive", alive);
+      source.addEventListener("ended", () => {
+        ended = true;
+        leave();
+        say("", "");
+      });
+      for (const [name, change] of Object.entries(take)) {
+        source.addEventListener(name, (message) => {
+          alive();
+          change(JSON.parse(message.data));
+          ages();
+          document.dispatchEvent(new Event("changed"));
+        });
+      }
+    };
+    const alive = () => {
+      say("fresh", "Live");
+      clearTimeout(heard);
+      heard = setTimeout(again, SILENT_S * 1000);
+    };
+    const stale = () => say("stale", "Stale: reconnecting…");
+    const again = () => {
+      stale();
+      source.close();
+      clearTimeout(timer);
+      timer = setTimeout(connect, wait * 1000);
+      wait = Math.min(wait * 2, 30);
+    };
+    const leave = () => {
+      source?.close();
+      clearTimeout(heard);
+      clearTimeout(timer);
+    };
+    // A browser opens few connections to one host: a tab that nobody sees holds none.
+    const turn = () => {
+      leave();
+      if (!document.hidden && !ended) connect();
+    };
+    document.addEventListener("visibilitychange", turn);
+    addEventListener("pagehide", leave);
+    addEventListener("pageshow", (event) => event.persisted && turn());
+    connect();
+  };
+
+  // Ages grow by themselves, as service/ui/formats.py writes them.
+  const duration = (s) => {
+    if (s < 60) return `${Math.max(Math.round(s), 0)} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min`;
+    if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+    return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+  };
+  const ages = () => {
+    for (const one of document.querySelectorAll("time[data-since]")) {
+      one.textContent = duration((Date.now() - Date.parse(one.dateTime)) / 1000);
+    }
+  };
+  setInterval(ages, 10_000);
+
+  // One menu at a time, and Escape closes it.
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      if (!menu.contains(event.target)) menu.open = false;
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+
+  const { live } = document.getElementById("main").dataset;
+  if (live) follow(live);
+})();

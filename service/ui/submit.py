@@ -1,0 +1,169 @@
+"""/ui/submit: a job by form or by its spec; what is foreseen of it is shown before it is sent."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.access.caller import Caller
+from service.api.dependencies import Leader, Plane, Submitter
+from service.api.submit import CallersDesk
+from service.control_plane import ControlPlane
+from service.jobs.records import JobRecord
+from service.problems import FieldError, Problem
+from service.store.idempotency import KeyInUseError
+from service.store.jobs import read_job
+from service.submission.desk import Accepted, Desk
+from service.ui.forms import read_form
+from service.ui.pages import problem_of
+from service.ui.pages import router as page_router
+from service.ui.plan_facts import plan_facts
+from service.ui.rendering import page
+from service.ui.request_form import RequestError, read_request, request_of, shown_fields
+from service.views.plans import PlannedJob
+
+router = page_router()
+
+# So long the second of two clicks waits for what came of the first.
+_SAME_CLICK_S = 10.0
+_ASK_AGAIN_S = 0.1
+# Jobs whose data are offered to be named again.
+_LATEST = 50
+_EXAMPLE = {
+    "preset": "small",
+    "name": "first light",
+    "data": {"train": "/data/train/manifest.json", "validation": "/data/validation/manifest.json"},
+}
+
+
+@router.get("/submit")
+def submit_page(
+    request: Request,
+    plane: Plane,
+    caller: Submitter,
+    *,
+    by: Annotated[str, Query(pattern="^(form|spec)$")] = "form",
+    clone: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Ask for a job; `clone`: of an earlier one, what differs."""
+    if not clone:
+        return _show(request, plane, caller, by=by, values={})
+    job = plane.store.read_at_once(lambda connection: read_job(connection, clone, seen_by=caller))
+    values = {"spec": json.dumps({"clone": job.id, "name": job.spec.name}, indent=2)}
+    return _show(request, plane, caller, by="spec", values=values)
+
+
+@router.post("/submit/plan")
+async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
+    """Show what would become of the job, and what is wrong with it beside the field."""
+    values = await read_form(request)
+    by = "spec" if values.get("by") == "spec" else "form"
+    try:
+        asked = read_request(values.get("spec", "")) if by == "spec" else request_of(values)
+    except RequestError as error:
+        refused = [FieldError(field="", message=str(error))]
+        return await run_in_threadpool(
+            _show, request, plane, caller, by=by, values=values, errors=refused
+        )
+    try:
+        planned = await run_in_threadpool(desk.plan, asked)
+    except Exception as error:  # noqa: BLE001  # raised again unless the API has a problem for it
+        return await _refused(request, plane, caller, error, by=by, values=values)
+    return await run_in_threadpool(
+        _show, request, plane, caller, by=by, values=values, asked=asked, planned=planned
+    )
+
+
+@router.post("/submit")
+async def submit(request: Request, plane: Leader, caller: Submitter, desk: CallersDesk) -> Response:
+    """Accept the job that was shown, once however often the button is pressed, and lead to it."""
+    values = await read_form(request)
+    try:
+        asked = read_request(values.get("spec", ""))
+        keep_for = timedelta(hours=plane.settings.idempotency_key_hours)
+        key = values.get("key") or None
+        accepted = await run_in_threadpool(_submit, desk, asked, key, keep_for)
+    except RequestError as error:
+        refused = [FieldError(field="", message=str(error))]
+        return await run_in_threadpool(
+            _show, request, plane, caller, by="spec", values=values, errors=refused
+        )
+    except Exception as error:  # noqa: BLE001  # raised again unless the API has a problem for it
+        return await _refused(request, plane, caller, error, by="spec", values=values)
+    plane.wake()
+    return RedirectResponse(f"/ui/jobs/{accepted.job.id}", 303)
+
+
+def _submit(desk: Desk, asked: Mapping[str, Any], key: str | None, keep_for: timedelta) -> Accepted:
+    until = time.monotonic() + _SAME_CLICK_S
+    while True:
+        try:
+            return desk.submit(asked, key=key, keep_for=keep_for)
+        except KeyInUseError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_ASK_AGAIN_S)
+
+
+async def _refused(
+    request: Request,
+    plane: ControlPlane,
+    caller: Caller,
+    error: Exception,
+    *,
+    by: str,
+    values: Mapping[str, str],
+) -> Response:
+    problem = await problem_of(request, error)
+    if problem is None:
+        raise error
+    return await run_in_threadpool(
+        _show, request, plane, caller, by=by, values=values, problem=problem, errors=problem.errors
+    )
+
+
+def _show(
+    request: Request,
+    plane: ControlPlane,
+    caller: Caller,
+    *,
+    by: str,
+    values: Mapping[str, str],
+    problem: Problem | None = None,
+    errors: Any = (),
+    asked: Mapping[str, Any] | None = None,
+    planned: PlannedJob | None = None,
+) -> Response:
+    fields, others = shown_fields(values, errors)
+    status = problem.status if problem is not None else 422 if errors else 200
+    return page(
+        request,
+        caller,
+        "submit.html",
+        status=status,
+        by=by,
+        fields=fields,
+        private=bool(values.get("private")),
+        spec=values.get("spec") or json.dumps(_EXAMPLE, indent=2),
+        locations=_locations(plane, caller),
+        problem=problem,
+        errors=list(errors) if by == "spec" else others,
+        asked=None if asked is None else json.dumps(asked, indent=2),
+        # New for each plan: what was changed is another job.
+        key=secrets.token_urlsafe(16),
+        name=None if planned is None else planned.spec.name,
+        facts=None if planned is None else plan_facts(planned.plan),
+    )
+
+
+def _locations(plane: ControlPlane, caller: Caller) -> list[str]:
+    """Return where the data of the newest jobs lie that the caller is told of."""
+    found = plane.store.jobs(seen_by=caller, limit=_LATEST)
+    specs = [job.spec for job in found if isinstance(job, JobRecord)]
+    return sorted({where for spec in specs for where in (spec.data.train, spec.data.validation)})

@@ -1,0 +1,62 @@
+"""Jobs side by side, over real HTTP."""
+
+import httpx
+import pytest
+
+from service.access.caller import Caller, Role
+from service.control_plane import ControlPlane
+from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.service.guarded import Guarded
+from trainer.contract.status import Status
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two(plane: ControlPlane) -> None:
+    for job_id, seed in (("left", 1), ("right", 2)):
+        job_in(plane.store, Status.RUNNING, job_id, spec=make_spec(name=f"job {job_id}", seed=seed))
+        report(plane.store, job_id, progress(25, loss=1.5), progress(50, loss=1.25))
+
+
+def test_two_jobs_are_shown_with_curves_and_what_differs(http: httpx.Client) -> None:
+    html = http.get("/ui/compare?job=left&job=right&job=left&job=").raise_for_status().text
+    for told in ("job left", "job right", 'id="loss-figure"', "differs", "keys that are the same"):
+        assert told in html
+    assert html.count('href="/ui/compare?job=') == 2
+    different, _, equal = html.partition("keys that are the same")
+    assert "<code>seed</code>" in different
+    assert "<code>model.lrn</code>" in equal
+
+
+def test_nothing_asked_for_is_nothing_wrong(http: httpx.Client) -> None:
+    html = http.get("/ui/compare").raise_for_status().text
+    assert "Two to eight jobs" in html
+    assert 'role="alert"' not in html
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "told"),
+    [
+        ("job=left", 422, "add another"),
+        ("&".join(f"job={number}" for number in range(9)), 422, "9 jobs are too many"),
+        ("job=left&job=%3Cb%3E", 404, "&lt;b&gt; is no job that you can see"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_with_why(
+    http: httpx.Client, query: str, status: int, told: str
+) -> None:
+    answer = http.get(f"/ui/compare?{query}")
+    assert answer.status_code == status
+    assert told in answer.text
+    assert "<b>&" not in answer.text
+
+
+def test_others_private_jobs_are_not_compared(guarded: Guarded) -> None:
+    store = guarded.plane.store
+    ann = Caller(owner="ann", role=Role.SUBMITTER)
+    store.submit("secret", make_spec(name="secret spec"), now(), by=ann, private=True)
+    store.submit("public", make_spec(name="public"), now(), by=ann)
+    query = "/ui/compare?job=secret&job=public"
+    assert "secret spec" in guarded.ann.get(query).raise_for_status().text
+    answer = guarded.bob.get(query)
+    assert answer.status_code == 404
+    assert "secret spec" not in answer.text

@@ -1,0 +1,55 @@
+"""Which jobs the table shows."""
+
+import pytest
+
+from service.jobs.records import JobRecord
+from service.store.store import Store
+from service.ui.filters import FilterError, Filters
+from tests.unit.service.conftest import make_spec, now
+from trainer.contract.status import Status
+
+
+@pytest.fixture
+def job(store: Store) -> JobRecord:
+    spec = make_spec(name="Paper on ImageNet", labels={"team": "vision", "on": "call me"})
+    return store.submit("0a1b2c", spec, now())
+
+
+@pytest.mark.parametrize(
+    ("filters", "takes"),
+    [
+        (Filters(), True),
+        (Filters(status=Status.QUEUED), True),
+        (Filters(status=Status.RUNNING), False),
+        (Filters(label="team=vision, on=call me"), True),
+        (Filters(label="team=core"), False),
+        (Filters(q=" imagenet "), True),
+        (Filters(q="0a1"), True),
+        (Filters(q="a1b"), False),
+        (Filters(cursor=1), False),
+        (Filters(cursor=2), True),
+    ],
+)
+def test_a_job_is_shown_where_all_that_is_asked_for_fits(
+    job: JobRecord, filters: Filters, takes: bool
+) -> None:
+    assert filters.takes(job) is takes
+
+
+@pytest.mark.parametrize(
+    "label", ["team", "Team=vision", "team=<b>", ",".join("a=1" + str(n) for n in range(17))]
+)
+def test_labels_that_cannot_be_asked_for_are_refused_and_how_to_write_them_is_said(
+    label: str,
+) -> None:
+    with pytest.raises(FilterError, match="KEY=VALUE"):
+        _ = Filters(label=label).labels
+
+
+def test_an_address_has_what_is_asked_for_and_no_more() -> None:
+    filters = Filters(status=Status.RUNNING, label="a=b c", q="x&y")
+    assert filters.query() == "?status=RUNNING&label=a%3Db+c&q=x%26y"
+    assert filters.query(cursor=7) == filters.query() + "&cursor=7"
+    assert Filters(cursor=7).query(cursor=None) == ""
+    assert Filters(label=" ", cursor=3).is_any
+    assert not filters.is_any

@@ -1,0 +1,98 @@
+"""The form that a job is submitted by."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.problems import FieldError
+from service.ui.request_form import (
+    FIELDS,
+    RequestError,
+    read_request,
+    request_of,
+    shown_fields,
+)
+from trainer.contract.presets import expand_preset
+from trainer.contract.spec import JobSpec
+
+FILLED = {
+    "name": " first light ",
+    "preset": "small",
+    "data.train": "/d/t.json",
+    "data.validation": "/d/v.json",
+    "optim.epochs": "3",
+    "optim.learning_rate": "0.01",
+    "scale.replicas": "2",
+    "scale.devices_per_replica": "1",
+    "labels": "team=vision, on=call",
+    "seed": "",
+    "private": "yes",
+    "no field of ours": "left out",
+}
+
+
+def test_a_filled_form_comes_to_a_request_that_is_accepted() -> None:
+    request = request_of(FILLED)
+    assert request == {
+        "name": "first light",
+        "preset": "small",
+        "data": {"train": "/d/t.json", "validation": "/d/v.json"},
+        "optim": {"epochs": 3, "learning_rate": 0.01},
+        "scale": {"replicas": 2, "devices_per_replica": 1},
+        "labels": {"team": "vision", "on": "call"},
+        "private": True,
+    }
+    del request["private"]
+    assert JobSpec.model_validate(expand_preset(request)).optim.epochs == 3
+
+
+def test_what_is_left_empty_is_left_to_the_preset() -> None:
+    assert request_of({field.path: "" for field in FIELDS}) == {}
+
+
+def test_what_is_no_number_is_left_for_the_spec_to_refuse() -> None:
+    assert request_of({"seed": "many"}) == {"seed": "many"}
+
+
+def test_errors_are_told_beside_the_field_and_others_above() -> None:
+    errors = [
+        FieldError(field="optim.epochs", message="too few"),
+        FieldError(field="labels.Team", message="no such key"),
+        FieldError(field="model.width", message="too wide"),
+        FieldError(field="", message="no object"),
+    ]
+    fields, others = shown_fields(FILLED, errors)
+    told = {one.field.path: list(one.errors) for one in fields if one.errors}
+    assert told == {"optim.epochs": ["too few"], "labels": ["no such key"]}
+    assert [one.field for one in others] == ["model.width", ""]
+    assert {one.field.path: one.value for one in fields}["name"] == " first light "
+
+
+def test_every_field_says_what_it_is() -> None:
+    fields, _ = shown_fields({})
+    assert all(one.help for one in fields)
+
+
+def test_a_pasted_request_is_read() -> None:
+    assert read_request('{"clone": "a"}') == {"clone": "a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ('{"name": }', "line 1, column 10"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "nested"),
+        ('{"seed": ' + "9" * 5000 + "}", "long a number"),
+    ],
+)
+def test_what_is_no_request_is_refused_and_why_is_said(text: str, says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        read_request(text)
+
+
+def test_a_request_goes_through_the_page_unchanged() -> None:
+    asked: dict[str, Any] = request_of(FILLED)
+    assert read_request(json.dumps(asked, indent=2)) == asked

@@ -1,0 +1,151 @@
+"""Jobs by form and by spec, over real HTTP."""
+
+import html
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from service.access.caller import Caller, Role
+from service.control_plane import ControlPlane
+from tests.unit.service.conftest import make_spec, now
+from tests.unit.service.guarded import Guarded
+
+EVIL = "</textarea><script>alert(1)</script>"
+
+
+@pytest.fixture
+def form(request_body: dict[str, Any]) -> dict[str, str]:
+    return {
+        "by": "form",
+        "name": "by form",
+        "preset": "small",
+        "data.train": request_body["data"]["train"],
+        "data.validation": request_body["data"]["validation"],
+        "optim.epochs": "",
+    }
+
+
+def hidden(page: str, name: str) -> str:
+    (value,) = re.findall(rf'<input type="hidden" name="{name}" value="([^"]*)"', page)
+    return html.unescape(value)
+
+
+def confirmed(browser: httpx.Client, page: str) -> httpx.Response:
+    return browser.post("/ui/submit", data={n: hidden(page, n) for n in ("spec", "key")})
+
+
+def num_jobs(plane: ControlPlane) -> int:
+    return len(plane.store.jobs(limit=500))
+
+
+def test_a_plan_is_shown_before_a_job_is_sent(
+    browser: httpx.Client, plane: ControlPlane, form: dict[str, str]
+) -> None:
+    before = num_jobs(plane)
+    page = browser.post("/ui/submit/plan", data=form)
+    assert page.status_code == 200, page.text
+    for told in ("What is foreseen of “by form”", "Starts", "Train shards", 'value="by form"'):
+        assert told in page.text
+    assert num_jobs(plane) == before
+    answer = confirmed(browser, page.text)
+    assert answer.status_code == 303
+    job = plane.store.job(answer.headers["Location"].removeprefix("/ui/jobs/"))
+    assert job.spec.name == "by form"
+    assert job.spec.model.width == 0.25
+
+
+def test_a_double_click_makes_one_job(
+    browser: httpx.Client, plane: ControlPlane, form: dict[str, str]
+) -> None:
+    page = browser.post("/ui/submit/plan", data=form).text
+    before = num_jobs(plane)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: confirmed(browser, page), range(4)))
+    assert {answer.status_code for answer in answers} == {303}
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    assert num_jobs(plane) == before + 1
+    # Another plan is another job.
+    again = confirmed(browser, browser.post("/ui/submit/plan", data=form).text)
+    assert again.headers["Location"] != answers[0].headers["Location"]
+
+
+def test_what_is_wrong_is_told_beside_its_field(
+    browser: httpx.Client, plane: ControlPlane, form: dict[str, str]
+) -> None:
+    before = num_jobs(plane)
+    wrong = form | {"optim.epochs": "-3", "name": EVIL, "labels": "Team=a"}
+    page = browser.post("/ui/submit/plan", data=wrong)
+    assert page.status_code == 422
+    for field in ("optim-epochs", "name", "labels"):
+        assert re.search(rf'aria-describedby="[^"]*field-{field}-error"', page.text), field
+        assert f'id="field-{field}-error"' in page.text
+    assert EVIL not in page.text
+    assert 'value="-3"' in page.text
+    assert "Submit this job" not in page.text
+    assert num_jobs(plane) == before
+
+
+def test_a_spec_is_pasted(
+    browser: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    spec = json.dumps(request_body | {"name": "pasted", "seed": 7})
+    page = browser.post("/ui/submit/plan", data={"by": "spec", "spec": spec})
+    assert page.status_code == 200, page.text
+    answer = confirmed(browser, page.text)
+    job = plane.store.job(answer.headers["Location"].removeprefix("/ui/jobs/"))
+    assert (job.spec.name, job.spec.seed) == ("pasted", 7)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("{", "this is not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"preset": "none"}', "there is no preset"),
+        (EVIL, "this is not JSON"),
+    ],
+)
+def test_a_spec_that_is_refused_stays_with_what_is_wrong(
+    browser: httpx.Client, spec: str, says: str
+) -> None:
+    for path in ("/ui/submit/plan", "/ui/submit"):
+        page = browser.post(path, data={"by": "spec", "spec": spec})
+        assert page.status_code == 422
+        assert says in page.text
+        assert html.escape(spec, quote=False) in html.unescape(page.text) or spec == EVIL
+        assert EVIL not in page.text
+
+
+def test_a_clone_begins_from_an_earlier_job(
+    browser: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
+) -> None:
+    source = (
+        confirmed(
+            browser,
+            browser.post(
+                "/ui/submit/plan",
+                data={"by": "spec", "spec": json.dumps(request_body | {"seed": 3})},
+            ).text,
+        )
+        .headers["Location"]
+        .removeprefix("/ui/jobs/")
+    )
+    page = browser.get(f"/ui/submit?clone={source}").text
+    assert source in page
+    spec = json.dumps({"clone": source, "name": "twin"})
+    shown = browser.post("/ui/submit/plan", data={"by": "spec", "spec": spec}).text
+    twin = plane.store.job(confirmed(browser, shown).headers["Location"].removeprefix("/ui/jobs/"))
+    assert (twin.cloned_from, twin.spec.seed, twin.spec.name) == (source, 3, "twin")
+
+
+def test_others_private_jobs_are_neither_cloned_nor_their_data_told_of(guarded: Guarded) -> None:
+    ann = Caller(owner="ann", role=Role.SUBMITTER)
+    spec = make_spec(data={"train": "/secret/t.json", "validation": "/secret/v.json"})
+    guarded.plane.store.submit("hidden", spec, now(), by=ann, private=True)
+    assert guarded.bob.get("/ui/submit?clone=hidden").status_code == 404
+    assert "/secret/" not in guarded.bob.get("/ui/submit").text
+    assert "/secret/t.json" in guarded.ann.get("/ui/submit").text

@@ -1,0 +1,177 @@
+import errno
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.unit.trainer.runs import add_attempt
+from tests.waiting import wait_for
+from trainer.contract.pictures import CLASSES_NAME, ClassCounts
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.pictures import painter as module
+from trainer.pictures.painter import Painter, are_wanted
+
+TIMEOUT_S = 60
+COUNTS = ClassCounts(step=7, protocol="centre_crop", classes=(), confusion=None, worst_pairs=())
+
+# Stand where the process that draws does; each writes down what it is told.
+_DRAWS = """
+import sys
+for line in sys.stdin:
+    with open({told!r}, "a") as told:
+        told.write(line)
+    if "no_more" in line:
+        break
+"""
+_STANDS = """
+import time
+open({told!r}, "w").close()
+time.sleep(1000)
+"""
+_DIES = """
+import os, sys
+sys.stdin.readline()
+open({told!r}, "a").write("dead\\n")
+os._exit(3)
+"""
+
+StandIn = Callable[[str], Path]
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> AttemptDirectory:
+    return add_attempt(RunDirectory(tmp_path / "run"))
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Has another program run, and returns the file that it writes to."""
+
+    def run(program: str) -> Path:
+        told = tmp_path / "told"
+        file = tmp_path / "program.py"
+        file.write_text(program.format(told=str(told)))
+        monkeypatch.setattr(module, "_python", lambda: [sys.executable, str(file)])
+        return told
+
+    return run
+
+
+def _draw(painter: Painter, step: int, counts: ClassCounts | None = None) -> None:
+    painter.draw(step=step, epoch=1.0, has_checkpoint=True, counts=counts)
+
+
+def test_nothing_is_begun_before_there_is_something_to_draw(attempt: AttemptDirectory) -> None:
+    with Painter(attempt) as painter:
+        assert painter.pid is None
+        painter.finish()
+    assert not attempt.pictures.exists()
+
+
+def test_the_process_is_told_what_to_draw_and_awaited(
+    attempt: AttemptDirectory, stand_in: StandIn
+) -> None:
+    told = stand_in(_DRAWS)
+    with Painter(attempt) as painter:
+        _draw(painter, 6)
+        _draw(painter, 7, COUNTS)
+        pid = painter.pid
+        painter.finish(TIMEOUT_S)
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    first, second, last = told.read_text().splitlines()
+    assert '"step":6' in first
+    assert '"has_classes":false' in first
+    assert '"has_classes":true' in second
+    assert "no_more" in last
+    classes = attempt.pictures_at(7) / CLASSES_NAME
+    assert ClassCounts.model_validate_json(classes.read_bytes()) == COUNTS
+
+
+def test_who_does_not_listen_is_neither_waited_for_nor_left_behind(
+    attempt: AttemptDirectory, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    told = stand_in(_STANDS)
+    with Painter(attempt) as painter:
+        _draw(painter, 0)
+        wait_for("it", told.exists, timeout_s=TIMEOUT_S)
+        # More than a pipe holds.
+        for step in range(2000):
+            _draw(painter, step)
+        pid = painter.pid
+        begun = time.monotonic()
+        painter.finish(0.1)
+        assert time.monotonic() - begun < TIMEOUT_S
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert "the last step is not drawn" in caplog.text
+
+
+def test_an_attempt_that_fails_waits_for_nothing(
+    attempt: AttemptDirectory, stand_in: StandIn
+) -> None:
+    stand_in(_STANDS)
+    painter = Painter(attempt)
+    _draw(painter, 1)
+    pid = painter.pid
+    with pytest.raises(ValueError, match="the loss"), painter:
+        raise ValueError("the loss")
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+
+
+def test_another_follows_one_that_died_but_not_for_ever(
+    attempt: AttemptDirectory, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = stand_in(_DIES)
+    with Painter(attempt) as painter:
+        for step in range(6):
+            _draw(painter, step)
+            wait_for("its end", partial(_is_over, painter.pid), timeout_s=TIMEOUT_S)
+        painter.finish()
+    assert told.read_text().splitlines() == ["dead"] * 3
+    assert caplog.text.count("(exit code 3), which harms nothing") == 3
+    assert caplog.text.count("none follows") == 1
+
+
+def test_a_last_step_that_is_not_drawn_is_logged(
+    attempt: AttemptDirectory, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in(_DIES)
+    with Painter(attempt) as painter:
+        _draw(painter, 1)
+        painter.finish(TIMEOUT_S)
+    assert "the last step is not drawn: the process that draws ended (exit code 3)" in caplog.text
+
+
+def _is_over(pid: int | None) -> bool:
+    return pid is None or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_full_disk_is_logged_once(
+    attempt: AttemptDirectory,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stand_in(_DRAWS)
+
+    def full(path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(module, "write_whole", full)
+    with Painter(attempt) as painter:
+        for step in range(3):
+            _draw(painter, step, COUNTS)
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_an_operator_may_have_nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert are_wanted()
+    monkeypatch.setenv("ALEXNET_PICTURES", "off")
+    assert not are_wanted()

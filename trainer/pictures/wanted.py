@@ -1,0 +1,81 @@
+"""What the process that draws is told: lines of JSON on its standard input.
+
+It draws what it was told last: where it falls behind, it leaves out what was wanted before. When
+its input ends, whoever wanted the pictures is gone, and so it ends at once.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from io import RawIOBase
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from trainer.contract.model import Record
+
+
+class Wanted(Record):
+    """The pictures of one step."""
+
+    kind: Literal["wanted"] = "wanted"
+    step: int
+    epoch: float
+    has_checkpoint: bool
+    """Whether this attempt committed a checkpoint after this step."""
+    has_classes: bool
+    """Whether the counts of an evaluation lie in the step's folder."""
+
+
+class NoMore(Record):
+    """What is wanted now is the last."""
+
+    kind: Literal["no_more"] = "no_more"
+
+
+_MESSAGE: TypeAdapter[Wanted | NoMore] = TypeAdapter(Wanted | NoMore)
+
+
+def line_of(message: Wanted | NoMore) -> bytes:
+    """Return a message as it is sent."""
+    return message.model_dump_json().encode() + b"\n"
+
+
+def _end() -> None:
+    os._exit(0)
+
+
+class Wishes:
+    """Yields what is wanted, the newest alone; a thread reads, so that the end of all is noticed.
+
+    `at_end` is called there when the input ends.
+    """
+
+    def __init__(self, told: RawIOBase, *, at_end: Callable[[], None] = _end) -> None:
+        self._told = told
+        self._at_end = at_end
+        self._newest: Wanted | None = None
+        self._is_last = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._listen, name="wishes", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Wanted]:
+        """Wait for what is wanted, until no more is."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest is not None or self._is_last)
+                wanted, self._newest = self._newest, None
+            if wanted is None:
+                return
+            yield wanted
+
+    def _listen(self) -> None:
+        for line in self._told:
+            message = _MESSAGE.validate_json(line)
+            with self._changed:
+                if isinstance(message, Wanted):
+                    self._newest = message
+                else:
+                    self._is_last = True
+                self._changed.notify()
+        self._at_end()
