@@ -30,8 +30,8 @@ demo: $(STAMP) ## Pack Fashion-MNIST, train it through the service, print the re
 serve: $(STAMP) ## Start the control plane on loopback, with a local Ray it owns.
 	@$(BIN)/alexnet serve
 
-test: $(STAMP) ## Run every test but the faults and those that need a Docker engine.
-	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/faults $(ALONE))
+test: $(STAMP) ## Run every test but those that have a target of their own.
+	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/faults tests/dashboards $(ALONE))
 	$(PYTEST) -m "not compose" $(ALONE)
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
@@ -39,6 +39,9 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
 	$(PYTEST) --numprocesses 3 --all-rows tests/faults
+
+test-dashboards: $(STAMP) ## Ask a real Prometheus, beside a real job, what the dashboards and alerts ask.
+	$(PYTEST) tests/dashboards
 
 dashboards: $(STAMP) ## Write the dashboards and the rules of Prometheus (SERVICE_URL=where browsers reach it).
 	@$(BIN)/python -m deploy.grafana.generate $(SERVICE_URL)
@@ -82,4 +85,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose test-faults dashboards quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose test-faults test-dashboards dashboards quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean

@@ -19,6 +19,7 @@ _PAGES = (
     ("/ui/", "Jobs", Role.VIEWER),
     ("/ui/submit", "Submit", Role.SUBMITTER),
     ("/ui/compare", "Compare", Role.VIEWER),
+    ("/ui/data", "Data", Role.VIEWER),
     ("/ui/cluster", "Cluster", Role.VIEWER),
 )
 

@@ -3,7 +3,8 @@
 from fastapi import FastAPI
 
 from service.control_plane import ControlPlane
-from service.ui import asset_files, cluster, compare, jobs, nowhere, sign_in, submit, wishes
+from service.ui import asset_files, cluster, compare, data, jobs, nowhere, sign_in, submit, wishes
+from service.ui.data_looks import Looks
 from service.ui.job import checkpoints as job_checkpoints
 from service.ui.job import page as job_page
 from service.ui.live import LOOK_EVERY_S
@@ -15,12 +16,14 @@ def add_pages(app: FastAPI, plane: ControlPlane) -> None:
     """Add every page to the application of the API."""
     app.state.sparks = Sparks()
     app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
+    app.state.looks = Looks(plane.settings.state_dir / "looks")
     for module in (
         asset_files,
         sign_in,
         jobs,
         submit,
         compare,
+        data,
         cluster,
         job_page,
         job_checkpoints,

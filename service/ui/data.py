@@ -1,0 +1,158 @@
+"""/ui/data: what lies in the sets of shards that jobs name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import HTTPException, Path, Query, Request, Response
+from fastapi.responses import FileResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from data_shards.manifest import Manifest, ManifestError
+from service.access.caller import Caller, Role
+from service.api.dependencies import Plane, Viewer
+from service.control_plane import ControlPlane
+from service.jobs.records import JobRecord
+from service.submission.admission import confine
+from service.submission.manifests import StoreBusyError, read_manifest
+from service.ui.data_facts import (
+    NamedSet,
+    balance_chart,
+    cards_of,
+    mean_swatch,
+    named_sets,
+    pca_swatches,
+)
+from service.ui.data_looks import LookError, Looks, is_installed, key_of
+from service.ui.forms import read_form
+from service.ui.pages import router as page_router
+from service.ui.rendering import page
+from trainer.contract.spec import MAX_LOCATION_CHARACTERS
+
+router = page_router()
+
+# Jobs whose data are listed.
+_LATEST = 200
+_SHARDS_SHOWN = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A set that was asked for."""
+
+    file: str
+    """True path, or URL, of its manifest."""
+    manifest: Manifest
+    key: str
+
+
+@router.get("/data")
+def data_page(
+    request: Request,
+    plane: Plane,
+    caller: Viewer,
+    *,
+    location: Annotated[str, Query(max_length=MAX_LOCATION_CHARACTERS)] = "",
+) -> Response:
+    """Show a set: the one asked for, else the newest job's."""
+    return _show(request, plane, caller, location.strip())
+
+
+@router.post("/data/look")
+async def look(request: Request, plane: Plane, caller: Viewer) -> Response:
+    """Look into a set, and lead back to it."""
+    form = await read_form(request)
+    location = form.get("location", "").strip()[:MAX_LOCATION_CHARACTERS]
+    return await run_in_threadpool(_look, request, plane, caller, location)
+
+
+@router.get("/data/sheets/{key}.png")
+def contact_sheet(
+    request: Request, _caller: Viewer, key: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+) -> Response:
+    """Send the contact sheet of an earlier look."""
+    path = _looks(request).sheet(key)
+    if path is None:
+        raise HTTPException(404, "there is no such contact sheet; look into the set again")
+    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type="image/png", headers=headers)
+
+
+def _look(request: Request, plane: ControlPlane, caller: Caller, location: str) -> Response:
+    try:
+        opened = _open(plane, caller, location, _named(plane, caller))
+        _looks(request).take(opened.key, opened.file)
+    except (ManifestError, StoreBusyError):
+        # The page tells it.
+        return _show(request, plane, caller, location)
+    except LookError as error:
+        return _show(request, plane, caller, location, look_problem=str(error))
+    return RedirectResponse(f"/ui/data?{urlencode({'location': location})}", 303)
+
+
+def _show(
+    request: Request,
+    plane: ControlPlane,
+    caller: Caller,
+    location: str,
+    *,
+    look_problem: str = "",
+) -> Response:
+    sets = _named(plane, caller)
+    shown = location or (sets[0].location if sets else "")
+    opened, problem = None, ""
+    try:
+        opened = _open(plane, caller, shown, sets) if shown else None
+    except (ManifestError, StoreBusyError) as error:
+        problem = str(error)
+    found = None if opened is None else _looks(request).found(opened.key)
+    manifest = None if opened is None else opened.manifest
+    return page(
+        request,
+        caller,
+        "data.html",
+        status=422 if problem and location else 503 if look_problem else 200,
+        sets=sets,
+        shown=shown,
+        problem=problem,
+        look_problem=look_problem,
+        is_installed=is_installed(),
+        cards=[] if manifest is None else cards_of(manifest),
+        components=[] if manifest is None else pca_swatches(manifest.rgb_pca),
+        shards=[] if manifest is None else manifest.shards[:_SHARDS_SHOWN],
+        num_shards=0 if manifest is None else len(manifest.shards),
+        files=[] if manifest is None else [manifest.index, manifest.mean_image],
+        skipped=[] if manifest is None else manifest.packing.skipped_images,
+        found=found,
+        mean=None if found is None else mean_swatch(found.mean_colour),
+        balance=None if found is None else balance_chart(found.classes),
+        sheet=""
+        if opened is None or _looks(request).sheet(opened.key) is None
+        else f"/ui/data/sheets/{opened.key}.png",
+    )
+
+
+def _open(plane: ControlPlane, caller: Caller, location: str, sets: Sequence[NamedSet]) -> _Opened:
+    """Read a set's manifest. Raises ManifestError, StoreBusyError."""
+    # Whoever submits is told as much of every path below the roots.
+    is_named = any(one.location == location for one in sets)
+    if not is_named and not caller.role.covers(Role.SUBMITTER):
+        raise ManifestError(
+            "no job that you can see names this set; a token that may submit jobs may look at "
+            "others too"
+        )
+    file = confine(location, plane.settings.data_roots)
+    manifest = read_manifest(file)
+    return _Opened(file=file, manifest=manifest, key=key_of(manifest, file))
+
+
+def _named(plane: ControlPlane, caller: Caller) -> list[NamedSet]:
+    found = plane.store.jobs(seen_by=caller, limit=_LATEST)
+    return named_sets(job for job in found if isinstance(job, JobRecord))
+
+
+def _looks(request: Request) -> Looks:
+    looks = request.app.state.looks
+    assert isinstance(looks, Looks)
+    return looks

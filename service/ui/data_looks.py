@@ -1,0 +1,158 @@
+"""Looks into packed sets, by `python -m data_shards inspect`: a process, which may decode images.
+
+The control plane may not: what is here knows that program's options, and reads what it leaves.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+
+from pydantic import ValidationError
+
+from data_shards.manifest import Manifest
+from service.ui.data_facts import Inspected
+
+logger = logging.getLogger(__name__)
+
+# Assumed: a set in an object store that is slow is looked at in a tenth of it.
+TIMEOUT_S = 60.0
+# Address space, of which numpy maps far more than it uses; assumed, for ImageNet's index and more.
+_MAX_BYTES = 4 << 30
+_MAX_KEPT = 200
+_COLUMNS, _ROWS = 10, 4
+_KEY = re.compile(r"[0-9a-f]{64}")
+_TOLD, _SHEET = "inspected.json", "sheet.png"
+_NEEDED = ("numpy", "PIL", "simplejpeg", "webdataset", "typer", "rich")
+_LAST_WORDS = 600
+
+
+class LookError(RuntimeError):
+    """A set cannot be looked into; the message says why and what to do."""
+
+
+def is_installed() -> bool:
+    """Whether this machine has what reads and draws images: the slim image has not."""
+    return all(find_spec(name) is not None for name in _NEEDED)
+
+
+def key_of(manifest: Manifest, location: str) -> str:
+    """Return what a look is kept by: of two copies of a set one may be damaged."""
+    return hashlib.sha256(f"{manifest.content_sha256()} {location}".encode()).hexdigest()
+
+
+class Looks:
+    """Looks of this process, kept in a folder; one is taken at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        program: Sequence[str] = (sys.executable, "-m", "data_shards"),
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._folder = folder
+        self._program = program
+        self._timeout_s = timeout_s
+        self._lock = Lock()
+
+    def found(self, key: str) -> Inspected | None:
+        """Return what an earlier look told; None: there was none."""
+        try:
+            return Inspected.model_validate_json((self._folder / key / _TOLD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def sheet(self, key: str) -> Path | None:
+        """Return the picture of an earlier look; None: there is none."""
+        path = self._folder / key / _SHEET
+        return path if _KEY.fullmatch(key) and path.is_file() else None
+
+    def take(self, key: str, location: str) -> None:
+        """Look into a set, by its true path or URL; blocks. Raises LookError."""
+        if not self._lock.acquire(blocking=False):
+            raise LookError("another set is being looked into; try again in a minute")
+        try:
+            if self.found(key) is None or self.sheet(key) is None:
+                self._take(key, location)
+                self._forget()
+        except OSError as error:
+            raise LookError(f"what was seen cannot be kept: {error.strerror or error}") from error
+        finally:
+            self._lock.release()
+
+    def _take(self, key: str, location: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as name:
+            new = Path(name) / key
+            new.mkdir()
+            words = self._run(location, new / _TOLD, new / _SHEET)
+            try:
+                Inspected.model_validate_json((new / _TOLD).read_bytes())
+            except ValidationError:
+                raise LookError(words or "python -m data_shards told nothing") from None
+            shutil.rmtree(self._folder / key, ignore_errors=True)
+            new.rename(self._folder / key)
+
+    def _run(self, location: str, told: Path, sheet: Path) -> str:
+        """Run the program; return what it complained of."""
+        options = ["--json", "--contact-sheet", str(sheet)]
+        options += ["--columns", str(_COLUMNS), "--rows", str(_ROWS)]
+        with told.open("wb") as output, tempfile.TemporaryFile() as complaints:
+            process = subprocess.Popen(
+                [*self._program, "inspect", *options, "--", location],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=complaints,
+                env=_environment(os.environ),
+            )
+            try:
+                _bound(process.pid, self._timeout_s)
+                process.wait(self._timeout_s)
+            except subprocess.TimeoutExpired:
+                message = f"it took longer than {self._timeout_s:g} s, and was ended; try again"
+                raise LookError(message) from None
+            finally:
+                process.kill()
+                process.wait()
+            complaints.seek(0)
+            words = complaints.read().decode(errors="replace").strip()
+        if process.returncode:
+            logger.warning("a look into %s ended with %s: %s", location, process.returncode, words)
+        return words[-_LAST_WORDS:].removeprefix("Error: ")
+
+    def _forget(self) -> None:
+        """Delete the oldest looks of too many."""
+        kept = [path for path in self._folder.iterdir() if _KEY.fullmatch(path.name)]
+        kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in kept[_MAX_KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    # What it reads object stores with is in it; of its threads each would map memory of its own.
+    return {**own, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _bound(pid: int, seconds: float) -> None:
+    """Let a process have so much memory and time, beside all else, though this one ends before."""
+    os.setpriority(os.PRIO_PROCESS, pid, 10)
+    # Linux alone lets another process be bounded.
+    if hasattr(resource, "prlimit"):
+        _lower(pid, resource.RLIMIT_AS, _MAX_BYTES)
+        _lower(pid, resource.RLIMIT_CPU, int(seconds) + 1)
+
+
+def _lower(pid: int, limit: int, value: int) -> None:
+    _, hard = resource.prlimit(pid, limit)
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.prlimit(pid, limit, (bound, bound))
