@@ -137,7 +137,12 @@ def test_nobody_else_changes_anything_by_it(method: str, headers: dict[str, str]
     assert identify(bearer, RECORD, is_open=False, now=NOW).owner == "ann"
 
 
-@pytest.mark.parametrize("cookie", ["", "=", f"{COOKIE}=", f"other={TOKEN}", f"{COOKIE}={TOKEN}x"])
+@pytest.mark.parametrize(
+    "cookie",
+    ["", "=", f"{COOKIE}=", f"other={TOKEN}", f"{COOKIE}={TOKEN}x"],
+    # The token is another in each process that runs tests.
+    ids=["none", "no name", "no value", "another's name", "another value"],
+)
 def test_what_is_no_cookie_of_a_token_tells_nobody(cookie: str) -> None:
     with pytest.raises(UnidentifiedError):
         identify(sent(cookie=cookie), RECORD, is_open=False, now=NOW)
