@@ -103,6 +103,9 @@ class Lane:
 
         def struck() -> int | None:
             newest = max(number, self._watch.running(job))
+            # How long a step takes is to be known of it: nothing else tells a hang.
+            if role in FROZEN and self._watch.steps(job, newest) < _STEPS_BEFORE_FREEZE:
+                return None
             # Not while another has Ray restart.
             with self._service.turn(), suppress(ProcessLookupError):
                 pid = self._find(job, role, newest, draw)
@@ -151,9 +154,7 @@ class Lane:
     def _freeze(self, job: JobUnderFire, role: Role, trial: Trial, draw: random.Random) -> None:
         # Whoever stops Ray or the control plane meanwhile has it end of that.
         with self._service.turn():
-            # How long a step takes is to be known: nothing else tells a hang.
-            number = self._watch.await_steps(job, _STEPS_BEFORE_FREEZE)
-            number = self._kill(job, role, number, trial, draw)
+            number = self._kill(job, role, self._watch.newest(job), trial, draw)
             self._watch.await_recovery(job, number, trial)
             reasons = {
                 one["number"]: (one["outcome"] or {}).get("reason")
