@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+# A process that dies is no reason to run its test again.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal --max-worker-restart 0
 # What runs a Ray or the whole product has the machine to itself.
-ALONE := tests/integration/service tests/acceptance
+ALONE := tests/integration/service tests/integration/trainer/test_pictures.py tests/acceptance
 
 help: ## Show this help.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +39,7 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 	$(PYTEST) -s -m compose
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
-	$(PYTEST) --numprocesses 3 --all-rows tests/faults
+	$(PYTEST) --numprocesses 3 --max-worker-restart 0 --all-rows tests/faults
 
 test-dashboards: $(STAMP) ## Ask a real Prometheus, beside a real job, what the dashboards and alerts ask.
 	$(PYTEST) tests/dashboards

@@ -39,7 +39,7 @@ def clear_leftovers(attempt: AttemptDirectory) -> None:
                 shutil.rmtree(leftover)
         if number == attempt.number:
             return
-        for leftover in one.path.glob(".*.partial"):
+        for leftover in (*one.path.glob(".*.partial"), *one.pictures.rglob(".*.partial")):
             with _going_on(leftover):
                 leftover.unlink(missing_ok=True)
 

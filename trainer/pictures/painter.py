@@ -72,7 +72,7 @@ class Painter:
                     has_classes=counts is not None,
                 )
             )
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # nothing of it is to end an attempt
             if not self._has_logged:
                 self._has_logged = True
                 _log.warning("steps are not drawn, which harms nothing: %s", error)
@@ -135,6 +135,9 @@ class Painter:
         process.kill()
         with suppress(subprocess.TimeoutExpired):
             process.wait(_GONE_WITHIN_S)
+        with suppress(OSError):
+            for leftover in self._attempt.pictures.rglob(".*.partial"):
+                leftover.unlink(missing_ok=True)
 
 
 def are_wanted() -> bool:

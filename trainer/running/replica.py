@@ -82,7 +82,8 @@ def run_replica(
             ),
         )
         ended = _WORK[order.spec.kind](setting)
-        if painter and ended.ending != "cancelled":
+        # Whoever pauses or cancels waits for the devices.
+        if painter and ended.ending == "succeeded":
             painter.finish()
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
