@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from http.cookies import CookieError, SimpleCookie
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
@@ -13,6 +13,8 @@ from service.access.tokens import TokenRecord, is_valid, parse_token
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # In which a browser keeps the token that its page was given.
 COOKIE = "alexnet_token"
+# Of more characters it is none of the service's tokens, which have 64.
+_MAX_COOKIE = 200
 # Beside all whose names begin with x-forwarded-: what proxies add to what they pass on.
 _OF_PROXIES = frozenset(
     {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"}
@@ -46,15 +48,20 @@ class Credentials:
     @property
     def is_by_cookie(self) -> bool:
         """Whether a browser adds it by itself, whichever site's page has it ask."""
-        return "authorization" not in self.headers and self._cookie is not None
+        # A proxy may ask for a password of its own, and pass that on beside the cookie.
+        return self.bearer is None and self._cookie is not None
 
-    @property
+    @cached_property
     def _cookie(self) -> str | None:
-        try:
-            found = SimpleCookie(self.headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        """The cookie's value, empty where it is too long to be a token; None: there is none."""
+        # Not by the standard library, which takes time in the square of what whoever sends, and
+        # stops at what others' cookies may hold.
+        for part in self.headers.get("cookie", "").split(";"):
+            name, _, value = part.partition("=")
+            if name.strip() == COOKIE:
+                value = value.strip()
+                return value if len(value) <= _MAX_COOKIE else ""
+        return None
 
     @property
     def token_id(self) -> str | None:

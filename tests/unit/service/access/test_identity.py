@@ -1,5 +1,6 @@
 """Who a request comes from."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -146,3 +147,50 @@ def test_nobody_else_changes_anything_by_it(method: str, headers: dict[str, str]
 def test_what_is_no_cookie_of_a_token_tells_nobody(cookie: str) -> None:
     with pytest.raises(UnidentifiedError):
         identify(sent(cookie=cookie), RECORD, is_open=False, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "a=b",
+        "a",
+        "=",
+        "",
+        'a="',
+        'a="x; y',
+        "a b=c",
+        "a=[1, 2]",
+        "ä=ö",
+        "a[]=1",
+        "x" + COOKIE + "=1",
+    ],
+)
+def test_cookies_of_others_hide_it_neither_before_nor_after(others: str) -> None:
+    for cookie in (f"{others}; {COOKIE}={TOKEN}", f"{COOKIE}={TOKEN} ;{others}"):
+        assert sent(cookie=cookie).token == str(TOKEN)
+
+
+def test_the_first_of_the_name_counts() -> None:
+    credentials = sent(cookie=f"{COOKIE}={TOKEN}; {COOKIE}=other")
+    assert identify(credentials, RECORD, is_open=False, now=NOW).owner == "ann"
+
+
+def test_a_cookie_too_long_to_be_a_token_is_none() -> None:
+    credentials = sent(cookie=f"{COOKIE}={'a' * 201}")
+    assert credentials.is_by_cookie
+    assert credentials.token == ""
+
+
+def test_a_long_header_of_cookies_takes_no_time() -> None:
+    start = time.perf_counter()
+    for value in ('"' + "\\1" * 40_000 + '"', "\\" * 60_000, "; =" * 30_000):
+        assert sent(cookie=f"{COOKIE}={value}").token_id is None
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("other", ["Basic YTpi", "Negotiate abc", "", "token"])
+def test_what_a_proxy_asks_for_disables_no_cookie_and_saves_no_check(other: str) -> None:
+    own = by_cookie("POST", authorization=other, sec_fetch_site="same-origin")
+    assert identify(own, RECORD, is_open=False, now=NOW).owner == "ann"
+    with pytest.raises(ForbiddenError, match="Bearer"):
+        identify(by_cookie("POST", authorization=other), RECORD, is_open=False, now=NOW)
