@@ -30,6 +30,20 @@
     document.querySelectorAll("img.kernels").forEach((img, tower) => (img.src = one.urls[tower] ?? img.src));
     return one;
   };
+  // So that nothing is waited for while one slides: what is next to it, one after another.
+  let preloading = 0;
+  const preload = async () => {
+    const mine = ++preloading;
+    const steps = JSON.parse(document.getElementById("kernels-steps").textContent);
+    const place = Number(slider.value);
+    for (const url of [place + 1, place - 1].flatMap((near) => steps[near]?.urls ?? [])) {
+      if (mine !== preloading) return;
+      const img = new Image();
+      img.src = url;
+      // One that does not come is waited for when it is chosen.
+      await img.decode().catch(() => {});
+    }
+  };
   const showGuesses = async (one) => {
     const answer = await fetch(slider.dataset.guesses + one.step);
     const part = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("guesses");
@@ -43,13 +57,11 @@
     slider.addEventListener("input", () => {
       chosen = null;
       chosen = showKernels().step;
+      preload();
     });
     slider.addEventListener("change", () => showGuesses(showKernels()));
     if (chosen !== null) showGuesses(showKernels());
-    for (const one of JSON.parse(document.getElementById("kernels-steps").textContent)) {
-      // So that nothing is waited for while one slides.
-      for (const url of one.urls) new Image().src = url;
-    }
+    preload();
   };
   document.addEventListener("changed", takeSlider);
   takeSlider();

@@ -65,7 +65,7 @@
       };
       source.onerror = () => {
         // The browser tries again by itself, unless it was refused.
-        if (source.readyState === EventSource.CLOSED) again();
+        if (source.readyState === EventSource.CLOSED) refused();
         else stale();
       };
       source.addEventListener("alive", alive);
@@ -89,6 +89,18 @@
       heard = setTimeout(again, SILENT_S * 1000);
     };
     const stale = () => say("stale", "Stale: reconnecting…");
+    // No event tells why it was refused. Whoever is not known any more is asked to sign in.
+    const refused = async () => {
+      again();
+      const asking = new AbortController();
+      const answer = await fetch(url, { redirect: "manual", signal: asking.signal }).catch(() => null);
+      const isUnknown = answer?.status === 401 || answer?.type === "opaqueredirect";
+      asking.abort();
+      if (!isUnknown) return;
+      ended = true;
+      leave();
+      location.reload();
+    };
     const again = () => {
       stale();
       source.close();
