@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -28,12 +29,27 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 60.0
 # Address space, of which numpy maps far more than it uses; assumed, for ImageNet's index and more.
 _MAX_BYTES = 4 << 30
+# Of one file that it writes: assumed, five times the index of ImageNet.
+_MAX_FILE_BYTES = 256 << 20
 _MAX_KEPT = 200
+# So long one that failed is not tried again, whoever asks for it.
+_FAILED_S = 300.0
+# Far more than a look takes: whoever began such a folder was killed.
+_ABANDONED_S = 3600.0
+_NEW = ".new-"
 _COLUMNS, _ROWS = 10, 4
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TOLD, _SHEET = "inspected.json", "sheet.png"
 _NEEDED = ("numpy", "PIL", "simplejpeg", "webdataset", "typer", "rich")
 _LAST_WORDS = 600
+# By what each kind of object store is read, and is told to no process that reads another.
+_OF_STORES = {
+    "s3": ("AWS_", "FSSPEC_S3"),
+    "gs": ("GOOGLE_", "GCLOUD_", "FSSPEC_GS", "FSSPEC_GCS"),
+    "az": ("AZURE_", "FSSPEC_AZ", "FSSPEC_ABFS"),
+}
+# The service's own, and PostgreSQL's, of the store.
+_OF_SERVICE = ("ALEXNET_", "PG")
 
 
 class LookError(RuntimeError):
@@ -59,11 +75,15 @@ class Looks:
         *,
         program: Sequence[str] = (sys.executable, "-m", "data_shards"),
         timeout_s: float = TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._program = program
         self._timeout_s = timeout_s
+        self._clock = clock
         self._lock = Lock()
+        # Under the lock: until when each is not tried again, and why; no words: it told, undrawn.
+        self._failed: dict[str, tuple[float, str]] = {}
 
     def found(self, key: str) -> Inspected | None:
         """Return what an earlier look told; None: there was none."""
@@ -83,16 +103,36 @@ class Looks:
             raise LookError("another set is being looked into; try again in a minute")
         try:
             if self.found(key) is None or self.sheet(key) is None:
-                self._take(key, location)
-                self._forget()
-        except OSError as error:
-            raise LookError(f"what was seen cannot be kept: {error.strerror or error}") from error
+                self._try(key, location)
         finally:
             self._lock.release()
 
+    def _try(self, key: str, location: str) -> None:
+        """Take one, unless it has failed just now."""
+        now = self._clock()
+        self._failed = {one: told for one, told in self._failed.items() if told[0] > now}
+        if key in self._failed:
+            until, words = self._failed[key]
+            if words:
+                raise LookError(f"{words} (try again in {max(round(until - now), 1)} s)")
+            return
+        words = ""
+        try:
+            self._take(key, location)
+            self._forget()
+        except LookError as error:
+            words = str(error)
+            raise
+        except OSError as error:
+            words = f"what was seen cannot be kept: {error.strerror or error}"
+            raise LookError(words) from error
+        finally:
+            if words or self.sheet(key) is None:
+                self._failed[key] = (self._clock() + _FAILED_S, words)
+
     def _take(self, key: str, location: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-") as name:
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=_NEW) as name:
             new = Path(name) / key
             new.mkdir()
             words = self._run(location, new / _TOLD, new / _SHEET)
@@ -113,13 +153,13 @@ class Looks:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,
-                env=_environment(os.environ),
+                env=_environment(os.environ, location),
             )
             try:
                 _bound(process.pid, self._timeout_s)
                 process.wait(self._timeout_s)
             except subprocess.TimeoutExpired:
-                message = f"it took longer than {self._timeout_s:g} s, and was ended; try again"
+                message = f"it took longer than {self._timeout_s:g} s, and was ended"
                 raise LookError(message) from None
             finally:
                 process.kill()
@@ -131,16 +171,25 @@ class Looks:
         return words[-_LAST_WORDS:].removeprefix("Error: ")
 
     def _forget(self) -> None:
-        """Delete the oldest looks of too many."""
+        """Delete the oldest looks of too many, and what processes left that were killed."""
+        for path in self._folder.glob(f"{_NEW}*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
         kept = [path for path in self._folder.iterdir() if _KEY.fullmatch(path.name)]
         kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in kept[_MAX_KEPT:]:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    # What it reads object stores with is in it; of its threads each would map memory of its own.
-    return {**own, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+def _environment(own: Mapping[str, str], location: str) -> dict[str, str]:
+    """Return what a process may know that decodes what others made: no secret it does not need."""
+    scheme, separator, _ = location.partition("://")
+    mine = scheme if separator else ""
+    stores = [of for store, of in _OF_STORES.items() if store != mine]
+    secret = tuple(prefix for of in (_OF_SERVICE, *stores) for prefix in of)
+    told = {name: own[name] for name in own if not name.startswith(secret)}
+    # Of its threads each would map memory of its own.
+    return {**told, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _bound(pid: int, seconds: float) -> None:
@@ -150,6 +199,7 @@ def _bound(pid: int, seconds: float) -> None:
     if hasattr(resource, "prlimit"):
         _lower(pid, resource.RLIMIT_AS, _MAX_BYTES)
         _lower(pid, resource.RLIMIT_CPU, int(seconds) + 1)
+        _lower(pid, resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
 
 
 def _lower(pid: int, limit: int, value: int) -> None:

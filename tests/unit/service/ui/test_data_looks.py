@@ -1,6 +1,9 @@
 """Looks into sets: programs that stand for `python -m data_shards`, but for one real set."""
 
+import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +47,82 @@ def test_what_the_program_complains_of_is_told(tmp_path: Path) -> None:
         looks.take(KEY, "/data")
     assert looks.found(KEY) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("/data", {"PATH"}),
+        ("s3:/data", {"PATH"}),
+        ("s3://a/b", {"PATH", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}),
+        ("gs://a/b", {"PATH", "GOOGLE_APPLICATION_CREDENTIALS"}),
+        ("az://a/b", {"PATH", "AZURE_STORAGE_ACCOUNT_KEY"}),
+    ],
+)
+def test_the_program_is_told_no_secret_that_it_does_not_need(
+    tmp_path: Path, location: str, told: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (
+        "ALEXNET_STORE_URL",
+        "ALEXNET_TOKEN",
+        "PGPASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_REGION",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+    )
+    for name in names:
+        monkeypatch.setenv(name, "secret")
+    says = "import json, os, sys; sys.exit(json.dumps([n for n in os.environ if len(n) < 5 or os.environ[n] == 'secret']))"
+    with pytest.raises(LookError) as refused:
+        Looks(tmp_path, program=program(says, tmp_path)).take(KEY, location)
+    assert set(json.loads(str(refused.value))) & {*names, "PATH"} == told
+
+
+def test_one_that_failed_is_tried_again_after_five_minutes_alone(tmp_path: Path) -> None:
+    at = [0.0]
+    fails = "import sys; open('RAN', 'a').write('x'); sys.exit('damaged')"
+    ran = tmp_path / "ran"
+    looks = Looks(tmp_path / "looks", program=program(fails, tmp_path), clock=lambda: at[0])
+    for moment, words, times in (
+        (0.0, "damaged", 1),
+        (299.0, r"damaged \(try again in 1 s\)", 1),
+        (301.0, "damaged", 2),
+    ):
+        at[0] = moment
+        with pytest.raises(LookError, match=rf"^{words}$"):
+            looks.take(KEY, "/data")
+        assert len(ran.read_text()) == times
+    with pytest.raises(LookError, match=r"^damaged$"):
+        looks.take("b" * 64, "/data")
+
+
+def test_one_that_draws_nothing_is_not_repeated_at_once(tmp_path: Path) -> None:
+    tells = "open('RAN', 'a').write('x'); print('{\"classes\": [], \"problems\": [\"damaged\"]}')"
+    looks = Looks(tmp_path / "looks", program=program(tells, tmp_path))
+    for _ in range(2):
+        looks.take(KEY, "/data")
+    found = looks.found(KEY)
+    assert found is not None
+    assert found.problems == ("damaged",)
+    assert (tmp_path / "ran").read_text() == "x"
+
+
+def test_what_a_killed_process_left_is_deleted_once_it_is_old(tmp_path: Path) -> None:
+    looks = Looks(tmp_path / "looks", program=program(TELLS, tmp_path))
+    old, new = (tmp_path / "looks" / name for name in (".new-old", ".new-new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (time.time() - 7200,) * 2)
+    looks.take(KEY, "/data")
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_one_that_writes_too_much_cannot(tmp_path: Path) -> None:
+    writes = "open('RAN', 'wb').truncate(257 << 20)"
+    with pytest.raises(LookError, match="File too large"):
+        Looks(tmp_path, program=program(writes, tmp_path)).take(KEY, "/data")
 
 
 def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
