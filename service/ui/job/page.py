@@ -15,7 +15,7 @@ from service.ui.job.facts import State, read_drawn, read_findings, read_pulse, r
 from service.ui.job.live import LiveJob, Seen
 from service.ui.job.log import LogReader
 from service.ui.job.pictures import guessed
-from service.ui.job.published import published_beside
+from service.ui.job.published import Published, published_beside
 from service.ui.job.recipes import recipes
 from service.ui.job.sections import (
     chart_ids,
@@ -104,7 +104,9 @@ def job_stream(
         quick=lambda: Seen(
             sections=quick_sections(read_state(plane, caller, job_id), caller, asked.attempt)
         ),
-        slow=lambda: _all(plane, caller, read_state(plane, caller, job_id), asked),
+        slow=lambda: _all(
+            plane, caller, read_state(plane, caller, job_id), asked, may_read_manifest=False
+        ),
         log=log,
         charts=[one for one in charts.split(",") if one],
     )
@@ -122,11 +124,22 @@ def guesses(plane: Plane, job_id: SeenJobId, step: Step) -> Response:
     return Response(html, media_type="text/html", headers=dict(HEADERS))
 
 
-def _all(plane: ControlPlane, caller: Caller, state: State, asked: _Asked) -> Seen:
+def _all(
+    plane: ControlPlane,
+    caller: Caller,
+    state: State,
+    asked: _Asked,
+    *,
+    may_read_manifest: bool = True,
+) -> Seen:
+    """Read everything. What follows a page reads no manifest: it would again and again."""
     found = read_findings(plane, state)
     quick = quick_sections(state, caller, asked.attempt)
     sections = [*quick, *slow_sections(state, caller, found, asked.step)]
-    published = published_beside(state.job, found.report)
+    published = published_beside(state.job, found.report, may_read=may_read_manifest)
+    if not published.rows and not published.note:
+        # Without a note the chart would speak of lines that it has not.
+        published = Published(note="on the validation set")
     return Seen(sections=sections, charts=charts_of(state, found, published))
 
 

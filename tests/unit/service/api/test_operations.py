@@ -29,7 +29,7 @@ def test_health_needs_no_thread(http: httpx.Client, plane: ControlPlane) -> None
         raise JobNotFoundError("any")
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(45) as pool:
-        patch.setattr(plane.store, "read", hang)
+        patch.setattr(plane.store, "read_at_once", hang)
         asked = [
             pool.submit(httpx.get, f"{plane.settings.advertised_url}/jobs/any", timeout=20)
             for _ in range(45)
@@ -98,9 +98,10 @@ def test_a_new_leader_tells_of_a_drain_at_once_and_one_that_leads_no_more_of_non
 
 
 def test_the_root_leads_to_pages_that_load(http: httpx.Client) -> None:
-    answer = http.get("/", follow_redirects=True)
+    answer = http.get("/", follow_redirects=True, timeout=60)
     assert answer.status_code == 200
-    assert answer.url.path == "/docs"
+    assert answer.url.path == "/ui/"
+    assert http.get("/docs").status_code == 200
 
 
 def test_the_description_names_every_route_and_its_examples_are_accepted(

@@ -1,35 +1,112 @@
 """What is read for all pages by whoever comes first."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
 from service.ui.recent import Recent
 
 
-def test_it_is_read_once_in_a_while() -> None:
-    clock, reads = [0.0], []
+class Source:
+    """What is read, by a clock that the test sets."""
 
-    def read() -> int:
-        reads.append(clock[0])
-        return len(reads)
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.num_reads = 0
+        self.takes_s = 0.0
+        self.is_away = False
+        self.begun, self.goes_on = Event(), Event()
+        self.goes_on.set()
+        self.recent = Recent(self._read, for_s=1.0, clock=lambda: self.now_s)
 
-    recent = Recent(read, for_s=1.0, clock=lambda: clock[0])
-    assert [recent.get(), recent.get()] == [1, 1]
-    clock[0] = 1.0
-    assert recent.get() == 2
+    def _read(self) -> int:
+        self.num_reads += 1
+        self.begun.set()
+        assert self.goes_on.wait(10)
+        self.now_s += self.takes_s
+        if self.is_away:
+            raise ValueError("away")
+        return self.num_reads
+
+    def while_read(self, act: Callable[[], None]) -> int:
+        """Act while another thread reads; return what that thread got."""
+        self.begun.clear()
+        self.goes_on.clear()
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(self.recent.get)
+            try:
+                assert self.begun.wait(10)
+                act()
+            finally:
+                self.goes_on.set()
+            return reading.result()
 
 
-def test_what_cannot_be_read_is_not_remembered() -> None:
-    answers: Iterator[ValueError | int] = iter([ValueError("away"), 7])
-
-    def read() -> int:
-        answer = next(answers)
-        if isinstance(answer, ValueError):
-            raise answer
-        return answer
-
-    recent = Recent(read, for_s=1.0, clock=lambda: 0.0)
+def fails(source: Source) -> None:
     with pytest.raises(ValueError, match="away"):
-        recent.get()
-    assert recent.get() == 7
+        source.recent.get()
+
+
+def test_it_is_read_once_in_a_while() -> None:
+    source = Source()
+    assert [source.recent.get(), source.recent.get()] == [1, 1]
+    source.now_s = 1.0
+    assert source.recent.get() == 2
+
+
+def test_a_failure_is_remembered_as_long() -> None:
+    source = Source()
+    source.is_away = True
+    fails(source)
+    fails(source)
+    assert source.num_reads == 1
+    source.is_away, source.now_s = False, 1.0
+    assert source.recent.get() == 2
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_read_that_takes_long_is_not_over_age_at_once(is_away: bool) -> None:
+    source = Source()
+    source.takes_s, source.is_away = 5.0, is_away
+    for _ in range(2):
+        if is_away:
+            fails(source)
+        else:
+            source.recent.get()
+    assert source.num_reads == 1
+
+
+def test_who_comes_while_another_reads_has_what_was_read_before() -> None:
+    source = Source()
+    source.recent.get()
+    source.now_s = 1.0
+    got: list[int] = []
+    assert source.while_read(lambda: got.append(source.recent.get())) == 2
+    assert got == [1]
+
+
+def test_who_comes_while_a_store_stays_away_does_not_wait_for_it() -> None:
+    source = Source()
+    source.is_away = True
+    fails(source)
+    source.now_s = 1.0
+
+    def act() -> None:
+        fails(source)
+        source.is_away = False
+
+    assert source.while_read(act) == 2
+
+
+def test_what_is_old_is_waited_for_and_read_once() -> None:
+    source = Source()
+    source.recent.get()
+    source.now_s = 3600.0
+    with ThreadPoolExecutor(3) as threads:
+        waiters = []
+        source.while_read(
+            lambda: waiters.extend(threads.submit(source.recent.get) for _ in range(3))
+        )
+        assert [waiter.result() for waiter in waiters] == [2, 2, 2]

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from data_shards.manifest import Manifest, ManifestError
 from service.jobs.records import JobRecord
-from service.ui.job.published import published_beside
+from service.ui.job import published
+from service.ui.job.published import Classes, Published, published_beside
 from tests.unit.service.conftest import make_spec, write_manifest
 from tests.unit.service.jobs.records import job as job_record
 from tests.unit.trainer.contract.reports import FACTS, training_report
@@ -45,7 +49,32 @@ def test_a_job_that_runs_goes_by_its_manifest(tmp_path: Path) -> None:
     assert (found.rows, found.note) == ((), note_on_classes(1000))
 
 
-def test_what_is_not_known_is_said() -> None:
-    found = published_beside(of(), None)
-    assert found.rows == ()
-    assert "is not known" in found.note
+def test_of_what_is_not_known_nothing_is_said() -> None:
+    assert published_beside(of(), None) == Published()
+
+
+def test_a_manifest_that_cannot_be_read_is_tried_again_in_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, read = [0.0], list[str]()
+
+    def away(location: str) -> Manifest:
+        read.append(location)
+        raise ManifestError("away")
+
+    monkeypatch.setattr(published, "read_manifest", away)
+    classes = Classes(clock=lambda: now_s[0])
+    for now_s[0] in (0.0, 59.0):
+        published_beside(of(), None, classes=classes)
+    assert len(read) == 1
+    now_s[0] = 60.0
+    published_beside(of(), None, classes=classes)
+    assert len(read) == 2
+
+
+def test_a_look_that_may_not_read_goes_by_what_was_read_before(tmp_path: Path) -> None:
+    manifest, classes = write_manifest(tmp_path, num_classes=1000), Classes()
+    record = of(str(manifest))
+    assert published_beside(record, None, may_read=False, classes=classes) == Published()
+    read = published_beside(record, None, classes=classes)
+    assert published_beside(record, None, may_read=False, classes=classes) == read != Published()
