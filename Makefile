@@ -39,7 +39,7 @@ test-compose: $(STAMP) ## Run the tests that need a Docker engine.
 	$(PYTEST) -s -m compose
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
-	$(PYTEST) --numprocesses 3 --max-worker-restart 0 --all-rows tests/faults
+	$(PYTEST) --numprocesses 2 --max-worker-restart 0 --all-rows tests/faults
 
 test-dashboards: $(STAMP) ## Ask a real Prometheus, beside a real job, what the dashboards and alerts ask.
 	$(PYTEST) tests/dashboards

@@ -26,11 +26,13 @@ def polyline(values: Sequence[float]) -> str:
         return ""
     low, high = min(finite), max(finite)
     room = HEIGHT - 2 * _MARGIN
-    scale = room / (high - low) if high > low else 0.0
+    span = high - low
+    # By its share and not by a scale, which is infinite where all but nothing lies between them.
+    shares = [(value - low) / span if 0 < span < math.inf else 0.0 for value in finite]
     across = WIDTH / (len(finite) - 1)
     return " ".join(
-        f"{number * across:.1f},{HEIGHT - _MARGIN - (value - low) * scale:.1f}"
-        for number, value in enumerate(finite)
+        f"{number * across:.1f},{HEIGHT - _MARGIN - share * room:.1f}"
+        for number, share in enumerate(shares)
     )
 
 

@@ -81,7 +81,7 @@ class SharedService:
         def over() -> bool:
             return self.job(job_id)["status"] in TERMINAL
 
-        wait_for(f"the end of {job_id}", over, timeout_s=PATIENCE_S, every_s=0.2)
+        wait_for(f"the end of {job_id}", over, timeout_s=3 * PATIENCE_S, every_s=0.2)
 
     def get(self, path: str) -> dict[str, Any]:
         """Return what lies at a path."""

@@ -253,7 +253,7 @@ def test_what_nobody_caught_is_counted_as_a_500(
 
     job_in(plane.store, Status.QUEUED, "unforeseen")
     before = _requests(http).get(("GET", "/jobs/{job_id}", "500"), 0)
-    monkeypatch.setattr("service.api.jobs.job_detail", fail)
+    monkeypatch.setattr("service.api.jobs.detail_fields", fail)
     # On a connection of its own: the server closes it after such a failure.
     assert httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen").status_code == 500
     assert _requests(http)["GET", "/jobs/{job_id}", "500"] == before + 1

@@ -125,16 +125,16 @@ def test_batches_that_nobody_has_asked_for_are_counted(packed):
         assert reader.num_ready == 0
         batches = reader.batches(0, 4)
         next(batches)
-        # Two tasks a loader, of which the first is in the caller's hands.
-        wait_for("the second", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
-        assert next(batches).num_ready <= 1
-        wait_for("the third", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
+        # Two tasks a loader, beside the first, which is in the caller's hands.
+        wait_for("the second and third", lambda: reader.num_ready == 2, timeout_s=60)
+        assert next(batches).num_ready <= 2
+        wait_for("the third and fourth", lambda: reader.num_ready == 2, timeout_s=60)
         assert [batch.step for batch in batches] == [2, 3]
         assert reader.num_ready == 0
         # What an iteration left behind is not of the next one.
         left = reader.batches(0, 4)
         next(left)
-        wait_for("another", lambda: reader.num_ready == 1, timeout_s=60, every_s=0.01)
+        wait_for("others", lambda: reader.num_ready == 2, timeout_s=60)
         assert next(reader.batches(3, 4)).num_ready == 0
 
 

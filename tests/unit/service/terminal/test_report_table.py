@@ -93,7 +93,7 @@ data.
 steps       1,000 in 10.0 s
 warm-up     20 steps, which are left out
 images      128,000
-compute     5.0 ms of a step, 50 %
+backward    5.0 ms of a step, 50 %
 data wait   2.5 ms of a step, 25 %
 all reduce  2.5 ms of a step, 25 %"""
     )
