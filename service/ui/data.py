@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from data_shards.manifest import Manifest, ManifestError
 from service.access.caller import Caller, Role
-from service.api.dependencies import Plane, Viewer
+from service.api.dependencies import Leader, Plane, Submitter, Viewer
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
 from service.submission.admission import confine
@@ -60,7 +60,7 @@ def data_page(
 
 
 @router.post("/data/look")
-async def look(request: Request, plane: Plane, caller: Viewer) -> Response:
+async def look(request: Request, plane: Leader, caller: Submitter) -> Response:
     """Look into a set, and lead back to it."""
     form = await read_form(request)
     location = form.get("location", "").strip()[:MAX_LOCATION_CHARACTERS]
@@ -75,7 +75,7 @@ def contact_sheet(
     path = _looks(request).sheet(key)
     if path is None:
         raise HTTPException(404, "there is no such contact sheet; look into the set again")
-    headers = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type="image/png", headers=headers)
 
 

@@ -23,6 +23,8 @@ router = page_router()
 
 HAS_NO_TOKEN_YET = Depends(NoRule("whoever signs in or out has no token, or none that is valid"))
 MAX_PATH = 2000
+# Of a token and the address to lead back to.
+_MAX_BYTES = 4 << 10
 
 
 @router.get("/sign-in", dependencies=[HAS_NO_TOKEN_YET])
@@ -41,7 +43,7 @@ async def sign_in(request: Request, plane: Plane) -> Response:
     """Keep a token that is valid in a cookie that scripts cannot read and other sites not send."""
     # Else another site could have a browser work for whom that site likes.
     _check_origin(request)
-    form = await read_form(request)
+    form = await read_form(request, max_bytes=_MAX_BYTES)
     where, sent = local_path(form.get("next", "")), form.get("token", "").strip()
     if not await run_in_threadpool(_is_token, plane, sent):
         error = "this token is unknown, revoked or expired; ask an admin for another"
@@ -64,7 +66,8 @@ async def sign_in(request: Request, plane: Plane) -> Response:
 def sign_out(request: Request) -> Response:
     """Have the browser forget its token."""
     _check_origin(request)
-    response = RedirectResponse(SIGN_IN, 303)
+    # What the browser keeps of what was shown goes with it.
+    response = RedirectResponse(SIGN_IN, 303, headers={"Clear-Site-Data": '"cache"'})
     response.delete_cookie(
         COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
     )

@@ -62,10 +62,11 @@ def submit_page(
 @router.post("/submit/plan")
 async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
     """Show what would become of the job, and what is wrong with it beside the field."""
-    values = await read_form(request)
+    values = await read_form(request, max_bytes=None)
     by = "spec" if values.get("by") == "spec" else "form"
     try:
-        asked = read_request(values.get("spec", "")) if by == "spec" else request_of(values)
+        # In a thread: a spec that is pasted may be large.
+        asked = await run_in_threadpool(_asked, by, values)
     except RequestError as error:
         refused = [FieldError(field="", message=str(error))]
         return await run_in_threadpool(
@@ -83,9 +84,9 @@ async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersD
 @router.post("/submit")
 async def submit(request: Request, plane: Leader, caller: Submitter, desk: CallersDesk) -> Response:
     """Accept the job that was shown, once however often the button is pressed, and lead to it."""
-    values = await read_form(request)
+    values = await read_form(request, max_bytes=None)
     try:
-        asked = read_request(values.get("spec", ""))
+        asked = await run_in_threadpool(_asked, "spec", values)
         keep_for = timedelta(hours=plane.settings.idempotency_key_hours)
         key = values.get("key") or None
         accepted = await run_in_threadpool(_submit, desk, asked, key, keep_for)
@@ -98,6 +99,10 @@ async def submit(request: Request, plane: Leader, caller: Submitter, desk: Calle
         return await _refused(request, plane, caller, error, by="spec", values=values)
     plane.wake()
     return RedirectResponse(f"/ui/jobs/{accepted.job.id}", 303)
+
+
+def _asked(by: str, values: Mapping[str, str]) -> dict[str, Any]:
+    return read_request(values.get("spec", "")) if by == "spec" else request_of(values)
 
 
 def _submit(desk: Desk, asked: Mapping[str, Any], key: str | None, keep_for: timedelta) -> Accepted:

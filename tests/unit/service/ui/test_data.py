@@ -94,6 +94,19 @@ def test_a_set_is_looked_into_by_a_button(
     assert EVIL not in html
     picture = over_data.ann.get(f"/ui/data/sheets/{'0' * 64}.png")
     assert (picture.content, picture.headers["Content-Type"]) == (b"PNG", "image/png")
+    assert picture.headers["Cache-Control"] == "private, no-store"
+
+
+def test_only_a_leader_looks_and_for_those_alone_who_may_submit(
+    over_data: Guarded, evil_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(Looks, "take", lambda _self, key, _location: taken.append(key))
+    query = {"location": str(evil_set)}
+    assert over_data.vic.post("/ui/data/look", data=query).status_code == 403
+    monkeypatch.setattr(ControlPlane, "is_leader", property(lambda _self: False))
+    assert over_data.ann.post("/ui/data/look", data=query).status_code == 503
+    assert not taken
 
 
 def test_a_look_that_fails_is_told(

@@ -1,7 +1,7 @@
 """What is read for all pages by whoever comes first."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
 import pytest
@@ -105,7 +105,7 @@ def test_what_is_old_is_waited_for_and_read_once() -> None:
     source.recent.get()
     source.now_s = 3600.0
     with ThreadPoolExecutor(3) as threads:
-        waiters = []
+        waiters: list[Future[int]] = []
         source.while_read(
             lambda: waiters.extend(threads.submit(source.recent.get) for _ in range(3))
         )

@@ -86,6 +86,7 @@ def test_whoever_signs_out_is_forgotten(guarded: Guarded, browser: httpx.Client)
     sign_in(browser, add_token(guarded.plane, "ann", Role.VIEWER))
     answer = browser.post("/ui/sign-out")
     assert answer.headers["Location"] == "/ui/sign-in"
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert COOKIE not in browser.cookies
     assert browser.get("/ui/").status_code == 303
 
