@@ -89,8 +89,12 @@ def test_replicas_have_series_as_long_as_they_train(
         (read,) = _of(samples, "alexnet_data_read_bytes_total", source="local", **of)
         (decode,) = _of(samples, "alexnet_data_stage_seconds_total", stage="decode", **of)
         assert min(fed.value, read.value, decode.value) > 0
-    # Ray's own are at the same place.
-    assert any(sample.name == "ray_node_cpu_utilization" for sample in samples)
+    # Ray's own are at the same place, once a node has told of itself.
+    wait_for(
+        "Ray's own",
+        lambda: "ray_node_cpu_utilization" in {one.name for one in _scrape(control_plane)},
+        timeout_s=60,
+    )
 
     # A restart goes on in series of its own, and leaves none of before beside them.
     os.kill(control_plane.job(job_id)["worker_pids"][1], signal.SIGKILL)
