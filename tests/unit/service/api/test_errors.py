@@ -297,7 +297,7 @@ def test_the_unforeseen_is_a_500_without_its_inside(
         raise RuntimeError("the inside")
 
     job_in(plane.store, Status.QUEUED, "unforeseen")
-    monkeypatch.setattr("service.api.jobs.job_detail", fail)
+    monkeypatch.setattr("service.api.jobs.detail_fields", fail)
     answer = httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen")
     problem_of(answer, 500)
     assert "the inside" not in answer.text
