@@ -25,18 +25,20 @@ class Remembered(Generic[Value]):
         """Return what was read so long ago at most, or raise what reading it raised."""
         async with self._lock:
             if time.monotonic() >= self._until_s:
-                self._again = await run_in_threadpool(self._outcome)
+                self._again = await run_in_threadpool(outcome_of, self._read)
                 self._until_s = time.monotonic() + self._for_s
             return self._again()
 
-    def _outcome(self) -> Callable[[], Value]:
-        try:
-            value = self._read()
-        except Exception as error:  # noqa: BLE001  # raised to everyone who asked
-            failure = error
 
-            def fail() -> Value:
-                raise failure.with_traceback(None)
+def outcome_of(read: Callable[[], Value]) -> Callable[[], Value]:
+    """Read, and return what gives the same again and again, or raises the same."""
+    try:
+        value = read()
+    except Exception as error:  # noqa: BLE001  # raised to everyone who asked
+        failure = error
 
-            return fail
-        return lambda: value
+        def fail() -> Value:
+            raise failure.with_traceback(None)
+
+        return fail
+    return lambda: value

@@ -88,11 +88,15 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
         _ = filters.labels
     except FilterError as error:
         raise RefusedRequestError(ProblemType.INVALID_REQUEST, str(error)) from error
+
+    def shown() -> tuple[Sequence[JobRecord], int | None]:
+        found = _read(plane, caller, filters)
+        return found.jobs, found.older
+
     look = LiveRows(
         caller=caller,
         filters=filters,
-        page=lambda: _read(plane, caller, filters).jobs,
-        size=PAGE,
+        page=shown,
         live=request.app.state.live_jobs.get,
         job=plane.store.job,
         rows=lambda jobs: _rows(request, plane, caller, jobs),

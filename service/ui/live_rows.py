@@ -22,10 +22,9 @@ class LiveRows:
 
     caller: Caller
     filters: Filters
-    page: Callable[[], Sequence[JobRecord]]
-    """Reads what the page shows."""
-    size: int
-    """Jobs of a full page."""
+    page: Callable[[], tuple[Sequence[JobRecord], int | None]]
+    """Reads what the page shows, and before which job the next page goes on; None: there is none.
+    """
     live: Callable[[], Sequence[JobRecord]]
     """Reads every job that has not ended, of which some cannot be read."""
     job: Callable[[str], JobRecord]
@@ -33,14 +32,15 @@ class LiveRows:
     _shown: dict[str, JobRecord] = field(default_factory=dict)
     """Of those that have not ended, by id, as they were told last."""
     _oldest: int | None = None
-    """The last of a full page; None: it was not read yet."""
+    """Where the page ends; None: it was not read yet."""
 
     def __call__(self) -> Look:
         """Return the rows that changed."""
         if self._oldest is None:
-            changed, gone = list(self.page()), list[str]()
-            is_full = len(changed) >= self.size
-            self._oldest = min(job.seq for job in changed) if is_full else 0
+            page, older = self.page()
+            # Not by the jobs that it shows: of a page, some may be unreadable.
+            self._oldest = older or 0
+            changed, gone = list(page), list[str]()
         else:
             changed, gone = self._changed()
         for job in changed:

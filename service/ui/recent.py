@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Generic, TypeVar
 
+from service.api.remembered import outcome_of
+
 Value = TypeVar("Value")
 
 # Assumed: longer than a store that is away keeps a read waiting.
@@ -53,7 +55,7 @@ class Recent(Generic[Value]):
         try:
             known = self._younger_than(self._for_s)
             if known is None:
-                again = self._outcome()
+                again = outcome_of(self._read)
                 # Not before the read: one that takes long would be over age at once.
                 known = self._known = _Outcome(ended_s=self._clock(), again=again)
             return known
@@ -63,15 +65,3 @@ class Recent(Generic[Value]):
     def _younger_than(self, age_s: float) -> _Outcome[Value] | None:
         known = self._known
         return known if known is not None and self._clock() - known.ended_s < age_s else None
-
-    def _outcome(self) -> Callable[[], Value]:
-        try:
-            value = self._read()
-        except Exception as error:  # noqa: BLE001  # raised to everyone who asked
-            failure = error
-
-            def fail() -> Value:
-                raise failure.with_traceback(None)
-
-            return fail
-        return lambda: value

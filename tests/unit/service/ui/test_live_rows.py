@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from service.access.caller import EVERYONE, Caller, Role
 from service.jobs.records import JobRecord
@@ -28,11 +28,12 @@ class Rows:
         self.read: list[str] = []
         asked = filters or Filters()
 
-        def page() -> Sequence[JobRecord]:
+        def page() -> tuple[Sequence[JobRecord], int | None]:
             found = store.jobs(
-                seen_by=caller, status=asked.status, before_seq=asked.cursor, limit=PAGE
+                seen_by=caller, status=asked.status, before_seq=asked.cursor, limit=PAGE + 1
             )
-            return [one for one in found if isinstance(one, JobRecord)]
+            older = found[PAGE - 1].seq if len(found) > PAGE else None
+            return [one for one in found[:PAGE] if isinstance(one, JobRecord)], older
 
         def job(job_id: str) -> JobRecord:
             self.read.append(job_id)
@@ -42,7 +43,6 @@ class Rows:
             caller=caller,
             filters=asked,
             page=page,
-            size=PAGE,
             live=store.live_jobs,
             job=job,
             rows=lambda found: [job_row(one, caller) for one in found],
@@ -96,6 +96,18 @@ def test_what_lies_below_a_full_page_is_not_told(store: Store) -> None:
         job_in(store, Status.QUEUED, f"job{number}")
     rows = Rows(store)
     assert rows.told() == ["job0", "job1", "job2"]
+    report(store, "below", progress(10))
+    assert rows.told() == []
+
+
+def test_what_lies_below_a_page_of_which_one_cannot_be_read_is_not_told(store: Store) -> None:
+    job_in(store, Status.RUNNING, "below")
+    for number in range(PAGE):
+        job_in(store, Status.QUEUED, f"job{number}")
+    broken = update(jobs).where(jobs.c.id == "job1").values(spec={"name": 1})
+    store.write(lambda connection: connection.execute(broken))
+    rows = Rows(store)
+    assert rows.told() == ["job0", "job2"]
     report(store, "below", progress(10))
     assert rows.told() == []
 
