@@ -1,7 +1,8 @@
-"""`python -m data_shards fetch|pack|index|inspect|verify|shuffle-quality`."""
+"""`python -m data_shards fetch|pack|index|inspect|verify|shuffle-quality|batch`."""
 
 import typer
 
+from data_shards.commands.batch import batch_command
 from data_shards.commands.fetch import fetch_command
 from data_shards.commands.index import index_command
 from data_shards.commands.inspect import inspect_command
@@ -21,6 +22,7 @@ app.command("index")(index_command)
 app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
 app.command("shuffle-quality")(shuffle_quality_command)
+app.command("batch")(batch_command)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`inspect`."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from data_shards.commands.console import (
     for_terminal,
     print_error,
 )
+from data_shards.commands.picture import problem_of_picture
 from data_shards.inspection.describe import Description, describe
 from data_shards.inspection.opened_set import OpenedSet, open_set
 from data_shards.inspection.sheet_of_set import sheet_of_set
@@ -50,7 +50,7 @@ def inspect_command(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in a packed set; with --contact-sheet, its images too."""
-    if contact_sheet is not None and (problem := _problem_of(contact_sheet)):
+    if contact_sheet is not None and (problem := problem_of_picture(contact_sheet)):
         raise typer.BadParameter(problem, param_hint="'--contact-sheet'")
     with errors_for_people():
         opened = open_set(location)
@@ -71,18 +71,6 @@ def inspect_command(
         for problem in description.problems:
             print_error(problem)
         raise typer.Exit(1)
-
-
-def _problem_of(contact_sheet: Path) -> str | None:
-    """Return why a sheet cannot be written there, before all is drawn; None if it can."""
-    if contact_sheet.suffix.lower() != ".png":
-        return f"{contact_sheet} must end in .png"
-    folder = contact_sheet.parent
-    if not folder.is_dir():
-        return f"{folder} is no folder; make it, or name another"
-    if not os.access(folder, os.W_OK):
-        return f"{folder} may not be written to; name another folder"
-    return None
 
 
 def _document(

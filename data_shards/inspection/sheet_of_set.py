@@ -4,13 +4,11 @@ import numpy as np
 from PIL import Image
 
 from data_shards.arrays import Int64s
-from data_shards.errors import StorageDownError, StorageError
-from data_shards.feeding.corrupt import CorruptImageError
 from data_shards.feeding.decode import Decoder
 from data_shards.inspection.contact_sheet import Tile, draw_sheet
 from data_shards.inspection.opened_set import OpenedSet
 from data_shards.inspection.spread import spread_by_class, spread_samples
-from data_shards.inspection.stored_image import decode_stored
+from data_shards.inspection.stored_image import UnreadableImageError, decode_stored, telling_why
 from data_shards.shards.index import LABEL, OFFSET, SHARD, SIZE
 
 
@@ -59,17 +57,13 @@ class _Tiles:
         caption = self._opened.manifest.classes[label].name
         note = f"label {label} · sample {sample}"
         name = self._opened.manifest.shards[shard].name
+        folder = self._opened.folder
         try:
-            image = decode_stored(
-                self._decoder, size, lambda: self._opened.folder.read_range(name, offset, size)
-            )
-        except CorruptImageError as error:
-            return Tile(None, caption, note, problem=f"{error.reason}: {error.detail}")
-        except FileNotFoundError:
-            return Tile(None, caption, note, problem=f"{name} is missing")
-        except StorageDownError:
-            raise
-        except StorageError as error:
+            with telling_why(name):
+                image = decode_stored(
+                    self._decoder, size, lambda: folder.read_range(name, offset, size)
+                )
+        except UnreadableImageError as error:
             return Tile(None, caption, note, problem=str(error))
         # The decoder decodes the next one into the same memory.
         return Tile(image.copy(), caption, note)

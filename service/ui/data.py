@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -36,6 +37,8 @@ router = page_router()
 _LATEST = 200
 _SHARDS_SHOWN = 200
 
+Key = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
@@ -68,13 +71,20 @@ async def look(request: Request, plane: Leader, caller: Submitter) -> Response:
 
 
 @router.get("/data/sheets/{key}.png")
-def contact_sheet(
-    request: Request, _caller: Viewer, key: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-) -> Response:
+def contact_sheet(request: Request, _caller: Viewer, key: Key) -> Response:
     """Send the contact sheet of an earlier look."""
-    path = _looks(request).sheet(key)
+    return _picture(_looks(request).sheet(key))
+
+
+@router.get("/data/batches/{key}.png")
+def batch(request: Request, _caller: Viewer, key: Key) -> Response:
+    """Send the picture of a batch of an earlier look."""
+    return _picture(_looks(request).batch(key))
+
+
+def _picture(path: FilePath | None) -> Response:
     if path is None:
-        raise HTTPException(404, "there is no such contact sheet; look into the set again")
+        raise HTTPException(404, "there is no such picture; look into the set again")
     headers = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type="image/png", headers=headers)
 
@@ -106,7 +116,8 @@ def _show(
         opened = _open(plane, caller, shown, sets) if shown else None
     except (ManifestError, StoreBusyError) as error:
         problem = str(error)
-    found = None if opened is None else _looks(request).found(opened.key)
+    looks, key = _looks(request), "" if opened is None else opened.key
+    found = looks.found(key) if key else None
     manifest = None if opened is None else opened.manifest
     return page(
         request,
@@ -127,9 +138,9 @@ def _show(
         found=found,
         mean=None if found is None else mean_swatch(found.mean_colour),
         balance=None if found is None else balance_chart(found.classes),
-        sheet=""
-        if opened is None or _looks(request).sheet(opened.key) is None
-        else f"/ui/data/sheets/{opened.key}.png",
+        sheet="" if looks.sheet(key) is None else f"/ui/data/sheets/{key}.png",
+        batch="" if looks.batch(key) is None else f"/ui/data/batches/{key}.png",
+        drawn=looks.drawn_batch(key),
     )
 
 

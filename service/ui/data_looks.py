@@ -1,4 +1,4 @@
-"""Looks into packed sets, by `python -m data_shards inspect`: a process, which may decode images.
+"""Looks into packed sets, by `python -m data_shards`: a process, which may decode images.
 
 The control plane may not: what is here knows that program's options, and reads what it leaves.
 """
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -21,6 +22,7 @@ from threading import Lock
 from pydantic import ValidationError
 
 from data_shards.manifest import Manifest
+from service.ui.data_batch import DrawnBatch
 from service.ui.data_facts import Inspected
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ _NEW = ".new-"
 _COLUMNS, _ROWS = 10, 4
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TOLD, _SHEET = "inspected.json", "sheet.png"
+_BATCH_TOLD, _BATCH = "batch.json", "batch.png"
 _NEEDED = ("numpy", "PIL", "simplejpeg", "webdataset", "typer", "rich")
 _LAST_WORDS = 600
 # By what each kind of object store is read, and is told to no process that reads another.
@@ -94,7 +97,21 @@ class Looks:
 
     def sheet(self, key: str) -> Path | None:
         """Return the picture of an earlier look; None: there is none."""
-        path = self._folder / key / _SHEET
+        return self._picture(key, _SHEET)
+
+    def batch(self, key: str) -> Path | None:
+        """Return the picture of a batch of an earlier look; None: there is none."""
+        return self._picture(key, _BATCH)
+
+    def drawn_batch(self, key: str) -> DrawnBatch | None:
+        """Return what that picture shows; None: there is none."""
+        try:
+            return DrawnBatch.model_validate_json((self._folder / key / _BATCH_TOLD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def _picture(self, key: str, name: str) -> Path | None:
+        path = self._folder / key / name
         return path if _KEY.fullmatch(key) and path.is_file() else None
 
     def take(self, key: str, location: str) -> None:
@@ -102,10 +119,14 @@ class Looks:
         if not self._lock.acquire(blocking=False):
             raise LookError("another set is being looked into; try again in a minute")
         try:
-            if self.found(key) is None or self.sheet(key) is None:
+            if not self._is_whole(key):
                 self._try(key, location)
         finally:
             self._lock.release()
+
+    def _is_whole(self, key: str) -> bool:
+        drawn = self.sheet(key), self.batch(key), self.drawn_batch(key)
+        return self.found(key) is not None and None not in drawn
 
     def _try(self, key: str, location: str) -> None:
         """Take one, unless it has failed just now."""
@@ -127,7 +148,7 @@ class Looks:
             words = f"what was seen cannot be kept: {error.strerror or error}"
             raise LookError(words) from error
         finally:
-            if words or self.sheet(key) is None:
+            if words or not self._is_whole(key):
                 self._failed[key] = (self._clock() + _FAILED_S, words)
 
     def _take(self, key: str, location: str) -> None:
@@ -135,21 +156,25 @@ class Looks:
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=_NEW) as name:
             new = Path(name) / key
             new.mkdir()
-            words = self._run(location, new / _TOLD, new / _SHEET)
+            size = ["--columns", str(_COLUMNS), "--rows", str(_ROWS)]
+            options = ["--json", "--contact-sheet", str(new / _SHEET), *size]
+            words = self._run(["inspect", *options, "--", location], new / _TOLD, location)
             try:
                 Inspected.model_validate_json((new / _TOLD).read_bytes())
             except ValidationError:
                 raise LookError(words or "python -m data_shards told nothing") from None
+            # Without it the rest is worth showing.
+            with suppress(LookError):
+                batch = ["batch", "--json", "--", location, str(new / _BATCH)]
+                self._run(batch, new / _BATCH_TOLD, location)
             shutil.rmtree(self._folder / key, ignore_errors=True)
             new.rename(self._folder / key)
 
-    def _run(self, location: str, told: Path, sheet: Path) -> str:
+    def _run(self, arguments: Sequence[str], told: Path, location: str) -> str:
         """Run the program; return what it complained of."""
-        options = ["--json", "--contact-sheet", str(sheet)]
-        options += ["--columns", str(_COLUMNS), "--rows", str(_ROWS)]
         with told.open("wb") as output, tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
-                [*self._program, "inspect", *options, "--", location],
+                [*self._program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=complaints,

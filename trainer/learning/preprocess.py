@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from data_shards.feeding.colour import Unit, colour_axes
 from data_shards.feeding.reader import Batch
 from data_shards.manifest import RgbPca
 from trainer.contract.model_spec import Recipe
@@ -43,10 +44,8 @@ class Colour:
 
     def axes(self) -> npt.NDArray[np.float32]:
         """Return (3, 3): row i is the shift in RGB, on 0-255, for a standard normal of 1."""
-        variances = np.asarray(self.pca.eigenvalues)
-        lengths = np.sqrt(variances) if self.recipe == "source2012" else variances / 255
-        axes = self.strength * lengths[:, None] * np.asarray(self.pca.eigenvectors)
-        return np.asarray(axes, dtype=np.float32)
+        unit: Unit = "deviation" if self.recipe == "source2012" else "variance"
+        return colour_axes(self.pca, self.strength, unit)
 
     @property
     def divisor(self) -> float | None:

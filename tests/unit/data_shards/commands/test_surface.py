@@ -35,6 +35,10 @@ SURFACE = {
     "shuffle-quality": [
         *("LOCATION", "--seed", "--streams", "--window", "--batch", "--epoch", "--json")
     ],
+    "batch": [
+        *("LOCATION", "OUT", "--seed", "--epoch", "--step", "--streams", "--window", "--batch"),
+        *("--crop-size", "--colour", "--json"),
+    ],
 }
 SET_COMMANDS = [["verify"], ["inspect"], ["index", "--split", "train"]]
 

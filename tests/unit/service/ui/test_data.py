@@ -11,6 +11,7 @@ from service.access.caller import Caller, Role
 from service.control_plane import ControlPlane
 from service.settings import Settings
 from service.ui import data
+from service.ui.data_batch import DrawnBatch
 from service.ui.data_facts import Inspected, InspectedClass
 from service.ui.data_looks import LookError, Looks
 from tests.unit.service.conftest import make_spec, manifest_document, now, write_manifest
@@ -18,6 +19,19 @@ from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, guarding
 
 EVIL = "<script>alert(1)</script>"
+BATCH = DrawnBatch(
+    seed=0,
+    epoch=0,
+    step=0,
+    streams=8,
+    window=4,
+    batch=128,
+    image_size=72,
+    crop_size=64,
+    colour=0.1,
+    num_shown=32,
+    num_images=128,
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +93,35 @@ def test_a_set_is_looked_into_by_a_button(
     taken: list[str] = []
     sheet = tmp_path / "sheet.png"
     sheet.write_bytes(b"PNG")
+    batch = tmp_path / "batch.png"
+    batch.write_bytes(b"BATCH")
     classes = (InspectedClass(name=EVIL, num_samples=20),)
     told = Inspected(classes=classes, mean_colour=(1, 2, 3), problems=(f"damaged {EVIL}",))
     monkeypatch.setattr(Looks, "take", lambda _self, _key, location: taken.append(location))
     monkeypatch.setattr(Looks, "found", lambda _self, _key: told if taken else None)
     monkeypatch.setattr(Looks, "sheet", lambda _self, _key: sheet if taken else None)
+    monkeypatch.setattr(Looks, "batch", lambda _self, _key: batch if taken else None)
+    monkeypatch.setattr(Looks, "drawn_batch", lambda _self, _key: BATCH if taken else None)
     query = {"location": str(evil_set)}
     assert "Look into the set" in over_data.ann.get("/ui/data", params=query).text
     answer = over_data.ann.post("/ui/data/look", data=query)
     assert (answer.status_code, taken) == (303, [str(evil_set.resolve())])
     html = over_data.ann.get(answer.headers["Location"]).text
-    for shown in ("/ui/data/sheets/", "rgb(1 2 3)", 'id="balance-figure"', "damaged"):
+    assert f'alt="{BATCH.alt}"' in html
+    assert BATCH.caption in html
+    for shown in (
+        "/ui/data/sheets/",
+        "/ui/data/batches/",
+        "rgb(1 2 3)",
+        'id="balance-figure"',
+        "damaged",
+    ):
         assert shown in html
     assert EVIL not in html
-    picture = over_data.ann.get(f"/ui/data/sheets/{'0' * 64}.png")
-    assert (picture.content, picture.headers["Content-Type"]) == (b"PNG", "image/png")
-    assert picture.headers["Cache-Control"] == "private, no-store"
+    for kind, content in (("sheets", b"PNG"), ("batches", b"BATCH")):
+        sent = over_data.ann.get(f"/ui/data/{kind}/{'0' * 64}.png")
+        assert (sent.content, sent.headers["Content-Type"]) == (content, "image/png")
+        assert sent.headers["Cache-Control"] == "private, no-store"
 
 
 def test_only_a_leader_looks_and_for_those_alone_who_may_submit(
@@ -120,7 +147,8 @@ def test_a_look_that_fails_is_told(
     assert answer.status_code == 503
     assert "another set &lt;script" in answer.text
     assert over_data.ann.post("/ui/data/look", data={"location": "/etc"}).status_code == 422
-    assert over_data.ann.get(f"/ui/data/sheets/{'0' * 64}.png").status_code == 404
+    for kind in ("sheets", "batches"):
+        assert over_data.ann.get(f"/ui/data/{kind}/{'0' * 64}.png").status_code == 404
 
 
 def test_where_nothing_can_draw_that_is_said(

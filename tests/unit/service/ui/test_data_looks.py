@@ -14,11 +14,18 @@ from service.ui.data_looks import LookError, Looks, is_installed, key_of
 from tests.unit.trainer.running.packed import pack_pictures
 
 KEY = "a" * 64
-TELLS = """
+BATCH: dict[str, float] = {"seed": 0, "epoch": 0, "step": 0, "streams": 8, "window": 4}
+BATCH |= {"batch": 128, "image_size": 72, "crop_size": 64, "colour": 0.1}
+BATCH |= {"num_shown": 32, "num_images": 50}
+TELLS = f"""
 import json, sys
-print(json.dumps({"classes": [{"name": "cat", "num_samples": 2}], "problems": []}))
-open(sys.argv[sys.argv.index("--contact-sheet") + 1], "wb").write(b"PNG")
-open("RAN", "a").write(" ".join(sys.argv[-2:]) + "\\n")
+if sys.argv[1] == "batch":
+    print(json.dumps({BATCH}))
+    open(sys.argv[-1], "wb").write(b"BATCH")
+else:
+    print(json.dumps({{"classes": [{{"name": "cat", "num_samples": 2}}], "problems": []}}))
+    open(sys.argv[sys.argv.index("--contact-sheet") + 1], "wb").write(b"PNG")
+open("RAN", "a").write(" ".join(sys.argv[sys.argv.index("--") :][:2]) + "\\n")
 """
 
 
@@ -37,7 +44,22 @@ def test_what_was_told_and_drawn_is_kept(tmp_path: Path) -> None:
     assert [one.num_samples for one in found.classes] == [2]
     assert sheet is not None
     assert sheet.read_bytes() == b"PNG"
-    assert (tmp_path / "ran").read_text() == "-- /data/manifest.json\n"
+    batch, drawn = looks.batch(KEY), looks.drawn_batch(KEY)
+    assert batch is not None
+    assert batch.read_bytes() == b"BATCH"
+    assert drawn is not None
+    assert drawn.model_dump() == BATCH
+    assert (tmp_path / "ran").read_text() == "-- /data/manifest.json\n" * 2
+
+
+def test_a_batch_that_cannot_be_drawn_hides_nothing_else(tmp_path: Path) -> None:
+    fails = TELLS.replace(
+        "import json, sys", "import json, sys\nsys.argv[1] == 'batch' and sys.exit(1)"
+    )
+    looks = Looks(tmp_path / "looks", program=program(fails, tmp_path))
+    looks.take(KEY, "/data")
+    assert looks.sheet(KEY) is not None
+    assert (looks.batch(KEY), looks.drawn_batch(KEY)) == (None, None)
 
 
 def test_what_the_program_complains_of_is_told(tmp_path: Path) -> None:
@@ -102,14 +124,17 @@ def test_one_that_failed_is_tried_again_after_five_minutes_alone(tmp_path: Path)
 
 
 def test_one_that_draws_nothing_is_not_repeated_at_once(tmp_path: Path) -> None:
-    tells = "open('RAN', 'a').write('x'); print('{\"classes\": [], \"problems\": [\"damaged\"]}')"
+    tells = (
+        "import sys; open('RAN', 'a').write(sys.argv[1] + ' ')\n"
+        'print(\'{"classes": [], "problems": ["damaged"]}\')'
+    )
     looks = Looks(tmp_path / "looks", program=program(tells, tmp_path))
     for _ in range(2):
         looks.take(KEY, "/data")
     found = looks.found(KEY)
     assert found is not None
     assert found.problems == ("damaged",)
-    assert (tmp_path / "ran").read_text() == "x"
+    assert (tmp_path / "ran").read_text() == "inspect batch "
 
 
 def test_what_a_killed_process_left_is_deleted_once_it_is_old(tmp_path: Path) -> None:
@@ -150,7 +175,8 @@ def test_one_is_taken_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["..", "../../etc", "A" * 64, "a" * 63])
 def test_keys_name_nothing_else(tmp_path: Path, key: str) -> None:
-    assert Looks(tmp_path).sheet(key) is None
+    looks = Looks(tmp_path)
+    assert (looks.sheet(key), looks.batch(key), looks.drawn_batch(key)) == (None, None, None)
 
 
 def test_a_real_set_is_looked_into(tmp_path: Path) -> None:
@@ -166,5 +192,10 @@ def test_a_real_set_is_looked_into(tmp_path: Path) -> None:
     assert found.mean_colour is not None
     assert found.problems == ()
     assert sheet is not None
-    assert sheet.read_bytes().startswith(b"\x89PNG")
+    batch, drawn = looks.batch(key), looks.drawn_batch(key)
+    assert batch is not None
+    for picture in (sheet, batch):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert drawn is not None
+    assert (drawn.crop_size, drawn.image_size, drawn.num_images) == (64, 72, 50)
     assert key_of(manifest, "/elsewhere") != key
