@@ -70,8 +70,27 @@ class Caller:
 EVERYONE = Caller(owner=None, role=Role.ADMIN)
 
 
+class Unknown(StrEnum):
+    """Why it is not known who asks."""
+
+    NONE_SENT = "none_sent"
+    """No token came."""
+    WRONG = "wrong"
+    """None of this service, or its secret is another: whoever guesses is told no more."""
+    EXPIRED = "expired"
+    """Past its time."""
+    REVOKED = "revoked"
+    """Its owner or an admin has ended it."""
+    NO_TOKENS_YET = "no_tokens_yet"
+    """There are none, and the request did not come from the service's own machine."""
+
+
 class UnidentifiedError(Exception):
     """No token, or one that is not valid; the message says how to send one."""
+
+    def __init__(self, message: str, why: Unknown) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class ForbiddenError(Exception):

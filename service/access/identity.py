@@ -6,12 +6,14 @@ from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit
 
-from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
-from service.access.tokens import TokenRecord, is_valid, parse_token
+from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError, Unknown
+from service.access.tokens import TokenRecord, parse_token, why_unknown
 
 # What asks for nothing to be changed; a page of another site may have a browser send it.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# In which a browser keeps the token that its page was given.
+# In which a browser keeps the token that its page was given. The first is for pages that came by
+# https: browsers take it from, and send it to, none but those, and none but this host's.
+HOST_COOKIE = "__Host-alexnet_token"
 COOKIE = "alexnet_token"
 # Of more characters it is none of the service's tokens, which have 64.
 _MAX_COOKIE = 200
@@ -33,6 +35,8 @@ class Credentials:
     headers: Mapping[str, str]
     """By names in small letters."""
     address: str | None
+    scheme: str = "http"
+    """By which it came here."""
 
     @property
     def bearer(self) -> str | None:
@@ -56,12 +60,15 @@ class Credentials:
         """The cookie's value, empty where it is too long to be a token; None: there is none."""
         # Not by the standard library, which takes time in the square of what whoever sends, and
         # stops at what others' cookies may hold.
+        found: dict[str, str] = {}
         for part in self.headers.get("cookie", "").split(";"):
             name, _, value = part.partition("=")
-            if name.strip() == COOKIE:
-                value = value.strip()
-                return value if len(value) <= _MAX_COOKIE else ""
-        return None
+            found.setdefault(name.strip(), value.strip())
+        # The weaker one can be put there by whoever is between, so that it never stands in for one
+        # that is not valid, nor for one that could have come.
+        is_weak_enough = HOST_COOKIE not in found and not is_by_https(self.scheme, self.headers)
+        kept = found.get(COOKIE if is_weak_enough else HOST_COOKIE)
+        return "" if kept is not None and len(kept) > _MAX_COOKIE else kept
 
     @property
     def token_id(self) -> str | None:
@@ -86,11 +93,14 @@ def identify(
         return _anyone(credentials)
     token = parse_token(credentials.token or "")
     if token is None:
-        what = "no token" if credentials.token is None else "not a token of this service"
-        raise UnidentifiedError(f"{what}: {_HOW}")
-    # One message for all that is wrong: it tells whoever guesses nothing.
-    if known is None or known.id != token.id or not is_valid(known, token.secret, now):
-        raise UnidentifiedError(f"the token is unknown, revoked or expired: {_HOW}")
+        if credentials.token is None:
+            raise UnidentifiedError(f"no token: {_HOW}", Unknown.NONE_SENT)
+        raise UnidentifiedError(f"not a token of this service: {_HOW}", Unknown.WRONG)
+    why = why_unknown(known, token, now)
+    if known is None or why is not None:
+        # One message for all that is wrong: it tells whoever guesses nothing.
+        message = f"the token is unknown, revoked or expired: {_HOW}"
+        raise UnidentifiedError(message, why or Unknown.WRONG)
     is_change = credentials.method not in SAFE_METHODS
     if credentials.is_by_cookie and is_change and not is_of_own_page(credentials.headers):
         raise ForbiddenError(
@@ -111,7 +121,8 @@ def _anyone(credentials: Credentials) -> Caller:
     if any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in headers):
         raise UnidentifiedError(
             "this came through a proxy, and the service has no tokens yet, so that it trusts its "
-            "own machine alone; make the first token with `alexnet tokens create` there"
+            "own machine alone; make the first token with `alexnet tokens create` there",
+            Unknown.NO_TOKENS_YET,
         )
     if credentials.method not in SAFE_METHODS and _is_of_another_site(headers):
         raise ForbiddenError(
@@ -126,6 +137,14 @@ def _is_of_another_site(headers: Mapping[str, str]) -> bool:
         return True
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def is_by_https(scheme: str, headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent it by https, though a proxy that nobody trusts passed it on by http.
+
+    Browsers say so of what changes something, and of little else.
+    """
+    return scheme == "https" or headers.get("origin", "").lower().startswith("https://")
 
 
 def is_of_own_page(headers: Mapping[str, str]) -> bool:

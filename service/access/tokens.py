@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.access.caller import Role
+from service.access.caller import Role, Unknown
 
 PREFIX = "alexnet"
 # How exactly it is known when a token was last used; each time costs a write.
@@ -81,10 +81,18 @@ def sha256_of_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def is_valid(record: TokenRecord, secret: str, now: datetime) -> bool:
-    """Whether the secret is the token's, and the token live. Takes as long for any secret."""
-    is_the_same = hmac.compare_digest(sha256_of_secret(secret), record.token_sha256)
-    return is_the_same and record.is_live(now)
+def why_unknown(record: TokenRecord | None, token: NewToken, now: datetime) -> Unknown | None:
+    """Return why a token that was sent is not valid; None: it is. `record`: what is stored by it.
+
+    Takes as long for any secret, and tells more than that it is wrong to whoever has the right one.
+    """
+    if record is None or record.id != token.id:
+        return Unknown.WRONG
+    if not hmac.compare_digest(sha256_of_secret(token.secret), record.token_sha256):
+        return Unknown.WRONG
+    if record.is_live(now):
+        return None
+    return Unknown.EXPIRED if record.revoked_at is None else Unknown.REVOKED
 
 
 def is_use_due(record: TokenRecord, now: datetime) -> bool:

@@ -278,4 +278,5 @@ def _credentials(scope: Scope) -> Credentials:
         method=scope["method"],
         headers=Headers(scope=scope),
         address=None if client is None else client[0],
+        scheme=scope.get("scheme", "http"),
     )

@@ -7,13 +7,14 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from service.access.caller import ForbiddenError
-from service.access.identity import COOKIE, is_of_own_page
-from service.access.tokens import TokenRecord, is_valid, parse_token
+from service.access.caller import ForbiddenError, UnidentifiedError, Unknown
+from service.access.identity import is_by_https, is_of_own_page
+from service.access.tokens import TokenRecord, parse_token, why_unknown
 from service.api.dependencies import NoRule, Plane
 from service.control_plane import ControlPlane
 from service.steady_clock import wall_utc
 from service.store.tokens import find_token
+from service.ui.cookies import forget_token, keep_token
 from service.ui.forms import read_form
 from service.ui.pages import SIGN_IN, caller_of, local_path
 from service.ui.pages import router as page_router
@@ -25,6 +26,19 @@ HAS_NO_TOKEN_YET = Depends(NoRule("whoever signs in or out has no token, or none
 MAX_PATH = 2000
 # Of a token and the address to lead back to.
 _MAX_BYTES = 4 << 10
+_ANOTHER = "ask an admin for another"
+_OF_COOKIE = {
+    Unknown.NONE_SENT: "This page is for whoever has a token of this service.",
+    Unknown.WRONG: "This service does not know the token that your browser kept.",
+    Unknown.EXPIRED: f"The token that your browser kept has expired; {_ANOTHER}.",
+    Unknown.REVOKED: f"The token that your browser kept was revoked; {_ANOTHER}.",
+}
+_OF_FORM = {
+    Unknown.NONE_SENT: "give a token: it begins with alexnet_",
+    Unknown.WRONG: f"this is no token that the service knows; copy it whole, or {_ANOTHER}",
+    Unknown.EXPIRED: f"this token has expired; {_ANOTHER}",
+    Unknown.REVOKED: f"this token was revoked; {_ANOTHER}",
+}
 
 
 @router.get("/sign-in", dependencies=[HAS_NO_TOKEN_YET])
@@ -35,7 +49,7 @@ def sign_in_page(
     where = local_path(next_path)
     if caller_of(request) is not None:
         return RedirectResponse(where, 303)
-    return page(request, None, "sign_in.html", next=where, error="")
+    return page(request, None, "sign_in.html", next=where, why=_why_here(request), error="")
 
 
 @router.post("/sign-in", dependencies=[HAS_NO_TOKEN_YET])
@@ -45,20 +59,14 @@ async def sign_in(request: Request, plane: Plane) -> Response:
     _check_origin(request)
     form = await read_form(request, max_bytes=_MAX_BYTES)
     where, sent = local_path(form.get("next", "")), form.get("token", "").strip()
-    if not await run_in_threadpool(_is_token, plane, sent):
-        error = "this token is unknown, revoked or expired; ask an admin for another"
+    why = await run_in_threadpool(_why_unknown, plane, sent)
+    if why is not None:
+        error = _OF_FORM[why]
         return await run_in_threadpool(
-            page, request, None, "sign_in.html", status=401, next=where, error=error
+            page, request, None, "sign_in.html", status=401, next=where, why="", error=error
         )
     response = RedirectResponse(where, 303)
-    response.set_cookie(
-        COOKIE,
-        sent,
-        path="/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    keep_token(response, sent, is_by_https=is_by_https(request.url.scheme, request.headers))
     return response
 
 
@@ -68,9 +76,7 @@ def sign_out(request: Request) -> Response:
     _check_origin(request)
     # What the browser keeps of what was shown goes with it.
     response = RedirectResponse(SIGN_IN, 303, headers={"Clear-Site-Data": '"cache"'})
-    response.delete_cookie(
-        COOKIE, path="/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
-    )
+    forget_token(response)
     return response
 
 
@@ -79,13 +85,21 @@ def _check_origin(request: Request) -> None:
         raise ForbiddenError("a page of another site sent this; open this page by its own address")
 
 
-def _is_token(plane: ControlPlane, sent: str) -> bool:
+def _why_here(request: Request) -> str:
+    """Say why whoever asked for a page is led here."""
+    identity = request.state.identity
+    if not isinstance(identity, UnidentifiedError):
+        return ""
+    return _OF_COOKIE.get(identity.why) or str(identity)
+
+
+def _why_unknown(plane: ControlPlane, sent: str) -> Unknown | None:
+    """Return why a token is not valid; None: it is."""
     token = parse_token(sent)
     if token is None:
-        return False
+        return Unknown.WRONG if sent else Unknown.NONE_SENT
 
     def find(connection: Connection) -> TokenRecord | None:
         return find_token(connection, token.id)
 
-    known = plane.store.read_at_once(find)
-    return known is not None and is_valid(known, token.secret, wall_utc())
+    return why_unknown(plane.store.read_at_once(find), token, wall_utc())

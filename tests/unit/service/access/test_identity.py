@@ -1,12 +1,13 @@
 """Who a request comes from."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError
-from service.access.identity import COOKIE, Credentials, identify
+from service.access.identity import COOKIE, HOST_COOKIE, Credentials, identify
 from service.access.tokens import TokenRecord, issue_token
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -175,10 +176,38 @@ def test_the_first_of_the_name_counts() -> None:
     assert identify(credentials, RECORD, is_open=False, now=NOW).owner == "ann"
 
 
-def test_a_cookie_too_long_to_be_a_token_is_none() -> None:
-    credentials = sent(cookie=f"{COOKIE}={'a' * 201}")
+@pytest.mark.parametrize("name", [COOKIE, HOST_COOKIE])
+def test_a_cookie_too_long_to_be_a_token_is_none(name: str) -> None:
+    credentials = sent(cookie=f"{name}={'a' * 201}")
     assert credentials.is_by_cookie
     assert credentials.token == ""
+
+
+@pytest.mark.parametrize("strong", [str(TOKEN), "no token", "", "a" * 201])
+def test_the_weaker_cookie_never_stands_in_for_the_stronger(strong: str) -> None:
+    for cookie in (
+        f"{COOKIE}=planted; {HOST_COOKIE}={strong}",
+        f"{HOST_COOKIE}={strong}; {COOKIE}=planted",
+        f"{HOST_COOKIE}={strong}; {HOST_COOKIE}=planted",
+    ):
+        assert sent(cookie=cookie).token == (strong if len(strong) <= 200 else "")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "origin"),
+    [("https", None), ("http", "https://train.example"), ("http", "HTTPS://train.example")],
+    ids=["as it came", "by its origin", "in capitals"],
+)
+def test_what_came_by_https_has_no_weaker_one(scheme: str, origin: str | None) -> None:
+    headers = {} if origin is None else {"origin": origin}
+    weak = replace(sent("POST", cookie=f"{COOKIE}={TOKEN}", **headers), scheme=scheme)
+    assert (weak.token, weak.is_by_cookie) == (None, False)
+    strong = replace(sent("POST", cookie=f"{HOST_COOKIE}={TOKEN}", **headers), scheme=scheme)
+    assert strong.token == str(TOKEN)
+
+
+def test_what_a_tls_proxy_passed_on_by_http_is_known_by_the_stronger_one() -> None:
+    assert sent(cookie=f"{HOST_COOKIE}={TOKEN}").token == str(TOKEN)
 
 
 def test_a_long_header_of_cookies_takes_no_time() -> None:

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.access.caller import Role
+from service.access.caller import Role, Unknown
 from service.access.tokens import (
     NewToken,
     TokenRecord,
     is_use_due,
-    is_valid,
     issue_token,
     parse_token,
+    why_unknown,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -58,23 +58,38 @@ def test_what_is_no_token_is_none(text: str) -> None:
 def test_a_secret_is_valid_whole_or_not_at_all(position: int, letter: str) -> None:
     record, token = issued()
     other = token.secret[:position] + letter + token.secret[position + 1 :]
-    assert is_valid(record, token.secret, NOW)
-    assert is_valid(record, other, NOW) == (other == token.secret)
-    assert not is_valid(record, token.secret[:position], NOW)
+    assert why_unknown(record, token, NOW) is None
+    is_same = other == token.secret
+    assert (why_unknown(record, replace(token, secret=other), NOW) is None) == is_same
+    for wrong in (replace(token, secret=token.secret[:position]), replace(token, id="0" * 12)):
+        assert why_unknown(record, wrong, NOW) is Unknown.WRONG
+    assert why_unknown(None, token, NOW) is Unknown.WRONG
 
 
 @pytest.mark.parametrize(
-    ("after", "valid"),
-    [(timedelta(0), True), (MINUTE - timedelta(microseconds=1), True), (MINUTE, False)],
+    ("after", "why"),
+    [
+        (timedelta(0), None),
+        (MINUTE - timedelta(microseconds=1), None),
+        (MINUTE, Unknown.EXPIRED),
+    ],
 )
-def test_a_token_ends_at_its_time(after: timedelta, *, valid: bool) -> None:
+def test_a_token_ends_at_its_time(after: timedelta, why: Unknown | None) -> None:
     record, token = issued(expires_in=MINUTE)
-    assert is_valid(record, token.secret, NOW + after) == valid
+    assert why_unknown(record, token, NOW + after) is why
 
 
 def test_a_revoked_token_is_none() -> None:
     record, token = issued()
-    assert not is_valid(replace(record, revoked_at=NOW), token.secret, NOW)
+    assert why_unknown(replace(record, revoked_at=NOW), token, NOW) is Unknown.REVOKED
+
+
+@pytest.mark.parametrize("revoked_at", [None, NOW])
+def test_whoever_guesses_is_not_told_how_a_token_ended(revoked_at: datetime | None) -> None:
+    record, token = issued(expires_in=MINUTE)
+    ended = replace(record, revoked_at=revoked_at)
+    guess = replace(token, secret="a" * 43)
+    assert why_unknown(ended, guess, NOW + MINUTE) is Unknown.WRONG
 
 
 def test_its_use_is_written_down_once_a_minute() -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.access.caller import EVERYONE, Caller, Role
-from service.access.identity import COOKIE
+from service.access.identity import COOKIE, HOST_COOKIE
 from service.settings import Settings
 from service.store.tokens import revoke_token
 from tests.unit.service.conftest import make_spec, now
@@ -44,19 +44,51 @@ def test_whoever_signs_in_is_led_to_what_they_asked_for_and_known_from_then_on(
 def test_the_cookie_is_kept_from_scripts_and_other_sites_and_ends_with_the_session(
     guarded: Guarded, browser: httpx.Client
 ) -> None:
-    answer = sign_in(browser, add_token(guarded.plane, "ann", Role.VIEWER))
-    flags = {one.strip().lower() for one in answer.headers["Set-Cookie"].split(";")[1:]}
-    assert flags == {"httponly", "samesite=strict", "path=/"}
+    token = add_token(guarded.plane, "ann", Role.VIEWER)
+    cookies = cookies_of(sign_in(browser, token))
+    assert cookies[COOKIE] == (str(token), {"httponly", "samesite=strict", "path=/"})
+    # What an earlier one, by https, may have left here is forgotten.
+    value, flags = cookies[HOST_COOKIE]
+    assert value == '""'
+    assert {"max-age=0", "secure", "path=/"} <= flags
 
 
 def test_behind_tls_the_cookie_is_sent_by_it_alone(
     settings: Settings, databases: Databases
 ) -> None:
     with guarding(settings, databases, trusted_proxies=("127.0.0.1",)) as guarded:
-        token = add_token(guarded.plane, "ann", Role.VIEWER)
-        headers = OURS | {"X-Forwarded-Proto": "https"}
-        answer = guarded.nobody.post("/ui/sign-in", data={"token": str(token)}, headers=headers)
-        assert "; secure" in answer.headers["Set-Cookie"].lower()
+        check_cookie_of_host(guarded, {"X-Forwarded-Proto": "https"})
+
+
+def test_so_it_is_behind_a_proxy_that_nobody_trusts(guarded: Guarded) -> None:
+    cookie = check_cookie_of_host(guarded, {"Origin": "https://train.example"})
+    # Of what asks for nothing to be changed the service is not told how it came.
+    assert guarded.nobody.get("/ui/", headers={"Cookie": cookie}).status_code == 200
+    planted = f"{COOKIE}={add_token(guarded.plane, 'eve', Role.VIEWER)}; {cookie}"
+    assert ">ann<" in guarded.nobody.get("/ui/", headers={"Cookie": planted}).text
+
+
+def check_cookie_of_host(guarded: Guarded, headers: dict[str, str]) -> str:
+    """Sign in by https; return what the browser sends from then on."""
+    token = add_token(guarded.plane, "ann", Role.VIEWER)
+    form = {"token": str(token)}
+    answer = guarded.nobody.post("/ui/sign-in", data=form, headers=OURS | headers)
+    guarded.nobody.cookies.clear()
+    cookies = cookies_of(answer)
+    kept = {"httponly", "samesite=strict", "path=/", "secure"}
+    assert cookies[HOST_COOKIE] == (str(token), kept)
+    assert "max-age=0" in cookies[COOKIE][1]
+    return f"{HOST_COOKIE}={token}"
+
+
+def cookies_of(answer: httpx.Response) -> dict[str, tuple[str, set[str]]]:
+    """Return the value and the flags of each cookie that is set."""
+    found = {}
+    for header in answer.headers.get_list("Set-Cookie"):
+        named, *flags = (one.strip() for one in header.split(";"))
+        name, _, value = named.partition("=")
+        found[name] = (value, {flag.lower() for flag in flags})
+    return found
 
 
 @pytest.mark.parametrize("token", ["", "guess", "alexnet_000000000000_" + "a" * 43])
@@ -70,7 +102,11 @@ def test_what_is_no_token_is_refused_beside_the_field(browser: httpx.Client, tok
 
 def test_an_expired_token_is_none(guarded: Guarded, browser: httpx.Client) -> None:
     token = add_token(guarded.plane, "ann", Role.VIEWER, expires_in=timedelta(seconds=-1))
-    assert sign_in(browser, token).status_code == 401
+    answer = sign_in(browser, token)
+    assert answer.status_code == 401
+    assert "this token has expired" in answer.text
+    guess = f"{str(token)[:-1]}{'a' if str(token)[-1] != 'a' else 'b'}"
+    assert "no token that the service knows" in sign_in(browser, guess).text
 
 
 def test_a_revoked_token_is_asked_for_again(guarded: Guarded, browser: httpx.Client) -> None:
@@ -80,6 +116,34 @@ def test_a_revoked_token_is_asked_for_again(guarded: Guarded, browser: httpx.Cli
         lambda connection: revoke_token(connection, token.id, EVERYONE, now())
     )
     assert browser.get("/ui/").headers["Location"].startswith("/ui/sign-in")
+    assert "was revoked; ask an admin" in browser.get("/ui/", follow_redirects=True).text
+
+
+@pytest.mark.parametrize(
+    ("cookie", "why"),
+    [
+        ("", "for whoever has a token of this service"),
+        (f"{COOKIE}=guess", "does not know the token that your browser kept"),
+    ],
+)
+def test_the_page_says_why_it_asks(guarded: Guarded, cookie: str, why: str) -> None:
+    html = guarded.nobody.get("/ui/sign-in", headers={"Cookie": cookie}).text
+    assert why in html
+    assert "alexnet tokens create" in html
+
+
+def test_of_an_expired_token_that_is_said(guarded: Guarded) -> None:
+    token = add_token(guarded.plane, "ann", Role.VIEWER, expires_in=timedelta(seconds=-1))
+    html = guarded.nobody.get("/ui/sign-in", headers={"Cookie": f"{COOKIE}={token}"}).text
+    assert "has expired; ask an admin" in html
+
+
+def test_where_there_are_no_tokens_a_proxy_is_told_to_make_one(
+    settings: Settings, databases: Databases
+) -> None:
+    with guarding(settings, databases, with_tokens=False) as served:
+        html = served.nobody.get("/ui/sign-in", headers={"Via": "1.1 proxy"}).text
+        assert "came through a proxy" in html
 
 
 def test_whoever_signs_out_is_forgotten(guarded: Guarded, browser: httpx.Client) -> None:
@@ -88,6 +152,7 @@ def test_whoever_signs_out_is_forgotten(guarded: Guarded, browser: httpx.Client)
     assert answer.headers["Location"] == "/ui/sign-in"
     assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert COOKIE not in browser.cookies
+    assert set(cookies_of(answer)) == {COOKIE, HOST_COOKIE}
     assert browser.get("/ui/").status_code == 303
 
 
