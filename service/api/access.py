@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 # Answered however busy the store is, which holds the tokens.
 PUBLIC_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json"})
+# What everyone's page is drawn with. Nothing else lies there that could ask who sends.
+_ASSETS = re.compile(r"/ui/assets/[0-9a-f]{1,64}/[A-Za-z0-9._-]{1,64}")
 # Answers to reports that are no fault of whoever sends them.
 _NO_FAULTS = frozenset({409, 503})
 # The number is left out where it is none that an attempt could have.
@@ -124,7 +126,7 @@ class AccessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+        if scope["type"] != "http" or _is_public(scope["path"]):
             await self._app(scope, receive, send)
         elif found := _REPORTS.fullmatch(scope["path"]):
             reporting = None if found[2] is None else Reporting(found[1], int(found[2]))
@@ -264,6 +266,10 @@ class AccessMiddleware:
             "operator raise ALEXNET_REQUESTS_PER_SECOND"
         )
         return answer(429, detail, headers={"Retry-After": str(math.ceil(wait_s))})
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or _ASSETS.fullmatch(path) is not None
 
 
 def _rate(settings: Settings) -> Rate | None:
