@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -16,6 +16,8 @@ from service.problems import Problem
 from service.ui.rendering import page
 
 SIGN_IN = "/ui/sign-in"
+# What scripts ask for: they can show no page.
+LIVE = "/ui/live/"
 
 
 class PageRoute(APIRoute):
@@ -29,6 +31,8 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except UnidentifiedError:
+                if request.url.path.startswith(LIVE):
+                    raise
                 return to_sign_in(request)
             except Exception as error:
                 problem = await problem_of(request, error)
@@ -79,4 +83,6 @@ def local_path(text: str, *, default: str = "/ui/") -> str:
     """Return where a form asks to be led back to, if that is a page of ours."""
     parts = urlsplit(text)
     is_ours = not parts.scheme and not parts.netloc and text.startswith("/ui/")
-    return text if is_ours and text.isascii() and text.isprintable() else default
+    # Browsers take each of these for a step up, or for what could lead to one.
+    is_below = "\\" not in text and ".." not in unquote(parts.path).split("/")
+    return text if is_ours and is_below and text.isascii() and text.isprintable() else default

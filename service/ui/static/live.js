@@ -89,17 +89,20 @@
       heard = setTimeout(again, SILENT_S * 1000);
     };
     const stale = () => say("stale", "Stale: reconnecting…");
-    // No event tells why it was refused. Whoever is not known any more is asked to sign in.
+    // No event tells why it was refused. Whoever is not known any more keeps what is shown, and may sign in.
     const refused = async () => {
       again();
       const asking = new AbortController();
-      const answer = await fetch(url, { redirect: "manual", signal: asking.signal }).catch(() => null);
-      const isUnknown = answer?.status === 401 || answer?.type === "opaqueredirect";
+      const answer = await fetch(url, { signal: asking.signal }).catch(() => null);
       asking.abort();
-      if (!isUnknown) return;
+      if (answer?.status !== 401) return;
       ended = true;
       leave();
-      location.reload();
+      say("stale", "Signed out: ");
+      const link = document.createElement("a");
+      link.href = `/ui/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+      link.textContent = "sign in";
+      badge.append(link);
     };
     const again = () => {
       stale();

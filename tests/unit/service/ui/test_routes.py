@@ -66,6 +66,16 @@ def test_whoever_is_not_known_is_asked_to_sign_in_and_led_back(guarded: Guarded)
         assert refused.headers["Location"] == "/ui/sign-in?next=%2Fui%2F"
 
 
+@pytest.mark.parametrize("path", ["jobs", "cluster", "jobs/a"])
+def test_a_stream_tells_whoever_is_not_known_so_and_leads_nowhere(
+    guarded: Guarded, path: str
+) -> None:
+    answer = guarded.nobody.get(f"/ui/live/{path}")
+    assert answer.status_code == 401
+    assert answer.json()["type"].endswith("no-token")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
 def test_viewers_change_nothing(guarded: Guarded) -> None:
     job_in(guarded.plane.store, Status.QUEUED, "foreign")
     for path in ("/ui/jobs/foreign/cancel", "/ui/submit", "/ui/submit/plan"):
