@@ -22,6 +22,7 @@ from service.run_files.ranges import UnsatisfiableRangeError, parse_range
 from service.settings import Settings
 
 RANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "It has the tag that `If-None-Match` names."},
     206: {"description": "The range that was asked for; `Content-Range` says which."},
     416: {"model": Problem, "description": "The range begins behind the last byte."},
     429: {
@@ -37,7 +38,8 @@ RANGED: dict[int | str, dict[str, Any]] = {
 # What lies in a run directory is shown by no browser as a page of this service.
 _HEADERS = {
     "Accept-Ranges": "bytes",
-    "Cache-Control": "no-cache",
+    # What a token lets one see is kept for nobody else, and asked for anew before it is shown.
+    "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "sandbox",
     "X-Content-Type-Options": "nosniff",
 }
@@ -76,6 +78,8 @@ def unusable(run: Path, error: OSError) -> str:
 class RangedResponse(StreamingResponse):
     """Sends what is asked for of a content, a chunk at a time, and closes it whatever happens.
 
+    Of what whoever asks has already, by its tag, nothing but that.
+
     Holds one of the application's slots meanwhile.
     """
 
@@ -92,6 +96,12 @@ class RangedResponse(StreamingResponse):
 
         `start`: of what is sent where no range is asked for.
         """
+        self._content = content
+        # Of a tail, which is no range, the tag would be of the whole.
+        if start == 0 and _is_known(request, content):
+            tag = {"ETag": content.etag}
+            super().__init__(_chunks(content, 0, 0), 304, headers={**_HEADERS, **tag})
+            return
         try:
             asked = _range_of(request, content)
         except UnsatisfiableRangeError as error:
@@ -102,7 +112,6 @@ class RangedResponse(StreamingResponse):
                 headers={"Content-Range": f"bytes */{error.size_bytes}"},
             ) from error
         start, stop = asked or (start, content.size_bytes)
-        # Of a tail, which is no range, the tag would be of the whole.
         tag = {"ETag": content.etag} if asked or start == 0 else {}
         of = {"Content-Range": f"bytes {start}-{stop - 1}/{content.size_bytes}"} if asked else {}
         length = {"Content-Length": str(stop - start)}
@@ -112,7 +121,6 @@ class RangedResponse(StreamingResponse):
             headers={**_HEADERS, **(headers or {}), **tag, **of, **length},
             media_type=media_type,
         )
-        self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. Raises NoSlotError before anything is sent."""
@@ -124,6 +132,12 @@ class RangedResponse(StreamingResponse):
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(self._content.close)
+
+
+def _is_known(request: Request, content: Content) -> bool:
+    """Whether `If-None-Match` names the content as it is; before any range, and weak tags too."""
+    tags = [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
+    return "*" in tags or content.etag in [one.removeprefix("W/") for one in tags]
 
 
 def _range_of(request: Request, content: Content) -> tuple[int, int] | None:

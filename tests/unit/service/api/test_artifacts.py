@@ -51,6 +51,24 @@ def test_a_file_is_read_by_ranges(http: httpx.Client, run: Path) -> None:
     assert (other.status_code, len(other.content)) == (200, 100)
 
 
+def test_what_is_known_by_its_tag_is_not_sent_again(http: httpx.Client, run: Path) -> None:
+    path = "/jobs/files/artifacts/report.md"
+    first = http.get(path)
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    etag = first.headers["ETag"]
+    for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        again = http.get(path, headers={"If-None-Match": known, "Range": "bytes=1-2"})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (again.headers["ETag"], again.headers["Cache-Control"]) == (
+            etag,
+            "private, no-cache",
+        )
+    assert http.get(path, headers={"If-None-Match": '"other"'}).content == first.content
+    (run / "report.md").write_text("changed!")
+    assert http.get(path, headers={"If-None-Match": etag}).text == "changed!"
+    (run / "report.md").write_text("<script>")
+
+
 @pytest.mark.parametrize(
     "path",
     [
