@@ -7,6 +7,7 @@ from service.ui import asset_files, cluster, compare, data, jobs, nowhere, sign_
 from service.ui.data_looks import Looks
 from service.ui.job import checkpoints as job_checkpoints
 from service.ui.job import page as job_page
+from service.ui.job.shared import SharedJobs
 from service.ui.live import LOOK_EVERY_S
 from service.ui.recent import Recent
 from service.ui.sparks import Sparks
@@ -16,6 +17,7 @@ def add_pages(app: FastAPI, plane: ControlPlane) -> None:
     """Add every page to the application of the API."""
     app.state.sparks = Sparks()
     app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
+    app.state.shared_jobs = SharedJobs(plane)
     app.state.looks = Looks(plane.settings.state_dir / "looks")
     for module in (
         asset_files,

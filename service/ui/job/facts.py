@@ -33,6 +33,10 @@ MAX_HAPPENINGS = 200
 COURSE = ("status", "started", "resized")
 
 
+Pulse = tuple[JobRecord, int]
+"""A job, and the number of its newest event: by these it is known whether to look."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """How a job stands, by the store."""
@@ -65,10 +69,10 @@ class Findings:
     """The newest evaluation class by class, and its pictures."""
 
 
-def read_pulse(plane: ControlPlane, caller: Caller, job_id: str) -> tuple[JobRecord, int]:
-    """Return the job and the number of its newest event: by these it is known whether to look."""
+def read_pulse(plane: ControlPlane, caller: Caller, job_id: str) -> Pulse:
+    """Read no more than that. Raises JobNotFoundError, UnreadableJobError."""
 
-    def read(connection: Connection) -> tuple[JobRecord, int]:
+    def read(connection: Connection) -> Pulse:
         job = read_job(connection, job_id, seen_by=caller)
         return job, newest_event(connection, job_id)
 

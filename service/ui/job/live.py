@@ -8,13 +8,13 @@ from typing import Any
 from service.jobs.records import JobRecord
 from service.steady_clock import now_utc
 from service.ui.charts import Chart
+from service.ui.job.facts import Pulse
 from service.ui.job.log import LogReader
-from service.ui.job.sections import Section, chart_ids
+from service.ui.job.sections import Section
+from service.ui.job.shared import SLOW_EVERY_S
 from service.ui.live import Change, Look
+from service.ui.live_charts import LiveCharts
 from service.ui.rendering import fragment
-
-# What takes longer to read is read no more often than that.
-SLOW_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class Seen:
     sections: Sequence[Section]
     charts: Sequence[Chart] | None = None
     """None: they were not read."""
+    is_current: bool = True
+    """Whether nothing has happened since it was read."""
 
 
 @dataclass(kw_only=True)
@@ -33,27 +35,27 @@ class LiveJob:
     So a page that was cut off has missed nothing when it comes back.
     """
 
-    pulse: Callable[[], tuple[JobRecord, int]]
-    """Reads the job, and the number of its newest event."""
+    pulse: Callable[[], Pulse]
     head: Callable[[JobRecord], Section]
     """The part that changes with each step."""
     quick: Callable[[], Seen]
     """Reads what the store tells at once."""
-    slow: Callable[[], Seen]
-    """Reads everything."""
+    slow: Callable[[Pulse], Seen | None]
+    """Reads everything, or takes what others read; None: there is nothing newer."""
     log: LogReader
     charts: Sequence[str] = ()
     """Ids of those that the page has; their switches stay as they are."""
     clock: Callable[[], float] = time.monotonic
-    _pulse: tuple[JobRecord, int] | None = None
+    _pulse: Pulse | None = None
     _owes: bool = True
     """Whether something changed since all was read."""
     _read_at: float = 0.0
     _shown: dict[str, Any] = field(default_factory=dict)
+    """Views by section."""
 
     def __post_init__(self) -> None:
         """Begin with what the page is known to have."""
-        self._shown["curves"] = tuple(self.charts)
+        self._drawn = LiveCharts(target="curves", template="job/curves.html", ids=self.charts)
 
     def __call__(self) -> Look:
         """Return what changed."""
@@ -62,9 +64,10 @@ class LiveJob:
         is_due = before is None or job.is_terminal or self.clock() - self._read_at >= SLOW_EVERY_S
         self._pulse, self._owes = pulse, self._owes or pulse != before
         changes: list[Change] = []
-        if self._owes and is_due:
-            changes += self._differences(self.slow())
-            self._owes, self._read_at = False, self.clock()
+        if self._owes and is_due and (seen := self.slow(pulse)) is not None:
+            changes += self._differences(seen)
+            if seen.is_current:
+                self._owes, self._read_at = False, self.clock()
         elif before is not None and newest != before[1]:
             changes += self._differences(self.quick())
         elif pulse != before:
@@ -79,21 +82,7 @@ class LiveJob:
                 html = fragment(f"job/{section.id}.html", view=section.view, now=now_utc())
                 yield Change(kind="fragment", target=section.id, html=html)
         if seen.charts is not None:
-            yield from self._drawn(seen.charts)
-
-    def _drawn(self, charts: Sequence[Chart]) -> Iterator[Change]:
-        if self._shown.get("curves", ...) != chart_ids(charts):
-            self._shown |= {"curves": chart_ids(charts)}
-            self._shown |= {f"{chart.id}-figure": chart for chart in charts}
-            html = fragment("job/curves.html", charts=charts)
-            yield Change(kind="fragment", target="curves", html=html)
-            return
-        for chart in charts:
-            if self._shown.get(f"{chart.id}-figure") != chart:
-                self._shown[f"{chart.id}-figure"] = chart
-                yield Change(kind="figure", target=chart.id, figure=chart.figure)
-                html = fragment("job/chart_rows.html", chart=chart)
-                yield Change(kind="fragment", target=f"{chart.id}-rows", html=html)
+            yield from self._drawn.changes(seen.charts)
 
     def _of_log(self, job: JobRecord, *, is_first: bool) -> Iterator[Change]:
         # Attempts are numbered without gaps.

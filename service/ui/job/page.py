@@ -6,25 +6,20 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, HTTPException, Query, Request, Response
 
-from service.access.caller import Caller
 from service.api.checkpoints import Step
 from service.api.dependencies import MAX_INTEGER, Plane, SeenJobId, Viewer
 from service.control_plane import ControlPlane
 from service.steady_clock import now_utc
-from service.ui.job.facts import State, read_drawn, read_findings, read_pulse, read_state
-from service.ui.job.live import LiveJob, Seen
+from service.ui.job.facts import State, read_drawn, read_state
+from service.ui.job.follower import Follower
+from service.ui.job.live import LiveJob
 from service.ui.job.log import LogReader
 from service.ui.job.pictures import guessed
-from service.ui.job.published import Published, published_beside
 from service.ui.job.recipes import recipes
-from service.ui.job.sections import (
-    chart_ids,
-    charts_of,
-    head_section,
-    quick_sections,
-    slow_sections,
-)
+from service.ui.job.sections import quick_sections, slow_sections
+from service.ui.job.shared import SharedJobs, read_course
 from service.ui.live import stream
+from service.ui.live_charts import asked_ids, chart_ids
 from service.ui.pages import router as page_router
 from service.ui.rendering import HEADERS, fragment, page
 
@@ -61,9 +56,13 @@ def job_page(
     log = _log(plane, state, asked)
     job = state.job
     text = log.read([one.number for one in state.attempts], is_over=job.is_terminal)
-    seen = _all(plane, caller, state, asked)
+    course = read_course(plane, state, may_read_manifest=True)
+    sections = [
+        *quick_sections(state, caller, asked.attempt),
+        *slow_sections(state, caller, course.found, asked.step),
+    ]
     query = {
-        "charts": ",".join(chart_ids(seen.charts or ())),
+        "charts": ",".join(chart_ids(course.charts)),
         "attempt": asked.attempt,
         "step": asked.step,
     }
@@ -74,8 +73,8 @@ def job_page(
         "job/page.html",
         job_id=job_id,
         name=job.spec.name,
-        views={section.id: section.view for section in seen.sections},
-        charts=seen.charts,
+        views={section.id: section.view for section in sections},
+        charts=course.charts,
         recipes=recipes(
             job.spec, str(request.base_url).rstrip("/"), by_token=caller.token_id is not None
         ),
@@ -97,18 +96,22 @@ def job_stream(
     charts: Annotated[str, Query(max_length=MAX_TEXT)] = "",
 ) -> Response:
     """Send what the page shows, and then what changes, until the job has ended."""
-    log = _log(plane, read_state(plane, caller, job_id), asked)
+    shared: SharedJobs = request.app.state.shared_jobs
+    follower = Follower(
+        plane=plane,
+        caller=caller,
+        job_id=job_id,
+        shared=shared.of(job_id),
+        attempt=asked.attempt,
+        step=asked.step,
+    )
     look = LiveJob(
-        pulse=lambda: read_pulse(plane, caller, job_id),
-        head=lambda job: head_section(job, caller),
-        quick=lambda: Seen(
-            sections=quick_sections(read_state(plane, caller, job_id), caller, asked.attempt)
-        ),
-        slow=lambda: _all(
-            plane, caller, read_state(plane, caller, job_id), asked, may_read_manifest=False
-        ),
-        log=log,
-        charts=[one for one in charts.split(",") if one],
+        pulse=follower.pulse,
+        head=follower.head,
+        quick=follower.quick,
+        slow=follower.slow,
+        log=_log(plane, read_state(plane, caller, job_id), asked),
+        charts=asked_ids(charts),
     )
     return stream(request, plane, look)
 
@@ -122,25 +125,6 @@ def guesses(plane: Plane, job_id: SeenJobId, step: Step) -> Response:
         raise HTTPException(404, f"job {job_id} has no pictures of step {step}")
     html = fragment("job/guesses.html", images=guessed(job_id, found))
     return Response(html, media_type="text/html", headers=dict(HEADERS))
-
-
-def _all(
-    plane: ControlPlane,
-    caller: Caller,
-    state: State,
-    asked: _Asked,
-    *,
-    may_read_manifest: bool = True,
-) -> Seen:
-    """Read everything. What follows a page reads no manifest: it would again and again."""
-    found = read_findings(plane, state)
-    quick = quick_sections(state, caller, asked.attempt)
-    sections = [*quick, *slow_sections(state, caller, found, asked.step)]
-    published = published_beside(state.job, found.report, may_read=may_read_manifest)
-    if not published.rows and not published.note:
-        # Without a note the chart would speak of lines that it has not.
-        published = Published(note="on the validation set")
-    return Seen(sections=sections, charts=charts_of(state, found, published))
 
 
 def _log(plane: ControlPlane, state: State, asked: _Asked) -> LogReader:

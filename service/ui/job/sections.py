@@ -1,6 +1,5 @@
 """The parts of the page that change while a job lives: each is what a template shows. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +69,7 @@ def slow_sections(
 
 def charts_of(state: State, found: Findings, published: Published) -> list[Chart]:
     """Return the charts."""
+    if not published.rows and not published.note:
+        # Without a note the chart would speak of lines that it has not.
+        published = Published(note="on the validation set")
     return curves(state.job, found.history, published)
-
-
-def chart_ids(charts: Sequence[Chart]) -> tuple[str, ...]:
-    """Return which charts there are: the part that holds them is sent again when that changes."""
-    return tuple(chart.id for chart in charts)

@@ -7,10 +7,12 @@ from pathlib import Path
 from service.access.caller import EVERYONE
 from service.jobs.records import JobRecord
 from service.ui.charts import Chart, axis, line
+from service.ui.job.facts import Pulse
 from service.ui.job.head import head
-from service.ui.job.live import SLOW_EVERY_S, LiveJob, Seen
+from service.ui.job.live import LiveJob, Seen
 from service.ui.job.log import LogReader
 from service.ui.job.sections import Section
+from service.ui.job.shared import SLOW_EVERY_S
 from service.ui.live import Look
 from tests.unit.service.conftest import progress
 from tests.unit.service.jobs.records import job as job_record
@@ -39,6 +41,8 @@ class Page:
         self.charts = [chart("loss", 1.0)]
         self.result: object = None
         self.read: list[str] = []
+        self.is_current = True
+        self.is_newer = True
         self.look = LiveJob(
             pulse=lambda: (self.job, self.newest),
             head=self._head,
@@ -59,9 +63,12 @@ class Page:
         self.read.append("quick")
         return Seen(sections=self._sections())
 
-    def _slow(self) -> Seen:
+    def _slow(self, pulse: Pulse) -> Seen | None:
+        assert pulse == (self.job, self.newest)
         self.read.append("slow")
-        return Seen(sections=self._sections(), charts=self.charts)
+        if not self.is_newer:
+            return None
+        return Seen(sections=self._sections(), charts=self.charts, is_current=self.is_current)
 
     def told(self) -> list[tuple[str, str]]:
         return told(self.look())
@@ -110,6 +117,20 @@ def test_charts_are_read_again_every_few_seconds_at_most(tmp_path: Path) -> None
     page.now_s += SLOW_EVERY_S
     assert page.told() == [("figure", "loss"), ("fragment", "loss-rows")]
     assert page.read == ["quick", "slow"]
+
+
+def test_what_others_read_a_moment_ago_is_shown_and_asked_for_anew(tmp_path: Path) -> None:
+    page = Page(tmp_path, charts=["loss"])
+    page.is_current = False
+    page.look()
+    page.read.clear()
+    # Nobody has read anything newer: what is quick is shown meanwhile.
+    page.is_newer, page.newest = False, 2
+    assert (page.told(), page.read) == ([], ["slow", "quick"])
+    page.is_newer, page.is_current, page.charts = True, True, [chart("loss", 1.0, 0.9)]
+    assert page.told() == [("figure", "loss"), ("fragment", "loss-rows")]
+    page.read.clear()
+    assert (page.told(), page.read) == ([], [])
 
 
 def test_the_end_is_told_whole_and_at_once(tmp_path: Path) -> None:

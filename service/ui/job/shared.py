@@ -1,0 +1,132 @@
+"""What the streams of one job need to know of it, read once for all of them.
+
+What each viewer is shown of that is theirs: whether the job is, is asked anew at each look.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from weakref import WeakValueDictionary
+
+from service.access.caller import EVERYONE, Caller
+from service.control_plane import ControlPlane
+from service.jobs.records import JobRecord
+from service.store.errors import JobNotFoundError
+from service.ui.charts import Chart
+from service.ui.job.facts import Findings, Pulse, State, read_findings, read_pulse, read_state
+from service.ui.job.published import published_beside
+from service.ui.job.sections import charts_of
+from service.ui.live import LOOK_EVERY_S
+from service.ui.recent import Recent
+
+# What takes longer to read is read no more often than that.
+SLOW_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What takes longer to read of a job."""
+
+    state: State
+    found: Findings
+    charts: Sequence[Chart]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A course, and what the job was before it was read: it is no older."""
+
+    pulse: Pulse
+    read_at: float
+    course: Course
+
+
+class SharedJob:
+    """One job, for the threads of all streams that follow it."""
+
+    def __init__(
+        self,
+        *,
+        pulse: Callable[[], Pulse],
+        course: Callable[[], Course],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pulse = Recent(pulse, for_s=LOOK_EVERY_S, clock=clock)
+        self._course = course
+        self._clock = clock
+        self._lock = Lock()
+        self._known: Snapshot | None = None
+
+    def pulse(self, caller: Caller) -> Pulse:
+        """Return the job and the number of its newest event, of a second ago at most.
+
+        Raises JobNotFoundError for whoever may not see it.
+        """
+        job, newest = self._pulse.get()
+        _check_seen(job, caller)
+        return job, newest
+
+    def snapshot(self, caller: Caller, pulse: Pulse) -> Snapshot:
+        """Return what was read a few seconds ago at most; of a job that has ended, since then.
+
+        Who comes while another reads has what was read before. Raises JobNotFoundError.
+        """
+        _check_seen(pulse[0], caller)
+        known = self._good(pulse)
+        if known is not None:
+            return known
+        stand_in = None if pulse[0].is_terminal else self._known
+        if not self._lock.acquire(blocking=stand_in is None):
+            assert stand_in is not None
+            return stand_in
+        try:
+            known = self._good(pulse)
+            if known is None:
+                course = self._course()
+                known = Snapshot(pulse=pulse, read_at=self._clock(), course=course)
+                self._known = known
+            return known
+        finally:
+            self._lock.release()
+
+    def _good(self, pulse: Pulse) -> Snapshot | None:
+        known = self._known
+        if known is None or known.pulse == pulse:
+            return known
+        is_young = self._clock() - known.read_at < SLOW_EVERY_S
+        return known if is_young and not pulse[0].is_terminal else None
+
+
+class SharedJobs:
+    """The jobs that are followed; each is forgotten with the last stream of it."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._lock = Lock()
+        self._jobs: WeakValueDictionary[str, SharedJob] = WeakValueDictionary()
+
+    def of(self, job_id: str) -> SharedJob:
+        """Return a job's; whoever follows it holds it."""
+        plane = self._plane
+        with self._lock:
+            shared = self._jobs.get(job_id)
+            if shared is None:
+                shared = SharedJob(
+                    pulse=lambda: read_pulse(plane, EVERYONE, job_id),
+                    course=lambda: read_course(plane, read_state(plane, EVERYONE, job_id)),
+                )
+                self._jobs[job_id] = shared
+            return shared
+
+
+def read_course(plane: ControlPlane, state: State, *, may_read_manifest: bool = False) -> Course:
+    """Read the rest. What follows a page reads no manifest: it would again and again."""
+    found = read_findings(plane, state)
+    published = published_beside(state.job, found.report, may_read=may_read_manifest)
+    return Course(state=state, found=found, charts=charts_of(state, found, published))
+
+
+def _check_seen(job: JobRecord, caller: Caller) -> None:
+    if not caller.may_see(job.ownership):
+        raise JobNotFoundError(job.id)
