@@ -1,8 +1,9 @@
-"""/ui/compare: the curves, results and specs of two to eight jobs side by side."""
+"""/ui/compare: curves, results and specs of two to eight jobs side by side, and what changes."""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 from pydantic import StringConstraints
@@ -10,10 +11,12 @@ from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.api.dependencies import Plane, Viewer
+from service.api.errors import RefusedRequestError
 from service.api.present import read_report
 from service.control_plane import ControlPlane
 from service.jobs.history import Series
 from service.jobs.records import JobRecord
+from service.problems import ProblemType
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.jobs import read_job
 from service.store.points import read_history
@@ -26,7 +29,10 @@ from service.ui.compare_facts import (
     result_rows,
     spec_rows,
 )
+from service.ui.compare_live import LOOK_EVERY_S, LiveCompare
 from service.ui.job.published import published_beside
+from service.ui.live import stream
+from service.ui.live_charts import asked_ids, chart_ids
 from service.ui.pages import router as page_router
 from service.ui.rendering import page
 from trainer.contract.status import Status
@@ -38,6 +44,7 @@ SERIES: tuple[Series, ...] = ("loss", "images_per_second")
 MAX_POINTS = 300
 # Of one table, whose boxes are all ticked; more are refused before any is read.
 _MAX_IDS = 100
+MAX_TEXT = 200
 
 Ids = Annotated[
     list[Annotated[str, StringConstraints(max_length=64, strip_whitespace=True)]],
@@ -54,14 +61,15 @@ def compare_page(
     asked: Ids = [],  # noqa: B006
 ) -> Response:
     """Show the jobs side by side, or ask for jobs."""
-    # A form sends what was left empty, too.
-    ids = list(dict.fromkeys(one for one in asked if one))
+    ids = _given(asked)
     jobs, unknown = _read(plane, caller, ids) if len(ids) <= MAX_JOBS else ([], [])
     problem = problem_with(ids, unknown)
     status = 200 if not problem else 404 if unknown else 422
     is_shown = not problem and len(jobs) >= MIN_JOBS
     compared = [_course(plane, job) for job in jobs] if is_shown else []
     rows = spec_rows(jobs) if is_shown else []
+    charts = compare_charts(compared)
+    lives = is_shown and not all(job.is_terminal for job in jobs)
     return page(
         request,
         caller,
@@ -71,12 +79,52 @@ def compare_page(
         columns=columns_of(jobs),
         has_room=len(jobs) < MAX_JOBS,
         is_shown=is_shown,
-        charts=compare_charts(compared),
+        charts=charts,
+        stream=_stream_of(ids, chart_ids(charts)) if lives else "",
         results=result_rows(compared),
         results_note=published_note(compared),
         different=[row for row in rows if row.differs],
         equal=[row for row in rows if not row.differs],
     )
+
+
+@router.get("/live/compare")
+def compare_stream(
+    request: Request,
+    plane: Plane,
+    caller: Viewer,
+    *,
+    asked: Ids = [],  # noqa: B006
+    charts: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+) -> Response:
+    """Send what the page shows, and then what changes, until all the jobs have ended."""
+    ids = _given(asked)
+    if not MIN_JOBS <= len(ids) <= MAX_JOBS:
+        raise RefusedRequestError(
+            ProblemType.INVALID_REQUEST, f"give {MIN_JOBS} to {MAX_JOBS} jobs to compare"
+        )
+
+    def jobs() -> Sequence[JobRecord]:
+        found, unknown = _read(plane, caller, ids)
+        if unknown:
+            raise JobNotFoundError(unknown[0])
+        return found
+
+    # Whoever may not see one is told so before anything is streamed.
+    jobs()
+    course = partial(_course, plane, may_read_manifest=False)
+    look = LiveCompare(jobs=jobs, course=course, charts=asked_ids(charts))
+    return stream(request, plane, look, every_s=LOOK_EVERY_S)
+
+
+def _given(asked: Sequence[str]) -> list[str]:
+    # A form sends what was left empty, too.
+    return list(dict.fromkeys(one for one in asked if one))
+
+
+def _stream_of(ids: Sequence[str], charts: Sequence[str]) -> str:
+    pairs = [*(("job", one) for one in ids), ("charts", ",".join(charts))]
+    return f"/ui/live/compare?{urlencode(pairs)}"
 
 
 def _read(
@@ -96,11 +144,15 @@ def _read(
     return found, unknown
 
 
-def _course(plane: ControlPlane, job: JobRecord) -> Compared:
+def _course(plane: ControlPlane, job: JobRecord, *, may_read_manifest: bool = True) -> Compared:
     history = plane.store.read(
         partial(read_history, job_id=job.id, series=SERIES, max_points=MAX_POINTS)
     )
     report = (
         read_report(plane.settings.run_root / job.id) if job.status is Status.SUCCEEDED else None
     )
-    return Compared(job=job, history=history, published=published_beside(job, report))
+    return Compared(
+        job=job,
+        history=history,
+        published=published_beside(job, report, may_read=may_read_manifest),
+    )

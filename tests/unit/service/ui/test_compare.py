@@ -1,5 +1,7 @@
 """Jobs side by side, over real HTTP."""
 
+import re
+
 import httpx
 import pytest
 
@@ -50,6 +52,42 @@ def test_what_cannot_be_compared_is_told_with_why(
     assert "<b>&" not in answer.text
 
 
+def test_jobs_that_live_are_followed_and_those_that_have_ended_are_not(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    html = http.get("/ui/compare?job=left&job=right").text
+    (live,) = re.findall(r'data-live="([^"]*)"', html)
+    assert live.replace("&amp;", "&") == (
+        "/ui/live/compare?job=left&job=right&charts=loss%2Cimages-per-second"
+    )
+    for job_id in ("over1", "over2"):
+        job_in(plane.store, Status.CANCELLED, job_id)
+    assert "data-live" not in http.get("/ui/compare?job=over1&job=over2").text
+    assert "data-live" in http.get("/ui/compare?job=over1&job=left").text
+    for query in ("", "?job=left", "?job=left&job=nothing"):
+        assert "data-live" not in http.get(f"/ui/compare{query}").text
+
+
+def test_the_stream_sends_the_page_and_ends_with_the_jobs(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for job_id in ("ended1", "ended2"):
+        job_in(plane.store, Status.CANCELLED, job_id)
+    told = http.get("/ui/live/compare?job=ended1&job=ended2").raise_for_status().text
+    assert re.findall(r"^event: (\w+)$", told, re.MULTILINE)[-1] == "ended"
+    assert re.findall(r'"target": "([\w-]+)"', told) == ["chosen", "results"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("job=left", 422), ("", 422), ("job=left&job=nothing", 404)],
+)
+def test_what_cannot_be_compared_is_not_followed(
+    http: httpx.Client, query: str, status: int
+) -> None:
+    assert http.get(f"/ui/live/compare?{query}").status_code == status
+
+
 def test_others_private_jobs_are_not_compared(guarded: Guarded) -> None:
     store = guarded.plane.store
     ann = Caller(owner="ann", role=Role.SUBMITTER)
@@ -57,6 +95,7 @@ def test_others_private_jobs_are_not_compared(guarded: Guarded) -> None:
     store.submit("public", make_spec(name="public"), now(), by=ann)
     query = "/ui/compare?job=secret&job=public"
     assert "secret spec" in guarded.ann.get(query).raise_for_status().text
+    assert guarded.bob.get(query.replace("/ui/", "/ui/live/")).status_code == 404
     answer = guarded.bob.get(query)
     assert answer.status_code == 404
     assert "secret spec" not in answer.text
