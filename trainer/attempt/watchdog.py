@@ -2,11 +2,12 @@
 
 A step that takes many times the median one is a hang: a replica, a disk or a device that does not
 answer, and a collective that waits for it for ever. What is no step has phases of its own, in which
-far more is borne: the start with its compiling, evaluations, checkpoints, the end. So has waiting
+far more is borne: the stages of the start, evaluations, checkpoints, the end. So has waiting
 for data, in whichever replica, for loaders bear a store that is slow or away, and give up by
 themselves: as long as shards arrive, however slowly, the attempt gets on, and when nothing does,
 no less is borne than loaders bear. Each replica tells rank 0 whether it waits
-(`trainer.attempt.pulse`).
+(`trainer.attempt.pulse`). One that tells nothing more while nothing moves is frozen or gone, before
+its first step too, when nobody knows yet how long a step takes.
 
 Nobody learns by it that rank 0 itself is frozen; the control plane does, to which it gives a sign
 of life as long as it finds that the attempt gets on.
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from trainer.attempt.pulse import Pulse, news
+from trainer.attempt.silences import Silences
 
 T = TypeVar("T")
 
@@ -33,6 +35,13 @@ TOLD_FOR_S = 3 * SIGN_EVERY_S
 # Borne at least where no step is due. Assumed: longer than the largest checkpoint takes on a slow
 # file server, or one batch of an evaluation on a slow machine.
 LONG_S = 1800.0
+# Borne of each stage before the first step. Assumed: longer than a node takes to compile or to load
+# a checkpoint; and less than the others wait in a sum (gloo's half hour), and then call a crash.
+START_S = 900.0
+# Times the floor that a replica may tell nothing, and at least: with the default floor as long as
+# the control plane bears it of rank 0.
+SILENT_FLOORS, SILENT_S = 2.0, 60.0
+ITS_END = "its end"
 # Steps of which the median is taken.
 NUM_STEPS = 101
 
@@ -59,6 +68,7 @@ class Watchdog:
         *,
         factor: float | None = None,
         floor_s: float = 60.0,
+        num_replicas: int = 1,
         on_hang: Callable[[str], None] = lambda _: None,
         on_sign: Callable[[Pulse], None] = lambda _: None,
         read_others: Callable[[], Mapping[int, Pulse]] = dict,
@@ -75,6 +85,8 @@ class Watchdog:
         self._read_others = read_others
         self._phase: str | None = "its start"
         """What it does instead of steps."""
+        self._borne_s = START_S
+        """For how long nothing may move in that."""
         self._moves = 0
         """Grows with all that is done."""
         self._steps_s: deque[float] = deque(maxlen=NUM_STEPS)
@@ -88,6 +100,7 @@ class Watchdog:
         """Grows with all that loaders tell of."""
         self._beat = 0
         self._others: Mapping[int, Pulse] = {}
+        self._silences = Silences(num_replicas)
         self._moves_of_others = 0
         self._others_wait_s = 0.0
         """For how much longer they are taken to wait for data."""
@@ -116,29 +129,34 @@ class Watchdog:
 
     # What the attempt says
 
+    def begin(self, stage: str) -> None:
+        """Note which stage of its start begins, before the first step."""
+        self._phase, self._borne_s = stage, START_S
+        self._moves += 1
+
     def note_step(self) -> None:
         """Note that a step was done, and that the next is begun."""
         now_s = time.monotonic()
         if self._stepped_at_s is not None:
             self._steps_s.append(now_s - self._stepped_at_s)
         self._stepped_at_s = now_s
-        self._phase = None
+        self._phase, self._borne_s = None, LONG_S
         self._moves += 1
 
     def stand(self, phase: str) -> None:
         """Note that no step is done from now on, for what."""
-        self._phase = phase
+        self._phase, self._borne_s = phase, LONG_S
         self._moves += 1
 
     @contextmanager
     def within(self, phase: str) -> Iterator[None]:
         """No step is done meanwhile, for what; its time is no step's."""
-        before = self._phase
+        before = self._phase, self._borne_s
         self.stand(phase)
         try:
             yield
         finally:
-            self._phase = before
+            self._phase, self._borne_s = before
             self._stepped_at_s = None if self._stepped_at_s is None else time.monotonic()
             self._moves += 1
 
@@ -168,6 +186,7 @@ class Watchdog:
 
     def hear(self, others: Mapping[int, Pulse]) -> None:
         """Take what the other replicas told last, by rank."""
+        self._silences.hear(others)
         heard = news(self._others, others)
         self._others = {**self._others, **others}
         self._moves_of_others += heard.moved
@@ -185,6 +204,7 @@ class Watchdog:
         elapsed_s = min(elapsed_s, 2 * POLL_S)
         somebody_waits = self._waits_for_data or self._others_wait_s > 0
         self._others_wait_s -= elapsed_s
+        self._silences.go_by(elapsed_s)
         moves = self._moved(), self._moves_of_others
         if moves != self._seen_moves:
             self._seen_moves, self._still_s, self._fed_still_s = moves, 0.0, 0.0
@@ -199,13 +219,26 @@ class Watchdog:
         if self._others:
             # So long it may take until it is told that another waits for data.
             limit_s = max(limit_s, TOLD_FOR_S)
-        long_s = self._patience_s if somebody_waits else LONG_S
+        within = "a wait for data" if somebody_waits else phase or "a step"
+        if (frozen := self._frozen(phase)) is not None:
+            return f"{frozen} within {within}: its process is frozen or gone"
+        long_s = self._patience_s if somebody_waits else self._borne_s
         if self._still_s >= max(limit_s, long_s):
-            within = "a wait for data" if somebody_waits else phase or "its start"
             return f"nothing moves since {self._still_s:,.0f} s within {within}"
         if phase is not None or median_s is None or self._fed_still_s < limit_s:
             return None
         return f"no step was done for {self._still_s:,.0f} s, where one takes {median_s:,.3g} s"
+
+    def _frozen(self, phase: str | None) -> str | None:
+        """Return which of the others tells nothing while nothing moves; None: all get on."""
+        silence = self._silences.longest()
+        # At the end each goes when it is done.
+        if silence is None or phase == ITS_END:
+            return None
+        borne_s = max(SILENT_S, SILENT_FLOORS * self._floor_s)
+        if min(silence.seconds, self._still_s) < borne_s:
+            return None
+        return f"replica {silence.rank} gave no sign of life for {silence.seconds:,.0f} s"
 
     def _moved(self) -> int:
         """Return how much was done, and how often loaders told that something arrived."""

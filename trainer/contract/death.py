@@ -20,6 +20,8 @@ _LOST_NODE = re.compile(
     r"|node failure|owner's node has crashed|has been marked dead because the detector",
     re.IGNORECASE,
 )
+# Ray's own limit is ten minutes, at whatever a worker was.
+_FROZEN = re.compile(r"worker health check has been hanging", re.IGNORECASE)
 # With what a driver exits that is not the first of its attempt, or cannot use its folder. What it
 # printed proves nothing: that may be any words at all.
 SECOND_DRIVER, NO_FOLDER = 81, 82
@@ -63,5 +65,11 @@ def death(message: str, *, num_oom_kills: int = 0) -> Outcome:
             reason=Reason.OUT_OF_MEMORY,
             message=f"{killer} killed a process of the attempt for want of memory; {MORE_MEMORY} "
             f"({message})",
+        )
+    if _FROZEN.search(message):
+        return Outcome(
+            outcome="failed",
+            reason=Reason.HUNG,
+            message=f"a process of the attempt does not answer: it is frozen ({message})",
         )
     return Outcome(outcome="failed", reason=Reason.CRASHED, message=message)

@@ -134,7 +134,9 @@ class RetrySpec(Record):
         description="A step that takes less is never a hang. Waits for data do not count: loaders "
         "bear a store that is slow and give up by themselves where it is down; they hang where "
         "nothing at all arrives for half an hour, or, of local shards, for as long as the largest "
-        "takes at 256 KiB a second, at most an hour.",
+        "takes at 256 KiB a second, at most an hour. A replica that tells nothing for twice as "
+        "long, a minute at least, while nothing moves is frozen, before the first step too, and "
+        "each stage of the start may take a quarter of an hour.",
     )
     deadline_s: float | None = Field(
         default=None,

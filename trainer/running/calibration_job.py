@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Setting, Votes
+from trainer.attempt.watchdog import ITS_END
 from trainer.contract.report import CalibrationReport
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.timetable import Timetable
@@ -28,10 +29,11 @@ def calibrate(setting: Setting, *, clock: Callable[[], float] = time.monotonic) 
     """
     setting.fence.check()
     with ExitStack() as stack:
+        setting.watchdog.begin("the opening of its data")
         datasets = stack.enter_context(
             Datasets(setting.order.spec, setting.replicas, setting.devices)
         )
-        stack.callback(setting.watchdog.stand, "its end")
+        stack.callback(setting.watchdog.stand, ITS_END)
         return CalibrationJob(setting, datasets, clock).run()
 
 
@@ -63,7 +65,7 @@ class CalibrationJob:
         measured = self._take(queued, self._limits.steps, then=0)
         if isinstance(measured, Ended):
             return measured
-        self._setting.watchdog.stand("its end")
+        self._setting.watchdog.stand(ITS_END)
         if self._setting.replicas.rank == 0:
             self._setting.fence.check()
             self._write_report(measured, warm_up_steps=warm_up.num_steps)

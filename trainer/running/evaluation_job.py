@@ -14,6 +14,7 @@ from data_shards.feeding.reader import Batch
 from trainer.attempt.corruption import CorruptionGuard
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, Setting, Votes
 from trainer.attempt.stopwatch import Stopwatch
+from trainer.attempt.watchdog import ITS_END
 from trainer.contract.events import Evaluated, Progress, Started
 from trainer.contract.run_directory import RunDirectory
 from trainer.errors import BadDataError, StaleAttemptError
@@ -31,11 +32,12 @@ def evaluate_checkpoints(setting: Setting) -> Ended:
     Raises TrainingError, DataError, CheckpointError or DiskFullError.
     """
     setting.fence.check()
+    setting.watchdog.begin("the opening of its data")
     with ValidationSet(setting.order.spec, setting.replicas, setting.devices) as data:
         try:
             return EvaluationJob(setting, data).run()
         finally:
-            setting.watchdog.stand("its end")
+            setting.watchdog.stand(ITS_END)
 
 
 class EvaluationJob:
@@ -45,6 +47,7 @@ class EvaluationJob:
         self._setting = setting
         self._spec = setting.order.spec
         self._data = data
+        setting.watchdog.begin("the loading of its weights")
         self._networks = load_members(self._spec, data, setting.devices)
         self._corruption = CorruptionGuard(
             self._spec.data.corrupt_sample_limit, setting.replicas, setting.report
@@ -57,6 +60,7 @@ class EvaluationJob:
 
     def run(self) -> Ended:
         """Take the steps."""
+        self._setting.watchdog.begin("its first step")
         self._report_started()
         begun = time.monotonic()
         self._meter.restart()
@@ -81,7 +85,7 @@ class EvaluationJob:
             if step < num_steps and (votes.cancel or votes.pause):
                 ending: Ending = "cancelled" if votes.cancel else "paused"
                 return Ended(ending, step)
-        self._setting.watchdog.stand("its end")
+        self._setting.watchdog.stand(ITS_END)
         self._conclude(seconds=time.monotonic() - begun)
         return Ended("succeeded", num_steps)
 

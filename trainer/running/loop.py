@@ -17,6 +17,7 @@ from pathlib import Path
 from data_shards.feeding.reader import Batch
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import PROGRESS_EVERY_S, Ended, Ending, EndWanted, Setting
+from trainer.attempt.watchdog import ITS_END
 from trainer.checkpoints.checkpoint import Checkpointer
 from trainer.checkpoints.retention import clear_leftovers, prune
 from trainer.contract.checkpoint import WEIGHTS_NAME, CheckpointManifest
@@ -44,6 +45,7 @@ def train(setting: Setting) -> Ended:
     if setting.replicas.rank == 0:
         clear_leftovers(setting.attempt)
     with ExitStack() as stack:
+        setting.watchdog.begin("the opening of its data")
         datasets = stack.enter_context(
             Datasets(setting.order.spec, setting.replicas, setting.devices)
         )
@@ -51,7 +53,7 @@ def train(setting: Setting) -> Ended:
         loop = Loop(setting, datasets, ledger)
         stack.enter_context(loop.checkpointer)
         # First on the way out, whatever ended the steps: a checkpoint in work is waited for next.
-        stack.callback(setting.watchdog.stand, "its end")
+        stack.callback(setting.watchdog.stand, ITS_END)
         return loop.run()
 
 
@@ -245,7 +247,7 @@ class Loop:
         self._steps.report_progress(planned_steps=self._times.planned_steps)
 
     def _end(self, ending: Ending) -> Ended:
-        self._watchdog.stand("its end")
+        self._watchdog.stand(ITS_END)
         self._report_progress()
         self.checkpointer.wait()
         return Ended(ending, self._state.step)

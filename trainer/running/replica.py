@@ -162,6 +162,7 @@ def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory, replicas: Rep
     return Watchdog(
         factor=retry.hang_factor,
         floor_s=retry.hang_floor_s,
+        num_replicas=replicas.size,
         on_hang=partial(end_hung, attempt),
         on_sign=sign,
         read_others=partial(read_pulses, attempt, replicas.size),

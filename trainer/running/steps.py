@@ -51,6 +51,7 @@ class Steps:
         self._spec = spec
         self._datasets = datasets
         self._ledger = ledger
+        setting.watchdog.begin("the loading of its weights")
         self.state = begin(
             setting.order,
             setting.attempt.run,
@@ -120,6 +121,7 @@ class Steps:
 
     def report_started(self, *, planned_steps: int) -> None:
         """Tell that the first step is about to be taken; every replica must."""
+        self._setting.watchdog.begin("its first step")
         identities = self._setting.replicas.gather((self._setting.pid, self._setting.gpu_ids))
         self._setting.report(
             Started(

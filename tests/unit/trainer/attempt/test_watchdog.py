@@ -9,7 +9,7 @@ from data_shards.errors import ShardError
 from data_shards.storage.retries import DEFAULT_POLICY
 from trainer.attempt import watchdog as module
 from trainer.attempt.pulse import Pulse
-from trainer.attempt.watchdog import LONG_S, SIGN_EVERY_S, Watchdog
+from trainer.attempt.watchdog import ITS_END, LONG_S, SIGN_EVERY_S, START_S, Watchdog
 
 
 class Clock:
@@ -74,7 +74,7 @@ def test_what_is_no_step_may_take_long_but_not_for_ever(clock: Clock) -> None:
         assert _look_for(watchdog, 9) is None
         assert _look_for(watchdog, 2) is not None
         watchdog.note_step()
-    watchdog.stand("its end")
+    watchdog.stand(ITS_END)
     watchdog.look(1.0)
     assert _look_for(watchdog, 100) is None
 
@@ -184,6 +184,67 @@ def test_while_another_replica_gets_on_nothing_hangs(clock: Clock) -> None:
             other.stand("its next batch")
             assert _hear_and_look(watchdog, LONG_S - 1, other.pulse) is None
         assert "an evaluation" in str(_hear_and_look(watchdog, 10, other.pulse))
+
+
+STAGES = ("the opening of its data", "the loading of its weights", "its first step")
+
+
+def test_each_stage_before_the_first_step_has_a_bound_and_is_named(clock: Clock) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60)
+    watchdog.look(1.0)
+    for stage in STAGES:
+        watchdog.begin(stage)
+        watchdog.look(1.0)
+        assert _look_for(watchdog, START_S - 1) is None
+    assert watchdog.look(1.0) == "nothing moves since 900 s within its first step"
+    # Nor is a wait for the first batch such a stage.
+    watchdog.begin("its first step")
+    assert _wait_for_shards(watchdog, Loaders(200), None, LONG_S - 1) is None
+    # What was a stage is none after the first step.
+    _step(watchdog, clock, 1)
+    watchdog.look(1.0)
+    assert _look_for(watchdog, LONG_S - 1) is None
+
+
+@pytest.mark.parametrize(("floor_s", "borne_s"), [(60, 120), (8, 60), (300, 600)])
+@pytest.mark.parametrize("has_told", [False, True])
+def test_a_replica_that_is_frozen_before_the_first_step_is_found_by_its_silence(
+    floor_s: float, borne_s: float, *, has_told: bool
+) -> None:
+    watchdog = Watchdog(factor=10, floor_s=floor_s, num_replicas=3)
+    other = Watchdog()
+    pulses = {1: other.pulse()} if has_told else {}
+    watchdog.begin("the loading of its weights")
+    watchdog.hear(pulses)
+    watchdog.look(1.0)
+    found = []
+    for _ in range(int(borne_s) + 1):
+        watchdog.hear(pulses | {2: other.pulse()})
+        found.append(watchdog.look(1.0))
+    assert found[: int(borne_s) - 1] == [None] * (int(borne_s) - 1)
+    assert "replica 1 gave no sign of life for" in str(found[-1])
+    assert "within the loading of its weights" in str(found[-1])
+
+
+def test_who_gets_on_is_asked_for_no_sign_of_others(clock: Clock) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60, num_replicas=2)
+    for _ in range(1000):
+        # Its disk takes no pulses, say.
+        _step(watchdog, clock, 1)
+        assert watchdog.look(1.0) is None
+
+
+def test_at_the_end_each_replica_goes_when_it_is_done(clock: Clock) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60, num_replicas=2)
+    _step(watchdog, clock, 1, 1)
+    watchdog.stand(ITS_END)
+    watchdog.look(1.0)
+    assert _look_for(watchdog, LONG_S - 1) is None
+
+
+def test_without_a_factor_nobody_is_taken_for_frozen() -> None:
+    watchdog = Watchdog(factor=None, num_replicas=2)
+    assert _look_for(watchdog, LONG_S) is None
 
 
 def test_time_in_which_this_process_was_itself_frozen_does_not_count(clock: Clock) -> None:

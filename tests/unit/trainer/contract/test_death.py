@@ -42,6 +42,23 @@ def test_a_guess_of_ray_is_no_reason_and_what_the_kernel_counted_is() -> None:
     assert "the kernel" in str(outcome.message)
 
 
+FROZEN = (
+    "Training failed due to worker errors:\n[Rank 1 Error Snippet]:\n"
+    "A worker health check has been hanging for 600.41 seconds. Marking the worker as dead.\n"
+    "Worker info: Worker(node_id='4f')\n"
+    "Set the RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S environment variable to increase the timeout "
+    "(current value: 600 seconds)."
+)
+
+
+def test_a_worker_that_does_not_answer_ray_hangs() -> None:
+    outcome = death(FROZEN)
+    assert outcome.reason is Reason.HUNG
+    assert "Rank 1" in str(outcome.message)
+    # What killed it tells more.
+    assert death(f"{FROZEN}\n{FULL[0]}").reason is Reason.OUT_OF_MEMORY
+
+
 SECOND = (
     "Job entrypoint command failed with exit code 81, last available logs (truncated to 20,000 "
     "chars):\nattempt 3 has a driver already (process 7 on node-a): Ray was given it twice\n"
