@@ -28,6 +28,7 @@ from service.settings import Settings, SettingsError
 from service.steady_clock import now_utc
 from service.store.leases import LostLeadershipError, has_leases
 from service.store.store import Store
+from service.submission.keys_in_work import KeysInWork
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class ControlPlane:
         )
         # Whatever is written here, by the API too, is written by the leader.
         self.store = Store(settings.store_url, fence=self.leadership.fence)
+        self.keys_in_work = KeysInWork()
         self._remote = (
             None if settings.ray_address is None else RayJobs(settings.ray_address, token=token)
         )

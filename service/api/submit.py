@@ -93,6 +93,7 @@ def _desk(plane: Plane, caller: Submitter, meter: Meter) -> Desk:
         data_roots=plane.settings.data_roots,
         cluster=plane.cluster,
         policy=plane.settings.queue_policy,
+        keys=plane.keys_in_work,
         clock=now_utc,
     )
 

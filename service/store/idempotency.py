@@ -1,12 +1,14 @@
 """Idempotency keys: which request made which job, so that the same sent again makes no other.
 
 A key is reserved before any work is done for a request. It is completed in the transaction that
-stores the job, or released where the request is refused. A reservation of a leader before this one
-is taken over at once, as that one's writes are refused; any other whose request came to no end is
-after a while, and should that request go on after all, its job is not stored.
+stores the job, or released where the request is refused. Where neither can be, as the store has
+gone, the reservation stays, and is taken over by whoever sends the request again: at once where its
+request is known to have ended, here or with a leader before this one, whose writes are refused;
+else after a while. Should that request go on after all, its job is not stored.
 """
 
 import secrets
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -66,10 +68,17 @@ class KeyReusedError(ValueError):
 
 
 def reserve(
-    connection: Connection, reservation: Reservation, now: datetime, *, keep_for: timedelta
+    connection: Connection,
+    reservation: Reservation,
+    now: datetime,
+    *,
+    keep_for: timedelta,
+    in_work: Container[str] | None = None,
 ) -> Made | None:
     """Store a reservation, or return what its key has made; forget keys older than `keep_for`.
 
+    `in_work`: the holders whose requests have not ended, of those that the leader has; None: that
+    is not known.
     Raises KeyInUseError while the first request is in work, KeyReusedError if it was another.
     """
     request = reservation.request
@@ -104,7 +113,9 @@ def reserve(
             return Made(job_id=row.job_id)
         # By a clock that was set back it would be of the future.
         is_recent = timedelta(0) <= now - row.created_at < RESERVED_FOR
-        if is_recent and row.fence >= fence:
+        # The leader's own, without whom there is no fence.
+        has_ended = lease is not None and in_work is not None and row.holder not in in_work
+        if is_recent and row.fence >= fence and not has_ended:
             raise KeyInUseError(request.key)
         connection.execute(update(idempotency_keys).where(_is_key_of(request)).values(**values))
         return None

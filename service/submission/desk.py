@@ -42,6 +42,7 @@ from service.submission.admission import Admitted, admit_request
 from service.submission.checkpoint_finder import CheckpointFinder
 from service.submission.clone import expand_clone
 from service.submission.held_checkpoints import holding
+from service.submission.keys_in_work import KeysInWork
 from service.submission.plan import make_plan
 from service.submission.privacy import split_private
 from service.submission.remaining import read_speeds
@@ -92,9 +93,13 @@ class Desk:
         data_roots: tuple[str, ...],
         cluster: Callable[[], Cluster | str],
         policy: QueuePolicy,
+        keys: KeysInWork,
         clock: Callable[[], datetime],
     ) -> None:
-        """`meter`: of `run_root`; `cluster` gives it as last seen, or says why it is not known."""
+        """`meter`: of `run_root`; `cluster` gives it as last seen, or says why it is not known.
+
+        `keys`: those in work of this process, of all its desks.
+        """
         self._store = store
         self._caller = caller
         self._run_root = run_root
@@ -102,6 +107,7 @@ class Desk:
         self._data_roots = data_roots
         self._cluster = cluster
         self._policy = policy
+        self._keys = keys
         self._clock = clock
 
     def plan(self, request: Mapping[str, Any]) -> PlannedJob:
@@ -129,10 +135,15 @@ class Desk:
         def reserve_key(connection: Connection) -> Made | None:
             nonlocal is_begun
             is_begun = True
-            return reserve(connection, reservation, self._clock(), keep_for=keep_for)
+            return reserve(
+                connection, reservation, self._clock(), keep_for=keep_for, in_work=self._keys
+            )
 
         # Around it too: what is stored may not be confirmed.
-        with self._releasing(reservation, lambda: is_begun):
+        with (
+            self._keys.holding(reservation.holder),
+            self._releasing(reservation, lambda: is_begun),
+        ):
             made = self._store.write(reserve_key)
             if made is None:
                 return Accepted(job=self._submit(request, reservation), is_replay=False)

@@ -82,6 +82,39 @@ def test_a_key_whose_reservation_was_stored_and_not_confirmed_is_free_again(
     assert "Idempotent-Replay" not in again.headers
 
 
+def test_a_key_that_could_not_be_given_back_is_free_when_its_request_has_ended(
+    http: httpx.Client,
+    plane: ControlPlane,
+    request_body: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write, headers = plane.store.write, keyed("kept")
+    lost: list[int] = []
+    meanwhile: list[str] = []
+
+    def go_away(change: Callable[[Connection], Any]) -> None:
+        lost.append(1)
+        if len(lost) == 1:
+            write(change)
+        else:
+            # The same again, while the first is still in work.
+            with monkeypatch.context() as patch:
+                patch.setattr(plane.store, "write", write)
+                answer = http.post("/jobs", json=request_body, headers=headers)
+                meanwhile.append(answer.json()["type"])
+        raise OperationalError("COMMIT", {}, ConnectionError("the store has gone"))
+
+    before = num_jobs(plane)
+    with monkeypatch.context() as patch:
+        patch.setattr(plane.store, "write", go_away)
+        assert http.post("/jobs", json=request_body, headers=headers).status_code == 503
+    assert (len(lost), meanwhile) == (2, [ProblemType.KEY_IN_USE])
+    again = http.post("/jobs", json=request_body, headers=headers)
+    assert (again.status_code, num_jobs(plane)) == (201, before + 1)
+    replayed = http.post("/jobs", json=request_body, headers=headers)
+    assert replayed.headers["Location"] == again.headers["Location"]
+
+
 def test_a_store_that_takes_no_reservation_is_not_waited_for_twice(
     http: httpx.Client,
     plane: ControlPlane,

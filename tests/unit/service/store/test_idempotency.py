@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -29,11 +30,17 @@ AT = now()
 
 
 def ask(
-    store: Store, request: KeyedRequest = REQUEST, *, after: timedelta = timedelta(0)
+    store: Store,
+    request: KeyedRequest = REQUEST,
+    *,
+    after: timedelta = timedelta(0),
+    in_work: Collection[str] | None = None,
 ) -> object:
     reservation = Reservation(request=request)
     made = store.write(
-        lambda connection: reserve(connection, reservation, AT + after, keep_for=DAY)
+        lambda connection: reserve(
+            connection, reservation, AT + after, keep_for=DAY, in_work=in_work
+        )
     )
     return reservation if made is None else made
 
@@ -119,6 +126,29 @@ def test_what_a_leader_before_this_one_reserved_is_taken_over_at_once(store: Sto
     lead(store)
     submit(store, "a", reserved(store))
     assert ask(store) == Made(job_id="a")
+
+
+def test_what_the_leader_knows_to_have_ended_is_taken_over_at_once_and_stores_no_job(
+    store: Store,
+) -> None:
+    lead(store)
+    first = reserved(store)
+    with pytest.raises(KeyInUseError):
+        ask(store, in_work={first.holder})
+    second = ask(store, OTHER, in_work=())
+    assert isinstance(second, Reservation)
+    # Should it go on after all.
+    with pytest.raises(KeyInUseError):
+        submit(store, "first", first)
+    submit(store, "second", second)
+    assert ask(store, OTHER, in_work=()) == Made(job_id="second")
+    assert [job.id for job in store.jobs(limit=10)] == ["second"]
+
+
+def test_without_a_leader_nobody_knows_who_has_ended(store: Store) -> None:
+    reserved(store)
+    with pytest.raises(KeyInUseError):
+        ask(store, in_work=())
 
 
 def test_a_reservation_makes_no_second_job(store: Store) -> None:
