@@ -1,7 +1,12 @@
-"""Whether the kernel has killed for want of memory here, which a killed process cannot tell."""
+"""How short memory is here: what is left of it, and whom the kernel has killed for want of it.
+
+A killed process cannot tell the latter.
+"""
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +16,10 @@ RECENT_S = 60.0
 _EVERY_S = 10.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _VMSTAT = Path("/proc/vmstat")
+_MEMINFO = Path("/proc/meminfo")
 _OWN = Path("/proc/self/cgroup")
+# Ray ends a worker where more than the rest is taken (its memory_usage_threshold).
+_RAY_LEAVES = 0.05
 
 
 def num_oom_kills() -> int:
@@ -21,8 +29,7 @@ def num_oom_kills() -> int:
     neither is told.
     """
     try:
-        own = next(line for line in _OWN.read_text().splitlines() if line.startswith("0::/"))
-        return _count(_CGROUPS / own.removeprefix("0::/") / "memory.events")
+        return _count(_own_group() / "memory.events")
     except (OSError, StopIteration, ValueError, LookupError):
         pass
     try:
@@ -31,8 +38,60 @@ def num_oom_kills() -> int:
         return 0
 
 
+def spare_bytes() -> float | None:
+    """Return how much memory may still be taken before anybody is ended for it.
+
+    Of the machine, or of a control group that this process is in, whichever has less; None where
+    neither is told.
+    """
+    left = [*_left_of_machine()]
+    with suppress(OSError, StopIteration):
+        own = _own_group()
+        for group in (own, *own.parents):
+            left += _left_of(group)
+    return min(left, default=None)
+
+
+def _left_of_machine() -> Iterator[float]:
+    try:
+        fields = {
+            name: int(value.split()[0]) * 1024
+            for name, _, value in (
+                line.partition(":") for line in _MEMINFO.read_text().splitlines()
+            )
+        }
+        yield fields["MemAvailable"] - _RAY_LEAVES * fields["MemTotal"]
+    except (OSError, ValueError, LookupError):
+        return
+
+
+def _left_of(group: Path) -> Iterator[float]:
+    """Give what is left of a control group's limit; files that it has read are given up first."""
+    try:
+        limit = int((group / "memory.max").read_text())
+        taken = int((group / "memory.current").read_text())
+        counts = _counts(group / "memory.stat")
+        files = counts["inactive_file"] + counts["active_file"]
+        yield limit - taken + files - _RAY_LEAVES * limit
+    except (OSError, ValueError, LookupError):
+        # "max" is no limit.
+        return
+
+
+def _own_group() -> Path:
+    """Return the folder of this process's control group. Raises OSError, StopIteration."""
+    own = next(line for line in _OWN.read_text().splitlines() if line.startswith("0::/"))
+    return _CGROUPS / own.removeprefix("0::/")
+
+
 def _count(file: Path) -> int:
-    return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
+    return _counts(file)["oom_kill"]
+
+
+def _counts(file: Path) -> dict[str, int]:
+    return {
+        name: int(value) for name, value in (line.split() for line in file.read_text().splitlines())
+    }
 
 
 class RecentOomKills:

@@ -49,12 +49,17 @@ class Artist:
         self._logged: set[type[Exception]] = set()
 
     def draw(self, wanted: Wanted) -> StepPictures | None:
-        """Draw a step; None where it could not be, or its checkpoint is gone by now."""
+        """Draw a step; None where it could not be.
+
+        Of a checkpoint that is gone by now the counts are left, if it was evaluated.
+        """
         try:
             return self._draw(wanted)
         except (OSError, CheckpointError, ValidationError) as error:
             if not wanted.has_checkpoint or self._attempt.checkpoint(wanted.step).exists():
                 self._log(error)
+            elif wanted.has_classes:
+                return self.draw(wanted.model_copy(update={"has_checkpoint": False}))
             return None
 
     def _draw(self, wanted: Wanted) -> StepPictures:

@@ -7,15 +7,20 @@ import logging
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
+from trainer.contract.description import describe
 from trainer.contract.durable import write_whole
 from trainer.contract.pictures import CLASSES_NAME, ClassCounts
 from trainer.contract.run_directory import AttemptDirectory
+from trainer.contract.spec import JobSpec
+from trainer.devices.memory import spare_bytes
 from trainer.pictures.wanted import NoMore, Wanted, line_of
 from trainer.warm import launcher
 
@@ -25,7 +30,11 @@ _log = logging.getLogger(__name__)
 PICTURES_VARIABLE = "ALEXNET_PICTURES"
 # Assumed: more than a busy machine takes; an idle one takes one or two seconds at full size.
 PATIENCE_S = 30.0
+_POLL_S = 0.1
 _MOST_DEATHS = 3
+# Measured (docs/LOG.md): 610 MB with a small network, 994 at full size, which is loaded besides.
+_NEEDS_BYTES = 600e6
+_BYTES_PER_PARAMETER = 2 * 4
 # Who is killed is gone at once, but where a disk holds it.
 _GONE_WITHIN_S = 5.0
 
@@ -33,8 +42,10 @@ _GONE_WITHIN_S = 5.0
 class Painter:
     """Has the process draw, which is begun when there is something to draw; a context manager."""
 
-    def __init__(self, attempt: AttemptDirectory) -> None:
+    def __init__(self, attempt: AttemptDirectory, *, needs_bytes: float = 0.0) -> None:
+        """`needs_bytes`: with less to spare on the node the process is not begun."""
         self._attempt = attempt
+        self._needs_bytes = needs_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = 0
         self._has_logged = False
@@ -73,22 +84,32 @@ class Painter:
                 )
             )
         except Exception as error:  # noqa: BLE001  # nothing of it is to end an attempt
-            if not self._has_logged:
-                self._has_logged = True
-                _log.warning("steps are not drawn, which harms nothing: %s", error)
+            self._log_once(error)
 
-    def finish(self, patience_s: float = PATIENCE_S) -> None:
-        """Wait until what was wanted last is drawn, but not for long; then there is no process."""
+    def _log_once(self, why: object) -> None:
+        if not self._has_logged:
+            self._has_logged = True
+            _log.warning("steps are not drawn, which harms nothing: %s", why)
+
+    def finish(
+        self, patience_s: float = PATIENCE_S, *, is_in_the_way: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Wait until what was wanted last is drawn, but not for long; then there is no process.
+
+        `is_in_the_way`: asked meanwhile; then no longer.
+        """
         if self._process is None:
             return
         # Where it is gone, its exit code tells.
         with suppress(OSError):
             self._send(NoMore())
-        try:
-            if self._process.wait(patience_s) != 0:
-                _log.warning("the last step is not drawn: %s", self._end())
-        except subprocess.TimeoutExpired:
-            _log.info("the last step is not drawn: it took more than %g s", patience_s)
+        over_s = time.monotonic() + patience_s
+        while self._process.poll() is None and not is_in_the_way() and time.monotonic() < over_s:
+            time.sleep(_POLL_S)
+        if self._process.poll() is None:
+            _log.info("the last step is not drawn: there is no time left for it")
+        elif self._process.returncode != 0:
+            _log.warning("the last step is not drawn: %s", self._end())
         self._kill()
 
     def _tell(self, wanted: Wanted) -> None:
@@ -98,6 +119,9 @@ class Painter:
             _log.warning("%s, which harms nothing; %s", self._end(), goes_on)
             self._kill()
         if self._deaths >= _MOST_DEATHS:
+            return
+        if self._process is None and (trouble := shortage(self._needs_bytes, spare_bytes())):
+            self._log_once(trouble)
             return
         self._process = self._process or self._started()
         self._send(wanted)
@@ -138,6 +162,22 @@ class Painter:
         with suppress(OSError):
             for leftover in self._attempt.pictures.rglob(".*.partial"):
                 leftover.unlink(missing_ok=True)
+
+
+def needs_bytes(spec: JobSpec) -> float:
+    """Return what the process that draws takes of a node's memory; an evaluation loads nothing."""
+    num_parameters = describe(spec).parameters if spec.kind == "train" else 0
+    return _NEEDS_BYTES + _BYTES_PER_PARAMETER * num_parameters
+
+
+def shortage(needs_bytes: float, spare_bytes: float | None) -> str | None:
+    """Say that a node has too little memory to spare; None: it has enough, or it is not known."""
+    if spare_bytes is None or spare_bytes >= needs_bytes:
+        return None
+    return (
+        f"the node has {max(spare_bytes, 0) / 1e6:,.0f} MB of memory to spare, and drawing takes "
+        f"{needs_bytes / 1e6:,.0f}; it is tried again at the next step"
+    )
 
 
 def are_wanted() -> bool:

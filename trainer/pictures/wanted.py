@@ -1,12 +1,13 @@
 """What the process that draws is told: lines of JSON on its standard input.
 
-It draws what it was told last: where it falls behind, it leaves out what was wanted before. When
-its input ends, whoever wanted the pictures is gone, and so it ends at once.
+It draws what it was told last: where it falls behind, it leaves out what was wanted before, but for
+the newest evaluation. When its input ends, whoever wanted the pictures is gone, and so it ends at
+once.
 """
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import RawIOBase
 from typing import Literal
 
@@ -41,12 +42,21 @@ def line_of(message: Wanted | NoMore) -> bytes:
     return message.model_dump_json().encode() + b"\n"
 
 
+def left_to_draw(waiting: Sequence[Wanted], wanted: Wanted) -> tuple[Wanted, ...]:
+    """Return what is still to be drawn, in order, when another step is wanted: pure.
+
+    The newest, and before it the newest with the counts of an evaluation: they are made once.
+    """
+    counted = [] if wanted.has_classes else [one for one in waiting if one.has_classes]
+    return (*counted[-1:], wanted)
+
+
 def _end() -> None:
     os._exit(0)
 
 
 class Wishes:
-    """Yields what is wanted, the newest alone; a thread reads, so that the end of all is noticed.
+    """Yields what is left to draw; a thread reads, so that the end of all is noticed.
 
     `at_end` is called there when the input ends.
     """
@@ -54,7 +64,7 @@ class Wishes:
     def __init__(self, told: RawIOBase, *, at_end: Callable[[], None] = _end) -> None:
         self._told = told
         self._at_end = at_end
-        self._newest: Wanted | None = None
+        self._waiting: tuple[Wanted, ...] = ()
         self._is_last = False
         self._changed = threading.Condition()
         threading.Thread(target=self._listen, name="wishes", daemon=True).start()
@@ -63,18 +73,18 @@ class Wishes:
         """Wait for what is wanted, until no more is."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest is not None or self._is_last)
-                wanted, self._newest = self._newest, None
-            if wanted is None:
+                self._changed.wait_for(lambda: self._waiting or self._is_last)
+                waiting, self._waiting = self._waiting[:1], self._waiting[1:]
+            if not waiting:
                 return
-            yield wanted
+            yield from waiting
 
     def _listen(self) -> None:
         for line in self._told:
             message = _MESSAGE.validate_json(line)
             with self._changed:
                 if isinstance(message, Wanted):
-                    self._newest = message
+                    self._waiting = left_to_draw(self._waiting, message)
                 else:
                     self._is_last = True
                 self._changed.notify()

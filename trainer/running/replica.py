@@ -28,7 +28,7 @@ from trainer.contract.status import Desired
 from trainer.devices import machine
 from trainer.devices.replicas import Replicas
 from trainer.errors import BadSpecError, is_of_another, reason_of
-from trainer.pictures.painter import Painter, are_wanted
+from trainer.pictures.painter import Painter, are_wanted, needs_bytes
 from trainer.running.calibration_job import calibrate
 from trainer.running.evaluation_job import evaluate_checkpoints
 from trainer.running.loop import train
@@ -59,7 +59,7 @@ def run_replica(
         reporter = _open_reporter(order, attempt, watch, stack) if replicas.rank == 0 else None
         watchdog = stack.enter_context(_open_watchdog(order, attempt, replicas))
         draws = replicas.rank == 0 and are_wanted()
-        painter = stack.enter_context(Painter(attempt)) if draws else None
+        painter = stack.enter_context(_painter(order, attempt)) if draws else None
         metrics = ReplicaMetrics(order.job_id, replicas.rank)
         stack.enter_context(publish(metrics))
         setting = Setting(
@@ -82,9 +82,10 @@ def run_replica(
             ),
         )
         ended = _WORK[order.spec.kind](setting)
-        # Whoever pauses or cancels waits for the devices.
+        # Whoever pauses or cancels waits for the devices. What has its report has succeeded, and
+        # is to say so before it is stopped for a cancel that came meanwhile.
         if painter and ended.ending == "succeeded":
-            painter.finish()
+            painter.finish(is_in_the_way=lambda: setting.desired() is not Desired.RUN)
         setting.report(Finished(outcome=ended.ending, step=ended.step))
         return Outcome(outcome=ended.ending, step=ended.step)
 
@@ -142,6 +143,10 @@ def record_outcome(attempt: AttemptDirectory, outcome: Outcome) -> Outcome:
     except OSError as unwritten:
         _log.warning("the outcome could not be written: %s", unwritten)
         return outcome
+
+
+def _painter(order: AttemptOrder, attempt: AttemptDirectory) -> Painter:
+    return Painter(attempt, needs_bytes=needs_bytes(order.spec))
 
 
 def _open_watchdog(order: AttemptOrder, attempt: AttemptDirectory, replicas: Replicas) -> Watchdog:

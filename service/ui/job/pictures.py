@@ -107,6 +107,8 @@ def pictures(
 
     `latest`: the newest evaluation class by class; `asked`: the step to show, the newest for None.
     """
+    # Of a checkpoint that was deleted before it was drawn the classes alone are.
+    drawn = [one for one in drawn if one.towers] or drawn
     if not drawn:
         return None
     places = [place for place, one in enumerate(drawn) if one.step == asked]

@@ -17,6 +17,7 @@ from trainer.contract.pictures import (
     INDEX_NAME,
     ClassCount,
     ClassCounts,
+    classes_of,
     pictures_of,
 )
 from trainer.contract.run_directory import RunDirectory
@@ -109,8 +110,8 @@ def test_kernels_are_drawn_where_the_images_are_away_and_that_is_logged_once(
     assert caplog.text.count("nowhere") == 1
 
 
-def test_an_evaluation_is_drawn_beside_its_counts(run: RunDirectory) -> None:
-    counts = ClassCounts(
+def _counts() -> ClassCounts:
+    return ClassCounts(
         step=STEP,
         protocol="centre_crop",
         classes=tuple(
@@ -120,6 +121,10 @@ def test_an_evaluation_is_drawn_beside_its_counts(run: RunDirectory) -> None:
         confusion=((3, 1), (1, 3)),
         worst_pairs=(),
     )
+
+
+def test_an_evaluation_is_drawn_beside_its_counts(run: RunDirectory) -> None:
+    counts = _counts()
     folder = run.attempt(1).pictures_at(STEP)
     folder.mkdir(parents=True)
     (folder / CLASSES_NAME).write_text(counts.model_dump_json())
@@ -147,6 +152,21 @@ def test_a_checkpoint_that_was_deleted_meanwhile_is_left_out_without_a_word(
     shutil.rmtree(run.attempt(1).checkpoint(STEP))
     assert _artist(run).draw(WANTED) is None
     assert pictures_of(run) == []
+    assert caplog.text == ""
+
+
+def test_the_counts_of_an_evaluation_outlive_its_checkpoint(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(run.attempt(1).checkpoint(STEP))
+    counts = _counts()
+    folder = run.attempt(1).pictures_at(STEP)
+    folder.mkdir(parents=True)
+    (folder / CLASSES_NAME).write_text(counts.model_dump_json())
+    drawn = _artist(run).draw(WANTED.model_copy(update={"has_classes": True}))
+    assert drawn is not None
+    assert (drawn.towers, drawn.images) == ((), ())
+    assert classes_of(run, drawn) == counts
     assert caplog.text == ""
 
 

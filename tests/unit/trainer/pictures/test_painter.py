@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,8 +13,9 @@ from tests.unit.trainer.runs import add_attempt
 from tests.waiting import wait_for
 from trainer.contract.pictures import CLASSES_NAME, ClassCounts
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.spec import JobSpec
 from trainer.pictures import painter as module
-from trainer.pictures.painter import Painter, are_wanted
+from trainer.pictures.painter import Painter, are_wanted, needs_bytes, shortage
 
 TIMEOUT_S = 60
 COUNTS = ClassCounts(step=7, protocol="centre_crop", classes=(), confusion=None, worst_pairs=())
@@ -169,6 +171,63 @@ def test_a_full_disk_is_logged_once(
         for step in range(3):
             _draw(painter, step, COUNTS)
     assert caplog.text.count("No space left on device") == 1
+
+
+def test_whoever_wants_the_attempt_to_end_waits_for_no_picture(
+    attempt: AttemptDirectory, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    told = stand_in(_STANDS)
+    asked: list[bool] = []
+
+    def is_in_the_way() -> bool:
+        asked.append(told.exists())
+        return len(asked) > 2
+
+    with Painter(attempt) as painter:
+        _draw(painter, 1)
+        pid = painter.pid
+        # It would stand for longer than that.
+        painter.finish(10 * TIMEOUT_S, is_in_the_way=is_in_the_way)
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert "there is no time left" in caplog.text
+
+
+def test_where_memory_is_short_nothing_is_begun_until_there_is_some(
+    attempt: AttemptDirectory,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = stand_in(_DRAWS)
+    spare: list[float | None] = [5e8, 4e8, 7e8, 0.0]
+    monkeypatch.setattr(module, "spare_bytes", lambda: spare.pop(0))
+    with Painter(attempt, needs_bytes=6e8) as painter:
+        for step in range(4):
+            _draw(painter, step)
+            assert (painter.pid is None) == (step < 2)
+        painter.finish(TIMEOUT_S)
+    # Nor is it asked of one that draws.
+    assert spare == [0.0]
+    assert [line.count('"step"') for line in told.read_text().splitlines()] == [1, 1, 0]
+    assert caplog.text.count("the node has 500 MB of memory to spare") == 1
+
+
+def test_what_is_short_is_told_and_what_is_not_known_is_enough() -> None:
+    assert shortage(6e8, None) is shortage(6e8, 6e8) is None
+    assert "has 0 MB of memory to spare, and drawing takes 600" in str(shortage(6e8, -1e9))
+
+
+def _needs(**fields: Any) -> float:
+    data = {"train": "/d/train.json", "validation": "/d/validation.json"}
+    return needs_bytes(JobSpec.model_validate({"name": "a", "data": data, **fields}))
+
+
+def test_a_larger_network_takes_more_to_draw_and_an_evaluation_loads_none() -> None:
+    assert _needs() == pytest.approx(1.09e9, rel=0.01)
+    assert _needs(model={"width": 0.25}) < 7e8
+    assert _needs(kind="evaluate", evaluation={"checkpoints": ["/runs/a"]}) == 6e8
 
 
 def test_an_operator_may_have_nothing_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,28 @@ from collections.abc import Iterator
 from io import FileIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.waiting import wait_for
-from trainer.pictures.wanted import NoMore, Wanted, Wishes, line_of
+from trainer.pictures.wanted import NoMore, Wanted, Wishes, left_to_draw, line_of
 
 TIMEOUT_S = 30
 
 
-def _wanted(step: int) -> Wanted:
-    return Wanted(step=step, epoch=step / 10, has_checkpoint=True, has_classes=False)
+def _wanted(step: int, *, has_classes: bool = False) -> Wanted:
+    return Wanted(step=step, epoch=step / 10, has_checkpoint=True, has_classes=has_classes)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=20))
+def test_the_newest_and_before_it_the_newest_evaluation_are_left_to_draw(
+    evaluated: list[bool],
+) -> None:
+    waiting: tuple[Wanted, ...] = ()
+    for step, has_classes in enumerate(evaluated):
+        waiting = left_to_draw(waiting, _wanted(step, has_classes=has_classes))
+    counted = [step for step, has_classes in enumerate(evaluated) if has_classes]
+    assert [one.step for one in waiting] == sorted({*counted[-1:], len(evaluated) - 1})
 
 
 @pytest.fixture
@@ -33,6 +46,19 @@ def test_what_was_wanted_last_is_drawn_and_what_came_before_is_left_out(
     wishes = Wishes(told, at_end=ended.set)
     assert ended.wait(TIMEOUT_S)
     assert [wanted.step for wanted in wishes] == [499]
+
+
+def test_an_evaluation_that_other_checkpoints_follow_is_drawn_before_the_last(
+    pipe: tuple[FileIO, FileIO],
+) -> None:
+    told, tells = pipe
+    ended = threading.Event()
+    sent = [_wanted(step, has_classes=step in {3, 7}) for step in range(10)]
+    tells.write(b"".join(map(line_of, sent)) + line_of(NoMore()))
+    tells.close()
+    wishes = Wishes(told, at_end=ended.set)
+    assert ended.wait(TIMEOUT_S)
+    assert list(wishes) == [sent[7], sent[9]]
 
 
 def test_each_is_drawn_where_nothing_follows_meanwhile(pipe: tuple[FileIO, FileIO]) -> None:

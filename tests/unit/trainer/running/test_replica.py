@@ -1,13 +1,14 @@
 import errno
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
 import httpx
 import pytest
+import torch
 
 from data_shards.errors import ShardError, StorageDeniedError, StorageError
 from data_shards.storage.node_cache import node_cache
@@ -15,18 +16,24 @@ from tests.unit.trainer.runs import add_attempt
 from tests.waiting import wait_for
 from trainer.attempt import attempt_folder, failures, watchdog
 from trainer.attempt.pulse import Pulse, read_pulses, write_pulse
+from trainer.attempt.setting import Ended, Setting
 from trainer.contract.attempt import RETRYABLE, Outcome, Reason
 from trainer.contract.durable import DiskFullError
+from trainer.contract.events import EventBatch, EventReply
 from trainer.contract.order_file import read_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
+from trainer.contract.status import Desired
 from trainer.devices.replicas import Replicas
 from trainer.errors import BadDataError
+from trainer.pictures.painter import Painter
+from trainer.running import replica
 from trainer.running.replica import (
     _open_reporter,
     _open_watchdog,
     failure,
     record_failure,
     record_outcome,
+    run_replica,
 )
 
 
@@ -138,3 +145,36 @@ def test_rank_0_judges_by_what_the_others_tell_it(
             )
             assert attempt.events.stat().st_mtime == 0
             assert not any(heard)
+
+
+class Slow(Painter):
+    """Draws until somebody wants otherwise."""
+
+    def finish(
+        self, patience_s: float = 20, *, is_in_the_way: Callable[[], bool] = lambda: False
+    ) -> None:
+        wait_for("a wish", is_in_the_way, timeout_s=patience_s)
+
+
+def test_a_job_that_is_cancelled_while_its_last_step_is_drawn_has_succeeded(
+    attempt: AttemptDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish_work(setting: Setting) -> Ended:
+        assert setting.desired() is Desired.RUN
+        begun.set()
+        return Ended("succeeded", 7)
+
+    def answer(batch: EventBatch) -> EventReply:
+        # The cancel comes when the report is written.
+        begun.wait(20)
+        last = batch.events[-1].number if batch.events else 0
+        return EventReply(stored_through=last, desired=Desired.CANCEL)
+
+    begun = threading.Event()
+    monkeypatch.setattr(replica, "_WORK", {"train": finish_work})
+    monkeypatch.setattr(replica, "Painter", Slow)
+    monkeypatch.setattr(replica, "post_to", lambda *_: answer)
+    monkeypatch.setattr("trainer.devices.machine.settle", lambda *_, **__: None)
+    order = read_order(attempt).model_copy(update={"control_plane_url": "http://127.0.0.1:9"})
+    cpu = torch.device("cpu")
+    assert run_replica(order, attempt, (cpu, cpu)) == Outcome(outcome="succeeded", step=7)
