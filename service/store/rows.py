@@ -1,5 +1,6 @@
 """Rows become records, in this one place."""
 
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,6 +15,8 @@ from trainer.contract.spec import JobSpec
 from trainer.contract.status import Desired, Status
 
 _event_data: TypeAdapter[JobEventData] = TypeAdapter(JobEventData)
+# The same few are looked at again and again: those that run, and the newest. 11 kB each.
+_spec_of = lru_cache(maxsize=2048)(JobSpec.model_validate_json)
 
 
 def _as_read(column: Column[Any]) -> ColumnElement[Any]:
@@ -41,7 +44,7 @@ def job_of(row: Row[Any], *, spec: JobSpec | None = None) -> JobRecord:
         id=row.id,
         owner=row.owner,
         private=row.private,
-        spec=JobSpec.model_validate_json(row.spec) if spec is None else spec,
+        spec=_spec_of(row.spec) if spec is None else spec,
         cloned_from=row.cloned_from,
         status=Status(row.status),
         desired=Desired(row.desired),
