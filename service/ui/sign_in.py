@@ -28,10 +28,10 @@ MAX_PATH = 2000
 _MAX_BYTES = 4 << 10
 _ANOTHER = "ask an admin for another"
 _OF_COOKIE = {
-    Unknown.NONE_SENT: "This page is for whoever has a token of this service.",
+    Unknown.NONE_SENT: "This service asks for a token, and your browser has kept none.",
     Unknown.WRONG: "This service does not know the token that your browser kept.",
-    Unknown.EXPIRED: f"The token that your browser kept has expired; {_ANOTHER}.",
-    Unknown.REVOKED: f"The token that your browser kept was revoked; {_ANOTHER}.",
+    Unknown.EXPIRED: "The token that your browser kept has expired.",
+    Unknown.REVOKED: "The token that your browser kept was revoked.",
 }
 _OF_FORM = {
     Unknown.NONE_SENT: "give a token: it begins with alexnet_",

@@ -116,13 +116,13 @@ def test_a_revoked_token_is_asked_for_again(guarded: Guarded, browser: httpx.Cli
         lambda connection: revoke_token(connection, token.id, EVERYONE, now())
     )
     assert browser.get("/ui/").headers["Location"].startswith("/ui/sign-in")
-    assert "was revoked; ask an admin" in browser.get("/ui/", follow_redirects=True).text
+    assert "your browser kept was revoked" in browser.get("/ui/", follow_redirects=True).text
 
 
 @pytest.mark.parametrize(
     ("cookie", "why"),
     [
-        ("", "for whoever has a token of this service"),
+        ("", "your browser has kept none"),
         (f"{COOKIE}=guess", "does not know the token that your browser kept"),
     ],
 )
@@ -135,7 +135,7 @@ def test_the_page_says_why_it_asks(guarded: Guarded, cookie: str, why: str) -> N
 def test_of_an_expired_token_that_is_said(guarded: Guarded) -> None:
     token = add_token(guarded.plane, "ann", Role.VIEWER, expires_in=timedelta(seconds=-1))
     html = guarded.nobody.get("/ui/sign-in", headers={"Cookie": f"{COOKIE}={token}"}).text
-    assert "has expired; ask an admin" in html
+    assert "your browser kept has expired" in html
 
 
 def test_where_there_are_no_tokens_a_proxy_is_told_to_make_one(
