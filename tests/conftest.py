@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
+from tests.last_rites import last_rites
 from tests.object_store import ObjectStore, forget_clients, running_store
 from tests.postgres import Postgres, programs_folder, running_postgres
 
@@ -17,6 +18,13 @@ settings.register_profile("project", deadline=None, derandomize=True, print_blob
 settings.load_profile("project")
 
 _bucket_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_outlives_the_tests() -> Iterator[None]:
+    """What they start ends with this process: by Ctrl-C, for its time, or killed."""
+    with last_rites():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

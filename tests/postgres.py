@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from tests.last_rites import unmarked
+
 USER = "alexnet"
 # Nothing that tests write must outlive the machine; a killed server loses nothing by it.
 _UNSAFE_AND_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -102,6 +104,8 @@ class Postgres:
             done = subprocess.run(
                 [folder / program, *arguments],
                 cwd=self.folder,
+                # `_watched` ends it, and leaves no shared memory.
+                env=unmarked(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -127,6 +131,7 @@ def _watched(folder: Path) -> Iterator[None]:
     """Have a server stopped, and its folder removed, also where this process is killed."""
     watcher = subprocess.Popen(
         ["/bin/sh", "-c", _WATCH, "watcher", folder],
+        env=unmarked(),
         stdin=subprocess.PIPE,
         # A signal to the group of this process is not for it.
         start_new_session=True,

@@ -13,6 +13,7 @@ from tests.faults.kills.campaign import Campaign
 from tests.faults.kills.page import page
 from tests.faults.report import rows, table
 from tests.faults.trials import SEED
+from tests.last_rites import last_rites
 
 
 def main(
@@ -25,7 +26,8 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="alexnet-kills-"))
     campaign = Campaign(folder, num_processes=kills, seed=seed, say=_say)
     try:
-        campaign.run(lanes)
+        with last_rites():
+            campaign.run(lanes)
     finally:
         if sys.exception() or any(trial.violations for trial in campaign.trials):
             _say(f"what the service said and wrote is kept in {folder}")
