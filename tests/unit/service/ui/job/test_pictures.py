@@ -90,3 +90,15 @@ def test_of_few_classes_none_is_among_best_and_worst() -> None:
 
 def test_before_the_first_picture_there_is_nothing() -> None:
     assert pictures("j", [], None, None) is None
+
+
+def test_steps_whose_checkpoint_was_gone_are_not_slid_through() -> None:
+    alone = drawn(30).model_copy(update={"towers": (), "images": ()})
+    view = pictures("job", [drawn(10), drawn(20), alone], (alone, counts(9, 1)), None)
+    assert view is not None
+    assert ([one.step for one in view.steps], view.shown.step) == ([10, 20], 20)
+    assert view.classes is not None
+    # Of an evaluation of other jobs' checkpoints there is nothing else.
+    view = pictures("job", [alone], (alone, counts(9, 1)), None)
+    assert view is not None
+    assert view.shown.step == 30
