@@ -101,6 +101,8 @@ class Reconciler:
         )
         self._left_groups = LeftGroups(store, self._python, self._monotonic)
         self._orphans_due_s = float("-inf")
+        self._logs_told: set[str] = set()
+        """Submissions that Ray has told the log of, whose end is yet to be stored."""
 
     def tick(self, ray: Ray | None) -> None:
         """Advance every live job once, then admit who may start. None: Ray cannot be reached."""
@@ -230,6 +232,7 @@ class Reconciler:
             logger.info("job %s: %s to %s%s", job.id, job.status, decision.status, why)
             if attempt is not None and decision.ended is not None:
                 self._observer.forget(attempt)
+                self._logs_told.discard(attempt.submission_id)
         elif decision.message is not None and decision.message != job.message:
             self._store.note_wait(job.id, decision.message)
         return decision
@@ -251,10 +254,12 @@ class Reconciler:
 
     def _keep_log(self, attempt: AttemptRecord, ray: Ray, seen: Observation) -> None:
         """Give an attempt that has none a log, before whoever follows it is told of its end."""
-        directory = self._observer.directory(attempt)
-        if lacks_log(directory):
-            self._store.check_fence()
-            keep_driver_log(directory, lambda: ray.log(attempt.submission_id), seen.ray_message)
+        directory, name = self._observer.directory(attempt), attempt.submission_id
+        if name in self._logs_told or not lacks_log(directory):
+            return
+        self._store.check_fence()
+        if keep_driver_log(directory, lambda: ray.log(name), seen.ray_message):
+            self._logs_told.add(name)
 
     def _take_spool(self, job: JobRecord) -> None:
         """Store what the attempt wrote down and could not send."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.cluster.ray_jobs import RayUnreachableError
 from service.reconciling.driver_log import HEADING, keep_driver_log, lacks_log
@@ -46,6 +47,40 @@ def test_what_a_driver_printed_is_its_log_by_the_time_its_job_ends(world: World)
     job = world.store.job("a")
     assert job.status is Status.FAILED
     assert (job.message or "").rstrip().endswith("ModuleNotFoundError: No module named 'torch'")
+
+
+def test_while_the_end_cannot_be_stored_ray_is_asked_once_for_a_log(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def log(submission_id: str) -> str:
+        asked.append(submission_id)
+        if len(asked) == 1:
+            raise RayUnreachableError("busy")
+        return ""
+
+    def refuse(*_: object) -> None:
+        raise OperationalError("COMMIT", {}, ConnectionError("the store has gone"))
+
+    monkeypatch.setattr(world.ray, "log", log)
+    world.submit(retry={"max_attempts": 2, "backoff_s": 1})
+    world.tick(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "apply", refuse)
+        world.ray.end("a-1")
+        # What it did not tell it is asked again.
+        world.tick(5)
+        assert asked == ["a-1", "a-1"]
+    world.tick()
+    retrying = world.store.job("a")
+    assert (retrying.status, asked) == (Status.RETRYING, ["a-1", "a-1"])
+    assert retrying.retry_at is not None
+    world.now = retrying.retry_at
+    world.tick(2)
+    world.ray.end("a-2")
+    world.tick()
+    assert asked == ["a-1", "a-1", "a-2"]
 
 
 def test_a_log_that_is_there_is_left_alone(world: World) -> None:
