@@ -32,7 +32,7 @@ serve: $(STAMP) ## Start the control plane on loopback, with a local Ray it owns
 	@$(BIN)/alexnet serve
 
 test: $(STAMP) ## Run every test but those that have a target of their own.
-	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/faults tests/dashboards $(ALONE))
+	$(PYTEST) $(PARALLEL) $(addprefix --ignore=,tests/faults tests/dashboards tests/browser $(ALONE))
 	$(PYTEST) -m "not compose" $(ALONE)
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
@@ -43,6 +43,9 @@ test-faults: $(STAMP) ## Strike the product with faults and attacks, print the t
 
 test-dashboards: $(STAMP) ## Ask a real Prometheus, beside a real job, what the dashboards and alerts ask.
 	$(PYTEST) tests/dashboards
+
+test-browser: $(STAMP) ## Drive the page by chromium, beside a real job; pictures of it in build/browser-shots.
+	$(PYTEST) tests/browser
 
 dashboards: $(STAMP) ## Write the dashboards and the rules of Prometheus (SERVICE_URL=where browsers reach it).
 	@$(BIN)/python -m deploy.grafana.generate $(SERVICE_URL)
@@ -86,4 +89,4 @@ clean: ## Remove what was built here (not .venv).
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup demo serve test test-compose test-faults test-dashboards dashboards quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean
+.PHONY: help setup demo serve test test-compose test-faults test-dashboards test-browser dashboards quick check bench-data bench-step bench-service bench-learning lint format types layers lock clean

@@ -1,0 +1,42 @@
+// What a view's layout does wrong, in words; sizes within `rounding` pixels are the same.
+(rounding) => {
+  const flaws = [];
+  const root = document.documentElement;
+  const box = (one) => one.getBoundingClientRect();
+  const named = (one) => `${one.tagName.toLowerCase()} "${one.textContent.trim().slice(0, 40)}"`;
+  const isShown = (one) => one.checkVisibility() && box(one).width > 0;
+
+  if (root.scrollWidth > root.clientWidth) {
+    const wide = [...document.querySelectorAll("main *")].filter((one) => box(one).right > root.clientWidth + rounding);
+    flaws.push(`the document is ${root.scrollWidth} px wide, of ${root.clientWidth}: ${wide.slice(0, 3).map(named)}`);
+  }
+
+  const meet = (a, b) =>
+    a.left < b.right - rounding && b.left < a.right - rounding && a.top < b.bottom - rounding && b.top < a.bottom - rounding;
+  const heads = [...document.querySelectorAll(".top .brand, .top nav a, .who > *")].filter(isShown);
+  heads.forEach((one, place) => {
+    for (const other of heads.slice(place + 1)) {
+      if (meet(box(one), box(other))) flaws.push(`${named(one)} lies on ${named(other)}`);
+    }
+  });
+
+  // What scrolls by itself may be wider than it is shown.
+  const texts = "button, .button, .badge, .state, h1, h2, h3, dt, dd, label, figcaption";
+  for (const one of document.querySelectorAll(texts)) {
+    const mayScroll = one.closest(".hidden-text, .scroll, .wide-table");
+    const isWider = one.scrollWidth > one.clientWidth + rounding && getComputedStyle(one).display !== "inline";
+    if (isShown(one) && !mayScroll && isWider) flaws.push(`${named(one)} is cut off`);
+  }
+
+  for (const plot of document.querySelectorAll(".plot[data-figure]")) {
+    const frame = box(plot);
+    const isEmpty = !plot.querySelector(".main-svg .trace, .main-svg .point");
+    if (frame.height < 120 || isEmpty) flaws.push(`${plot.dataset.figure} is empty`);
+    for (const text of plot.querySelectorAll("text")) {
+      const { width, left, right } = box(text);
+      const isOut = left < frame.left - rounding || right > frame.right + rounding;
+      if (width && isOut) flaws.push(`"${text.textContent}" of ${plot.dataset.figure} is cut off`);
+    }
+  }
+  return flaws;
+}
