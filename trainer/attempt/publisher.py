@@ -56,7 +56,7 @@ def publishing(
 
 class _Publisher:
     def __init__(self, metrics: ReplicaMetrics, make_gauge: MakeGauge) -> None:
-        self._series = metrics.series
+        self._metrics = metrics
         self._make_gauge = make_gauge
         self._gauges: Mapping[str, Gauge] = {}
         self._fails = False
@@ -80,9 +80,10 @@ class _Publisher:
             self._fails = False
 
     def _publish(self) -> None:
+        current = self._metrics.series
         self._gauges = self._gauges or {
             series.name: self._make_gauge(series.name, series.description, tuple(series.labels))
-            for series in self._series
+            for series in current
         }
-        for series in self._series:
+        for series in current:
             self._gauges[series.name].set(series.value, dict(series.labels))

@@ -4,7 +4,7 @@ All series are there from the beginning: so they stay few, and have a rate when 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -60,7 +60,7 @@ class Histogram:
 
 
 class ReplicaMetrics:
-    """The series of one replica; each is written by one thread, and read by any."""
+    """The series of one replica; each is written by one thread."""
 
     def __init__(self, job_id: str, replica: int) -> None:
         self._series: list[Series] = []
@@ -83,6 +83,9 @@ class ReplicaMetrics:
             )
             for phase in get_args(Phase)
         }
+        self._noted: dict[Phase, float] = {}
+        """Seconds by phase that were noted."""
+        self._unnoted: Callable[[], Mapping[Phase, float]] = dict
         self._saves = Histogram(
             "alexnet_checkpoint_save_seconds",
             "From the snapshot of a checkpoint until it is committed.",
@@ -125,7 +128,13 @@ class ReplicaMetrics:
 
     @property
     def series(self) -> tuple[Series, ...]:
-        """All of them; the same ever after."""
+        """All of them, as of now; the same ever after. To be asked by one thread."""
+        # In this order: what is noted meanwhile is missed, never twice.
+        noted = dict(self._noted)
+        unnoted = self._unnoted()
+        for phase, series in self._phases.items():
+            # What falls, if by a rounding, would be taken for a new beginning, and counted again.
+            series.value = max(series.value, noted.get(phase, 0.0) + unnoted.get(phase, 0.0))
         return tuple(self._series)
 
     def counted(self, batches: Iterable[Batch], split: Split) -> Iterator[Batch]:
@@ -145,7 +154,17 @@ class ReplicaMetrics:
 
     def note_phases(self, seconds: Mapping[Phase, float]) -> None:
         """Add what the time went to of late."""
-        _add(self._phases, seconds)
+        self._noted = {
+            phase: self._noted.get(phase, 0.0) + seconds.get(phase, 0.0)
+            for phase in self._noted | dict(seconds)
+        }
+
+    def follow(self, unnoted: Callable[[], Mapping[Phase, float]]) -> None:
+        """Count besides, at any moment, the seconds by phase that are still to be noted.
+
+        So a wait is seen while it lasts, and not once a step of many minutes is done.
+        """
+        self._unnoted = unnoted
 
     def note_checkpoint(self, seconds: float) -> None:
         """Count a checkpoint that was saved."""

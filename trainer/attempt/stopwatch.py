@@ -27,20 +27,21 @@ class Stopwatch:
         """Begin anew, in no phase in particular."""
         self._seconds: dict[Phase, float] = {}
         self._of_device: dict[Phase, float] = {}
-        self._phase: Phase = "other"
-        self._since = self._clock()
+        self._is_told = False
+        """Whether a device has told of its time since."""
+        self._present: tuple[Phase, float] = ("other", self._clock())
+        """The phase, and since when it is not in `_seconds`."""
 
     def enter(self, phase: Phase) -> None:
         """End the present phase and begin this one."""
-        self._settle()
-        self._phase = phase
+        self._settle(phase)
         if self.on_enter is not None:
             self.on_enter(phase)
 
     @contextmanager
     def within(self, phase: Phase) -> Iterator[None]:
         """Be in a phase while the block runs, then again in the one before."""
-        before = self._phase
+        before, _ = self._present
         self.enter(phase)
         try:
             yield
@@ -54,20 +55,35 @@ class Stopwatch:
 
     def hear(self, of_device: Mapping[Phase, float]) -> None:
         """Hear how long a device was at each phase of a step."""
+        self._is_told = True
         for phase, seconds in of_device.items():
             self._of_device[phase] = self._of_device.get(phase, 0.0) + seconds
 
     def read(self) -> dict[Phase, float]:
         """Return the seconds since the last reading by phase, and go on in the present one."""
-        self._settle()
+        self._settle(self._present[0])
         seconds, self._seconds = self._seconds, {}
         of_device, self._of_device = self._of_device, {}
         return _shared_out(seconds, of_device)
 
-    def _settle(self) -> None:
+    def unread(self) -> dict[Phase, float]:
+        """Return what the next reading will have at least, the present phase's time so far too.
+
+        For any thread. Without what is still to be shared out by what a device tells.
+        """
+        # In this order, and `_settle` in the other: what is moved meanwhile is missed, never twice.
+        seconds = self._seconds.copy()
+        phase, since = self._present
+        seconds[phase] = seconds.get(phase, 0.0) + max(self._clock() - since, 0.0)
+        if self._is_told:
+            return {phase: spent for phase, spent in seconds.items() if phase not in _QUEUED}
+        return seconds
+
+    def _settle(self, then: Phase) -> None:
         now = self._clock()
-        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._since
-        self._since = now
+        phase, since = self._present
+        self._present = (then, now)
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - since
 
 
 def _shared_out(

@@ -53,6 +53,7 @@ class EvaluationJob:
             self._spec.data.corrupt_sample_limit, setting.replicas, setting.report
         )
         self._stopwatch = Stopwatch()
+        setting.metrics.follow(self._stopwatch.unread)
         self._meter = Meter(self._stopwatch)
         self._sums = torch.zeros(1 + len(self._networks), 4, dtype=torch.float64)
         """As `tally` returns them, of all batches and all replicas so far."""

@@ -60,6 +60,7 @@ class Steps:
             replicas=setting.replicas,
         )
         self.stopwatch = Stopwatch()
+        setting.metrics.follow(self.stopwatch.unread)
         self._train_step = TrainStep(
             spec,
             self.state.network,

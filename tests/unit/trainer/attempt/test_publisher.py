@@ -1,4 +1,5 @@
 import threading
+from itertools import count
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_every_series_is_set_again_and_again_and_once_more_at_the_end() -> None:
     assert exporter.values[STEPS] == 2
     assert exporter.num_sets == before + num_series
     assert "metrics" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_a_replica_waits_for_is_published_while_it_waits() -> None:
+    exporter, metrics = Exporter(), ReplicaMetrics("j1", 0)
+    waits = count(1)
+    metrics.follow(lambda: {"data_wait": float(next(waits))})
+    waited = (
+        "alexnet_train_phase_seconds_total",
+        (*(("job_id", "j1"), ("replica", "0"), ("phase", "data_wait")),),
+    )
+    with publishing(metrics, exporter.gauge, period_s=0.001):
+        wait_for("it to grow", lambda: exporter.values.get(waited, 0) > 3, timeout_s=60)
 
 
 def test_nothing_of_it_reaches_training_and_what_fails_is_told_once(

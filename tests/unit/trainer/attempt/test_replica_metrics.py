@@ -1,8 +1,11 @@
 from dataclasses import replace
 
+import pytest
+
 from data_shards.feeding.feed_cost import FeedCost
 from tests.unit.trainer.batches import make_batch
 from trainer.attempt.replica_metrics import STEP_BUCKETS_S, ReplicaMetrics
+from trainer.contract.events import Phase
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -118,3 +121,19 @@ def test_phases_add_up() -> None:
         "alexnet_train_phase_seconds_total forward": 3.0,
         "alexnet_train_phase_seconds_total data_wait": 0.5,
     }
+
+
+def test_a_phase_counts_while_it_lasts_and_once_when_it_is_noted() -> None:
+    metrics, unnoted = ReplicaMetrics("j1", 0), dict[Phase, float]()
+    metrics.follow(lambda: unnoted)
+    metrics.note_phases({"forward": 1.0, "data_wait": 2.0})
+    unnoted["data_wait"] = 600.0
+    waited = "alexnet_train_phase_seconds_total data_wait"
+    assert changed(metrics)[waited] == 602.0
+    # Read, and not yet noted; then noted, a rounding less. A counter that falls begins anew.
+    unnoted.clear()
+    assert changed(metrics)[waited] == 602.0
+    metrics.note_phases({"data_wait": 599.9999})
+    assert changed(metrics)[waited] == 602.0
+    unnoted["data_wait"] = 1.0
+    assert changed(metrics)[waited] == pytest.approx(602.9999)

@@ -98,6 +98,31 @@ def test_what_a_host_queued_and_waited_is_shared_out_as_its_device_says() -> Non
     assert stopwatch.read() == {"compute": 1}
 
 
+def test_a_phase_is_seen_while_it_lasts_and_read_once_all_the_same() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    stopwatch.enter("forward")
+    clock.now += 2
+    stopwatch.enter("data_wait")
+    clock.now += 600
+    assert stopwatch.unread() == {"other": 0, "forward": 2, "data_wait": 600}
+    clock.now += 1
+    assert stopwatch.unread() == stopwatch.read() == {"other": 0, "forward": 2, "data_wait": 601}
+    assert stopwatch.unread() == {"data_wait": 0}
+
+
+def test_what_a_device_is_to_share_out_is_not_seen_before_it_is() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    stopwatch.hear({"forward": 1.0})
+    stopwatch.read()
+    stopwatch.enter("forward")
+    clock.now += 2
+    stopwatch.enter("data_wait")
+    clock.now += 3
+    assert stopwatch.unread() == {"other": 0, "data_wait": 3}
+
+
 def test_what_lies_before_a_restart_counts_for_nothing() -> None:
     clock = Clock()
     stopwatch = Stopwatch(clock)
