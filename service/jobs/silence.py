@@ -46,8 +46,10 @@ def overdue(
     elif job.spec.retry.hang_factor is None or silent_for < patience.silence:
         return None
     else:
+        # Its first report is of its first step.
+        stage = "" if attempt.events_through else " in its start"
         message = (
-            f"attempt {attempt.number} gave no sign of life for {silent_s:,.0f} s, so it is ended: "
-            "a process of it is frozen or gone; its log may say more"
+            f"attempt {attempt.number} gave no sign of life for {silent_s:,.0f} s{stage}, so it is "
+            "ended: a process of it is frozen or gone; its log may say more"
         )
     return Outcome(outcome="failed", reason=Reason.HUNG, message=message)

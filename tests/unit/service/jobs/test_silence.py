@@ -27,6 +27,14 @@ def test_silence_is_borne_for_so_long(begun: bool, limit_s: float) -> None:
     assert f"{limit_s} s" in str(outcome.message)
 
 
+@pytest.mark.parametrize("events_through", [0, 1])
+def test_a_silence_before_the_first_report_is_one_of_the_start(events_through: int) -> None:
+    silent = attempt(events_through=events_through)
+    outcome = overdue(job(), silent, has_begun=True, silent_for=PATIENCE.silence, patience=PATIENCE)
+    assert outcome is not None
+    assert (" s in its start, so" in str(outcome.message)) == (events_through == 0)
+
+
 def test_who_wants_nobody_to_look_for_hangs_is_obeyed_once_it_has_begun() -> None:
     assert _heard(begun=True, seconds=1e6, hang_factor=None) is None
     assert _heard(begun=False, seconds=1e6, hang_factor=None) is not None
