@@ -6,8 +6,11 @@
   const named = (one) => `${one.tagName.toLowerCase()} "${one.textContent.trim().slice(0, 40)}"`;
   const isShown = (one) => one.checkVisibility() && box(one).width > 0;
 
+  // What scrolls by itself may be wider than it is shown.
+  const mayScroll = (one) => one.closest(".hidden-text, .scroll, .wide-table, pre");
   if (root.scrollWidth > root.clientWidth) {
-    const wide = [...document.querySelectorAll("main *")].filter((one) => box(one).right > root.clientWidth + rounding);
+    const isOut = (one) => box(one).right > root.clientWidth && !mayScroll(one);
+    const wide = [...document.querySelectorAll("body *")].filter(isOut);
     flaws.push(`the document is ${root.scrollWidth} px wide, of ${root.clientWidth}: ${wide.slice(0, 3).map(named)}`);
   }
 
@@ -20,12 +23,13 @@
     }
   });
 
-  // What scrolls by itself may be wider than it is shown.
   const texts = "button, .button, .badge, .state, h1, h2, h3, dt, dd, label, figcaption";
   for (const one of document.querySelectorAll(texts)) {
-    const mayScroll = one.closest(".hidden-text, .scroll, .wide-table");
-    const isWider = one.scrollWidth > one.clientWidth + rounding && getComputedStyle(one).display !== "inline";
-    if (isShown(one) && !mayScroll && isWider) flaws.push(`${named(one)} is cut off`);
+    const { display, textOverflow } = getComputedStyle(one);
+    const isWider = one.scrollWidth > one.clientWidth + rounding && display !== "inline";
+    // Of what is shortened the whole is told by its title.
+    const isShortened = textOverflow === "ellipsis" && one.title;
+    if (isShown(one) && !mayScroll(one) && isWider && !isShortened) flaws.push(`${named(one)} is cut off`);
   }
 
   for (const plot of document.querySelectorAll(".plot[data-figure]")) {
