@@ -25,6 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.browser)
+            # With the first of them a Ray and two jobs start.
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @dataclass(frozen=True)
