@@ -3,6 +3,7 @@
 What is read from the store is right after a restart too, and series of a job go with its end.
 """
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -30,6 +31,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.access.caller import EVERYONE, Caller
 from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
+from service.run_files.room import Room
+from service.steady_clock import now_utc
 from service.store.statistics import (
     BUCKETS_S,
     NO_DURATIONS,
@@ -82,6 +85,16 @@ reconciler_step_age = Gauge(
     "For how long the reconciler has been at one job; 0 while it waits for its next tick.",
     registry=registry,
 )
+_run_root_free = Gauge(
+    "alexnet_run_root_free_bytes",
+    "Room on the run root's disk; not a number while that does not answer.",
+    registry=registry,
+)
+_run_root_size = Gauge(
+    "alexnet_run_root_size_bytes",
+    "Of the run root's disk; not a number while that does not answer.",
+    registry=registry,
+)
 
 
 def exposition(store: Store, caller: Caller = EVERYONE) -> bytes:
@@ -90,6 +103,14 @@ def exposition(store: Store, caller: Caller = EVERYONE) -> bytes:
     stored.register(_StoreCollector(store.read(statistics), caller))
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
     return generate_latest(registry) + generate_latest(stored)
+
+
+def note_room(room: Room | None) -> None:
+    """Take down how much room the run root's disk has; None: that is not known."""
+    for gauge, size_bytes in zip(
+        (_run_root_free, _run_root_size), room or (math.nan, math.nan), strict=True
+    ):
+        gauge.set(size_bytes)
 
 
 def count_events(events: Iterable[AttemptEvent]) -> None:
@@ -196,6 +217,14 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
     queue = HistogramMetricFamily("alexnet_job_queue_seconds", "From acceptance to admission.")
     queue.add_metric([], _buckets(seen.queue), seen.queue.sum_s)
     yield queue
+    waited_s = 0.0
+    if seen.queued_since is not None:
+        waited_s = max((now_utc() - seen.queued_since).total_seconds(), 0.0)
+    yield GaugeMetricFamily(
+        "alexnet_job_queue_age_seconds",
+        "For how long the job waits that is in the queue since longest; 0 while none is.",
+        value=waited_s,
+    )
     run = HistogramMetricFamily(
         "alexnet_job_run_seconds", "From admission to the end.", labels=["outcome"]
     )
@@ -226,7 +255,11 @@ def _live(seen: Statistics) -> Iterator[Metric]:
         for job in seen.live:
             if job.progress is not None and (name != "images_per_second" or job.status in TRAINING):
                 family.add_metric([job.id], getattr(job.progress, name))
+            elif job.status is Status.RUNNING and name in ("epoch", "step", "images_per_second"):
+                # It has yet to tell of a step: what stands still from the beginning is seen too.
+                family.add_metric([job.id], 0.0)
         yield family
+    yield _training_since(seen.live)
     yield from _times(job for job in seen.live if job.status in TRAINING)
     yield _errors(seen.live)
     saved_at = GaugeMetricFamily(
@@ -242,6 +275,18 @@ def _live(seen: Statistics) -> Iterator[Metric]:
         size.add_metric([job_id], checkpoint.size_bytes)
     yield saved_at
     yield size
+
+
+def _training_since(live: Iterable[JobRecord]) -> Metric:
+    family = GaugeMetricFamily(
+        "alexnet_train_start_timestamp_seconds",
+        "Since when the attempt trains, of jobs that train now and are to save checkpoints.",
+        labels=["job_id"],
+    )
+    for job in live:
+        if job.status is Status.RUNNING and job.spec.kind == "train":
+            family.add_metric([job.id], job.status_since.timestamp())
+    return family
 
 
 def _times(training: Iterable[JobRecord]) -> Iterator[Metric]:

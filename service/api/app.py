@@ -40,6 +40,7 @@ from service.api.known_reports import KnownReports
 from service.api.unidentified import Unidentified
 from service.control_plane import ControlPlane
 from service.metrics import MetricsMiddleware
+from service.run_files.room import RoomMeter
 from service.settings import Settings
 
 
@@ -55,6 +56,7 @@ def create_app(plane: ControlPlane) -> FastAPI:
     app.state.download_slots = run_files.download_slots(plane.settings)
     app.state.is_draining = operations.drain_reader(plane)
     app.state.disk_meter = DiskMeter(plane.settings.run_root)
+    app.state.room_meter = RoomMeter(plane.settings.run_root)
     # Before all others.
     app.router.routes.append(KnownReports(plane, others=app.router))
     app.router.routes.append(Unidentified())

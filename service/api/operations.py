@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.dependencies import IS_PUBLIC, Plane, Viewer
 from service.api.remembered import Remembered
 from service.control_plane import ControlPlane
-from service.metrics import exposition, reconciler_step_age
+from service.metrics import exposition, note_room, reconciler_step_age
 from service.store.switches import read_drain
 from service.views.jobs import Readiness
 
@@ -60,7 +60,8 @@ async def readyz(request: Request, plane: Plane, response: Response) -> Readines
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(plane: Plane, caller: Viewer) -> Response:
+def metrics(request: Request, plane: Plane, caller: Viewer) -> Response:
     """For Prometheus; the HELP line of each series says what it is, and its unit."""
+    note_room(request.app.state.room_meter.read())
     reconciler_step_age.set(plane.step_age_s())
     return Response(exposition(plane.store, caller), media_type=CONTENT_TYPE_LATEST)

@@ -40,6 +40,8 @@ class Statistics:
     """Without those of which there are none."""
     queue: Durations
     """From acceptance to admission."""
+    queued_since: datetime | None
+    """Of the job that is in the queue since longest; None: none is."""
     run_by_status: dict[Status, Durations]
     """From admission to the end; without those of which there are none."""
     restarts_by_reason: dict[str, int]
@@ -47,7 +49,7 @@ class Statistics:
     num_nonfinite: int
     """Jobs that ended as the loss of a step was not finite: one step each."""
     live: tuple[JobRecord, ...]
-    """Jobs that have not ended, and have trained."""
+    """Jobs that have not ended, and train or have trained."""
     newest_checkpoints: dict[str, CheckpointRecord]
     """Of the jobs that have not ended, by job id."""
 
@@ -58,11 +60,16 @@ def statistics(connection: Connection) -> Statistics:
         select(jobs.c.status, func.count()).where(_has_status()).group_by(jobs.c.status)
     )
     is_live = jobs.c.status.in_(LIVE)
-    has_trained = or_(jobs.c.progress.is_not(None), jobs.c.evaluation.is_not(None))
+    has_trained = or_(
+        jobs.c.status == Status.RUNNING,
+        jobs.c.progress.is_not(None),
+        jobs.c.evaluation.is_not(None),
+    )
     live = read_jobs(connection, STORED_JOBS.where(is_live, has_trained))
     return Statistics(
         jobs_by_status={Status(row[0]): row[1] for row in counts},
         queue=_together(_durations(connection, jobs.c.created_at, jobs.c.started_at).values()),
+        queued_since=_queued_since(connection),
         run_by_status=_durations(connection, jobs.c.started_at, jobs.c.finished_at),
         restarts_by_reason=_restarts_by_reason(connection),
         num_nonfinite=_num_nonfinite(connection),
@@ -111,6 +118,13 @@ def _together(parts: Iterable[Durations]) -> Durations:
             at_most=tuple(map(operator.add, whole.at_most, part.at_most)),
         )
     return whole
+
+
+def _queued_since(connection: Connection) -> datetime | None:
+    waits = jobs.c.status == Status.QUEUED
+    oldest = select(func.min(jobs.c.status_since)).where(waits, is_moment(jobs.c.status_since))
+    since: datetime | None = connection.execute(oldest).scalar_one()
+    return since
 
 
 def _restarts_by_reason(connection: Connection) -> dict[str, int]:

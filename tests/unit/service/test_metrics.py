@@ -1,3 +1,5 @@
+import math
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -10,6 +12,7 @@ from prometheus_client.samples import Sample
 from service.control_plane import ControlPlane
 from service.jobs.lifecycle import Decision
 from service.metrics import METHODS, exposition
+from service.run_files.room import RoomMeter
 from service.store.attempts import NewAttempt
 from service.store.store import Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
@@ -78,11 +81,14 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "alexnet_event_streams": "gauge",
         "alexnet_downloads": "gauge",
         "alexnet_reconciler_step_age_seconds": "gauge",
+        "alexnet_run_root_free_bytes": "gauge",
+        "alexnet_run_root_size_bytes": "gauge",
         "alexnet_build_info": "gauge",
         "alexnet_jobs": "gauge",
         "alexnet_jobs_submitted": "counter",
         "alexnet_jobs_finished": "counter",
         "alexnet_job_queue_seconds": "histogram",
+        "alexnet_job_queue_age_seconds": "gauge",
         "alexnet_job_run_seconds": "histogram",
         "alexnet_job_restarts": "counter",
         "alexnet_train_nonfinite_steps": "counter",
@@ -90,6 +96,7 @@ def test_names_kinds_and_labels_are_the_documented_ones(http: httpx.Client) -> N
         "alexnet_checkpoint_last_success_timestamp_seconds": "gauge",
         **dict.fromkeys(OF_A_JOB, "gauge"),
         "alexnet_train_phase_seconds": "gauge",
+        "alexnet_train_start_timestamp_seconds": "gauge",
     }
     (build,) = found["alexnet_build_info"].samples
     assert build.labels.keys() == {"version"}
@@ -99,8 +106,9 @@ def test_a_live_job_has_its_latest_figures(store: Store) -> None:
     before = datetime.now(UTC).timestamp()
     trained(store, "live")
     seen = samples_of(scrape(store), "live")
+    started_at = seen.pop("alexnet_train_start_timestamp_seconds")
     saved_at = seen.pop("alexnet_checkpoint_last_success_timestamp_seconds")
-    assert before <= saved_at <= datetime.now(UTC).timestamp()
+    assert before <= started_at <= saved_at <= datetime.now(UTC).timestamp()
     phases = {f"alexnet_train_phase_seconds{phase}": 0.0 for phase in get_args(Phase)}
     phases |= {
         "alexnet_train_phase_secondsforward": 0.75,
@@ -119,9 +127,58 @@ def test_a_job_that_trains_no_more_has_no_rate(
     trained(store, "waits")
     change(store_url, "UPDATE jobs SET status = :status", status=status)
     seen = samples_of(scrape(store), "waits")
-    for name in ("images_per_second", "phase_secondscompute", "eta_seconds"):
+    gone = ("images_per_second", "phase_secondscompute", "eta_seconds", "start_timestamp_seconds")
+    for name in gone:
         assert f"alexnet_train_{name}" not in seen
     assert seen["alexnet_train_step"] == 25
+
+
+def test_a_job_that_runs_without_a_step_stands_at_step_0(store: Store) -> None:
+    job_in(store, Status.RUNNING, "begun")
+    since = store.job("begun").status_since.timestamp()
+    assert samples_of(scrape(store), "begun") == {
+        "alexnet_train_epoch": 0,
+        "alexnet_train_step": 0,
+        "alexnet_train_images_per_second": 0,
+        "alexnet_train_start_timestamp_seconds": since,
+    }
+
+
+def test_a_job_that_saves_nothing_is_not_said_to_train_unsaved(store: Store) -> None:
+    of_job = {"kind": "evaluate", "evaluation": {"checkpoints": ["some/checkpoint"]}}
+    job_in(store, Status.RUNNING, "measures", spec=make_spec(**of_job))
+    assert "alexnet_train_start_timestamp_seconds" not in samples_of(scrape(store), "measures")
+
+
+def test_the_queue_is_as_old_as_the_job_that_waits_longest(store: Store) -> None:
+    def age_s() -> float:
+        (sample,) = scrape(store)["alexnet_job_queue_age_seconds"].samples
+        return sample.value
+
+    assert age_s() == 0
+    now = datetime.now(UTC)
+    for job_id, waited_s in (("waits", 3600), ("new", 5), ("goes", 90_000)):
+        store.submit(job_id, make_spec(), now - timedelta(seconds=waited_s))
+    store.begin_attempt(store.job("goes"), FIRST_ATTEMPT, now)
+    assert 3600 <= age_s() < 3600 + 60
+    store.begin_attempt(store.job("waits"), FIRST_ATTEMPT, now)
+    assert 5 <= age_s() < 5 + 60
+
+
+def test_the_run_root_s_disk_has_a_size_as_long_as_it_answers(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> tuple[float, float]:
+        found = families(http.get("/metrics").text)
+        free, size = (
+            found[f"alexnet_run_root_{name}_bytes"].samples[0].value for name in ("free", "size")
+        )
+        return free, size
+
+    free, size = told()
+    assert 0 <= free <= size == shutil.disk_usage(plane.settings.run_root).total
+    monkeypatch.setattr(RoomMeter, "read", lambda _: None)
+    assert all(math.isnan(one) for one in told())
 
 
 def test_the_newest_checkpoint_is_of_the_newest_attempt(store: Store) -> None:
