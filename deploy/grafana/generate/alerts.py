@@ -3,7 +3,7 @@
 from textwrap import dedent
 
 from deploy.grafana.generate.links import DATA, FLEET, JOB
-from deploy.grafana.generate.rules import DATA_STALL, ERROR_RATIO, QUEUE_P95, Alert
+from deploy.grafana.generate.rules import DATA_STALL, ERROR_RATIO, QUEUE_P95, Alert, unsaved
 
 # Assumed; the dashboards draw them as lines.
 MAX_CHECKPOINT_AGE_S = 2 * 3600
@@ -13,6 +13,7 @@ MAX_QUEUE_S = 4 * 3600
 MAX_DISK_RATIO = 0.9
 MAX_RECONCILER_STEP_S = 120
 
+RUN_ROOT_FULL = "max(1 - alexnet_run_root_free_bytes / alexnet_run_root_size_bytes)"
 JOB_OF_ALERT = f"{JOB}?var-job={{{{ $labels.job_id }}}}"
 # A series that only a job has which is training now.
 TRAINING = "and on (job_id) alexnet_train_images_per_second"
@@ -51,14 +52,11 @@ ALERTS = (
     ),
     Alert(
         name="AlexnetCheckpointTooOld",
-        expr=dedent(f"""\
-            max by (job_id) (time() - alexnet_checkpoint_last_success_timestamp_seconds)
-              > {MAX_CHECKPOINT_AGE_S} {TRAINING}
-            """),
+        expr=f"({unsaved()}) > {MAX_CHECKPOINT_AGE_S}",
         lasting="10m",
         severity="warning",
-        summary="The last checkpoint of job {{ $labels.job_id }} is "
-        "{{ $value | humanizeDuration }} old",
+        summary="Job {{ $labels.job_id }} trains for {{ $value | humanizeDuration }} "
+        "without a checkpoint",
         description="A crash would lose as much work. See in its events whether saving fails "
         "(a full disk); where an epoch takes longer, set checkpoint.interval_steps.",
         dashboard=JOB_OF_ALERT,
@@ -90,13 +88,11 @@ ALERTS = (
         expr=dedent(f"""\
             {QUEUE_P95} > {MAX_QUEUE_S}
             or
-            max(alexnet_jobs{{status="QUEUED"}}) > 0
-              and max(changes(alexnet_job_queue_seconds_count[4h])) == 0
-              and max(alexnet_jobs{{status="QUEUED"}} offset 4h) > 0
+            max(alexnet_job_queue_age_seconds) > {MAX_QUEUE_S}
             """),
         lasting="15m",
         severity="warning",
-        summary="Jobs wait for hours before they begin",
+        summary="A job waits for hours before it begins",
         description="GET /cluster says why each waits: too few devices, a quota, a drain that "
         "nobody ended. Add nodes, or lower the priority of what can wait.",
         dashboard=FLEET,
@@ -109,6 +105,16 @@ ALERTS = (
         summary="The disk of node {{ $labels.ip }} is {{ $value | humanizePercentage }} full",
         description="Checkpoints fail when it is full, and attempts with them. Delete jobs whose "
         "files nobody needs, keep fewer checkpoints, or shrink the shard cache.",
+        dashboard=FLEET,
+    ),
+    Alert(
+        name="AlexnetRunRootNearlyFull",
+        expr=f"{RUN_ROOT_FULL} > {MAX_DISK_RATIO}",
+        lasting="10m",
+        severity="critical",
+        summary="The disk of the run root is {{ $value | humanizePercentage }} full",
+        description="Checkpoints of all jobs fail when it is full. Delete jobs whose files nobody "
+        "needs, or keep fewer checkpoints.",
         dashboard=FLEET,
     ),
     Alert(

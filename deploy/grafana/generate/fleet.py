@@ -167,9 +167,11 @@ def _jobs() -> list[Panel]:
         ),
         series(
             "Time in the queue",
-            "From acceptance to admission, of the jobs that were admitted within the last hour.",
+            "From acceptance to admission, of the jobs that were admitted within the last hour; "
+            "and for how long the job waits now that waits longest.",
             Query(QUEUE_P50, "p50"),
             Query(QUEUE_P95, "p95"),
+            Query("max(alexnet_job_queue_age_seconds)", "longest now"),
             unit=units.Seconds,
             width=6,
             colours=colours.OF_QUANTILES,

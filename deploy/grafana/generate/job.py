@@ -15,9 +15,12 @@ from deploy.grafana.generate.links import (
     to_page,
 )
 from deploy.grafana.generate.panels import Panel, Query, bar, series, stat
-from deploy.grafana.generate.rules import DATA_STALL, STEP_BUCKETS
+from deploy.grafana.generate.rules import DATA_STALL, STEP_BUCKETS, unsaved
 
-SAVED_AT = "alexnet_checkpoint_last_success_timestamp_seconds"
+WORK_AT_RISK = (
+    "Since the last checkpoint, or since the attempt trains: what a crash would cost; none while "
+    "it does not train."
+)
 SAMPLES = 'ray_alexnet_train_samples_total{job_id="$job"}'
 PHASES = 'ray_alexnet_train_phase_seconds_total{job_id="$job"}'
 # A node's agent tells of its GPUs and of the replicas on it at one address.
@@ -105,12 +108,12 @@ def _head() -> list[Panel]:
             width=3,
         ),
         stat(
-            "Checkpoint age",
-            "Since the last checkpoint: the work that a crash would cost.",
-            f"time() - {_its(SAVED_AT)}",
+            "Unsaved work",
+            WORK_AT_RISK,
+            unsaved('job_id="$job"'),
             unit=units.Seconds,
             width=4,
-            none="none yet",
+            none="none",
             bounds={MAX_CHECKPOINT_AGE_S / 2: ORANGE, MAX_CHECKPOINT_AGE_S: RED},
         ),
     ]
@@ -202,9 +205,9 @@ def _checkpoints() -> list[Panel]:
 
     return [
         series(
-            "Checkpoint age",
-            "Since the last checkpoint: the work that a crash would cost.",
-            Query(f"time() - {_its(SAVED_AT)}", "age"),
+            "Unsaved work",
+            WORK_AT_RISK,
+            Query(unsaved('job_id="$job"'), "unsaved"),
             unit=units.Seconds,
             bound=(MAX_CHECKPOINT_AGE_S, RED),
         ),

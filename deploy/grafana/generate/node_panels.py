@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models import units
 
-from deploy.grafana.generate.alerts import MAX_DISK_RATIO
+from deploy.grafana.generate.alerts import MAX_DISK_RATIO, RUN_ROOT_FULL
 from deploy.grafana.generate.colours import RED
 from deploy.grafana.generate.panels import Panel, Query, series
 
@@ -58,6 +58,7 @@ def nodes() -> list[Panel]:
                 f'{reserved} / (sum by (Name) (ray_resources{{Name=~"CPU|GPU"}}) > 0)', "{{Name}}"
             ),
             unit=units.PercentUnit,
+            width=6,
             share=True,
         ),
         series(
@@ -68,6 +69,7 @@ def nodes() -> list[Panel]:
                 "{{NodeAddress}}",
             ),
             unit=units.PercentUnit,
+            width=6,
             share=True,
         ),
         series(
@@ -76,5 +78,16 @@ def nodes() -> list[Panel]:
             Query("max by (ip) (ray_node_network_receive_speed)", "{{ip}} in"),
             Query("max by (ip) (ray_node_network_send_speed)", "{{ip}} out"),
             unit=units.BytesPerSecondIEC,
+            width=6,
+        ),
+        series(
+            "Disk of the run root",
+            "Share that is used of the disk on which checkpoints, logs and reports lie, as the "
+            "service sees it.",
+            Query(RUN_ROOT_FULL, "used"),
+            unit=units.PercentUnit,
+            width=6,
+            bound=(MAX_DISK_RATIO, RED),
+            share=True,
         ),
     ]

@@ -75,6 +75,18 @@ RECORDS = (
 )
 
 
+def unsaved(matcher: str = "") -> str:
+    """Return for how long jobs train without a checkpoint; of all, or of those that match.
+
+    Since the later of the two moments: what came before an attempt is saved, or lost already.
+    """
+    moments = "alexnet_(train_start|checkpoint_last_success)_timestamp_seconds"
+    return (
+        f'time() - max by (job_id) ({{__name__=~"{moments}"{matcher and ", " + matcher}}}) '
+        "and on (job_id) alexnet_train_start_timestamp_seconds"
+    )
+
+
 def groups(records: Iterable[Record], alerts: Iterable[Alert]) -> list[dict[str, Any]]:
     """Return the groups of a file of rules."""
     return [
