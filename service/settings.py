@@ -203,6 +203,11 @@ class Settings(BaseSettings):
         description="Port on loopback where Prometheus finds the local Ray's metrics, and those of "
         "the jobs in it. None: any free one.",
     )
+    grafana_url: str | None = Field(
+        default=None,
+        description="Where browsers reach a Grafana with deploy/grafana's dashboards, for a link "
+        "on each job's page: http://HOST:3000. None: no link.",
+    )
     local_ray_warm: bool = Field(
         default=True,
         description="Whether the local Ray keeps a process that has imported torch, some 650 MB, "
@@ -221,6 +226,11 @@ class Settings(BaseSettings):
             # As uvicorn reads them, but for `*`, which would believe anyone of any address.
             ipaddress.ip_network(network)
         return networks
+
+    @field_validator("grafana_url")
+    @classmethod
+    def _a_page(cls, url: str | None) -> str | None:
+        return None if url is None else page_address(url)
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -297,6 +307,26 @@ def check_ray_address(address: str) -> None:
             f"ALEXNET_RAY_ADDRESS (or RAY_ADDRESS): {address!r} is not the address of a Ray "
             "dashboard; use http://HOST:8265"
         )
+
+
+def page_address(url: str) -> str:
+    """Return the address of a page of others, without a slash at its end.
+
+    Raises SettingsError, which shows no password.
+    """
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        # Raises ValueError for one that is none.
+        _ = parts.port
+    except ValueError:
+        is_usable = False
+    if not is_usable or any(sign in url for sign in "@?#\\\"'<> "):
+        raise SettingsError(
+            "ALEXNET_GRAFANA_URL: this is no address that a browser can be led to; use "
+            "http://HOST:3000 or https://HOST/PATH, without user, password, ? or #"
+        )
+    return url.rstrip("/")
 
 
 def check_store_url(url: str) -> None:

@@ -73,6 +73,7 @@ def job_page(
         "job/page.html",
         job_id=job_id,
         name=job.spec.name,
+        grafana=plane.settings.grafana_url,
         views={section.id: section.view for section in sections},
         charts=course.charts,
         recipes=recipes(

@@ -43,6 +43,11 @@ def test_the_state_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ({"store_url": "sqlite:////"}, "ALEXNET_STORE_URL: .*does not name a file"),
         ({"store_url": "sqlite:////s.db?mode=ro"}, "ALEXNET_STORE_URL: .*no options"),
         ({"ray_address": "head:6379"}, "http://HOST:8265"),
+        ({"grafana_url": "javascript:alert(1)"}, "ALEXNET_GRAFANA_URL: .*use http://HOST:3000"),
+        ({"grafana_url": "http://"}, "ALEXNET_GRAFANA_URL"),
+        ({"grafana_url": "http://host:port"}, "ALEXNET_GRAFANA_URL"),
+        ({"grafana_url": "http://user:secret@host"}, "ALEXNET_GRAFANA_URL: .*without user"),
+        ({"grafana_url": "http://host/?orgId=1"}, "ALEXNET_GRAFANA_URL"),
         ({"port": 0}, "greater than"),
         ({"data_roots": ()}, "at least 1 item"),
         ({"data_roots": ("http://bucket/a",)}, "'http' is not read; name a path, or a URL of s3"),
@@ -128,3 +133,8 @@ def test_a_password_in_what_cannot_be_used_is_not_shown_either(url: str) -> None
     with pytest.raises(ValidationError) as caught:
         Settings(store_url=url)
     assert "secret" not in str(caught.value) + repr(caught.value)
+
+
+def test_the_address_of_grafana_has_no_slash_at_its_end() -> None:
+    assert Settings().grafana_url is None
+    assert Settings(grafana_url="https://host/grafana/").grafana_url == "https://host/grafana"

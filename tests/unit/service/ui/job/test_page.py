@@ -56,6 +56,16 @@ def figures(html: str) -> dict[str, object]:
     return {name: json.loads(text) for name, text in found}
 
 
+def test_the_page_leads_to_grafana_where_there_is_one(
+    browser: httpx.Client, plane: ControlPlane, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Grafana" not in shown(browser, f"/ui/jobs/{job_id}")
+    changed = plane.settings.model_copy(update={"grafana_url": "https://host/grafana"})
+    monkeypatch.setattr(plane, "settings", changed)
+    html = shown(browser, f"/ui/jobs/{job_id}")
+    assert f'href="https://host/grafana/d/alexnet-job?var-job={job_id}"' in html
+
+
 def test_the_page_is_readable_without_a_script(browser: httpx.Client, job_id: str) -> None:
     html = shown(browser, f"/ui/jobs/{job_id}")
     for text in (
