@@ -80,7 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         # Longer than all that is asked of it; the service takes it along when it is stopped.
         optim = {"global_batch_size": 16, "epochs": 2000}
         job_id = control_plane.submit(**request_for(shards, "many epochs", optim=optim))
-        control_plane.wait_status(over_id, "SUCCEEDED", timeout_s=180)
+        control_plane.wait_status(over_id, "SUCCEEDED", timeout_s=400)
         control_plane.wait_status(job_id, "RUNNING")
         yield Trained(control_plane, shards, job_id, over_id)
 
