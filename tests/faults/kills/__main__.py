@@ -24,15 +24,16 @@ def main(
 ) -> None:
     """Kill, print the table, and end with 1 if anything is wrong."""
     folder = Path(tempfile.mkdtemp(prefix="alexnet-kills-"))
-    campaign = Campaign(folder, num_processes=kills, seed=seed, say=_say)
-    try:
-        with last_rites():
+    # What is started has the environment as it is when the campaign is made.
+    with last_rites():
+        campaign = Campaign(folder, num_processes=kills, seed=seed, say=_say)
+        try:
             campaign.run(lanes)
-    finally:
-        if sys.exception() or any(trial.violations for trial in campaign.trials):
-            _say(f"what the service said and wrote is kept in {folder}")
-        else:
-            shutil.rmtree(folder)
+        finally:
+            if sys.exception() or any(trial.violations for trial in campaign.trials):
+                _say(f"what the service said and wrote is kept in {folder}")
+            else:
+                shutil.rmtree(folder)
     Console(width=120).print(table(rows(campaign.trials)))
     if report is not None:
         report.write_text(page(campaign, num_lanes=lanes, kills=kills, seed=seed))
