@@ -117,7 +117,8 @@ def test_what_it_trains_is_fed_and_saves_is_measured(
     told = [event.phase_seconds for event in world.of(Progress)]
     for phase in ("data_wait", "forward", "checkpoint", "evaluation"):
         total_s = sum(phases.get(phase, 0.0) for phases in told)
-        assert seen["alexnet_train_phase_seconds_total", phase] == pytest.approx(total_s)
+        # Beside what is told, a phase that goes on is counted as far as it has come.
+        assert seen["alexnet_train_phase_seconds_total", phase] == pytest.approx(total_s, rel=0.01)
 
 
 def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_path: Path) -> None:
