@@ -100,8 +100,10 @@ def test_what_it_trains_is_fed_and_saves_is_measured(
 ) -> None:
     monkeypatch.setattr("trainer.running.loop.PROGRESS_EVERY_S", 0.0)
     run_dir, world = tmp_path / "run", World()
+    began_s = time.monotonic()
     attempt_of(spec, run_dir, world)
     seen = {(one.name, *[*one.labels.values()][-1:]): one.value for one in world.metrics.series}
+    took_s = time.monotonic() - began_s
     lines = ledger_lines(RunDirectory(run_dir).attempt(1).path)
     num_trained = sum(len(line["samples"]) for line in lines)
     assert seen["alexnet_train_samples_total", "0"] == num_trained
@@ -117,8 +119,10 @@ def test_what_it_trains_is_fed_and_saves_is_measured(
     told = [event.phase_seconds for event in world.of(Progress)]
     for phase in ("data_wait", "forward", "checkpoint", "evaluation"):
         total_s = sum(phases.get(phase, 0.0) for phases in told)
-        # Beside what is told, a phase that goes on is counted as far as it has come.
-        assert seen["alexnet_train_phase_seconds_total", phase] == pytest.approx(total_s, rel=0.01)
+        # What came after the last report is counted too.
+        assert seen["alexnet_train_phase_seconds_total", phase] >= total_s * (1 - 1e-6) > 0
+    counted = [s for (name, *_), s in seen.items() if name == "alexnet_train_phase_seconds_total"]
+    assert sum(counted) <= took_s
 
 
 def test_checkpoints_at_intervals_ends_of_epochs_and_the_end(spec: JobSpec, tmp_path: Path) -> None:
