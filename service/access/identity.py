@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from service.access.caller import Caller, ForbiddenError, Role, UnidentifiedError, Unknown
 from service.access.tokens import TokenRecord, parse_token, why_unknown
+from service.loopback import is_loopback
 
 # What asks for nothing to be changed; a page of another site may have a browser send it.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -63,7 +64,9 @@ class Credentials:
         found: dict[str, str] = {}
         for part in self.headers.get("cookie", "").split(";"):
             name, _, value = part.partition("=")
-            found.setdefault(name.strip(), value.strip())
+            # What else Python takes for a space is a letter to browsers, which let another site
+            # plant a cookie whose name begins with it.
+            found.setdefault(name.strip(" \t"), value.strip(" \t"))
         # The weaker one can be put there by whoever is between, so that it never stands in for one
         # that is not valid, nor for one that could have come.
         is_weak_enough = HOST_COOKIE not in found and not is_by_https(self.scheme, self.headers)
@@ -142,9 +145,22 @@ def _is_of_another_site(headers: Mapping[str, str]) -> bool:
 def is_by_https(scheme: str, headers: Mapping[str, str]) -> bool:
     """Whether a browser sent it by https, though a proxy that nobody trusts passed it on by http.
 
-    Browsers say so of what changes something, and of little else.
+    Browsers tell the origin of what changes something, and of little else; from which site it comes
+    they tell by https alone, but for their own machine.
     """
-    return scheme == "https" or headers.get("origin", "").lower().startswith("https://")
+    if scheme == "https" or headers.get("origin", "").lower().startswith("https://"):
+        return True
+    host = headers.get("host")
+    return host is not None and "sec-fetch-site" in headers and not _is_own_machine(host)
+
+
+def _is_own_machine(host: str) -> bool:
+    """Whether a browser trusts this host as it would by https."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return is_loopback(name) or name.endswith(".localhost")
 
 
 def is_of_own_page(headers: Mapping[str, str]) -> bool:

@@ -63,8 +63,11 @@ def caller_of(request: Request) -> Caller | None:
 
 def to_sign_in(request: Request) -> Response:
     """Lead to the page that asks for a token, and from there back."""
-    asked = request.url.path if request.method in SAFE_METHODS else "/ui/"
-    if request.method in SAFE_METHODS and request.url.query:
+    if request.method not in SAFE_METHODS:
+        # What only looks may be known by a cookie that changes nothing: then it is to be asked too.
+        return RedirectResponse(f"{SIGN_IN}?again=true&next={quote('/ui/', safe='')}", 303)
+    asked = request.url.path
+    if request.url.query:
         asked += f"?{request.url.query}"
     return RedirectResponse(f"{SIGN_IN}?next={quote(asked, safe='')}", 303)
 
@@ -81,8 +84,8 @@ async def problem_of(request: Request, error: Exception) -> Problem | None:
 
 def local_path(text: str, *, default: str = "/ui/") -> str:
     """Return where a form asks to be led back to, if that is a page of ours."""
-    parts = urlsplit(text)
-    is_ours = not parts.scheme and not parts.netloc and text.startswith("/ui/")
+    if not text.startswith("/ui/"):
+        return default
     # Browsers take each of these for a step up, or for what could lead to one.
-    is_below = "\\" not in text and ".." not in unquote(parts.path).split("/")
-    return text if is_ours and is_below and text.isascii() and text.isprintable() else default
+    is_below = "\\" not in text and ".." not in unquote(urlsplit(text).path).split("/")
+    return text if is_below and text.isascii() and text.isprintable() else default

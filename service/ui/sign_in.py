@@ -33,6 +33,10 @@ _OF_COOKIE = {
     Unknown.EXPIRED: "The token that your browser kept has expired.",
     Unknown.REVOKED: "The token that your browser kept was revoked.",
 }
+_NOT_FOR_CHANGES = (
+    "Nothing was changed: the token that your browser kept is from before this page came by https. "
+    "Sign in once more."
+)
 _OF_FORM = {
     Unknown.NONE_SENT: "give a token: it begins with alexnet_",
     Unknown.WRONG: f"this is no token that the service knows; copy it whole, or {_ANOTHER}",
@@ -43,13 +47,18 @@ _OF_FORM = {
 
 @router.get("/sign-in", dependencies=[HAS_NO_TOKEN_YET])
 def sign_in_page(
-    request: Request, *, next_path: Annotated[str, Query(alias="next", max_length=MAX_PATH)] = ""
+    request: Request,
+    *,
+    next_path: Annotated[str, Query(alias="next", max_length=MAX_PATH)] = "",
+    again: bool = False,
 ) -> Response:
-    """Ask for a token, unless none is needed or it is known."""
+    """Ask for a token, unless none is needed or it is known; `again`: what was sent was not."""
     where = local_path(next_path)
-    if caller_of(request) is not None:
+    caller = caller_of(request)
+    if caller is not None and (caller.token_id is None or not again):
         return RedirectResponse(where, 303)
-    return page(request, None, "sign_in.html", next=where, why=_why_here(request), error="")
+    why = _why_here(request) if caller is None else _NOT_FOR_CHANGES
+    return page(request, None, "sign_in.html", next=where, why=why, error="")
 
 
 @router.post("/sign-in", dependencies=[HAS_NO_TOKEN_YET])

@@ -112,7 +112,10 @@ def test_a_token_that_is_sent_counts_and_not_the_cookie_beside_it() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"sec_fetch_site": "same-origin"}, {"origin": "http://here:8000", "host": "here:8000"}],
+    [
+        {"sec_fetch_site": "same-origin"},
+        {"origin": "http://127.0.0.1:8000", "host": "127.0.0.1:8000"},
+    ],
     ids=["as the browser says", "by its origin"],
 )
 def test_a_page_of_our_own_changes_something_by_its_cookie(headers: dict[str, str]) -> None:
@@ -124,11 +127,15 @@ def test_a_page_of_our_own_changes_something_by_its_cookie(headers: dict[str, st
     [
         {},
         {"sec_fetch_site": "cross-site"},
-        {"sec_fetch_site": "same-site", "origin": "http://here:8000", "host": "here:8000"},
+        {
+            "sec_fetch_site": "same-site",
+            "origin": "http://127.0.0.1:8000",
+            "host": "127.0.0.1:8000",
+        },
         {"sec_fetch_site": "none"},
-        {"origin": "null", "host": "here:8000"},
-        {"origin": "http://here:9000", "host": "here:8000"},
-        {"origin": "http://evil.example", "host": "here:8000"},
+        {"origin": "null", "host": "127.0.0.1:8000"},
+        {"origin": "http://127.0.0.1:9000", "host": "127.0.0.1:8000"},
+        {"origin": "http://evil.example", "host": "127.0.0.1:8000"},
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -223,3 +230,32 @@ def test_what_a_proxy_asks_for_disables_no_cookie_and_saves_no_check(other: str)
     assert identify(own, RECORD, is_open=False, now=NOW).owner == "ann"
     with pytest.raises(ForbiddenError, match="Bearer"):
         identify(by_cookie("POST", authorization=other), RECORD, is_open=False, now=NOW)
+
+
+@pytest.mark.parametrize("space", ["\x85", "\xa0", "\x1c"])
+def test_no_cookie_that_another_site_may_set_counts_as_the_host_s(space: str) -> None:
+    planted = f"{space}{HOST_COOKIE}=planted; {HOST_COOKIE}={TOKEN}"
+    assert replace(sent(cookie=planted), scheme="https").token == str(TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_by_https"),
+    [
+        ("train.example", True),
+        ("train.example:8443", True),
+        ("10.0.0.7", True),
+        ("127.0.0.1:8000", False),
+        ("[::1]:8000", False),
+        ("localhost:8000", False),
+        ("train.localhost", False),
+        ("[", True),
+        (None, False),
+    ],
+)
+def test_a_browser_that_tells_its_site_came_by_https_or_from_this_machine(
+    host: str | None, *, is_by_https: bool
+) -> None:
+    # Where it came by https, the cookie that could have been planted by http tells nobody.
+    headers = {"sec_fetch_site": "none", **({} if host is None else {"host": host})}
+    assert (by_cookie(**headers).token is None) == is_by_https
+    assert by_cookie(**({} if host is None else {"host": host})).token == str(TOKEN)

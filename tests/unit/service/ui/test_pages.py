@@ -16,6 +16,8 @@ def test_a_form_leads_back_to_where_it_was(path: str) -> None:
         "",
         "/jobs",
         "//evil.example/ui/",
+        "//[",
+        "/ui//[/../..",
         "https://evil.example/ui/",
         "/ui/\r\nSet-Cookie: a=b",
         "/ui/ü",

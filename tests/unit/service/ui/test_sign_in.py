@@ -81,6 +81,20 @@ def check_cookie_of_host(guarded: Guarded, headers: dict[str, str]) -> str:
     return f"{HOST_COOKIE}={token}"
 
 
+def test_whoever_may_only_look_by_their_cookie_is_asked_for_the_token_again(
+    guarded: Guarded,
+) -> None:
+    headers = {"Cookie": f"{COOKIE}={add_token(guarded.plane, 'ann', Role.SUBMITTER)}"}
+    assert guarded.nobody.get("/ui/", headers=headers).status_code == 200
+    changed = {**headers, **OURS, "Origin": "https://train.example"}
+    refused = guarded.nobody.post("/ui/jobs/none/cancel", headers=changed)
+    assert refused.status_code == 303
+    asked = guarded.nobody.get(refused.headers["Location"], headers=headers)
+    assert asked.status_code == 200
+    assert "Nothing was changed" in asked.text
+    assert 'id="token"' in asked.text
+
+
 def cookies_of(answer: httpx.Response) -> dict[str, tuple[str, set[str]]]:
     """Return the value and the flags of each cookie that is set."""
     found = {}
