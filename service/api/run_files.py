@@ -78,9 +78,8 @@ def unusable(run: Path, error: OSError) -> str:
 class RangedResponse(StreamingResponse):
     """Sends what is asked for of a content, a chunk at a time, and closes it whatever happens.
 
-    Of what whoever asks has already, by its tag, nothing but that.
-
-    Holds one of the application's slots meanwhile.
+    Of what whoever asks has already, by its tag, nothing but that; else it holds one of the
+    application's slots meanwhile.
     """
 
     def __init__(
@@ -127,6 +126,9 @@ class RangedResponse(StreamingResponse):
         slots = scope["app"].state.download_slots
         assert isinstance(slots, Slots)
         try:
+            if self.status_code == 304:
+                await super().__call__(scope, receive, send)
+                return
             with slots.take(Sender.of(scope).key), downloads.track_inprogress():
                 await super().__call__(scope, receive, send)
         finally:
@@ -136,7 +138,8 @@ class RangedResponse(StreamingResponse):
 
 def _is_known(request: Request, content: Content) -> bool:
     """Whether `If-None-Match` names the content as it is; before any range, and weak tags too."""
-    tags = [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
+    sent = ",".join(request.headers.getlist("if-none-match"))
+    tags = [one.strip() for one in sent.split(",")]
     return "*" in tags or content.etag in [one.removeprefix("W/") for one in tags]
 
 

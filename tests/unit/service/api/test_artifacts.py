@@ -63,6 +63,8 @@ def test_what_is_known_by_its_tag_is_not_sent_again(http: httpx.Client, run: Pat
             etag,
             "private, no-cache",
         )
+    in_lines = [("If-None-Match", '"other"'), ("If-None-Match", etag)]
+    assert http.get(path, headers=in_lines).status_code == 304
     assert http.get(path, headers={"If-None-Match": '"other"'}).content == first.content
     (run / "report.md").write_text("changed!")
     assert http.get(path, headers={"If-None-Match": etag}).text == "changed!"
