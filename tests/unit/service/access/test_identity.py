@@ -190,7 +190,11 @@ def test_a_cookie_too_long_to_be_a_token_is_none(name: str) -> None:
     assert credentials.token == ""
 
 
-@pytest.mark.parametrize("strong", [str(TOKEN), "no token", "", "a" * 201])
+@pytest.mark.parametrize(
+    "strong",
+    [str(TOKEN), "no token", "", "a" * 201],
+    ids=["a token", "no token", "empty", "too long"],
+)
 def test_the_weaker_cookie_never_stands_in_for_the_stronger(strong: str) -> None:
     for cookie in (
         f"{COOKIE}=planted; {HOST_COOKIE}={strong}",
