@@ -21,6 +21,8 @@ class Pulse(Record):
     moves: int = 0
     """Grows with all that is done."""
     waits_for_data: bool = False
+    is_done: bool = False
+    """Whether it has nothing more to do, and tells no more."""
 
 
 class News(NamedTuple):

@@ -26,13 +26,18 @@ class Silences:
             self._silent_s[rank] += elapsed_s
 
     def hear(self, others: Mapping[int, Pulse]) -> None:
-        """Take what the others told last, by rank: the same again is silence."""
+        """Take what the others told last, by rank: the same again is silence.
+
+        One that is done may be silent: rank 0 may have to wait for a disk when no other has.
+        """
         for rank, pulse in others.items():
-            if self._beats.get(rank) != pulse.beat:
+            if pulse.is_done:
+                self._silent_s.pop(rank, None)
+            elif self._beats.get(rank) != pulse.beat:
                 self._beats[rank] = pulse.beat
                 self._silent_s[rank] = 0.0
 
     def longest(self) -> Silence | None:
-        """Return the longest; None: there are no others."""
+        """Return the longest; None: there are no others, or none that is not done."""
         silences = (Silence(rank, seconds) for rank, seconds in self._silent_s.items())
         return max(silences, key=lambda one: one.seconds, default=None)

@@ -6,8 +6,8 @@ far more is borne: the stages of the start, evaluations, checkpoints, the end. S
 for data, in whichever replica, for loaders bear a store that is slow or away, and give up by
 themselves: as long as shards arrive, however slowly, the attempt gets on, and when nothing does,
 no less is borne than loaders bear. Each replica tells rank 0 whether it waits
-(`trainer.attempt.pulse`). One that tells nothing more while nothing moves is frozen or gone, before
-its first step too, when nobody knows yet how long a step takes.
+(`trainer.attempt.pulse`). One that tells nothing more while nothing moves, and did not tell that it
+is done, is frozen or gone, before its first step too, when nobody knows yet how long a step takes.
 
 Nobody learns by it that rank 0 itself is frozen; the control plane does, to which it gives a sign
 of life as long as it finds that the attempt gets on.
@@ -108,6 +108,7 @@ class Watchdog:
         self._still_s = 0.0
         self._fed_still_s = 0.0
         """That in which nobody is known to have waited for data."""
+        self._is_done = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -122,7 +123,8 @@ class Watchdog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Watch no longer."""
+        """Watch no longer; what ends well has its thread tell so."""
+        self._is_done = kind is None
         self._closing.set()
         # It may hang itself, where the disk of its signs does.
         self._thread.join(2 * POLL_S)
@@ -182,7 +184,12 @@ class Watchdog:
     def pulse(self) -> Pulse:
         """Return how this replica gets on, to be told now."""
         self._beat += 1
-        return Pulse(beat=self._beat, moves=self._moved(), waits_for_data=self._waits_for_data)
+        return Pulse(
+            beat=self._beat,
+            moves=self._moved(),
+            waits_for_data=self._waits_for_data,
+            is_done=self._is_done,
+        )
 
     def hear(self, others: Mapping[int, Pulse]) -> None:
         """Take what the other replicas told last, by rank."""
@@ -261,3 +268,5 @@ class Watchdog:
                 signed_at_s = now_s
                 self.hear(self._read_others())
                 self._on_sign(self.pulse())
+        if self._is_done:
+            self._on_sign(self.pulse())

@@ -27,6 +27,15 @@ def test_the_same_again_is_silence_and_a_beat_without_a_move_is_none() -> None:
     assert silences.longest() == Silence(1, 45.0)
 
 
+def test_one_that_is_done_may_be_silent() -> None:
+    silences = Silences(3)
+    silences.hear({1: Pulse(beat=1), 2: Pulse(beat=9, is_done=True)})
+    silences.go_by(1000.0)
+    assert silences.longest() == Silence(1, 1000.0)
+    silences.hear({1: Pulse(beat=2, is_done=True)})
+    assert silences.longest() is None
+
+
 @given(st.lists(st.tuples(st.integers(1, 3), st.floats(0, 10)), max_size=30))
 def test_a_silence_is_the_time_since_that_replica_was_heard(
     heard: list[tuple[int, float]],

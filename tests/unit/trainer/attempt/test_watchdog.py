@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from data_shards.errors import ShardError
 from data_shards.storage.retries import DEFAULT_POLICY
+from tests.waiting import wait_for
 from trainer.attempt import watchdog as module
 from trainer.attempt.pulse import Pulse
 from trainer.attempt.watchdog import ITS_END, LONG_S, SIGN_EVERY_S, START_S, Watchdog
@@ -240,6 +242,33 @@ def test_at_the_end_each_replica_goes_when_it_is_done(clock: Clock) -> None:
     watchdog.stand(ITS_END)
     watchdog.look(1.0)
     assert _look_for(watchdog, LONG_S - 1) is None
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_rank_0_may_write_a_checkpoint_when_the_others_have_paused(
+    clock: Clock, *, is_done: bool
+) -> None:
+    watchdog = Watchdog(factor=10, floor_s=60, num_replicas=2)
+    _step(watchdog, clock, 1, 1)
+    with watchdog.within("a checkpoint"):
+        watchdog.hear({1: Pulse(beat=7, is_done=is_done)})
+        watchdog.look(1.0)
+        found = _look_for(watchdog, LONG_S - 1)
+    assert (found is None) == is_done
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_replica_tells_last_that_it_is_done_unless_it_failed(
+    monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    monkeypatch.setattr(module, "POLL_S", 0.001)
+    signs: list[Pulse] = []
+    with suppress(ValueError), Watchdog(on_sign=signs.append):
+        wait_for("a sign", lambda: signs, timeout_s=30)
+        if fails:
+            raise ValueError
+    assert [pulse.is_done for pulse in signs[:-1]] == [False] * (len(signs) - 1)
+    assert signs[-1].is_done == (not fails)
 
 
 def test_without_a_factor_nobody_is_taken_for_frozen() -> None:
