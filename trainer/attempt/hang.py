@@ -23,7 +23,7 @@ def end_hung(attempt: AttemptDirectory, hang: str) -> None:
         # By a thread that needs no lock of the interpreter: the disk may be what hangs.
         nowhere = Path(os.devnull).open("w")  # noqa: SIM115  # as long as the process lives
         faulthandler.dump_traceback_later(_ENDS_WITHIN_S, file=nowhere, exit=True)
-        message = f"{hang}; the log has the stacks of rank 0 (retry.hang_factor)"
+        message = f"{hang}; the log has the stacks of rank 0"
         hung = Outcome(outcome="failed", reason=Reason.HUNG, message=message)
         with suppress(OSError):
             write_failure(attempt, 0, Failure(outcome=hung))

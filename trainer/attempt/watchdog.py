@@ -42,6 +42,8 @@ START_S = 900.0
 # the control plane bears it of rank 0.
 SILENT_FLOORS, SILENT_S = 2.0, 60.0
 ITS_END = "its end"
+# What is raised where no hang is to be seen in it.
+_FACTOR, _FLOOR = "(retry.hang_factor)", "(retry.hang_floor_s)"
 # Steps of which the median is taken.
 NUM_STEPS = 101
 
@@ -228,13 +230,14 @@ class Watchdog:
             limit_s = max(limit_s, TOLD_FOR_S)
         within = "a wait for data" if somebody_waits else phase or "a step"
         if (frozen := self._frozen(phase)) is not None:
-            return f"{frozen} within {within}: its process is frozen or gone"
+            return f"{frozen} within {within}: its process is frozen or gone {_FLOOR}"
         long_s = self._patience_s if somebody_waits else self._borne_s
         if self._still_s >= max(limit_s, long_s):
-            return f"nothing moves since {self._still_s:,.0f} s within {within}"
+            return f"nothing moves since {self._still_s:,.0f} s within {within} {_FLOOR}"
         if phase is not None or median_s is None or self._fed_still_s < limit_s:
             return None
-        return f"no step was done for {self._still_s:,.0f} s, where one takes {median_s:,.3g} s"
+        still = f"no step was done for {self._still_s:,.0f} s, where one takes {median_s:,.3g} s"
+        return f"{still} {_FACTOR}"
 
     def _frozen(self, phase: str | None) -> str | None:
         """Return which of the others tells nothing while nothing moves; None: all get on."""

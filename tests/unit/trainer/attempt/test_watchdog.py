@@ -47,7 +47,9 @@ def test_many_times_the_median_step_are_a_hang(clock: Clock) -> None:
     _step(watchdog, clock, 50, 2, 2, 2, 9)
     watchdog.look(1.0)
     assert _look_for(watchdog, 19) is None
-    assert watchdog.look(1.0) == "no step was done for 20 s, where one takes 2 s"
+    assert (
+        watchdog.look(1.0) == "no step was done for 20 s, where one takes 2 s (retry.hang_factor)"
+    )
 
 
 def test_steps_keep_it_calm_and_nothing_below_the_floor_is_a_hang(clock: Clock) -> None:
@@ -117,7 +119,7 @@ def test_a_wait_for_data_is_no_hang_of_a_step_and_ends_all_the_same(clock: Clock
     for _ in zip(range(3), watchdog.fed(Store(wait)), strict=False):
         pass
     assert found[:3] == [None] * 3
-    assert found[3] == "nothing moves since 1,800 s within a wait for data"
+    assert found[3] == "nothing moves since 1,800 s within a wait for data (retry.hang_floor_s)"
     # What comes after it is a step again.
     watchdog.look(1.0)
     assert _look_for(watchdog, 59) is None
@@ -160,7 +162,10 @@ def test_rank_0_bears_that_another_replica_waits_for_data(clock: Clock) -> None:
         found.append(watchdog.look(1.0))
 
     next(other.fed(Store(wait)))
-    assert found == [None, "nothing moves since 1,800 s within a wait for data"]
+    assert found == [
+        None,
+        "nothing moves since 1,800 s within a wait for data (retry.hang_floor_s)",
+    ]
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -198,7 +203,9 @@ def test_each_stage_before_the_first_step_has_a_bound_and_is_named(clock: Clock)
         watchdog.begin(stage)
         watchdog.look(1.0)
         assert _look_for(watchdog, START_S - 1) is None
-    assert watchdog.look(1.0) == "nothing moves since 900 s within its first step"
+    assert watchdog.look(1.0) == (
+        "nothing moves since 900 s within its first step (retry.hang_floor_s)"
+    )
     # Nor is a wait for the first batch such a stage.
     watchdog.begin("its first step")
     assert _wait_for_shards(watchdog, Loaders(200), None, LONG_S - 1) is None
@@ -226,6 +233,7 @@ def test_a_replica_that_is_frozen_before_the_first_step_is_found_by_its_silence(
     assert found[: int(borne_s) - 1] == [None] * (int(borne_s) - 1)
     assert "replica 1 gave no sign of life for" in str(found[-1])
     assert "within the loading of its weights" in str(found[-1])
+    assert str(found[-1]).endswith("(retry.hang_floor_s)")
 
 
 def test_who_gets_on_is_asked_for_no_sign_of_others(clock: Clock) -> None:
