@@ -92,7 +92,8 @@ def _picture(path: FilePath | None) -> Response:
 def _look(request: Request, plane: ControlPlane, caller: Caller, location: str) -> Response:
     try:
         opened = _open(plane, caller, location, _named(plane, caller))
-        _looks(request).take(opened.key, opened.file)
+        draws_batch = _is_trained_on(opened.manifest)
+        _looks(request).take(opened.key, opened.file, draws_batch=draws_batch)
     except (ManifestError, StoreBusyError):
         # The page tells it.
         return _show(request, plane, caller, location)
@@ -141,7 +142,16 @@ def _show(
         sheet="" if looks.sheet(key) is None else f"/ui/data/sheets/{key}.png",
         batch="" if looks.batch(key) is None else f"/ui/data/batches/{key}.png",
         drawn=looks.drawn_batch(key),
+        lacks_batch=manifest is not None
+        and _is_trained_on(manifest)
+        and looks.drawn_batch(key) is None,
+        why_no_batch=looks.why_no_batch(key) if key else "",
     )
+
+
+def _is_trained_on(manifest: Manifest) -> bool:
+    """Whether a set is shuffled, cropped and coloured, by its name: others are measured on."""
+    return manifest.split.startswith("train")
 
 
 def _open(plane: ControlPlane, caller: Caller, location: str, sets: Sequence[NamedSet]) -> _Opened:

@@ -39,11 +39,12 @@ class DrawnBatch(BaseModel):
         some = images if shown == images else f"{shown} of the {images}"
         return (
             f"Step {formats.count(self.step)} of epoch {self.epoch}, as a job of seed {self.seed} "
-            f"is fed it (batch of {formats.count(self.batch)}, {self.streams} streams, window of "
-            f"{self.window} shards): {some} images, each beside its source. Crops of "
-            f"{_square(self.crop_size)} from {_square(self.image_size)} pixels and reflections, "
-            f"then colour along the principal components, of strength {self.colour:g} (the paper, "
-            "section 4.1), which a job adds on its device; the mean image is not subtracted here."
+            f"and of the recipe paper is fed it (batch of {formats.count(self.batch)}, "
+            f"{self.streams} streams, window of {self.window} shards): {some} images, each beside "
+            f"its source. Crops of {_square(self.crop_size)} from {_square(self.image_size)} "
+            "pixels and reflections, then colour along the principal components, of strength "
+            f"{self.colour:g} (the paper, section 4.1), which a job adds on its device; the mean "
+            "image is not subtracted here."
         )
 
 

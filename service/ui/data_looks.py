@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -42,7 +41,7 @@ _NEW = ".new-"
 _COLUMNS, _ROWS = 10, 4
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TOLD, _SHEET = "inspected.json", "sheet.png"
-_BATCH_TOLD, _BATCH = "batch.json", "batch.png"
+_BATCH_TOLD, _BATCH, _NO_BATCH = "batch.json", "batch.png", "no-batch.txt"
 _NEEDED = ("numpy", "PIL", "simplejpeg", "webdataset", "typer", "rich")
 _LAST_WORDS = 600
 # By what each kind of object store is read, and is told to no process that reads another.
@@ -110,25 +109,37 @@ class Looks:
         except (OSError, ValidationError):
             return None
 
+    def why_no_batch(self, key: str) -> str:
+        """Say why an earlier look drew none; nothing where it did, or was not to."""
+        try:
+            return (self._folder / key / _NO_BATCH).read_text()
+        except OSError:
+            return ""
+
     def _picture(self, key: str, name: str) -> Path | None:
         path = self._folder / key / name
         return path if _KEY.fullmatch(key) and path.is_file() else None
 
-    def take(self, key: str, location: str) -> None:
-        """Look into a set, by its true path or URL; blocks. Raises LookError."""
+    def take(self, key: str, location: str, *, draws_batch: bool = True) -> None:
+        """Look into a set, by its true path or URL; blocks. Raises LookError.
+
+        `draws_batch`: a batch of it too, as it is trained on.
+        """
         if not self._lock.acquire(blocking=False):
             raise LookError("another set is being looked into; try again in a minute")
         try:
-            if not self._is_whole(key):
-                self._try(key, location)
+            if not self._is_whole(key, draws_batch=draws_batch):
+                self._try(key, location, draws_batch=draws_batch)
         finally:
             self._lock.release()
 
-    def _is_whole(self, key: str) -> bool:
-        drawn = self.sheet(key), self.batch(key), self.drawn_batch(key)
-        return self.found(key) is not None and None not in drawn
+    def _is_whole(self, key: str, *, draws_batch: bool) -> bool:
+        drawn: tuple[object, ...] = self.found(key), self.sheet(key)
+        if draws_batch:
+            drawn += self.batch(key), self.drawn_batch(key)
+        return None not in drawn
 
-    def _try(self, key: str, location: str) -> None:
+    def _try(self, key: str, location: str, *, draws_batch: bool) -> None:
         """Take one, unless it has failed just now."""
         now = self._clock()
         self._failed = {one: told for one, told in self._failed.items() if told[0] > now}
@@ -139,7 +150,7 @@ class Looks:
             return
         words = ""
         try:
-            self._take(key, location)
+            self._take(key, location, draws_batch=draws_batch)
             self._forget()
         except LookError as error:
             words = str(error)
@@ -148,10 +159,10 @@ class Looks:
             words = f"what was seen cannot be kept: {error.strerror or error}"
             raise LookError(words) from error
         finally:
-            if words or not self._is_whole(key):
+            if words or not self._is_whole(key, draws_batch=draws_batch):
                 self._failed[key] = (self._clock() + _FAILED_S, words)
 
-    def _take(self, key: str, location: str) -> None:
+    def _take(self, key: str, location: str, *, draws_batch: bool) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=_NEW) as name:
             new = Path(name) / key
@@ -163,12 +174,20 @@ class Looks:
                 Inspected.model_validate_json((new / _TOLD).read_bytes())
             except ValidationError:
                 raise LookError(words or "python -m data_shards told nothing") from None
-            # Without it the rest is worth showing.
-            with suppress(LookError):
-                batch = ["batch", "--json", "--", location, str(new / _BATCH)]
-                self._run(batch, new / _BATCH_TOLD, location)
+            if draws_batch:
+                self._draw_batch(new, location)
             shutil.rmtree(self._folder / key, ignore_errors=True)
             new.rename(self._folder / key)
+
+    def _draw_batch(self, new: Path, location: str) -> None:
+        """Draw one, or write down why not: without it the rest is worth showing."""
+        batch = ["batch", "--json", "--", location, str(new / _BATCH)]
+        try:
+            words = self._run(batch, new / _BATCH_TOLD, location)
+        except LookError as error:
+            words = str(error)
+        if not (new / _BATCH).is_file():
+            (new / _NO_BATCH).write_text(words or "python -m data_shards batch told nothing")
 
     def _run(self, arguments: Sequence[str], told: Path, location: str) -> str:
         """Run the program; return what it complained of."""

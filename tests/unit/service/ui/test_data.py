@@ -97,11 +97,14 @@ def test_a_set_is_looked_into_by_a_button(
     batch.write_bytes(b"BATCH")
     classes = (InspectedClass(name=EVIL, num_samples=20),)
     told = Inspected(classes=classes, mean_colour=(1, 2, 3), problems=(f"damaged {EVIL}",))
-    monkeypatch.setattr(Looks, "take", lambda _self, _key, location: taken.append(location))
+    monkeypatch.setattr(
+        Looks, "take", lambda _self, _key, location, draws_batch: taken.append(location)
+    )
     monkeypatch.setattr(Looks, "found", lambda _self, _key: told if taken else None)
     monkeypatch.setattr(Looks, "sheet", lambda _self, _key: sheet if taken else None)
     monkeypatch.setattr(Looks, "batch", lambda _self, _key: batch if taken else None)
     monkeypatch.setattr(Looks, "drawn_batch", lambda _self, _key: BATCH if taken else None)
+    monkeypatch.setattr(Looks, "why_no_batch", lambda _self, _key: "")
     query = {"location": str(evil_set)}
     assert "Look into the set" in over_data.ann.get("/ui/data", params=query).text
     answer = over_data.ann.post("/ui/data/look", data=query)
@@ -118,6 +121,13 @@ def test_a_set_is_looked_into_by_a_button(
     ):
         assert shown in html
     assert EVIL not in html
+    assert "Look into the set" not in html
+    monkeypatch.setattr(Looks, "drawn_batch", lambda _self, _key: None)
+    monkeypatch.setattr(Looks, "why_no_batch", lambda _self, _key: f"no step {EVIL}")
+    without = over_data.ann.get(answer.headers["Location"]).text
+    assert "No batch is shown: no step" in without
+    assert EVIL not in without
+    assert "Look into the set" in without
     for kind, content in (("sheets", b"PNG"), ("batches", b"BATCH")):
         sent = over_data.ann.get(f"/ui/data/{kind}/{'0' * 64}.png")
         assert (sent.content, sent.headers["Content-Type"]) == (content, "image/png")
@@ -139,7 +149,7 @@ def test_only_a_leader_looks_and_for_those_alone_who_may_submit(
 def test_a_look_that_fails_is_told(
     over_data: Guarded, evil_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_self: Looks, _key: str, _location: str) -> None:
+    def fail(_self: Looks, _key: str, _location: str, **_options: bool) -> None:
         raise LookError(f"another set {EVIL}")
 
     monkeypatch.setattr(Looks, "take", fail)

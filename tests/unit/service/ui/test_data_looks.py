@@ -54,12 +54,25 @@ def test_what_was_told_and_drawn_is_kept(tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_drawn_hides_nothing_else(tmp_path: Path) -> None:
     fails = TELLS.replace(
-        "import json, sys", "import json, sys\nsys.argv[1] == 'batch' and sys.exit(1)"
+        "import json, sys",
+        "import json, sys\nsys.argv[1] == 'batch' and sys.exit('Error: no step')",
     )
     looks = Looks(tmp_path / "looks", program=program(fails, tmp_path))
     looks.take(KEY, "/data")
     assert looks.sheet(KEY) is not None
     assert (looks.batch(KEY), looks.drawn_batch(KEY)) == (None, None)
+    assert looks.why_no_batch(KEY) == "no step"
+
+
+def test_of_what_is_not_trained_on_no_batch_is_drawn(tmp_path: Path) -> None:
+    looks = Looks(tmp_path / "looks", program=program(TELLS, tmp_path))
+    for _ in range(2):
+        looks.take(KEY, "/data", draws_batch=False)
+    assert (looks.batch(KEY), looks.why_no_batch(KEY)) == (None, "")
+    assert (tmp_path / "ran").read_text() == "-- /data\n"
+    # One that was kept without is looked at anew where one is wanted.
+    looks.take(KEY, "/data")
+    assert looks.batch(KEY) is not None
 
 
 def test_what_the_program_complains_of_is_told(tmp_path: Path) -> None:
