@@ -106,13 +106,23 @@ def compare_stream(
 
     def jobs() -> Sequence[JobRecord]:
         found, unknown = _read(plane, caller, ids)
-        if unknown:
+        if not found:
             raise JobNotFoundError(unknown[0])
         return found
 
-    # Whoever may not see one is told so before anything is streamed.
-    jobs()
-    course = partial(_course, plane, may_read_manifest=False)
+    # Whoever may not see one is told so before anything is streamed; one that goes later is left
+    # out, and the others go on.
+    _, unknown = _read(plane, caller, ids)
+    if unknown:
+        raise JobNotFoundError(unknown[0])
+    read: set[str] = set()
+
+    def course(job: JobRecord) -> Compared:
+        # Once, as another process may have made the page; not again and again.
+        is_first = job.id not in read
+        read.add(job.id)
+        return _course(plane, job, may_read_manifest=is_first)
+
     look = LiveCompare(jobs=jobs, course=course, charts=asked_ids(charts))
     return stream(request, plane, look, every_s=LOOK_EVERY_S)
 

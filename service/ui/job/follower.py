@@ -47,10 +47,14 @@ class Follower:
         if snapshot is self._shown and newest == self._newest:
             return None
         self._shown, self._newest = snapshot, newest
-        state = replace(snapshot.course.state, job=job)
-        if snapshot.pulse[1] != newest:
+        state = snapshot.course.state
+        known = max((event.number for event in state.events), default=0)
+        if known < newest:
             # Else the page would go back to before what it was told already.
             state = read_state(self.plane, self.caller, self.job_id)
+        elif known == newest:
+            # Where it was read behind an event more, it is of the job after that.
+            state = replace(state, job=job)
         return Seen(
             sections=[
                 *quick_sections(state, self.caller, self.attempt),

@@ -55,6 +55,7 @@
     let source;
     let heard;
     let ended = false;
+    let signedOut = false;
     let wait = 1;
     let timer;
     const connect = () => {
@@ -95,8 +96,13 @@
       const asking = new AbortController();
       const answer = await fetch(url, { signal: asking.signal }).catch(() => null);
       asking.abort();
+      if (answer?.status === 404) {
+        ended = true;
+        leave();
+        say("stale", "Gone");
+      }
       if (answer?.status !== 401) return;
-      ended = true;
+      signedOut = true;
       leave();
       say("stale", "Signed out: ");
       const link = document.createElement("a");
@@ -118,7 +124,10 @@
     };
     // A browser opens few connections to one host: a tab that nobody sees holds none.
     const turn = () => {
+      // Whoever has signed in by another tab is told so when they come back.
+      if (signedOut && document.hidden) return;
       leave();
+      signedOut = false;
       if (!document.hidden && !ended) connect();
     };
     document.addEventListener("visibilitychange", turn);

@@ -12,7 +12,7 @@ def drawn(**changes: float) -> DrawnBatch:
 def test_the_caption_says_what_was_done() -> None:
     caption = drawn().caption
     for told in (
-        "Step 0 of epoch 1, as a job of seed 7 is fed it",
+        "Step 0 of epoch 1, as a job of seed 7 and of the recipe paper is fed it",
         "32 of the 128 images",
         "Crops of 224 × 224 from 256 × 256 pixels",
         "of strength 0.1",

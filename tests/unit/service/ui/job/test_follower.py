@@ -13,7 +13,7 @@ from service.ui.job.facts import State, read_findings, read_pulse, read_state
 from service.ui.job.follower import Follower
 from service.ui.job.live import Seen
 from service.ui.job.shared import SLOW_EVERY_S, SharedJob, SharedJobs, read_course
-from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
 
@@ -92,6 +92,15 @@ def test_what_happened_since_is_told_beside_what_was_read_before(plane: ControlP
     assert third is not None
     assert third.is_current
     assert third.charts != first.charts
+
+
+def test_what_is_read_after_a_job_has_ended_says_so_throughout(plane: ControlPlane) -> None:
+    job = job_in(plane.store, Status.RUNNING, "ends")
+    report(plane.store, "ends", progress(10))
+    follower = following(plane, "ends", followed(plane, "ends", Clock()), EVERYONE)
+    pulse = follower.pulse()
+    bring_to(plane.store, job, Status.SUCCEEDED)
+    assert view(follower.slow(pulse), "head").state.text == "Succeeded"
 
 
 def test_others_private_jobs_are_not_followed(plane: ControlPlane) -> None:
