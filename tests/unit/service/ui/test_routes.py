@@ -63,7 +63,7 @@ def test_whoever_is_not_known_is_asked_to_sign_in_and_led_back(guarded: Guarded)
     assert answer.headers["Location"] == "/ui/sign-in?next=%2Fui%2F%3Fstatus%3DRUNNING"
     for path in ("/ui/jobs/a/cancel", "/ui/submit", "/ui/submit/plan"):
         refused = guarded.nobody.post(path, content=b"x" * 100_000)
-        assert refused.headers["Location"] == "/ui/sign-in?next=%2Fui%2F"
+        assert refused.headers["Location"] == "/ui/sign-in?again=true&next=%2Fui%2F"
 
 
 @pytest.mark.parametrize("path", ["jobs", "cluster", "jobs/a"])

@@ -33,6 +33,11 @@ def pipe() -> Iterator[tuple[FileIO, FileIO]]:
     reading, writing = os.pipe()
     with FileIO(reading) as told, FileIO(writing, "w") as tells:
         yield told, tells
+        tells.close()
+        # Who still listens would find the other end closed as well, and not ended.
+        for listener in threading.enumerate():
+            if listener.name == "wishes":
+                listener.join(TIMEOUT_S)
 
 
 def test_what_was_wanted_last_is_drawn_and_what_came_before_is_left_out(
