@@ -22,6 +22,7 @@ MAX_STEPS = 30
 # So often a job is paused, and goes on, between two kills.
 PAUSED = 0.15
 FAILPOINT_PATIENCE_S = 30.0
+_STEPS_BEFORE_FREEZE = 3
 # Where a job is asked to make room, and where it begins to.
 _MAKING_ROOM = [
     Failpoint("Store", call, moment)
@@ -102,6 +103,9 @@ class Lane:
 
         def struck() -> int | None:
             newest = max(number, self._watch.running(job))
+            # How long a step takes is to be known of it: nothing else tells a hang.
+            if role in FROZEN and self._watch.steps(job, newest) < _STEPS_BEFORE_FREEZE:
+                return None
             # Not while another has Ray restart.
             with self._service.turn(), suppress(ProcessLookupError):
                 pid = self._find(job, role, newest, draw)
