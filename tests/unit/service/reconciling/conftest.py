@@ -2,6 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from service.store.store import Store
+from tests.unit.service.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store) -> World:
+    return World(tmp_path, store)
+
 
 @pytest.fixture
 def run_root(tmp_path: Path) -> Path:

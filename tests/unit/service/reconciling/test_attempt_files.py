@@ -13,7 +13,6 @@ from service.reconciling.attempt_files import (
     redirect,
     resume_point,
 )
-from service.store.store import Store
 from tests.unit.service.world import World, event_of
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import order_of
@@ -25,11 +24,6 @@ def attempt(tmp_path: Path) -> AttemptDirectory:
     attempt = RunDirectory(tmp_path / "run").attempt(2)
     attempt.checkpoints.mkdir(parents=True)
     return attempt
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def test_a_checkpoint_counts_as_an_advance_by_what_is_in_it_and_not_by_its_name(

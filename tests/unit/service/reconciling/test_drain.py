@@ -1,24 +1,15 @@
 """While the service drains, nothing begins; what was paused for it goes on."""
 
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from service.access.caller import EVERYONE
 from service.reconciling.unplaced_attempts import UNPLACED_S
 from service.scheduling.room import Holding
 from service.scheduling.waiting import DRAINS
-from service.store.store import Store
 from service.store.switches import begin_drain, end_drain
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def drain(world: World, *, pause: bool) -> None:

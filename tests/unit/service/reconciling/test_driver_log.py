@@ -8,7 +8,6 @@ from sqlalchemy.exc import OperationalError
 
 from service.cluster.ray_jobs import RayUnreachableError
 from service.reconciling.driver_log import HEADING, keep_driver_log, lacks_log
-from service.store.store import Store
 from tests.unit.service.world import World
 from trainer.contract.attempt import Reason
 from trainer.contract.death import NO_FOLDER, SECOND_DRIVER
@@ -19,11 +18,6 @@ PRINTED = (
     "Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'torch'\n"
 )
 MESSAGE = f"Job entrypoint command failed with exit code 1, last available logs:\n{PRINTED}"
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 @pytest.fixture

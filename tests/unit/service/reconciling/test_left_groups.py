@@ -1,21 +1,14 @@
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from service.cluster.submission import LeftGroup, Origin, Submission
 from service.reconciling.left_groups import GRACE_S
 from service.reconciling.reconciler import ORPHANS_EVERY_S
-from service.store.store import Store
 from tests.unit.service.world import World
 
 # It is looked for again, and was left for as long as is waited.
 LONG_S = max(GRACE_S, ORPHANS_EVERY_S) + 1
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def left(group: str, store_id: str | None) -> LeftGroup:

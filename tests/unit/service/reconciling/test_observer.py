@@ -1,24 +1,20 @@
-"""How often Ray is asked of each attempt where many run."""
+"""How often Ray is asked of each attempt where many run, and where attempts are told to report."""
 
+import stat
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from service.cluster.ray_jobs import RayJob
 from service.reconciling import observer
-from service.reconciling.observer import HEARD_WITHIN_S
-from service.store.store import Store
+from service.reconciling.attempt_files import redirect
+from service.reconciling.observer import HEARD_WITHIN_S, REDIRECT_EVERY_S
+from service.reconciling.starter import sha256_of_token
 from tests.unit.service.conftest import progress
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import AttemptEvent
 from trainer.contract.status import Status
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 @pytest.fixture
@@ -86,3 +82,43 @@ def test_where_few_run_each_is_asked_of_each_time(
     tell(world, 2)
     world.tick(4)
     assert len(asked) == 4
+
+
+def test_an_attempt_of_another_address_is_told_where_to_report_from_now_on(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick()
+    world.report()
+    told = world.order()
+    world.url = "http://elsewhere:8000"
+    world.restart()
+    # Whether Ray answers or not: the attempt looks for somebody to hear it.
+    world.reconciler.tick(None)
+    order = world.order()
+    assert order.control_plane_url == "http://elsewhere:8000"
+    assert order == told.model_copy(update={"control_plane_url": "http://elsewhere:8000"})
+    assert stat.S_IMODE(world.folder().order.stat().st_mode) == 0o600
+    # Its token is still the one that is known.
+    assert order.token is not None
+    assert sha256_of_token(order.token) == world.store.attempt("a", 1).token_sha256
+    written = world.folder().order.stat().st_ino
+    world.tick(3)
+    world.restart()
+    world.tick(3)
+    assert world.folder().order.stat().st_ino == written
+
+
+def test_an_order_that_a_frozen_leader_wrote_late_is_mended_while_the_attempt_lives(
+    world: World,
+) -> None:
+    world.submit()
+    world.tick(2)
+    world.report()
+    redirect(world.folder(), "http://thawed:8000")
+    world.tick()
+    # One look at the file in so long is enough.
+    assert world.order().control_plane_url == "http://thawed:8000"
+    world.now += timedelta(seconds=REDIRECT_EVERY_S)
+    world.tick()
+    assert world.order().control_plane_url == world.url

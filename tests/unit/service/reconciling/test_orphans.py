@@ -1,5 +1,4 @@
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -8,18 +7,12 @@ from service.cluster.ray_jobs import RayJob, RayUnreachableError
 from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
 from service.store.deletion import delete_job
-from service.store.store import Store
 from tests.unit.service.conftest import job_in
 from tests.unit.service.world import World
 from trainer.contract.attempt import Outcome
 from trainer.contract.status import Status
 
 ALIVE = RayJob(state=RayState.ALIVE)
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def _tick_later(world: World) -> None:

@@ -19,11 +19,6 @@ from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
 
 
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
-
-
 def _no_space(_attempt: object, _order: object, **_options: bool) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "order.json")
 

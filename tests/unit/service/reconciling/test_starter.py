@@ -3,7 +3,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +24,6 @@ from trainer.contract.attempt import AttemptOrder, Outcome
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.status import Desired, Status
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def test_a_crash_between_the_order_and_the_row_leaves_a_number_out(

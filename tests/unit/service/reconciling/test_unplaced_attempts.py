@@ -1,7 +1,6 @@
 """Attempts without devices: who is waited for, and who goes back to the queue."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -10,17 +9,11 @@ from service.reconciling.observer import STOPPED_WITHIN_S
 from service.reconciling.unplaced_attempts import UNPLACED_S
 from service.scheduling.room import Cluster, Holding
 from service.store.attempts import note_verdict
-from service.store.store import Store
 from tests.unit.service.world import World, event_of
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.status import Desired, Status
 
 ANOTHERS = Holding(node_id="n", holder="another", num_cpus=2, num_gpus=0)
-
-
-@pytest.fixture
-def world(tmp_path: Path, store: Store) -> World:
-    return World(tmp_path, store)
 
 
 def test_an_attempt_that_others_left_no_room_for_goes_back_to_the_queue_uncounted(
