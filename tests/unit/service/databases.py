@@ -105,13 +105,6 @@ def change(url: str, statement: str, **values: str) -> None:
         engine.dispose()
 
 
-def sqlite_file(url: str) -> Path:
-    """Return the file of a store; skip the test where it is a server's."""
-    if not url.startswith("sqlite:///"):
-        pytest.skip("about the file of a SQLite store")
-    return Path(url.removeprefix("sqlite:///"))
-
-
 @contextmanager
 def written_by_another(url: str) -> Iterator[None]:
     """Keep everybody else from writing jobs while the block runs."""

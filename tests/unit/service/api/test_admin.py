@@ -21,12 +21,6 @@ from trainer.contract.status import Status
 OVER_QUOTA = "urn:alexnet:problem:over-quota"
 
 
-@pytest.fixture(scope="module")
-def guarded(settings: Settings, databases: Databases) -> Iterator[Guarded]:
-    with guarding(settings, databases) as served:
-        yield served
-
-
 @pytest.fixture
 def client(guarded: Guarded) -> Iterator[Client]:
     token = guarded.admin.headers["Authorization"].removeprefix("Bearer ")

@@ -7,9 +7,9 @@ from fastapi.routing import APIRoute
 from service.application import create_application
 from service.control_plane import ControlPlane
 from service.ui.rendering import HEADERS
-from tests.unit.service.api.test_access import routes_below, rules_of
 from tests.unit.service.conftest import job_in
 from tests.unit.service.guarded import Guarded
+from tests.unit.service.routes import routes_below, rules_of
 from trainer.contract.status import Status
 
 
