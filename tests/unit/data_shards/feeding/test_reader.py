@@ -1,66 +1,25 @@
+"""Batches of a packed set: what they hold, wherever they begin and whoever shares them."""
+
 import hashlib
-import itertools
-import os
-import signal
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import simplejpeg
 
-from data_shards.errors import EndedError, PlanError, ShardError, WorkerDiedError
-from data_shards.feeding.corrupt import CorruptReason
+from data_shards.errors import EndedError
 from data_shards.feeding.loader import BatchTask
-from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Batch, Reader
 from data_shards.manifest import load_manifest
-from data_shards.order import epoch_order
+from data_shards.order import EpochOrder, epoch_order
 from data_shards.shards.index import SIZE
 from data_shards.shards.sidecars import load_index
 from tests.packed_tars import content_of, samples_in
+from tests.unit.data_shards.feeding.reading import keep, plan_for, read, same
 from tests.waiting import wait_for
-
-
-def plan_for(folder: Path, **changes) -> ReaderPlan:
-    fields = {
-        "location": str(folder),
-        "seed": 5,
-        "global_batch_size": 8,
-        "crop_size": 24,
-        "num_streams": 4,
-        "window": 2,
-    }
-    return ReaderPlan(**{**fields, **changes})
-
-
-def read(plan: ReaderPlan, start: int, stop: int, num_processes: int = 1) -> list[Batch]:
-    with Reader(plan, num_processes=num_processes) as reader:
-        return [keep(batch) for batch in reader.batches(start, stop)]
-
-
-def keep(batch: Batch) -> Batch:
-    return Batch(**{**vars(batch), "images": batch.images.copy()})
-
-
-def same(one: Batch, other: Batch) -> bool:
-    return all(
-        np.array_equal(value, vars(other)[name])
-        for name, value in vars(one).items()
-        if name not in {"cost", "num_ready"}
-    )
-
-
-def flip_byte(path: Path, place: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(place)
-        byte = file.read(1)[0]
-        file.seek(place)
-        file.write(bytes([byte ^ 0xFF]))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +43,9 @@ def whole(packed: Path) -> list[Batch]:
     return read(plan_for(packed), 0, 10)
 
 
-def test_an_epoch_holds_each_sample_once_with_its_pixels_and_label(whole, stored):
+def test_an_epoch_holds_each_sample_once_with_its_pixels_and_label(
+    whole: list[Batch], stored: tuple[np.ndarray, np.ndarray]
+) -> None:
     images, labels = stored
     assert [batch.step for batch in whole] == list(range(10))
     for epoch, batches in enumerate((whole[:5], whole[5:])):
@@ -104,12 +65,14 @@ def test_an_epoch_holds_each_sample_once_with_its_pixels_and_label(whole, stored
     assert len({tuple(offset) for batch in batches for offset in batch.offsets}) > 10
 
 
-def test_any_start_and_any_number_of_processes_give_the_same_batches(packed, whole):
+def test_any_start_and_any_number_of_processes_give_the_same_batches(
+    packed: Path, whole: list[Batch]
+) -> None:
     resumed = read(plan_for(packed), 4, 10, num_processes=3)
     assert all(same(*pair) for pair in zip(whole[4:], resumed, strict=True))
 
 
-def test_batches_tell_what_they_cost(packed, whole):
+def test_batches_tell_what_they_cost(packed: Path, whole: list[Batch]) -> None:
     index = load_index(packed, load_manifest(packed))
     for batch in whole:
         assert min(batch.cost) >= 0
@@ -120,7 +83,7 @@ def test_batches_tell_what_they_cost(packed, whole):
         assert batch.cost.decode_s > 0
 
 
-def test_batches_that_nobody_has_asked_for_are_counted(packed):
+def test_batches_that_nobody_has_asked_for_are_counted(packed: Path) -> None:
     with Reader(plan_for(packed), num_processes=1) as reader:
         assert reader.num_ready == 0
         batches = reader.batches(0, 4)
@@ -138,7 +101,7 @@ def test_batches_that_nobody_has_asked_for_are_counted(packed):
         assert next(reader.batches(3, 4)).num_ready == 0
 
 
-def test_replicas_together_are_the_global_batch(packed, whole):
+def test_replicas_together_are_the_global_batch(packed: Path, whole: list[Batch]) -> None:
     shares = [read(plan_for(packed, replica=replica, num_replicas=2), 3, 7) for replica in range(2)]
     for step, batch in enumerate(whole[3:7]):
         for name in ("images", "labels", "real", "samples", "offsets", "mirrored", "colour"):
@@ -146,7 +109,7 @@ def test_replicas_together_are_the_global_batch(packed, whole):
             assert np.array_equal(both, vars(batch)[name])
 
 
-def test_images_share_a_crop_across_replicas_processes_and_restarts(packed):
+def test_images_share_a_crop_across_replicas_processes_and_restarts(packed: Path) -> None:
     plan = plan_for(packed, images_per_crop=3)
     whole = read(plan, 0, 10)
     for epoch in (whole[:5], whole[5:]):
@@ -170,7 +133,7 @@ def test_images_share_a_crop_across_replicas_processes_and_restarts(packed):
             assert np.array_equal(shares, vars(batch)[name])
 
 
-def test_seed_and_epoch_change_order_and_draws(packed, whole):
+def test_seed_and_epoch_change_order_and_draws(packed: Path, whole: list[Batch]) -> None:
     first, second = whole[0], whole[5]
     other = read(plan_for(packed, seed=6), 0, 1)[0]
     for name in ("samples", "offsets", "colour"):
@@ -178,7 +141,9 @@ def test_seed_and_epoch_change_order_and_draws(packed, whole):
         assert not np.array_equal(vars(first)[name], vars(other)[name])
 
 
-def test_validation_reads_in_order_from_the_centre(packed, stored):
+def test_validation_reads_in_order_from_the_centre(
+    packed: Path, stored: tuple[np.ndarray, np.ndarray]
+) -> None:
     images, labels = stored
     plan = plan_for(packed, ordered=True, random_crop=False, mirror=False)
     batches = read(plan, 0, 5)
@@ -189,7 +154,7 @@ def test_validation_reads_in_order_from_the_centre(packed, stored):
     assert np.array_equal(np.concatenate([batch.labels for batch in batches])[real], labels)
 
 
-def test_an_iteration_given_up_leaves_nothing_behind(packed, whole):
+def test_an_iteration_given_up_leaves_nothing_behind(packed: Path, whole: list[Batch]) -> None:
     with Reader(plan_for(packed), num_processes=2) as reader:
         for _ in range(20):
             next(reader.batches(0, 5))
@@ -198,7 +163,9 @@ def test_an_iteration_given_up_leaves_nothing_behind(packed, whole):
 
 
 @pytest.mark.parametrize("is_advanced", [True, False])
-def test_a_newer_iteration_ends_the_one_before(packed, whole, is_advanced):
+def test_a_newer_iteration_ends_the_one_before(
+    packed: Path, whole: list[Batch], is_advanced: bool
+) -> None:
     with Reader(plan_for(packed), num_processes=2) as reader:
         older = reader.batches(0, 5)
         if is_advanced:
@@ -212,7 +179,7 @@ def test_a_newer_iteration_ends_the_one_before(packed, whole, is_advanced):
     assert all(same(*pair) for pair in zip(whole[:5], kept, strict=True))
 
 
-def test_a_closed_reader_says_so_at_once(packed):
+def test_a_closed_reader_says_so_at_once(packed: Path) -> None:
     with Reader(plan_for(packed), num_processes=2) as reader:
         batches = reader.batches(0, 5)
         next(batches)
@@ -222,142 +189,7 @@ def test_a_closed_reader_says_so_at_once(packed):
         reader.batches(0, 5)
 
 
-def test_a_corrupt_sample_weighs_zero_and_is_named(own_copy, seal):
-    manifest = load_manifest(own_copy)
-    index = load_index(own_copy, manifest)
-    shard, offset, size, label = index[13].tolist()
-    path = own_copy / manifest.shards[shard].name
-    with path.open("r+b") as file:
-        file.seek(offset + size // 2)
-        file.write(bytes(size - size // 2))
-    seal(own_copy)
-    batches = read(plan_for(own_copy), 0, 5)
-    corrupt = [sample for batch in batches for sample in batch.corrupt]
-    assert [(one.sample, one.shard, one.key) for one in corrupt] == [
-        (13, "train-000001.tar", "000000013")
-    ]
-    assert corrupt[0].reason is CorruptReason.BROKEN
-    (batch,) = (batch for batch in batches if batch.corrupt)
-    place = batch.samples.tolist().index(13)
-    assert not batch.real[place]
-    assert not batch.images[place].any()
-    assert batch.labels[place] == label
-    seen = np.concatenate([batch.samples[batch.real] for batch in batches])
-    assert set(range(37)) - set(seen.tolist()) == {13}
-
-
-def test_a_shard_that_is_not_the_manifests_is_named(own_copy):
-    flip_byte(own_copy / "train-000002.tar", 3000)
-    with pytest.raises(ShardError, match="does not have the manifest's sha256") as caught:
-        read(plan_for(own_copy), 0, 5, num_processes=2)
-    assert caught.value.shard == str(own_copy / "train-000002.tar")
-
-
-def test_a_changed_index_is_named(own_copy):
-    flip_byte(own_copy / "index.npy", 200)
-    with pytest.raises(ShardError, match=r"index\.npy: does not have the manifest's sha256"):
-        Reader(plan_for(own_copy), num_processes=1)
-
-
-def test_a_label_of_no_class_is_told_when_the_reader_is_opened(own_copy, seal):
-    index = np.load(own_copy / "index.npy")
-    index[20, 3] = 12
-    np.save(own_copy / "index.npy", index)
-    seal(own_copy)
-    problem = r"index\.npy: has the label 12 in train-000002\.tar, outside the 5 classes"
-    with pytest.raises(ShardError, match=problem):
-        Reader(plan_for(own_copy), num_processes=1)
-
-
-def test_a_dead_loader_is_reported(packed):
-    with Reader(plan_for(packed), num_processes=2) as reader:
-        batches = reader.batches(0, 1000)
-        next(batches)
-        os.kill(reader.pids[0], signal.SIGKILL)
-        with pytest.raises(WorkerDiedError, match=f"{reader.pids[0]} ended by signal SIGKILL"):
-            list(batches)
-
-
-def test_close_leaves_no_process_and_no_descriptor(packed):
-    me = psutil.Process()
-    before = me.num_fds()
-    with Reader(plan_for(packed), num_processes=2) as reader:
-        next(reader.batches(0, 5))
-        pids = reader.pids
-    assert not any(psutil.pid_exists(pid) for pid in pids)
-    reader.close()
-    del reader
-    assert me.num_fds() <= before
-
-
-def test_names_a_shard_cut_short_under_it(own_copy):
-    with Reader(plan_for(own_copy), num_processes=2) as reader:
-        batches = reader.batches(0, 10**9)
-        next(batches)
-        os.truncate(own_copy / "train-000001.tar", 700)
-        with pytest.raises(ShardError, match=r"1\.tar: (ends before|was cut short to 700|has 700)"):
-            list(batches)
-
-
-@pytest.mark.parametrize("is_cut", [True, False])
-def test_a_loader_ended_by_a_bus_error_is_told_from_one_without_a_reason(own_copy, is_cut):
-    with Reader(plan_for(own_copy), num_processes=1) as reader:
-        batches = reader.batches(0, 10**9)
-        next(batches)
-        if is_cut:
-            os.truncate(own_copy / "train-000001.tar", 700)
-        os.kill(reader.pids[0], signal.SIGBUS)
-        error, words = (
-            (ShardError, "train-000001.tar: was cut short to 700 bytes")
-            if is_cut
-            else (WorkerDiedError, "ended by signal SIGBUS")
-        )
-        with pytest.raises(error, match=words):
-            list(itertools.islice(batches, 100))
-
-
-PARENT = """
-import sys
-from data_shards.feeding.plan import ReaderPlan
-from data_shards.feeding.reader import Reader
-plan = ReaderPlan(location=sys.argv[1], seed=0, global_batch_size=8, crop_size=24)
-reader = Reader(plan, num_processes=2)
-for batch in reader.batches(0, 10**9):
-    print(*reader.pids, flush=True)
-    sys.stdin.readline()
-"""
-
-
-def test_loaders_go_when_the_parent_is_killed(packed, still_running):
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(packed)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdout is not None
-        loaders = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(loaders) == 2
-        parent.kill()
-    assert not still_running(loaders)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_replicas": 3}, "3 replicas do not divide the global batch of 8"),
-        ({"num_streams": 3}, "3 streams do not divide the global batch of 8"),
-        ({"num_replicas": 8, "num_streams": 4}, "8 replicas do not divide the streams of 4"),
-        ({"replica": 1}, "no replica 1 among 1"),
-        ({"crop_size": 33}, "a crop of 33 pixels does not fit images of 32"),
-    ],
-)
-def test_a_plan_that_does_not_fit_is_refused(packed, changes, message):
-    with pytest.raises(PlanError, match=message):
-        Reader(plan_for(packed, **changes), num_processes=1)
-
-
-def test_index_agrees_with_the_tars(packed):
+def test_index_agrees_with_the_tars(packed: Path) -> None:
     manifest = load_manifest(packed)
     index = load_index(packed, manifest)
     rows = [
@@ -373,16 +205,18 @@ def test_index_agrees_with_the_tars(packed):
     assert first[offset + size - 2 : offset + size] == b"\xff\xd9"
 
 
-def test_any_start_takes_the_work_of_the_first(packed, monkeypatch):
+def test_any_start_takes_the_work_of_the_first(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No fast-forward: what is done before the first batch does not grow with its number."""
-    orders = []
+    orders: list[int] = []
 
-    def counted(*args, **numbers):
+    def counted(*args: Any, **numbers: Any) -> EpochOrder:
         orders.append(numbers["epoch"])
         return epoch_order(*args, **numbers)
 
     monkeypatch.setattr("data_shards.feeding.epochs.epoch_order", counted)
-    work = []
+    work: list[tuple[int, int]] = []
     # In the first epoch and in the 200,000,000th, at its first step and at its last.
     for start in (0, 4, 10**9, 10**9 + 4):
         with Reader(plan_for(packed), num_processes=2) as reader:
