@@ -175,7 +175,7 @@ def _passed(world: World, job_id: str) -> set[tuple[Status, Status]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LIVES, *WAITING_LIVES])
 def test_a_job_comes_to_the_same_wherever_the_reconciler_dies(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str
+    world: World, monkeypatch: pytest.MonkeyPatch, database: str, name: str
 ) -> None:
     if name in WAITING_LIVES:
         world.ray.num_cpus = 0.0
@@ -184,8 +184,11 @@ def test_a_job_comes_to_the_same_wherever_the_reconciler_dies(
     undisturbed = live(world, points, life, "whole")
     num_points = points.num_passed
     assert num_points > 0
+    # Between two of them only files are written, alike on both databases: on the slower one the
+    # deaths after each leave all that a store can be left with.
+    sides = (False, True) if database == "sqlite" else (True,)
     for fatal in range(1, num_points + 1):
-        for after in (False, True):
+        for after in sides:
             points.begin(fatal, after=after)
             job_id = f"{'after' if after else 'before'}{fatal}"
             assert live(world, points, life, job_id) == undisturbed, job_id
