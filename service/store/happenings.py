@@ -1,4 +1,4 @@
-"""What happened to a job, for people: its newest events, and those that tell its course."""
+"""What happened to a job, for people: its newest events, and those of some kinds."""
 
 from collections.abc import Collection
 from typing import Any

@@ -62,11 +62,11 @@ def compare_page(
 ) -> Response:
     """Show the jobs side by side, or ask for jobs."""
     ids = _given(asked)
-    jobs, unknown = _read(plane, caller, ids) if len(ids) <= MAX_JOBS else ([], [])
+    jobs, unknown = _read_jobs(plane, caller, ids) if len(ids) <= MAX_JOBS else ([], [])
     problem = problem_with(ids, unknown)
     status = 200 if not problem else 404 if unknown else 422
     is_shown = not problem and len(jobs) >= MIN_JOBS
-    compared = [_course(plane, job) for job in jobs] if is_shown else []
+    compared = [_read_compared(plane, job) for job in jobs] if is_shown else []
     rows = spec_rows(jobs) if is_shown else []
     charts = compare_charts(compared)
     lives = is_shown and not all(job.is_terminal for job in jobs)
@@ -105,25 +105,25 @@ def compare_stream(
         )
 
     def jobs() -> Sequence[JobRecord]:
-        found, unknown = _read(plane, caller, ids)
+        found, unknown = _read_jobs(plane, caller, ids)
         if not found:
             raise JobNotFoundError(unknown[0])
         return found
 
     # Whoever may not see one is told so before anything is streamed; one that goes later is left
     # out, and the others go on.
-    _, unknown = _read(plane, caller, ids)
+    _, unknown = _read_jobs(plane, caller, ids)
     if unknown:
         raise JobNotFoundError(unknown[0])
     read: set[str] = set()
 
-    def course(job: JobRecord) -> Compared:
+    def compared(job: JobRecord) -> Compared:
         # Once, as another process may have made the page; not again and again.
         is_first = job.id not in read
         read.add(job.id)
-        return _course(plane, job, may_read_manifest=is_first)
+        return _read_compared(plane, job, may_read_manifest=is_first)
 
-    look = LiveCompare(jobs=jobs, course=course, charts=asked_ids(charts))
+    look = LiveCompare(jobs=jobs, read=compared, charts=asked_ids(charts))
     return stream(request, plane, look, every_s=LOOK_EVERY_S)
 
 
@@ -137,7 +137,7 @@ def _stream_of(ids: Sequence[str], charts: Sequence[str]) -> str:
     return f"/ui/live/compare?{urlencode(pairs)}"
 
 
-def _read(
+def _read_jobs(
     plane: ControlPlane, caller: Caller, ids: Sequence[str]
 ) -> tuple[list[JobRecord], list[str]]:
     """Return the jobs, and the ids of what is none, or none that the caller is told of."""
@@ -154,7 +154,9 @@ def _read(
     return found, unknown
 
 
-def _course(plane: ControlPlane, job: JobRecord, *, may_read_manifest: bool = True) -> Compared:
+def _read_compared(
+    plane: ControlPlane, job: JobRecord, *, may_read_manifest: bool = True
+) -> Compared:
     history = plane.store.read(
         partial(read_history, job_id=job.id, series=SERIES, max_points=MAX_POINTS)
     )

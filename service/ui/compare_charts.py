@@ -26,7 +26,7 @@ Error = Literal["top1", "top5"]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A job with what is known of its course."""
+    """A job, its history, and what is published of networks like its own."""
 
     job: JobRecord
     history: History

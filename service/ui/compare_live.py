@@ -23,7 +23,7 @@ class LiveCompare:
     """
 
     jobs: Callable[[], Sequence[JobRecord]]
-    course: Callable[[JobRecord], Compared]
+    read: Callable[[JobRecord], Compared]
     charts: Sequence[str]
     """Ids of those that the page has."""
     _known: dict[str, Compared] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class LiveCompare:
     def __call__(self) -> Look:
         """Return what changed."""
         jobs = self.jobs()
-        compared = [self._course(job) for job in jobs]
+        compared = [self._compared(job) for job in jobs]
         parts: dict[str, tuple[str, dict[str, Any]]] = {
             "chosen": ("_compare_jobs.html", {"columns": columns_of(jobs)}),
             "results": (
@@ -55,8 +55,8 @@ class LiveCompare:
         changes += self._drawn.changes(compare_charts(compared))
         return Look(changes=changes, is_last=all(job.is_terminal for job in jobs))
 
-    def _course(self, job: JobRecord) -> Compared:
+    def _compared(self, job: JobRecord) -> Compared:
         known = self._known.get(job.id)
         if known is None or known.job != job:
-            known = self._known[job.id] = self.course(job)
+            known = self._known[job.id] = self.read(job)
         return known

@@ -91,7 +91,7 @@ def test_what_a_job_has_learned_is_seen(page: Page, trained: Trained) -> None:
     wait_drawn(page)
     for chart in ("loss", "errors", "phases", "throughput", "rate"):
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
-    assert page.locator("#timeline svg.course rect").count() >= 3
+    assert page.locator("#timeline svg.stretches rect").count() >= 3
     for entry in ("Queued", "Starting", "Running", "Succeeded"):
         expect(page.locator("#timeline .entries")).to_contain_text(entry)
 

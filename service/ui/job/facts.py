@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 SERIES: tuple[Series, ...] = ("loss", "images_per_second", "learning_rate")
 MAX_POINTS = 500
 MAX_EVENTS = 100
-MAX_HAPPENINGS = 200
-COURSE = ("status", "started", "resized")
+MAX_MILESTONES = 200
+MILESTONES = ("status", "started", "resized")
 
 
 Pulse = tuple[JobRecord, int]
@@ -43,8 +43,8 @@ class State:
 
     job: JobRecord
     attempts: Sequence[AttemptRecord]
-    course: Sequence[EventRecord]
-    """Its statuses and beginnings, the oldest first; of very many the newest."""
+    milestones: Sequence[EventRecord]
+    """The oldest first; of very many the newest."""
     events: Sequence[EventRecord]
     """The newest first."""
     saved: Sequence[CheckpointRecord]
@@ -86,7 +86,7 @@ def read_state(plane: ControlPlane, caller: Caller, job_id: str) -> State:
         return State(
             job=read_job(connection, job_id, seen_by=caller),
             attempts=read_attempts(connection, job_id),
-            course=newest_of_kinds(connection, job_id, COURSE, limit=MAX_HAPPENINGS)[::-1],
+            milestones=newest_of_kinds(connection, job_id, MILESTONES, limit=MAX_MILESTONES)[::-1],
             events=newest_events(connection, job_id, limit=MAX_EVENTS),
             saved=read_checkpoints(connection, job_id),
         )

@@ -47,7 +47,7 @@ class Follower:
         if snapshot is self._shown and newest == self._newest:
             return None
         self._shown, self._newest = snapshot, newest
-        state = snapshot.course.state
+        state = snapshot.overview.state
         known = max((event.number for event in state.events), default=0)
         if known < newest:
             # Else the page would go back to before what it was told already.
@@ -58,8 +58,8 @@ class Follower:
         return Seen(
             sections=[
                 *quick_sections(state, self.caller, self.attempt),
-                *slow_sections(state, self.caller, snapshot.course.found, self.step),
+                *slow_sections(state, self.caller, snapshot.overview.found, self.step),
             ],
-            charts=snapshot.course.charts,
+            charts=snapshot.overview.charts,
             is_current=snapshot.pulse == pulse,
         )

@@ -17,7 +17,7 @@ from service.ui.job.log import LogReader
 from service.ui.job.pictures import guessed
 from service.ui.job.recipes import recipes
 from service.ui.job.sections import quick_sections, slow_sections
-from service.ui.job.shared import SharedJobs, read_course
+from service.ui.job.shared import SharedJobs, read_overview
 from service.ui.live import stream
 from service.ui.live_charts import asked_ids, chart_ids
 from service.ui.pages import router as page_router
@@ -56,13 +56,13 @@ def job_page(
     log = _log(plane, state, asked)
     job = state.job
     text = log.read([one.number for one in state.attempts], is_over=job.is_terminal)
-    course = read_course(plane, state, may_read_manifest=True)
+    overview = read_overview(plane, state, may_read_manifest=True)
     sections = [
         *quick_sections(state, caller, asked.attempt),
-        *slow_sections(state, caller, course.found, asked.step),
+        *slow_sections(state, caller, overview.found, asked.step),
     ]
     query = {
-        "charts": ",".join(chart_ids(course.charts)),
+        "charts": ",".join(chart_ids(overview.charts)),
         "attempt": asked.attempt,
         "step": asked.step,
     }
@@ -75,7 +75,7 @@ def job_page(
         name=job.spec.name,
         grafana=plane.settings.grafana_url,
         views={section.id: section.view for section in sections},
-        charts=course.charts,
+        charts=overview.charts,
         recipes=recipes(
             job.spec, str(request.base_url).rstrip("/"), by_token=caller.token_id is not None
         ),

@@ -43,7 +43,7 @@ def head_section(job: JobRecord, caller: Caller) -> Section:
 
 def quick_sections(state: State, caller: Caller, asked: int | None) -> list[Section]:
     """Return what the store tells at once; `asked`: the attempt whose log is asked for."""
-    told = timeline(state.job, state.attempts, state.course, state.saved)
+    told = timeline(state.job, state.attempts, state.milestones, state.saved)
     numbers = tuple(one.number for one in state.attempts)
     choice = LogChoice(job_id=state.job.id, attempts=numbers, asked=asked)
     return [

@@ -25,8 +25,8 @@ SLOW_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """What takes longer to read of a job."""
+class Overview:
+    """How a job stands, what came of it, and its charts: this takes longer to read."""
 
     state: State
     found: Findings
@@ -35,11 +35,11 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A course, and what the job was before it was read: it is no older."""
+    """An overview, and what the job was before it was read: it is no older."""
 
     pulse: Pulse
     read_at: float
-    course: Course
+    overview: Overview
 
 
 class SharedJob:
@@ -49,11 +49,11 @@ class SharedJob:
         self,
         *,
         pulse: Callable[[], Pulse],
-        course: Callable[[], Course],
+        overview: Callable[[], Overview],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pulse = Recent(pulse, for_s=LOOK_EVERY_S, clock=clock)
-        self._course = course
+        self._overview = overview
         self._clock = clock
         self._lock = Lock()
         self._known: Snapshot | None = None
@@ -83,8 +83,8 @@ class SharedJob:
         try:
             known = self._good(pulse)
             if known is None:
-                course = self._course()
-                known = Snapshot(pulse=pulse, read_at=self._clock(), course=course)
+                overview = self._overview()
+                known = Snapshot(pulse=pulse, read_at=self._clock(), overview=overview)
                 self._known = known
             return known
         finally:
@@ -114,17 +114,19 @@ class SharedJobs:
             if shared is None:
                 shared = SharedJob(
                     pulse=lambda: read_pulse(plane, EVERYONE, job_id),
-                    course=lambda: read_course(plane, read_state(plane, EVERYONE, job_id)),
+                    overview=lambda: read_overview(plane, read_state(plane, EVERYONE, job_id)),
                 )
                 self._jobs[job_id] = shared
             return shared
 
 
-def read_course(plane: ControlPlane, state: State, *, may_read_manifest: bool = False) -> Course:
+def read_overview(
+    plane: ControlPlane, state: State, *, may_read_manifest: bool = False
+) -> Overview:
     """Read the rest. What follows a page reads no manifest: it would again and again."""
     found = read_findings(plane, state)
     published = published_beside(state.job, found.report, may_read=may_read_manifest)
-    return Course(state=state, found=found, charts=charts_of(state, found, published))
+    return Overview(state=state, found=found, charts=charts_of(state, found, published))
 
 
 def _check_seen(job: JobRecord, caller: Caller) -> None:

@@ -1,4 +1,4 @@
-"""The course of a job: a list to read, and a bar to see. Pure."""
+"""What became of a job: a list to read, and a bar to see. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,26 +89,28 @@ class Timeline:
 def timeline(
     job: JobRecord,
     attempts: Iterable[AttemptRecord],
-    course: Sequence[EventRecord],
+    milestones: Sequence[EventRecord],
     saved: Sequence[CheckpointRecord],
 ) -> Timeline:
-    """Put together what happened. `course`: events of statuses, beginnings and sizes in order."""
-    told = [_entry(event) for event in course]
+    """Put together what happened; the milestones are in order."""
+    told = [_entry(event) for event in milestones]
     entries = [
         *(entry for entry in told if entry is not None),
         *_ends(attempts, told={entry.detail for entry in told if entry is not None}),
         *_checkpoints(saved),
     ]
     return Timeline(
-        stretches=tuple(_stretches(job, course)),
+        stretches=tuple(_stretches(job, milestones)),
         checkpoints=tuple(one.saved_at for one in saved[-_MAX_TICKS:]),
         entries=tuple(sorted(entries, key=lambda entry: entry.at)),
     )
 
 
-def _stretches(job: JobRecord, course: Iterable[EventRecord]) -> Iterator[Stretch]:
+def _stretches(job: JobRecord, milestones: Iterable[EventRecord]) -> Iterator[Stretch]:
     changes = [
-        (event.at, event.data.after) for event in course if isinstance(event.data, StatusChanged)
+        (event.at, event.data.after)
+        for event in milestones
+        if isinstance(event.data, StatusChanged)
     ]
     for (start, status), (end, _) in pairwise(changes):
         state = shown(status)

@@ -20,9 +20,9 @@ class Page:
         self.jobs: list[JobRecord] = [job_record(id="left"), job_record(id="right")]
         self.evaluations: list[Evaluated] = []
         self.read: list[str] = []
-        self.look = LiveCompare(jobs=lambda: self.jobs, course=self._course, charts=[])
+        self.look = LiveCompare(jobs=lambda: self.jobs, read=self._read, charts=[])
 
-    def _course(self, job: JobRecord) -> Compared:
+    def _read(self, job: JobRecord) -> Compared:
         self.read.append(job.id)
         history = History(points=[], evaluations=self.evaluations)
         return Compared(job=job, history=history, published=Published())

@@ -12,7 +12,7 @@ from service.ui.job import shared
 from service.ui.job.facts import State, read_findings, read_pulse, read_state
 from service.ui.job.follower import Follower
 from service.ui.job.live import Seen
-from service.ui.job.shared import SLOW_EVERY_S, SharedJob, SharedJobs, read_course
+from service.ui.job.shared import SLOW_EVERY_S, SharedJob, SharedJobs, read_overview
 from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
@@ -33,7 +33,7 @@ class Clock:
 def followed(plane: ControlPlane, job_id: str, clock: Clock) -> SharedJob:
     return SharedJob(
         pulse=lambda: read_pulse(plane, EVERYONE, job_id),
-        course=lambda: read_course(plane, read_state(plane, EVERYONE, job_id)),
+        overview=lambda: read_overview(plane, read_state(plane, EVERYONE, job_id)),
         clock=clock,
     )
 

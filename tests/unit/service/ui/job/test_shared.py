@@ -11,7 +11,7 @@ from service.access.caller import EVERYONE, Caller, Role
 from service.jobs.records import JobRecord
 from service.store.errors import JobNotFoundError
 from service.ui.job.facts import Pulse
-from service.ui.job.shared import SLOW_EVERY_S, Course, SharedJob, Snapshot
+from service.ui.job.shared import SLOW_EVERY_S, Overview, SharedJob, Snapshot
 from tests.unit.service.conftest import progress
 from tests.unit.service.jobs.records import job as job_record
 from trainer.contract.status import Status
@@ -30,19 +30,19 @@ class Source:
         self.begun, self.goes_on = Event(), Event()
         self.goes_on.set()
         self.shared = SharedJob(
-            pulse=self._read_pulse, course=self._read_course, clock=lambda: self.now_s
+            pulse=self._read_pulse, overview=self._read_overview, clock=lambda: self.now_s
         )
 
     def _read_pulse(self) -> Pulse:
         self.read.append("pulse")
         return self.job, self.newest
 
-    def _read_course(self) -> Course:
-        self.read.append("course")
+    def _read_overview(self) -> Overview:
+        self.read.append("overview")
         self.begun.set()
         assert self.goes_on.wait(10)
         # What it holds is nothing to what shares it.
-        return Course(state=None, found=None, charts=())  # type: ignore[arg-type]
+        return Overview(state=None, found=None, charts=())  # type: ignore[arg-type]
 
     def step(self, number: int) -> None:
         self.job = replace(self.job, progress=progress(number))
@@ -51,7 +51,7 @@ class Source:
         return self.shared.snapshot(caller, self.shared.pulse(caller))
 
     def while_read(self, act: Callable[[], None]) -> None:
-        """Act while another thread reads the course."""
+        """Act while another thread reads the overview."""
         self.begun.clear()
         self.goes_on.clear()
         with ThreadPoolExecutor(1) as threads:
@@ -67,7 +67,7 @@ class Source:
 def test_many_viewers_cost_one_read() -> None:
     source = Source()
     snapshots = {id(source.look(caller)) for caller in (ANN, BOB, EVERYONE) for _ in range(3)}
-    assert (len(snapshots), source.read) == (1, ["pulse", "course"])
+    assert (len(snapshots), source.read) == (1, ["pulse", "overview"])
 
 
 def test_of_a_job_that_goes_on_it_is_read_every_few_seconds() -> None:
@@ -78,7 +78,7 @@ def test_of_a_job_that_goes_on_it_is_read_every_few_seconds() -> None:
             source.look(caller)
         source.now_s += 1
     assert source.read.count("pulse") == 20
-    assert source.read.count("course") == 20 // SLOW_EVERY_S
+    assert source.read.count("overview") == 20 // SLOW_EVERY_S
 
 
 def test_while_nothing_happens_nothing_is_read() -> None:
@@ -86,7 +86,7 @@ def test_while_nothing_happens_nothing_is_read() -> None:
     first = source.look()
     source.now_s += 60
     assert source.look() is first
-    assert source.read.count("course") == 1
+    assert source.read.count("overview") == 1
 
 
 def test_the_end_is_read_at_once() -> None:

@@ -1,4 +1,4 @@
-"""The course of a job."""
+"""What became of a job."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ def events(*told: tuple[float, JobEventData]) -> list[EventRecord]:
     ]
 
 
-COURSE = events(
+MILESTONES = events(
     (0, StatusChanged(before=None, after=Status.QUEUED)),
     (10, StatusChanged(before=Status.QUEUED, after=Status.STARTING)),
     (
@@ -72,9 +72,11 @@ def saved(step: int, minutes: float) -> CheckpointRecord:
     )
 
 
-def of(course: Sequence[EventRecord] = COURSE, *, status: Status = Status.RETRYING) -> Timeline:
+def of(
+    milestones: Sequence[EventRecord] = MILESTONES, *, status: Status = Status.RETRYING
+) -> Timeline:
     job = replace(job_record(), status=status)
-    return timeline(job, [ATTEMPT], course, [saved(2, 14), saved(4, 16)])
+    return timeline(job, [ATTEMPT], milestones, [saved(2, 14), saved(4, 16)])
 
 
 def test_the_list_tells_what_happened_in_order_and_why() -> None:
