@@ -1,14 +1,19 @@
 """Jobs side by side, over real HTTP."""
 
 import re
+from typing import Literal
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from service.access.caller import Caller, Role
 from service.control_plane import ControlPlane
-from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from service.store.tables import jobs
+from service.ui import compare
+from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from tests.unit.service.guarded import Guarded
+from tests.unit.service.ui.test_jobs import Messages
 from trainer.contract.status import Status
 
 
@@ -76,6 +81,33 @@ def test_the_stream_sends_the_page_and_ends_with_the_jobs(
     told = http.get("/ui/live/compare?job=ended1&job=ended2").raise_for_status().text
     assert re.findall(r"^event: (\w+)$", told, re.MULTILINE)[-1] == "ended"
     assert re.findall(r'"target": "([\w-]+)"', told) == ["chosen", "results"]
+
+
+@pytest.mark.parametrize("becomes", ["deleted", "private"])
+def test_the_stream_goes_on_when_one_of_its_jobs_is_gone(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch, becomes: Literal["deleted", "private"]
+) -> None:
+    monkeypatch.setattr(compare, "LOOK_EVERY_S", 0.05)
+    store, stays, goes = guarded.plane.store, f"stays-{becomes}", f"goes-{becomes}"
+    ann = Caller(owner="ann", role=Role.SUBMITTER)
+    running = job_in(store, Status.RUNNING, stays, by=ann)
+    job_in(store, Status.CANCELLED, goes, by=ann)
+    with guarded.bob.stream("GET", f"/ui/live/compare?job={goes}&job={stays}") as answer:
+        messages = Messages(answer.raise_for_status())
+        assert goes in messages.next_of("chosen")["html"]
+        if becomes == "deleted":
+            guarded.ann.delete(f"/jobs/{goes}").raise_for_status()
+        else:
+            hide = update(jobs).where(jobs.c.id == goes).values(private=True)
+            store.write(lambda connection: connection.execute(hide))
+        left = messages.next_of("chosen")["html"]
+        assert stays in left
+        assert goes not in left
+        report(store, stays, progress(50))
+        assert "50.0 %" in messages.next_of("chosen")["html"]
+        bring_to(store, running, Status.CANCELLED)
+        *_, (_, last) = iter(messages.next, ("ended", {}))
+        assert "Cancelled" in last["html"]
 
 
 @pytest.mark.parametrize(
