@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # A process that dies is no reason to run its test again.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal --max-worker-restart 0
+# One more than there are cores, since many tests wait for what they start.
+PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal --max-worker-restart 0
 # What runs a Ray or the whole product has the machine to itself.
 ALONE := tests/integration/service tests/integration/trainer/test_pictures.py tests/acceptance
 
