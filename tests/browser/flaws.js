@@ -23,7 +23,7 @@
     }
   });
 
-  const texts = "button, .button, .badge, .state, h1, h2, h3, dt, dd, label, figcaption";
+  const texts = "button, .button, .badge, .state, h1, h2, h3, dt, dd, label, figcaption, .number";
   for (const one of document.querySelectorAll(texts)) {
     const { display, textOverflow } = getComputedStyle(one);
     const isWider = one.scrollWidth > one.clientWidth + rounding && display !== "inline";
@@ -36,11 +36,17 @@
     const frame = box(plot);
     const isEmpty = !plot.querySelector(".main-svg .trace, .main-svg .point");
     if (frame.height < 120 || isEmpty) flaws.push(`${plot.dataset.figure} is empty`);
-    for (const text of plot.querySelectorAll("text")) {
-      const { width, left, right } = box(text);
+    const sizes = new Set([...plot.querySelectorAll(".xtick text, .ytick text")].map((one) => getComputedStyle(one).fontSize));
+    if (sizes.size > 1) flaws.push(`ticks of ${plot.dataset.figure} are of sizes ${[...sizes]}`);
+    const written = [...plot.querySelectorAll("text")].filter(isShown);
+    written.forEach((text, place) => {
+      const { left, right } = box(text);
       const isOut = left < frame.left - rounding || right > frame.right + rounding;
-      if (width && isOut) flaws.push(`"${text.textContent}" of ${plot.dataset.figure} is cut off`);
-    }
+      if (isOut) flaws.push(`"${text.textContent}" of ${plot.dataset.figure} is cut off`);
+      for (const other of written.slice(place + 1)) {
+        if (meet(box(text), box(other))) flaws.push(`${named(text)} of ${plot.dataset.figure} lies on ${named(other)}`);
+      }
+    });
   }
   return flaws;
 }

@@ -14,6 +14,10 @@ from service.ui.job.published import Published
 # A rate that falls by less has not dropped: a mean of equal numbers is not always that number.
 _DROP = 0.999
 _MAX_ROWS = 60
+# Of the steps: what is written beside a later mark would be cut off.
+_HAS_ROOM = 0.8
+# Of a rate that varies by more there would be too many ticks at 2 and 5.
+_MAX_FINE_SPAN = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ def _loss(job: JobRecord, history: History) -> Chart | None:
         steps = [one.step for one in measured]
         told = [one.loss for one in measured]
         traces.append(line("Validation", steps, told, mode="lines+markers", legendrank=2))
-    drops = drops_of(history.points)
+    drops, last_step = drops_of(history.points), history.points[-1].step
     rows = _rows(history.points, [("loss", formats.decimal), ("learning_rate", formats.decimal)])
     named = "; dotted where ε drops" if drops else ""
     return Chart(
@@ -69,7 +73,7 @@ def _loss(job: JobRecord, history: History) -> Chart | None:
         title="Loss",
         note=f"mean cross-entropy, nats{named}",
         data=traces,
-        layout=_by_step("Loss") | {"shapes": [_mark(drop) for drop in drops]},
+        layout=_by_step("Loss") | {"shapes": [_mark(drop, last_step) for drop in drops]},
         columns=("Steps", "Epoch", "Training loss", "ε"),
         rows=rows,
     )
@@ -92,9 +96,13 @@ def _throughput(points: Sequence[HistoryPoint]) -> Chart | None:
 
 def _rate(points: Sequence[HistoryPoint]) -> Chart | None:
     # An evaluation learns nothing.
-    if not any(point.values["learning_rate"].max > 0 for point in points):
+    rates = [point.values["learning_rate"].mean for point in points]
+    learned = [rate for rate in rates if rate > 0]
+    if not learned:
         return None
-    y = axis("ε", type="log", exponentformat="power", dtick=1)
+    is_fine = max(learned) / min(learned) <= _MAX_FINE_SPAN
+    # Without a format plotly writes powers of ten larger than what is between them.
+    y = axis("ε", type="log", dtick="D2" if is_fine else 1, tickformat="~g")
     return Chart(
         id="rate",
         title="Learning rate ε",
@@ -153,7 +161,7 @@ def _by_step(title: str) -> dict[str, Any]:
     return {"xaxis": axis("Step"), "yaxis": axis(title)}
 
 
-def _mark(drop: Drop) -> Mapping[str, Any]:
+def _mark(drop: Drop, last_step: int) -> Mapping[str, Any]:
     return {
         "type": "line",
         "x0": drop.step,
@@ -166,7 +174,9 @@ def _mark(drop: Drop) -> Mapping[str, Any]:
             "text": f"ε {formats.decimal(drop.rate)}",
             "textposition": "end",
             "textangle": 0,
-            "xanchor": "left",
+            # Where there is room: above the top is the legend, and beyond the last step nothing.
+            "xanchor": "left" if drop.step < last_step * _HAS_ROOM else "right",
+            "yanchor": "top",
             "font": {"color": "var(--muted)", "size": 11},
         },
     }

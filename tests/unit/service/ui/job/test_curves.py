@@ -73,14 +73,28 @@ def test_the_loss_stands_with_that_of_validation_and_marks_where_the_rate_drops(
         ("Training", [1, 2, 3], [6.0, 5.0, 4.0]),
         ("Validation", [4], [1.5]),
     ]
-    assert [(shape["x0"], shape["label"]["text"]) for shape in loss.layout["shapes"]] == [
-        (3, "ε 0.01")
+    (mark,) = loss.layout["shapes"]
+    assert (mark["x0"], mark["label"]["text"]) == (3, "ε 0.01")
+
+
+def test_a_drop_is_named_below_the_legend_on_the_side_that_has_room() -> None:
+    loss, *_ = curves(running(), history(0.1, 0.01, 0.01, 0.01, 0.001), Published())
+    labels = [shape["label"] for shape in loss.layout["shapes"]]
+    assert [(one["xanchor"], one["yanchor"]) for one in labels] == [
+        ("left", "top"),
+        ("right", "top"),
     ]
 
 
 def test_what_learns_nothing_has_no_learning_rate() -> None:
     told = curves(running(), history(0.0, 0.0), Published())
     assert [chart.id for chart in told] == ["loss", "throughput"]
+
+
+def test_a_rate_that_varies_little_has_ticks_between_the_powers_of_ten() -> None:
+    for rates, dtick in (((0.002, 0.0002), "D2"), ((0.1, 0.000001), 1)):
+        *_, rate = curves(running(), history(*rates), Published())
+        assert rate.layout["yaxis"]["dtick"] == dtick
 
 
 def test_a_long_table_tells_some_rows_and_the_last() -> None:
