@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 COMPUTE_ON_CPU = "ALEXNET_TEST_COMPUTE_ON_CPU"
 # Ray's name for a process that watches for nodes about to be taken away.
 _WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+# Of the cluster; Ray tells it to a driver alone.
+_ADDRESS = "RAY_ADDRESS"
 
 
 def run_on_ray(attempt: AttemptDirectory) -> Outcome:
@@ -46,7 +48,10 @@ def run_on_ray(attempt: AttemptDirectory) -> Outcome:
     # The next attempt goes on from the last checkpoint either way: it would only delay the first
     # step, by the seconds that importing Ray takes.
     os.environ.setdefault(_WATCHER, "0")
-    ray.init(logging_level=logging.WARNING)
+    # What Train starts asks Ray whether its controller lives: where several Rays run on a machine,
+    # it would ask none, or another, which knows of no such controller.
+    handed_on = {name: os.environ[name] for name in (_ADDRESS,) if name in os.environ}
+    ray.init(logging_level=logging.WARNING, runtime_env={"env_vars": handed_on})
     try:
         with RecentOomKills() as oom_kills:
             result = _trainer(order, attempt).fit()
