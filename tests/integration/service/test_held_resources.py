@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from service.cluster.local_ray import LocalRay
-from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.cluster.ray_jobs import RayJobs
 from service.cluster.submission import Origin, Submission
 from service.jobs.lifecycle import RayState
+from tests.integration.service.running_ray import running_ray
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -39,21 +39,8 @@ ray.get(placement_group([{"CPU": 1, "GPU": 2}], lifetime="detached", name="left"
 
 @pytest.fixture
 def ray(tmp_path: Path) -> Iterator[RayJobs]:
-    local = LocalRay(tmp_path, url="http://test", num_cpus=3, num_gpus=4)
-
-    def reached() -> RayJobs | None:
-        try:
-            return local.jobs()
-        except RayUnreachableError:
-            return None
-
-    try:
-        jobs = wait_for("Ray", reached, timeout_s=60)
-        assert isinstance(jobs, RayJobs)
+    with running_ray(tmp_path, num_cpus=3, num_gpus=4) as jobs:
         yield jobs
-    finally:
-        local.stop()
-        local.ownership.release()
 
 
 def test_groups_and_actors_of_a_submission_are_told_while_it_lives(

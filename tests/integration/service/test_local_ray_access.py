@@ -15,10 +15,10 @@ import httpx
 import psutil
 import pytest
 
-from service.cluster.local_ray import LocalRay
-from service.cluster.ray_jobs import RayJobs, RayUnreachableError
+from service.cluster.ray_jobs import RayJobs
 from service.cluster.submission import Origin
 from tests.bench.service.lone_ray import processes_of
+from tests.integration.service.running_ray import running_ray
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -102,20 +102,8 @@ class Reached:
 @pytest.fixture(scope="module")
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
     state_dir = tmp_path_factory.mktemp("ray")
-    local = LocalRay(state_dir, url="http://test", num_cpus=1, num_gpus=0)
-
-    def reached() -> RayJobs | None:
-        with contextlib.suppress(RayUnreachableError):
-            return local.jobs()
-        return None
-
-    try:
-        jobs = wait_for("Ray", reached, timeout_s=90)
-        wait_for("its node", jobs.nodes, timeout_s=30)
+    with running_ray(state_dir, num_cpus=1) as jobs:
         yield Reached(jobs, state_dir)
-    finally:
-        local.stop()
-        local.leave()
 
 
 def test_every_port_is_on_loopback_while_a_job_runs(ray: Reached) -> None:
