@@ -224,8 +224,9 @@ def test_nobody_is_kept_waiting_in_a_thread(
 def test_to_close_refuses_what_waits_and_waits_for_no_lock(
     commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.01)
+    # Not before the first has its turn, which takes longer on a busy machine.
     first = commits.hold_up(1)
+    monkeypatch.setattr("service.store.group_commit.PATIENCE_S", 0.01)
     second = commits.group.submit(2)
     commits.group.close()
     assert not first.done()
