@@ -76,7 +76,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         ALEXNET_LOCAL_RAY_CPUS="3",
     )
     with control_plane.running():
-        over_id = control_plane.submit(**request_for(shards, "three epochs"))
+        # Longer than the first picture takes, on any machine, so that there are several.
+        optim = {"global_batch_size": 16, "epochs": 12}
+        over_id = control_plane.submit(**request_for(shards, "twelve epochs", optim=optim))
         # Longer than all that is asked of it; the service takes it along when it is stopped.
         optim = {"global_batch_size": 16, "epochs": 2000}
         job_id = control_plane.submit(**request_for(shards, "many epochs", optim=optim))

@@ -145,7 +145,7 @@ def test_recipes_are_copied(context: BrowserContext, page: Page, trained: Traine
 
 def test_two_jobs_are_compared(page: Page, trained: Trained) -> None:
     page.goto(f"{trained.url}/ui/")
-    for name in ("many epochs", "three epochs"):
+    for name in ("many epochs", "twelve epochs"):
         page.get_by_label(f"Compare {name}").check()
     page.get_by_role("button", name="Compare those that are ticked").click()
     wait_drawn(page)

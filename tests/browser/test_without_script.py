@@ -18,10 +18,10 @@ def plain(chromium: Browser) -> Iterator[Page]:
 def test_jobs_are_read(plain: Page, trained: Trained) -> None:
     plain.goto(f"{trained.url}/ui/")
     row = plain.locator(f"#job-{trained.over_id}")
-    expect(row).to_contain_text("three epochs")
+    expect(row).to_contain_text("twelve epochs")
     expect(row).to_contain_text("Succeeded")
     expect(plain.locator("#live")).to_be_hidden()
-    plain.get_by_label("Actions on three epochs").click()
+    plain.get_by_label("Actions on twelve epochs").click()
     expect(row.get_by_role("link", name="Clone")).to_be_visible()
 
 
