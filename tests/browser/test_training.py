@@ -81,7 +81,8 @@ def test_a_job_is_submitted_followed_paused_and_resumed(
     expect(other.locator("#timeline .entries")).to_contain_text("Paused")
     assert_same(other)
 
-    page.get_by_role("button", name="Cancel").click()
+    page.locator("#head summary", has_text="Cancel").click()
+    page.get_by_role("button", name="Yes, end it for good").click()
     expect(page.locator("#head .state")).to_have_text("Cancelled", timeout=_START_MS)
     expect(page.locator("#live")).to_be_hidden()
 

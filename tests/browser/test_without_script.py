@@ -44,7 +44,8 @@ def test_a_job_is_submitted(plain: Page, trained: Trained) -> None:
     expect(plain.locator("#plan-title")).to_contain_text("without a script")
     plain.get_by_role("button", name="Submit this job").click()
     expect(plain.locator("#head h1")).to_have_text("without a script")
-    plain.get_by_role("button", name="Cancel").click()
+    plain.locator("#head summary", has_text="Cancel").click()
+    plain.get_by_role("button", name="Yes, end it for good").click()
     trained.control_plane.wait_status(plain.url.rpartition("/")[2], "CANCELLED")
     # Nothing changes by itself.
     plain.reload()

@@ -150,17 +150,16 @@
   };
   setInterval(ages, 10_000);
 
-  // One menu at a time, and Escape closes it.
-  document.addEventListener("click", (event) => {
-    for (const menu of document.querySelectorAll("details.menu[open]")) {
-      if (!menu.contains(event.target)) menu.open = false;
-    }
+  // One menu at a time, and no question stays in one that is closed; Escape closes what was opened last.
+  const opened = () => [...document.querySelectorAll("details:is(.menu, .ask)[open]")];
+  document.addEventListener("click", ({ target }) => {
+    for (const one of opened()) if (!one.contains(target)) one.open = false;
   });
   document.addEventListener("keydown", (event) => {
-    const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
-    if (!menu) return;
-    menu.open = false;
-    menu.querySelector("summary").focus();
+    const last = event.key === "Escape" && opened().at(-1);
+    if (!last) return;
+    last.open = false;
+    last.querySelector("summary").focus();
   });
 
   const { live } = document.getElementById("main").dataset;

@@ -66,6 +66,18 @@ def test_the_page_leads_to_grafana_where_there_is_one(
     assert f'href="https://host/grafana/d/alexnet-job?var-job={job_id}"' in html
 
 
+@pytest.mark.parametrize("path", ["/ui/jobs/{}", "/ui/?q={}"])
+def test_what_ends_a_job_for_good_is_asked_for_twice_on_every_page(
+    browser: httpx.Client, job_id: str, path: str
+) -> None:
+    (asked,) = re.findall(
+        r'<details class="ask".*?</details>', shown(browser, path.format(job_id)), re.DOTALL
+    )
+    assert asked.index("Cancel…</summary>") < asked.index(f'action="/ui/jobs/{job_id}/cancel"')
+    assert "<button" not in asked.partition("</summary>")[0]
+    assert "Yes, end it for good" in asked
+
+
 def test_the_page_is_readable_without_a_script(browser: httpx.Client, job_id: str) -> None:
     html = shown(browser, f"/ui/jobs/{job_id}")
     for text in (
