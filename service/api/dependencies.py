@@ -42,9 +42,14 @@ async def _plane(request: Request) -> ControlPlane:
 Plane = Annotated[ControlPlane, Depends(_plane)]
 
 
-async def _leading(plane: Plane) -> ControlPlane:
+def check_leads(plane: ControlPlane) -> None:
+    """Raise StandbyError where this control plane may not write."""
     if not plane.is_leader:
         raise StandbyError(plane.leadership.holder())
+
+
+async def _leading(plane: Plane) -> ControlPlane:
+    check_leads(plane)
     return plane
 
 

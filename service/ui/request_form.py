@@ -1,7 +1,7 @@
 """The form that a job is submitted by: its fields, and the request that they come to. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ _OWN_HELP = {
     "labels": "KEY=VALUE to filter by, as in team=vision; several with commas between.",
     "private": "Others than you and admins are told that there is no such job.",
 }
+_LABELS_MEND = "write KEY=VALUE, as in team=vision, each key once; several with commas between"
 
 
 class RequestError(ValueError):
@@ -74,6 +75,9 @@ def shown_fields(
             others.append(error)
         else:
             of_field[path].append(error.message)
+    if of_field["labels"] and _labels(values.get("labels", "")) is None:
+        # The spec speaks of objects, of which the form has none.
+        of_field["labels"] = [_LABELS_MEND]
     shown = [
         ShownField(
             field=field,
@@ -89,7 +93,7 @@ def shown_fields(
 def request_of(values: Mapping[str, str]) -> dict[str, Any]:
     """Return the request that a filled form comes to; what is left empty is left out.
 
-    What is no number stays a text, which the spec refuses.
+    What is no number, and labels that are none, stay texts, which the spec refuses.
     """
     request: dict[str, Any] = {}
     for field in FIELDS:
@@ -99,6 +103,23 @@ def request_of(values: Mapping[str, str]) -> dict[str, Any]:
     if values.get("private"):
         request["private"] = True
     return request
+
+
+def values_of(request: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Return how the form is filled in that comes to a request, and the keys that it cannot tell.
+
+    Without a preset a request begins from the paper's, which the form begins with.
+    """
+    values, untold = {}, []
+    for path, value in _leaves(request):
+        field, text = _BY_PATH.get(path), _text(value)
+        if path == ("private",) and isinstance(value, bool):
+            values |= {"private": "yes"} if value else {}
+        elif field is not None and text is not None and _tells(field, text, value):
+            values[field.path] = text
+        else:
+            untold.append(".".join(path))
+    return values, untold
 
 
 def read_request(text: str) -> dict[str, Any]:
@@ -116,6 +137,33 @@ def read_request(text: str) -> dict[str, Any]:
     return document
 
 
+_BY_PATH = {tuple(field.path.split(".")): field for field in FIELDS}
+_GROUPS = frozenset(path[0] for path in _BY_PATH if len(path) > 1)
+
+
+def _leaves(request: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what the form could have a field for, by its path; of other groups the whole."""
+    for key, value in request.items():
+        if key in _GROUPS and isinstance(value, Mapping):
+            yield from (((key, name), one) for name, one in value.items())
+        else:
+            yield (key,), value
+
+
+def _text(value: Any) -> str | None:
+    """Write a value as a form has it; None: no form has such."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={one}" for key, one in value.items())
+    is_told = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value) if is_told else None
+
+
+def _tells(field: Field, text: str, value: Any) -> bool:
+    """Whether a text in a field comes to just that value again."""
+    is_choice = not field.options or text in field.options
+    return is_choice and _value(field, text.strip()) == value
+
+
 def _is_of(wrong: str, path: str) -> bool:
     return wrong == path or wrong.startswith(f"{path}.")
 
@@ -129,10 +177,17 @@ def _put(request: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def _value(field: Field, text: str) -> Any:
     if field.path == "labels":
-        pairs = [one.partition("=") for one in text.split(",") if one.strip()]
-        return {key.strip(): value.strip() for key, _, value in pairs}
+        found = _labels(text)
+        return text if found is None else found
     is_number = field.is_number or field.path == "scale.devices_per_replica"
     return _number(text) if is_number else text
+
+
+def _labels(text: str) -> dict[str, str] | None:
+    """Return labels by their keys; None: some are not written KEY=VALUE, or a key comes twice."""
+    pairs = [one.partition("=") for one in text.split(",") if one.strip()]
+    found = {key.strip(): value.strip() for key, is_, value in pairs if is_}
+    return found if len(found) == len(pairs) else None
 
 
 def _number(text: str) -> int | float | str:

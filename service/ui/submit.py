@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.access.caller import Caller
-from service.api.dependencies import Leader, Plane, Submitter
+from service.api.dependencies import Plane, Submitter, check_leads
 from service.api.submit import CallersDesk
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
@@ -25,7 +25,14 @@ from service.ui.pages import problem_of
 from service.ui.pages import router as page_router
 from service.ui.plan_facts import plan_facts
 from service.ui.rendering import page
-from service.ui.request_form import RequestError, read_request, request_of, shown_fields
+from service.ui.request_form import (
+    FIELDS,
+    RequestError,
+    read_request,
+    request_of,
+    shown_fields,
+    values_of,
+)
 from service.views.plans import PlannedJob
 
 router = page_router()
@@ -63,7 +70,7 @@ def submit_page(
 async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
     """Show what would become of the job, and what is wrong with it beside the field."""
     values = await read_form(request, max_bytes=None)
-    by = "spec" if values.get("by") == "spec" else "form"
+    by = _tab(values.get("by"))
     try:
         # In a thread: a spec that is pasted may be large.
         asked = await run_in_threadpool(_asked, by, values)
@@ -81,24 +88,71 @@ async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersD
     )
 
 
+@router.post("/submit/turn")
+async def turn(request: Request, plane: Plane, caller: Submitter) -> Response:
+    """Show by the tab that is asked for what was written by the other, as far as it can be told."""
+    values = await read_form(request, max_bytes=None)
+    to = _tab(values.get("to"))
+    by, turned, errors = await run_in_threadpool(_turned, _tab(values.get("by")), to, values)
+    return await run_in_threadpool(
+        _show, request, plane, caller, by=by, values=turned, errors=errors
+    )
+
+
 @router.post("/submit")
-async def submit(request: Request, plane: Leader, caller: Submitter, desk: CallersDesk) -> Response:
+async def submit(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
     """Accept the job that was shown, once however often the button is pressed, and lead to it."""
     values = await read_form(request, max_bytes=None)
+    by = _tab(values.get("by"))
     try:
-        asked = await run_in_threadpool(_asked, "spec", values)
+        # Not by the route's own rule: what was filled in is to stay.
+        check_leads(plane)
+        asked = await run_in_threadpool(_asked, by, values)
         keep_for = timedelta(hours=plane.settings.idempotency_key_hours)
         key = values.get("key") or None
         accepted = await run_in_threadpool(_submit, desk, asked, key, keep_for)
     except RequestError as error:
         refused = [FieldError(field="", message=str(error))]
         return await run_in_threadpool(
-            _show, request, plane, caller, by="spec", values=values, errors=refused
+            _show, request, plane, caller, by=by, values=values, errors=refused
         )
     except Exception as error:  # noqa: BLE001  # raised again unless the API has a problem for it
-        return await _refused(request, plane, caller, error, by="spec", values=values)
+        return await _refused(request, plane, caller, error, by=by, values=values)
     plane.wake()
     return RedirectResponse(f"/ui/jobs/{accepted.job.id}", 303)
+
+
+def _tab(text: str | None) -> str:
+    return "spec" if text == "spec" else "form"
+
+
+def _turned(
+    by: str, to: str, values: Mapping[str, str]
+) -> tuple[str, Mapping[str, str], Sequence[FieldError]]:
+    """Return the tab that can show it, what it shows, and why it is not the one asked for."""
+    if by == to:
+        return by, values, ()
+    if to == "spec":
+        asked = request_of(values)
+        # An example stands where nothing was written.
+        document = asked if _own(asked) else _EXAMPLE | asked
+        return "spec", {"spec": json.dumps(document, indent=2)}, ()
+    try:
+        asked = read_request(values.get("spec", ""))
+    except RequestError as error:
+        return "spec", values, [FieldError(field="", message=str(error))]
+    if _own(asked) == _own(_EXAMPLE):
+        asked = {"preset": asked["preset"]} if "preset" in asked else {}
+    filled, untold = values_of(asked)
+    if untold:
+        message = "the form has no field for this; submit it by its spec"
+        return "spec", values, [FieldError(field=one, message=message) for one in untold]
+    return "form", filled, ()
+
+
+def _own(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was written into a request; its preset is chosen before anything is."""
+    return {key: value for key, value in asked.items() if key != "preset"}
 
 
 def _asked(by: str, values: Mapping[str, str]) -> dict[str, Any]:
@@ -160,11 +214,18 @@ def _show(
         problem=problem,
         errors=list(errors) if by == "spec" else others,
         asked=None if asked is None else json.dumps(asked, indent=2),
+        written=_written(by, values),
         # New for each plan: what was changed is another job.
         key=secrets.token_urlsafe(16),
         name=None if planned is None else planned.spec.name,
         facts=None if planned is None else plan_facts(planned.plan),
     )
+
+
+def _written(by: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is sent again with a job that was shown: by it a refused one is shown again."""
+    names = ["spec"] if by == "spec" else [*(field.path for field in FIELDS), "private"]
+    return {"by": by, **{name: values[name] for name in names if values.get(name)}}
 
 
 def _locations(plane: ControlPlane, caller: Caller) -> list[str]:

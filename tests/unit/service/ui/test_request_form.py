@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from service.problems import FieldError
 from service.ui.request_form import (
@@ -12,6 +13,7 @@ from service.ui.request_form import (
     read_request,
     request_of,
     shown_fields,
+    values_of,
 )
 from trainer.contract.presets import expand_preset
 from trainer.contract.spec import JobSpec
@@ -53,6 +55,54 @@ def test_what_is_left_empty_is_left_to_the_preset() -> None:
 
 def test_what_is_no_number_is_left_for_the_spec_to_refuse() -> None:
     assert request_of({"seed": "many"}) == {"seed": "many"}
+
+
+@pytest.mark.parametrize("labels", ["team", "team=vision, core", "team=a, team=b"])
+def test_labels_that_are_none_are_refused_and_how_to_write_them_is_said(labels: str) -> None:
+    request = request_of(FILLED | {"labels": labels})
+    assert request["labels"] == labels
+    del request["private"]
+    with pytest.raises(ValidationError, match="labels"):
+        JobSpec.model_validate(expand_preset(request))
+    refused = FieldError(field="labels", message="this is a group of fields")
+    fields, _ = shown_fields({"labels": labels}, [refused])
+    (told,) = (one.errors for one in fields if one.errors)
+    assert len(told) == 1
+    assert told[0].startswith("write KEY=VALUE")
+
+
+def test_a_request_fills_the_form_that_comes_to_it_again() -> None:
+    request = request_of(FILLED)
+    filled, untold = values_of(request)
+    assert untold == []
+    assert request_of(filled) == request
+    assert values_of({"labels": {}, "private": False, "seed": "many"}) == (
+        {"labels": "", "seed": "many"},
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "untold"),
+    [
+        ({"clone": "a1"}, ["clone"]),
+        (
+            {"model": {"width": 0.5}, "optim": {"epochs": 3, "momentum": 0.8}},
+            ["model", "optim.momentum"],
+        ),
+        ({"data.train": "/d"}, ["data.train"]),
+        ({"seed": "3"}, ["seed"]),
+        ({"seed": None}, ["seed"]),
+        ({"seed": True}, ["seed"]),
+        ({"optim": 3}, ["optim"]),
+        ({"labels": {"team": "a, b=c"}}, ["labels"]),
+        ({"preset": "none of ours"}, ["preset"]),
+        ({"scale": {"devices_per_replica": 3}}, ["scale.devices_per_replica"]),
+        ({"private": "yes"}, ["private"]),
+    ],
+)
+def test_what_the_form_cannot_tell_is_named(request_: dict[str, Any], untold: list[str]) -> None:
+    assert values_of(request_)[1] == untold
 
 
 def test_errors_are_told_beside_the_field_and_others_above() -> None:

@@ -4,6 +4,7 @@ import html
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -35,7 +36,19 @@ def hidden(page: str, name: str) -> str:
 
 
 def confirmed(browser: httpx.Client, page: str) -> httpx.Response:
-    return browser.post("/ui/submit", data={n: hidden(page, n) for n in ("spec", "key")})
+    """Press the button below a plan."""
+    (shown,) = re.findall(r'<form class="form confirm".*?</form>', page, re.DOTALL)
+    names = re.findall(r'<input type="hidden" name="([^"]*)"', shown)
+    return browser.post("/ui/submit", data={name: hidden(shown, name) for name in names})
+
+
+def turned(browser: httpx.Client, to: str, written: dict[str, str]) -> httpx.Response:
+    return browser.post("/ui/submit/turn", data=written | {"to": to})
+
+
+def spec_in(page: str) -> Any:
+    (text,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)
+    return json.loads(html.unescape(text))
 
 
 def num_jobs(plane: ControlPlane) -> int:
@@ -87,6 +100,78 @@ def test_what_is_wrong_is_told_beside_its_field(
     assert 'value="-3"' in page.text
     assert "Submit this job" not in page.text
     assert num_jobs(plane) == before
+
+
+@pytest.mark.parametrize("labels", ["team", "team=a, team=b"])
+def test_a_label_without_a_value_is_refused_beside_its_field(
+    browser: httpx.Client, form: dict[str, str], labels: str
+) -> None:
+    page = browser.post("/ui/submit/plan", data=form | {"labels": labels, "seed": "many"})
+    assert page.status_code == 422
+    told = re.findall(r'id="field-(labels|seed)-error">([^<]*)', page.text)
+    assert [field for field, _ in told] == ["seed", "labels"]
+    assert "write KEY=VALUE" in dict(told)["labels"]
+
+
+def test_whoever_is_refused_after_the_plan_keeps_the_form(
+    browser: httpx.Client,
+    plane: ControlPlane,
+    form: dict[str, str],
+    data_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    form |= {"private": "yes", "labels": "team=vision"}
+    page = browser.post("/ui/submit/plan", data=form).text
+    before = num_jobs(plane)
+    manifest = data_root / "train" / "manifest.json"
+    aside = manifest.rename(manifest.with_suffix(".aside"))
+    refused = confirmed(browser, page)
+    aside.rename(manifest)
+    assert refused.status_code == 422
+    assert 'id="field-data-train-error"' in refused.text
+    monkeypatch.setattr(ControlPlane, "is_leader", property(lambda _: False))
+    stands_by = confirmed(browser, page)
+    assert stands_by.status_code == 503
+    for answer in (refused, stands_by):
+        for told in ('value="by form"', 'value="team=vision"', 'value="yes" checked'):
+            assert told in answer.text
+        assert "<textarea" not in answer.text
+    assert num_jobs(plane) == before
+
+
+def test_what_was_written_is_carried_to_the_other_tab_and_back(
+    browser: httpx.Client, form: dict[str, str]
+) -> None:
+    form |= {"optim.epochs": "3", "labels": "team", "private": "yes"}
+    spec = spec_in(turned(browser, "spec", form).text)
+    assert (spec["optim"], spec["labels"], spec["private"]) == ({"epochs": 3}, "team", True)
+    back = turned(browser, "form", {"by": "spec", "spec": json.dumps(spec)})
+    assert back.status_code == 200
+    for told in ('value="by form"', 'value="3"', 'value="team"', 'value="yes" checked'):
+        assert told in back.text
+
+
+def test_an_untouched_form_turns_to_an_example_and_that_to_an_empty_form(
+    browser: httpx.Client,
+) -> None:
+    page = turned(browser, "spec", {"by": "form", "preset": "large_batch", "name": ""}).text
+    assert (spec_in(page)["name"], spec_in(page)["preset"]) == ("first light", "large_batch")
+    back = turned(browser, "form", {"by": "spec", "spec": json.dumps(spec_in(page))}).text
+    assert "first light" not in back
+    assert "<option selected>large_batch" in back
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [('{"model": {"width": 0.5}}', "<code>model</code>"), ("{", "this is not JSON")],
+)
+def test_what_the_form_cannot_tell_stays_a_spec_and_is_named(
+    browser: httpx.Client, spec: str, says: str
+) -> None:
+    page = turned(browser, "form", {"by": "spec", "spec": spec})
+    assert page.status_code == 422
+    assert says in page.text
+    assert html.escape(spec) in page.text.replace("&#34;", "&quot;")
 
 
 def test_a_spec_is_pasted(
