@@ -22,8 +22,10 @@ CLASSES_NAME = "classes.json"
 CONFUSION_NAME = "confusion.png"
 IMAGES_NAME = "images"
 
-# A confusion of more classes is told by its worst pairs alone. Assumed: what a screen shows.
-MAX_CLASSES_OF_CONFUSION = 128
+# A confusion of more classes is told by its worst pairs alone: at a pixel a cell it fills a screen.
+MAX_CLASSES_OF_CONFUSION = 1000
+# Of more it is written down by its pairs: most of a million cells are empty.
+MAX_CLASSES_OF_MATRIX = 128
 MAX_WORST_PAIRS = 50
 # Assumed: ten times what those of a thousand classes have.
 _LARGEST_BYTES = 4 << 20
@@ -108,7 +110,13 @@ class ClassCounts(Record):
     classes: tuple[ClassCount, ...] = Field(description="By label.")
     confusion: tuple[tuple[int, ...], ...] | None = Field(
         description="Samples by true class and first guess, (classes, classes); None of more than "
-        f"{MAX_CLASSES_OF_CONFUSION} classes. A guess that is none of the classes is in no place."
+        f"{MAX_CLASSES_OF_MATRIX} classes. A guess that is none of the classes is in no place."
+    )
+    pairs: tuple[tuple[int, int, int], ...] | None = Field(
+        default=None,
+        description="The same of more classes: true class, first guess, and how many samples, "
+        f"where there are any; None of more than {MAX_CLASSES_OF_CONFUSION} classes, of as few as "
+        "`confusion` has, and in files of release 0.1.",
     )
     worst_pairs: tuple[ConfusedPair, ...] = Field(
         description=f"Most frequent first, at most {MAX_WORST_PAIRS}."

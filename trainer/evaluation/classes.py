@@ -14,6 +14,7 @@ from data_shards.arrays import Bools, Int64s
 from data_shards.feeding.reader import Batch
 from trainer.contract.pictures import (
     MAX_CLASSES_OF_CONFUSION,
+    MAX_CLASSES_OF_MATRIX,
     MAX_WORST_PAIRS,
     ClassCount,
     ClassCounts,
@@ -106,11 +107,14 @@ def class_counts(
             zip(names, *(column.tolist() for column in columns), strict=True)
         )
     )
+    is_drawn = len(names) <= MAX_CLASSES_OF_CONFUSION
+    is_dense = len(names) <= MAX_CLASSES_OF_MATRIX
     return ClassCounts(
         step=step,
         protocol=protocol,
         classes=classes,
-        confusion=_confusion(counted) if len(names) <= MAX_CLASSES_OF_CONFUSION else None,
+        confusion=_confusion(counted) if is_dense else None,
+        pairs=tuple(map(tuple, counted.pairs.tolist())) if is_drawn and not is_dense else None,
         worst_pairs=_worst_pairs(counted, names),
     )
 

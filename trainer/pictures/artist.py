@@ -27,7 +27,7 @@ from trainer.contract.run_directory import AttemptDirectory
 from trainer.evaluation.evaluate import Member
 from trainer.learning.preprocess import Preprocess
 from trainer.network.alexnet import AlexNet
-from trainer.pictures.confusion import draw_confusion
+from trainer.pictures.confusion import draw_confusion, has_confusion
 from trainer.pictures.kernels import columns_of, draw_tower
 from trainer.pictures.shown_images import NUM_SHOWN, Shown, open_shown, png, write_shown
 from trainer.pictures.thinning import thin
@@ -180,7 +180,7 @@ def judge(
 
 def _draw_confusion(classes: Path) -> Path | None:
     counts = ClassCounts.model_validate_json(classes.read_bytes())
-    if counts.confusion is None:
+    if not has_confusion(counts):
         return None
     file = classes.with_name(CONFUSION_NAME)
     write_whole(file, png(draw_confusion(counts)))

@@ -5,13 +5,16 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_shards.arrays import Pixels
+from data_shards.arrays import Int64s, Pixels
 from data_shards.inspection.contact_sheet import printed, shortened
 from trainer.contract.pictures import ClassCounts
 
 # Pixels; chosen by eye.
 _LARGEST_CELL, _SMALLEST_CELL = 40, 7
 _WANTED_EDGE = 720
+# Rather than a larger square, smaller cells; narrower ones than this are shown without gaps.
+_LARGEST_EDGE = 1000
+_NARROWEST_WITH_GAP = 4
 _TEXT, _MARGIN, _GAP_TO_TEXT = 14, 12, 10
 _LONGEST_NAME = 150
 # More names would not be read.
@@ -27,12 +30,12 @@ _FAINT = 24
 def draw_confusion(counts: ClassCounts) -> Image.Image:
     """Draw true classes as rows, first guesses as columns; the stronger, the larger the share.
 
-    Of up to 40 classes with their names. There must be a confusion.
+    Both in the order of the set's classes; of up to 40 with their names, of a thousand at a pixel a
+    cell. There must be a confusion.
     """
-    assert counts.confusion is not None, "asked before"
     names = [one.name for one in counts.classes] if len(counts.classes) <= _MOST_NAMES else []
-    cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, _WANTED_EDGE // len(counts.classes)))
-    matrix = _cells(np.array(counts.confusion), [one.num_samples for one in counts.classes], cell)
+    cell = edge_of_cell(len(counts.classes))
+    matrix = _cells(_matrix(counts), [one.num_samples for one in counts.classes], cell)
     labels = [shortened(printed(name), _TEXT, _LONGEST_NAME) for name in names]
     room = max((round(_font().getlength(label)) for label in labels), default=0)
     room += _GAP_TO_TEXT if labels else 0
@@ -50,8 +53,30 @@ def draw_confusion(counts: ClassCounts) -> Image.Image:
     return sheet
 
 
-def _cells(confusion: np.ndarray, num_samples: list[int], cell: int) -> Pixels:
-    """Return uint8 (n * cell, n * cell, 4), a pixel free between cells."""
+def edge_of_cell(num_classes: int) -> int:
+    """Return how many pixels wide and high a cell is."""
+    wanted = min(_LARGEST_CELL, _WANTED_EDGE // num_classes)
+    return max(wanted, min(_SMALLEST_CELL, _LARGEST_EDGE // num_classes), 1)
+
+
+def has_confusion(counts: ClassCounts) -> bool:
+    """Say whether there is one to draw."""
+    return counts.confusion is not None or counts.pairs is not None
+
+
+def _matrix(counts: ClassCounts) -> Int64s:
+    """Return samples by true class and first guess, (n, n)."""
+    if counts.confusion is not None:
+        return np.array(counts.confusion, dtype=np.int64)
+    assert counts.pairs is not None, "asked before"
+    matrix = np.zeros((len(counts.classes), len(counts.classes)), dtype=np.int64)
+    labels, guesses, numbers = np.array(counts.pairs, dtype=np.int64).reshape(-1, 3).T
+    matrix[labels, guesses] = numbers
+    return matrix
+
+
+def _cells(confusion: Int64s, num_samples: list[int], cell: int) -> Pixels:
+    """Return uint8 (n * cell, n * cell, 4), a pixel free between cells that are wide enough."""
     edge = len(confusion)
     shares = confusion / np.maximum(1, np.array(num_samples))[:, None]
     colours = np.empty((edge, edge, 4), dtype=np.uint8)
@@ -60,8 +85,9 @@ def _cells(confusion: np.ndarray, num_samples: list[int], cell: int) -> Pixels:
     # By the root, so that what is seldom confused is seen too.
     colours[..., 3] = np.rint(_FAINT + (255 - _FAINT) * np.sqrt(shares))
     drawn = colours.repeat(cell, axis=0).repeat(cell, axis=1)
-    drawn[cell - 1 :: cell, :, 3] = 0
-    drawn[:, cell - 1 :: cell, 3] = 0
+    if cell >= _NARROWEST_WITH_GAP:
+        drawn[cell - 1 :: cell, :, 3] = 0
+        drawn[:, cell - 1 :: cell, 3] = 0
     return drawn
 
 

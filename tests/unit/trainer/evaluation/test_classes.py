@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from data_shards.arrays import Int64s
 from tests.unit.trainer.batches import make_batch
-from trainer.contract.pictures import MAX_CLASSES_OF_CONFUSION, MAX_WORST_PAIRS
+from trainer.contract.pictures import (
+    MAX_CLASSES_OF_CONFUSION,
+    MAX_CLASSES_OF_MATRIX,
+    MAX_WORST_PAIRS,
+    ClassCounts,
+)
 from trainer.devices.replicas import Replicas
 from trainer.evaluation.classes import Counted, Guesses, class_counts, count, total
 
@@ -101,8 +106,18 @@ def test_of_many_classes_there_are_the_worst_pairs_alone() -> None:
     pairs = [(label, 0, label) for label in range(1, num_classes)]
     names = list(map(str, range(num_classes)))
     counts = class_counts(_written(pairs, num_classes), names, step=7, protocol="centre_crop")
-    assert counts.confusion is None
+    assert (counts.confusion, counts.pairs) == (None, None)
     assert len(counts.classes) == num_classes
     assert [pair.count for pair in counts.worst_pairs] == list(
         range(num_classes - 1, num_classes - 1 - MAX_WORST_PAIRS, -1)
     )
+
+
+@pytest.mark.parametrize("num_classes", [MAX_CLASSES_OF_MATRIX + 1, MAX_CLASSES_OF_CONFUSION])
+def test_of_more_classes_than_a_matrix_is_written_of_the_pairs_are(num_classes: int) -> None:
+    pairs = [(0, 1, 2), (1, 1, 9), (num_classes - 1, 0, 5)]
+    names = list(map(str, range(num_classes)))
+    counts = class_counts(_written(pairs, num_classes), names, step=7, protocol="centre_crop")
+    assert counts.confusion is None
+    assert counts.pairs == tuple(pairs)
+    assert ClassCounts.model_validate_json(counts.model_dump_json()) == counts

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from trainer.contract.pictures import ClassCount, ClassCounts
-from trainer.pictures.confusion import draw_confusion
+from trainer.pictures.confusion import draw_confusion, edge_of_cell
 
 
 def _counts(confusion: np.ndarray, name: str = "class") -> ClassCounts:
@@ -47,7 +47,7 @@ def test_the_stronger_a_cell_the_larger_its_share() -> None:
     assert (wrong != right).any()
 
 
-@pytest.mark.parametrize("num_classes", [2, 10, 40, 41, 128])
+@pytest.mark.parametrize("num_classes", [2, 10, 40, 41, 128, 129, 143, 334, 1000])
 def test_any_number_of_classes_fits(num_classes: int) -> None:
     confusion = np.random.default_rng(0).integers(0, 9, (num_classes, num_classes))
     picture = draw_confusion(_counts(confusion, name="a class whose name has many words in it"))
@@ -58,3 +58,22 @@ def test_any_number_of_classes_fits(num_classes: int) -> None:
     if num_classes <= 40:
         unnamed = draw_confusion(_counts(confusion, name=""))
         assert picture.width > unnamed.width
+
+
+def test_a_thousand_classes_have_a_pixel_each_in_the_order_of_the_set() -> None:
+    num_classes = 1000
+    dense = np.diag(np.full(num_classes, 6))
+    dense[3, 998] = 4
+    counts = _counts(dense)
+    labels, guesses = dense.nonzero()
+    found = zip(labels.tolist(), guesses.tolist(), dense[labels, guesses].tolist(), strict=True)
+    sparse = counts.model_copy(update={"confusion": None, "pairs": tuple(found)})
+    picture = draw_confusion(sparse)
+    assert edge_of_cell(num_classes) == 1
+    cells = _square(picture, num_classes, cell=1)
+    strength = cells[..., 3].astype(int)
+    assert (strength.diagonal()[[0, 1, 2, 4, 999]] == 255).all()
+    # Of class 3, four samples in ten are taken for class 998, and none the other way round.
+    assert 255 > strength[3, 3] > strength[3, 998] > strength[998, 3] > 0
+    assert (cells[3, 998, :3] != cells[3, 3, :3]).any()
+    assert (np.asarray(draw_confusion(counts)) == np.asarray(picture)).all()
