@@ -39,6 +39,11 @@ def visible_to(caller: Caller) -> ColumnElement[bool]:
     return is_public if caller.owner is None else or_(is_public, jobs.c.owner == caller.owner)
 
 
+def sees_all_of(caller: Caller, owner: str) -> bool:
+    """Whether the caller is told of whatever job an owner has."""
+    return caller.is_admin or caller.owner == owner
+
+
 def seen_by(connection: Connection, caller: Caller, job_ids: Collection[str]) -> frozenset[str]:
     """Return those of the jobs that there are, and that the caller is told of."""
     query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), visible_to(caller))

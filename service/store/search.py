@@ -1,13 +1,13 @@
-"""Jobs by a part of their name, or the start of their id: a window of the newest is looked through.
+"""Jobs by a part of their name, or the start of their id: a window of them is looked through.
 
 Names are in the specs, which no index has; so each page looks at so many jobs at most, and the
-next goes on from there.
+next goes on from there. So are those of an owner some of whose jobs the caller is not told of.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from service.access.caller import Caller
 from service.jobs.records import JobRecord, UnreadableJob
@@ -24,11 +24,11 @@ WINDOW = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A page of what was found, the newest first."""
+    """A page of what was found."""
 
     jobs: Sequence[JobRecord | UnreadableJob]
     next_cursor: int | None
-    """Before which to go on; None: no job came before these."""
+    """Job from which to go on; None: there are no others."""
 
 
 def search_jobs(
@@ -37,33 +37,44 @@ def search_jobs(
     labelled: Sequence[tuple[str, str]],
     *,
     status: Status | None,
+    owner: str | None = None,
     seen_by: Caller,
     before_seq: int | None,
+    oldest_first: bool = False,
     limit: int,
     window: int = WINDOW,
 ) -> Found:
-    """Return the newest `limit` jobs of this text, status and labels, of `window` that there are.
+    """Return the newest `limit` jobs that are asked for, of `window` that there are, or the oldest.
 
-    A whole id finds its job however old it is.
+    `before_seq`: which job comes before them in that order. A whole id finds its job however old
+    it is.
     """
     told = [visible_to(seen_by), *(_has_label(*one) for one in labelled)]
     if status is not None:
         told.append(jobs.c.status == status)
-    if before_seq is None:
+    if owner is not None:
+        told.append(jobs.c.owner == owner)
+    if before_seq is None and text.strip():
         of_id = read_jobs(connection, STORED_JOBS.where(jobs.c.id == text.strip(), *told))
         if of_id:
             return Found(jobs=of_id, next_cursor=None)
-        before_seq = (connection.execute(select(func.max(jobs.c.seq))).scalar() or 0) + 1
-    oldest = before_seq - window
-    query = (
-        STORED_JOBS.where(jobs.c.seq < before_seq, jobs.c.seq >= oldest, _is_named(text), *told)
-        .order_by(jobs.c.seq.desc())
-        .limit(limit + 1)
-    )
+    newest = connection.execute(select(func.max(jobs.c.seq))).scalar() or 0
+    if oldest_first:
+        first = before_seq or 0
+        last = first + window
+        looked_at = and_(jobs.c.seq > first, jobs.c.seq <= last)
+        is_end, by_age = last >= newest, jobs.c.seq.asc()
+    else:
+        first = before_seq or newest + 1
+        last = first - window
+        looked_at = and_(jobs.c.seq < first, jobs.c.seq >= last)
+        is_end, by_age = last <= 1, jobs.c.seq.desc()
+    named = [_is_named(text)] if text.strip() else []
+    query = STORED_JOBS.where(looked_at, *named, *told).order_by(by_age).limit(limit + 1)
     found = read_jobs(connection, query)
     if len(found) > limit:
         return Found(jobs=found[:limit], next_cursor=found[limit - 1].seq)
-    return Found(jobs=found, next_cursor=oldest if oldest > 1 else None)
+    return Found(jobs=found, next_cursor=None if is_end else last)
 
 
 def _has_label(key: str, value: str) -> ColumnElement[bool]:

@@ -161,17 +161,25 @@ class Store:
         *,
         status: Status | None = None,
         labels: Iterable[tuple[str, str]] = (),
+        owner: str | None = None,
         seen_by: Caller = EVERYONE,
         before_seq: int | None = None,
+        oldest_first: bool = False,
         limit: int,
     ) -> Sequence[JobRecord | UnreadableJob]:
-        """Return jobs, the newest first; `labels`: only those that have all of them."""
+        """Return jobs, the newest first; `labels`: only those that have all of them.
+
+        `owner`: only theirs, of whom the caller sees all. Where the oldest are first, `before_seq`
+        is the job that comes before those.
+        """
         page = partial(
             page_of_jobs,
             labelled=[*labels],
             status=status,
+            owner=owner,
             seen_by=seen_by,
-            before_seq=before_seq,
+            cursor=before_seq,
+            oldest_first=oldest_first,
             limit=limit,
         )
         try:

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlencode
 
 from service.jobs.records import JobRecord
+from service.ui.orders import Order
 from trainer.contract.status import Status
 
 # As the spec has them.
@@ -26,10 +28,15 @@ class Filters:
     """KEY=VALUE, several with commas between."""
     q: str = ""
     """In a name, or at the start of an id."""
+    owner: str = ""
+    order: Order = Order.NEWEST
     cursor: int | None = None
-    """Only jobs that came before that one."""
+    """Only jobs that came before that one, or after it where the oldest are first; in another
+    order: so many come before."""
+    ticked: tuple[str, ...] = ()
+    """Ids of the jobs to compare, shown or not."""
 
-    @property
+    @cached_property
     def labels(self) -> list[tuple[str, str]]:
         """Return the labels that all jobs must have. Raises FilterError."""
         texts = [text.strip() for text in self.label.split(",") if text.strip()]
@@ -43,8 +50,9 @@ class Filters:
 
     @property
     def is_any(self) -> bool:
-        """Whether nothing is asked for but a page."""
-        return self.status is None and not self.label.strip() and not self.q.strip()
+        """Whether nothing is asked for but a page, in whatever order."""
+        asked = self.status, self.label.strip(), self.q.strip(), self.owner
+        return not any(asked)
 
     def query(self, **changed: object) -> str:
         """Return the address's query of these filters with changes; empty where there is none."""
@@ -52,18 +60,21 @@ class Filters:
             "status": self.status,
             "label": self.label.strip(),
             "q": self.q.strip(),
+            "owner": self.owner,
+            "order": "" if self.order is Order.NEWEST else self.order,
             "cursor": self.cursor,
+            "job": self.ticked,
         }
-        given = {key: str(value) for key, value in (asked | changed).items() if value}
-        return f"?{urlencode(given)}" if given else ""
+        given = {key: value for key, value in (asked | changed).items() if value}
+        return f"?{urlencode(given, doseq=True)}" if given else ""
 
     def takes(self, job: JobRecord) -> bool:
-        """Whether a job is among those that are asked for."""
+        """Whether a job is among those that are asked for, on whatever page."""
         return (
             (self.status is None or job.status is self.status)
+            and (not self.owner or job.owner == self.owner)
             and all(job.spec.labels.get(key) == value for key, value in self.labels)
             and is_named(job, self.q)
-            and (self.cursor is None or job.seq < self.cursor)
         )
 
 

@@ -1,10 +1,13 @@
 """/ui/: the table of jobs, and the stream of its rows that change."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from sqlalchemy import Connection
 
 from service.access.caller import Caller
@@ -14,10 +17,16 @@ from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord, UnreadableJob
 from service.problems import ProblemType
 from service.steady_clock import now_utc
+from service.store.errors import JobNotFoundError, UnreadableJobError
+from service.store.jobs import read_job
+from service.store.ownership import sees_all_of
 from service.store.search import search_jobs
+from service.ui.compare import Ids
+from service.ui.compare_facts import MAX_JOBS, MIN_JOBS
 from service.ui.filters import FilterError, Filters
 from service.ui.live import stream
 from service.ui.live_rows import LiveRows
+from service.ui.orders import SHOWN, Order, in_order
 from service.ui.pages import router as page_router
 from service.ui.rendering import page
 from service.ui.rows import JobRow, job_row
@@ -35,13 +44,26 @@ def _filters(
     status: str = "",
     label: Annotated[str, Query(max_length=MAX_TEXT)] = "",
     q: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    owner: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    order: str = "",
     cursor: Annotated[int | None, Query(ge=1, le=MAX_INTEGER)] = None,
+    ticked: Ids = [],  # noqa: B006
 ) -> Filters:
     # A form sends what was left empty, too.
-    known = Status(status) if status in set(Status) else None
-    # A database may refuse to be asked for the rest.
-    sought = "".join(character for character in q if character.isprintable())
-    return Filters(status=known, label=label, q=sought, cursor=cursor)
+    return Filters(
+        status=Status(status) if status in set(Status) else None,
+        label=label,
+        q=_askable(q),
+        owner=_askable(owner).strip(),
+        order=Order(order) if order in set(Order) else Order.NEWEST,
+        cursor=cursor,
+        ticked=tuple(dict.fromkeys(one for one in ticked if one)),
+    )
+
+
+def _askable(text: str) -> str:
+    """Return what a database does not refuse to be asked for."""
+    return "".join(character for character in text if character.isprintable())
 
 
 Asked = Annotated[Filters, Depends(_filters)]
@@ -51,29 +73,43 @@ Asked = Annotated[Filters, Depends(_filters)]
 class _Page:
     jobs: Sequence[JobRecord]
     unreadable: Sequence[UnreadableJob] = ()
-    older: int | None = None
+    further: int | None = None
     """Cursor of the next page; None: there is none."""
 
 
 @router.get("/")
-def jobs_page(request: Request, plane: Plane, caller: Viewer, filters: Asked) -> Response:
-    """Show the newest jobs, those asked for."""
+def jobs_page(
+    request: Request,
+    plane: Plane,
+    caller: Viewer,
+    filters: Asked,
+    *,
+    compare: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+) -> Response:
+    """Show the jobs that are asked for; `compare`: lead to those that are ticked, side by side."""
+    ticked = filters.ticked
+    if compare and MIN_JOBS <= len(ticked) <= MAX_JOBS:
+        return RedirectResponse(f"/ui/compare?{urlencode({'job': ticked}, doseq=True)}", 303)
     error, found = "", _Page(jobs=())
     try:
-        found = _read(plane, caller, filters)
+        found = _read(request, plane, caller, filters)
     except FilterError as refused:
         error = str(refused)
     return page(
         request,
         caller,
         "jobs.html",
-        status=422 if error else 200,
+        status=422 if error or compare else 200,
         rows=_rows(request, plane, caller, found.jobs),
         unreadable=found.unreadable,
-        older=None if found.older is None else filters.query(cursor=found.older),
-        newest=None if filters.cursor is None else filters.query(cursor=None),
+        further=found.further,
         filters=filters,
+        ticked=ticked,
+        ticked_elsewhere=_ticked_elsewhere(plane, caller, ticked, found.jobs),
+        num_refused=len(ticked) if compare else None,
+        orders=SHOWN,
         label_error=error,
+        grafana=plane.settings.grafana_url,
         statuses=[*Status],
         stream="" if error else f"/ui/live/jobs{filters.query()}",
         back=f"/ui/{filters.query()}",
@@ -90,8 +126,8 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
         raise RefusedRequestError(ProblemType.INVALID_REQUEST, str(error)) from error
 
     def shown() -> tuple[Sequence[JobRecord], int | None]:
-        found = _read(plane, caller, filters)
-        return found.jobs, found.older
+        found = _read(request, plane, caller, filters)
+        return found.jobs, found.further
 
     look = LiveRows(
         caller=caller,
@@ -104,17 +140,31 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
     return stream(request, plane, look)
 
 
-def _read(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
-    if filters.q.strip():
+def _read(request: Request, plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
+    if filters.order.is_of_live:
+        return _sorted(request.app.state.live_jobs.get(), caller, filters)
+    owner = filters.owner or None
+    if filters.q.strip() or (owner is not None and not sees_all_of(caller, owner)):
         return _search(plane, caller, filters)
     found = plane.store.jobs(
         status=filters.status,
         labels=filters.labels,
+        owner=owner,
         seen_by=caller,
         before_seq=filters.cursor,
+        oldest_first=filters.order is Order.OLDEST,
         limit=PAGE + 1,
     )
-    return _page(found[:PAGE], older=found[PAGE - 1].seq if len(found) > PAGE else None)
+    return _page(found[:PAGE], further=found[PAGE - 1].seq if len(found) > PAGE else None)
+
+
+def _sorted(live: Iterable[JobRecord], caller: Caller, filters: Filters) -> _Page:
+    """Cut a page from the jobs that have not ended, all of which are in memory."""
+    asked = [job for job in live if caller.may_see(job.ownership) and filters.takes(job)]
+    first = filters.cursor or 0
+    end = first + PAGE
+    page = in_order(asked, filters.order)[first:end]
+    return _Page(jobs=page, further=end if len(asked) > end else None)
 
 
 def _search(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
@@ -124,20 +174,38 @@ def _search(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
             filters.q,
             filters.labels,
             status=filters.status,
+            owner=filters.owner or None,
             seen_by=caller,
             before_seq=filters.cursor,
+            oldest_first=filters.order is Order.OLDEST,
             limit=PAGE,
         )
     )
-    return _page(found.jobs, older=found.next_cursor)
+    return _page(found.jobs, further=found.next_cursor)
 
 
-def _page(shown: Sequence[JobRecord | UnreadableJob], *, older: int | None) -> _Page:
+def _page(shown: Sequence[JobRecord | UnreadableJob], *, further: int | None) -> _Page:
     return _Page(
         jobs=[job for job in shown if isinstance(job, JobRecord)],
         unreadable=[job for job in shown if isinstance(job, UnreadableJob)],
-        older=older,
+        further=further,
     )
+
+
+def _ticked_elsewhere(
+    plane: ControlPlane, caller: Caller, ticked: Sequence[str], shown: Sequence[JobRecord]
+) -> list[JobRecord]:
+    """Return the ticked jobs that other pages show; what is none, or is gone, is ticked no more."""
+    ids = [one for one in ticked if one not in {job.id for job in shown}]
+
+    def read(connection: Connection) -> list[JobRecord]:
+        found = []
+        for job_id in ids:
+            with suppress(JobNotFoundError, UnreadableJobError):
+                found.append(read_job(connection, job_id, seen_by=caller))
+        return found
+
+    return plane.store.read(read) if ids else []
 
 
 def _rows(

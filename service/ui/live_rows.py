@@ -1,4 +1,8 @@
-"""Which rows of a table of jobs have changed: the page's first, then those of jobs that live."""
+"""Which rows of a table of jobs have changed: the page's first, then those of jobs that live.
+
+New ones come where the newest are first; in any other order a row stays in its place, and jobs come
+and go when the page is loaded again.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +13,7 @@ from service.steady_clock import now_utc
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.ui.filters import Filters
 from service.ui.live import Change, Look
+from service.ui.orders import Order
 from service.ui.rendering import fragment
 from service.ui.rows import JobRow
 
@@ -23,8 +28,7 @@ class LiveRows:
     caller: Caller
     filters: Filters
     page: Callable[[], tuple[Sequence[JobRecord], int | None]]
-    """Reads what the page shows, and before which job the next page goes on; None: there is none.
-    """
+    """Reads what the page shows, and from which job the next page goes on; None: there is none."""
     live: Callable[[], Sequence[JobRecord]]
     """Reads every job that has not ended, of which some cannot be read."""
     job: Callable[[str], JobRecord]
@@ -37,9 +41,9 @@ class LiveRows:
     def __call__(self) -> Look:
         """Return the rows that changed."""
         if self._oldest is None:
-            page, older = self.page()
+            page, further = self.page()
             # Not by the jobs that it shows: of a page, some may be unreadable.
-            self._oldest = older or 0
+            self._oldest = further or 0
             changed, gone = list(page), list[str]()
         else:
             changed, gone = self._changed()
@@ -77,16 +81,26 @@ class LiveRows:
         before = self._shown.get(job.id)
         if before is not None:
             return before != job
+        cursor = self.filters.cursor
         return (
-            self._oldest is not None
+            self._takes_new
+            and self._oldest is not None
             and job.seq >= self._oldest
+            and (cursor is None or job.seq < cursor)
             and self.caller.may_see(job.ownership)
             and self.filters.takes(job)
         )
 
+    @property
+    def _takes_new(self) -> bool:
+        return self.filters.order is Order.NEWEST
+
     def _change(self, row: JobRow) -> Change:
-        html = fragment("_job_row.html", row=row, now=now_utc(), back=f"/ui/{self.filters.query()}")
-        return Change(kind="fragment", target=_element(row.id), html=html, into=TABLE)
+        back = f"/ui/{self.filters.query()}"
+        # What is ticked by now the page itself keeps.
+        html = fragment("_job_row.html", row=row, now=now_utc(), back=back, ticked=())
+        into = TABLE if self._takes_new else None
+        return Change(kind="fragment", target=_element(row.id), html=html, into=into)
 
 
 def _element(job_id: str) -> str:

@@ -50,6 +50,7 @@ class JobRow:
     spark: str
     owner: str | None
     private: bool
+    priority: int
     created_at: datetime
     is_live: bool
     acts: Acts
@@ -76,6 +77,7 @@ def job_row(job: JobRecord, caller: Caller, spark: str = "") -> JobRow:
         spark=spark,
         owner=job.owner,
         private=job.private,
+        priority=job.spec.priority,
         created_at=job.created_at,
         is_live=not job.is_terminal,
         acts=acts_on(job, caller),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
@@ -14,6 +14,7 @@ from service.access.caller import Caller, Ownership, Role
 from service.jobs.records import JobRecord
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.jobs import known_jobs, read_job, read_planned_speeds
+from service.store.ownership import sees_all_of
 from service.store.store import Store
 from service.store.tables import jobs
 from tests.unit.service.conftest import job_in, make_spec, now
@@ -65,20 +66,32 @@ def stored(databases: Databases) -> Iterator[Stored]:
     status=st.none() | st.sampled_from(STATUSES),
     labels=st.lists(st.sampled_from(LABELS), max_size=3, unique=True),
     caller=st.builds(Caller, owner=st.sampled_from(OWNERS), role=st.sampled_from(Role)),
+    owner=st.sampled_from(OWNERS),
+    oldest_first=st.booleans(),
     limit=st.integers(1, NUM_JOBS + 1),
 )
-def test_pages_together_are_all_that_is_asked_for_once_each_the_newest_first(
+def test_pages_together_are_all_that_is_asked_for_once_each_by_age(
     stored: Stored,
+    *,
     status: Status | None,
     labels: list[tuple[str, str]],
     caller: Caller,
+    owner: str | None,
+    oldest_first: bool,
     limit: int,
 ) -> None:
+    assume(owner is None or sees_all_of(caller, owner))
     found: list[str] = []
     before_seq = None
     while True:
         page = stored.store.jobs(
-            status=status, labels=labels, seen_by=caller, before_seq=before_seq, limit=limit
+            status=status,
+            labels=labels,
+            owner=owner,
+            seen_by=caller,
+            before_seq=before_seq,
+            oldest_first=oldest_first,
+            limit=limit,
         )
         assert len(page) <= limit
         assert all(isinstance(job, JobRecord) == (job.id != UNREADABLE) for job in page)
@@ -86,10 +99,12 @@ def test_pages_together_are_all_that_is_asked_for_once_each_the_newest_first(
         if len(page) < limit:
             break
         before_seq = page[-1].seq
+    by_age = stored.labels if oldest_first else reversed(stored.labels)
     assert found == [
         job_id
-        for job_id in reversed(stored.labels)
+        for job_id in by_age
         if status in {None, stored.status[job_id]}
+        and owner in {None, stored.ownership[job_id].owner}
         and set(labels) <= stored.labels[job_id].items()
         and caller.may_see(stored.ownership[job_id])
     ]

@@ -91,6 +91,47 @@ def test_a_page_passes_over_as_little_in_a_large_store_as_in_a_small_one(
     assert many <= 1.1 * few + 10
 
 
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize(
+    ("caller", "owner", "status", "labelled", "num_found"),
+    [
+        (ANN, "ann", None, [], LIMIT),
+        (EVERYONE, "ann", Status.FAILED, [], 1),
+        (EVERYONE, "bob", None, [], 0),
+        (BOB, "bob", Status.SUCCEEDED, [], 0),
+        (EVERYONE, "bob", None, [COMMON], 0),
+        (ANN, "ann", None, [COMMON, RARE], LIMIT),
+        (BOB, None, None, [], 0),
+        (ANN, None, Status.SUCCEEDED, [COMMON], LIMIT),
+    ],
+)
+def test_so_does_one_of_an_owner_or_of_the_oldest(
+    stores: Mapping[int, Store],
+    *,
+    caller: Caller,
+    owner: str | None,
+    status: Status | None,
+    labelled: Sequence[tuple[str, str]],
+    num_found: int,
+    oldest_first: bool,
+) -> None:
+    work = []
+    for store in stores.values():
+        with statements(store._engine) as asked:
+            found = store.jobs(
+                status=status,
+                labels=labelled,
+                owner=owner,
+                seen_by=caller,
+                oldest_first=oldest_first,
+                limit=LIMIT,
+            )
+        assert len(found) == num_found
+        work.append(sum(_work_of(store, *one) for one in asked if one[0] != "BEGIN"))
+    few, many = work
+    assert many <= 1.1 * few + 10
+
+
 def _work_of(store: Store, statement: str, parameters: Any) -> int:
     """Return the instructions that SQLite takes, or the rows that PostgreSQL meets."""
     with store._engine.connect() as connection:

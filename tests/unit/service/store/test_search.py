@@ -76,6 +76,24 @@ def test_pages_follow_each_other_and_a_search_goes_on_beyond_its_window(store: S
     assert num_pages == 3
 
 
+@pytest.mark.parametrize("caller", [ANN, BOB])
+def test_an_owners_jobs_are_found_that_the_caller_is_told_of(store: Store, caller: Caller) -> None:
+    for number in range(8):
+        owner = ANN if number % 2 else BOB
+        store.submit(f"job{number}", make_spec(), now(), by=owner, private=number == 3)
+    assert ids(search(store, "", owner="ann", seen_by=BOB)) == ["job7", "job5", "job1"]
+    assert ids(search(store, "job3", owner="ann", seen_by=BOB)) == []
+    assert ids(search(store, "job2", owner="ann", seen_by=BOB)) == []
+    found, cursor, num_pages = [], None, 0
+    while cursor is not None or num_pages == 0:
+        asked = {"owner": "ann", "oldest_first": True, "before_seq": cursor, "window": 3}
+        page = search(store, "", seen_by=caller, **asked)
+        found += ids(page)
+        cursor, num_pages = page.next_cursor, num_pages + 1
+    assert found == ["job1", *(["job3"] if caller is ANN else []), "job5", "job7"]
+    assert num_pages == 3
+
+
 def test_a_whole_id_is_found_beyond_the_window(named: Store) -> None:
     assert ids(search(named, "0a", window=1)) == ["0a"]
 

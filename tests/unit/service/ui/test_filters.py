@@ -2,9 +2,11 @@
 
 import pytest
 
+from service.access.caller import Caller, Role
 from service.jobs.records import JobRecord
 from service.store.store import Store
 from service.ui.filters import FilterError, Filters
+from service.ui.orders import Order
 from tests.unit.service.conftest import make_spec, now
 from trainer.contract.status import Status
 
@@ -12,7 +14,7 @@ from trainer.contract.status import Status
 @pytest.fixture
 def job(store: Store) -> JobRecord:
     spec = make_spec(name="Paper on ImageNet", labels={"team": "vision", "on": "call me"})
-    return store.submit("0a1b2c", spec, now())
+    return store.submit("0a1b2c", spec, now(), by=Caller(owner="ann", role=Role.SUBMITTER))
 
 
 @pytest.mark.parametrize(
@@ -26,8 +28,9 @@ def job(store: Store) -> JobRecord:
         (Filters(q=" imagenet "), True),
         (Filters(q="0a1"), True),
         (Filters(q="a1b"), False),
-        (Filters(cursor=1), False),
-        (Filters(cursor=2), True),
+        (Filters(owner="ann"), True),
+        (Filters(owner="bob"), False),
+        (Filters(cursor=1), True),
     ],
 )
 def test_a_job_is_shown_where_all_that_is_asked_for_fits(
@@ -53,3 +56,7 @@ def test_an_address_has_what_is_asked_for_and_no_more() -> None:
     assert Filters(cursor=7).query(cursor=None) == ""
     assert Filters(label=" ", cursor=3).is_any
     assert not filters.is_any
+    assert not Filters(owner="ann").is_any
+    mine = Filters(owner="ann", order=Order.TOP1, ticked=("a", "b"))
+    assert mine.query() == "?owner=ann&order=top1&job=a&job=b"
+    assert mine.query(job=()) == "?owner=ann&order=top1"

@@ -13,7 +13,15 @@ from service.access.caller import Caller, Role
 from service.control_plane import ControlPlane
 from service.store.store import Store
 from service.ui.jobs import PAGE
-from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
+from tests.unit.service.conftest import (
+    bring_to,
+    job_in,
+    make_spec,
+    now,
+    progress,
+    report,
+    wait_until,
+)
 from tests.unit.service.guarded import Guarded
 from trainer.contract.status import Status
 
@@ -48,6 +56,70 @@ def test_filters_are_asked_of_the_store(http: httpx.Client, plane: ControlPlane)
     assert "f1" in rows(http.get("/ui/?q=&status=&label=set%3Dfilters").text)
 
 
+def test_an_owner_has_a_quick_way_to_what_is_theirs(guarded: Guarded) -> None:
+    store = guarded.plane.store
+    for number, name in enumerate(("ann", "ann", "bob")):
+        owner = Caller(owner=name, role=Role.SUBMITTER)
+        spec = make_spec(labels={"set": "owned"})
+        store.submit(f"owned{number}", spec, now(), by=owner, private=number == 1)
+    path = "/ui/?label=set%3Downed"
+    page = guarded.ann.get(path).text
+    assert '<button name="owner" value="ann">Mine</button>' in page
+    # The form's field comes along with it, empty.
+    own = guarded.ann.get(f"{path}&owner=&owner=ann").text
+    assert rows(own) == ["owned1", "owned0"]
+    assert "Mine</button>" not in own
+    for order in ("newest", "oldest"):
+        assert rows(guarded.bob.get(f"{path}&owner=ann&order={order}").text) == ["owned0"]
+
+
+def test_jobs_that_have_not_ended_are_sorted_by_their_figures(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for job_id, priority, status in (
+        ("high", 5, Status.QUEUED),
+        ("low", 1, Status.RUNNING),
+        ("over", 9, Status.SUCCEEDED),
+    ):
+        spec = make_spec(labels={"set": "sorted"}, priority=priority)
+        job_in(plane.store, status, job_id, spec=spec)
+
+    def sorted_() -> str | None:
+        # They are read once a second at most.
+        html = http.get("/ui/?label=set%3Dsorted&order=priority").text
+        return html if rows(html) == ["high", "low"] else None
+
+    page = wait_until(sorted_)
+    assert "priority +5" in page
+    assert "Only jobs that have not ended" in page
+    assert 'aria-sort="ascending">Age' in http.get("/ui/").text
+
+
+def ticks(html: str) -> list[str]:
+    return re.findall(r'<input type="checkbox"[^>]* name="job" value="([^"]+)"[^>]* checked', html)
+
+
+def test_what_is_ticked_stays_so_on_every_page_and_is_refused_beside_the_table(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for number in range(9):
+        name = f"tick{number}"
+        plane.store.submit(name, make_spec(name=name, labels={"set": "ticked"}), now())
+    ids = [f"tick{number}" for number in range(9)]
+    elsewhere = http.get("/ui/", params={"q": "there is none", "job": ids[:2]}).text
+    assert ticks(elsewhere) == ids[:2]
+    asked = {"label": "set=ticked", "compare": "ticked"}
+    refused = http.get("/ui/", params={**asked, "job": [*ids, "none of ours"]})
+    assert refused.status_code == 422
+    assert sorted(ticks(refused.text)) == ids
+    assert 'id="ticked-error"' in refused.text
+    assert http.get("/ui/", params=asked).status_code == 422
+    led = http.get("/ui/", params={**asked, "job": ids[:2]})
+    assert led.headers["Location"] == "/ui/compare?job=tick0&job=tick1"
+    # To be there when the first row comes by itself.
+    assert "Compare those that are ticked" in http.get("/ui/?q=there+is+none").text
+
+
 def test_a_filter_that_cannot_be_is_told_beside_its_field(http: httpx.Client) -> None:
     answer = http.get("/ui/?label=%3Cb%3E")
     assert answer.status_code == 422
@@ -56,15 +128,24 @@ def test_a_filter_that_cannot_be_is_told_beside_its_field(http: httpx.Client) ->
     assert "data-live" not in answer.text
 
 
-def test_pages_follow_each_other(http: httpx.Client, plane: ControlPlane) -> None:
-    for number in range(PAGE + 2):
-        plane.store.submit(f"page{number:03}", make_spec(labels={"set": "pages"}), now())
-    first = http.get("/ui/?label=set%3Dpages").text
-    (older,) = re.findall(r'href="(/ui/[^"]*cursor=[^"]*)"', first)
-    second = http.get(older.replace("&amp;", "&")).text
-    assert len(rows(first)) == PAGE
-    assert rows(second) == ["page001", "page000"]
-    assert "cursor=" not in second.replace(older.partition("?")[2], "") or "Newest" in second
+@pytest.mark.parametrize("order", ["newest", "oldest", "priority"])
+def test_pages_follow_each_other(http: httpx.Client, plane: ControlPlane, order: str) -> None:
+    ids = [f"{order}{number:03}" for number in range(PAGE + 2)]
+    for job_id in ids:
+        plane.store.submit(job_id, make_spec(labels={"pages": order}), now())
+    expected = ids if order == "oldest" else ids[::-1]
+    asked = {"label": f"pages={order}", "order": order}
+
+    def first() -> str | None:
+        # Jobs that have not ended are read once a second at most.
+        html = http.get("/ui/", params=asked).text
+        return html if rows(html) == expected[:PAGE] else None
+
+    (cursor,) = re.findall(r'name="cursor" value="(\d+)"', wait_until(first))
+    second = http.get("/ui/", params=asked | {"cursor": cursor}).text
+    assert rows(second) == expected[PAGE:]
+    assert "First page" in second
+    assert "Next page" not in second
 
 
 def test_without_jobs_that_is_said(http: httpx.Client) -> None:

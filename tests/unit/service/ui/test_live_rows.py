@@ -11,6 +11,7 @@ from service.store.store import Store
 from service.store.tables import events, jobs
 from service.ui.filters import Filters
 from service.ui.live_rows import LiveRows
+from service.ui.orders import Order
 from service.ui.rows import job_row
 from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from trainer.contract.status import Status
@@ -88,6 +89,19 @@ def test_a_new_job_is_put_above_the_others_unless_an_older_page_is_shown(store: 
     assert [one.target for one in look.changes] == ["job-first", "job-second"]
     assert {one.into for one in look.changes} == {"jobs"}
     assert older.told() == []
+
+
+@pytest.mark.parametrize("order", [one for one in Order if one is not Order.NEWEST])
+def test_in_another_order_rows_change_in_their_places_and_none_comes(
+    store: Store, order: Order
+) -> None:
+    job_in(store, Status.RUNNING, "runs")
+    rows = Rows(store, filters=Filters(order=order))
+    rows.told()
+    job_in(store, Status.QUEUED, "new")
+    report(store, "runs", progress(10))
+    (change,) = rows.look().changes
+    assert (change.target, change.into) == ("job-runs", None)
 
 
 def test_what_lies_below_a_full_page_is_not_told(store: Store) -> None:
