@@ -1,9 +1,10 @@
 """/ui/cluster: nodes with who holds them, and the queue; and the stream of what changes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from sqlalchemy import Connection
 
 from service.access.caller import Caller
 from service.api.cluster import cluster_view
@@ -11,8 +12,9 @@ from service.api.dependencies import Plane, Viewer
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
 from service.steady_clock import now_utc
-from service.store.switches import read_drain
-from service.ui.cluster_facts import ClusterFacts, cluster_facts
+from service.store.gpu_ids import read_gpu_ids
+from service.store.switches import Drain, read_drain
+from service.ui.cluster_facts import ClusterFacts, GpuIds, cluster_facts
 from service.ui.live import Change, Look, stream
 from service.ui.pages import router as page_router
 from service.ui.rendering import fragment, page
@@ -29,7 +31,8 @@ _TARGET = "cluster"
 def cluster_page(request: Request, plane: Plane, caller: Viewer) -> Response:
     """Show the cluster."""
     facts = _read(request, plane, caller)
-    return page(request, caller, "cluster.html", view=facts, now=now_utc())
+    grafana = plane.settings.grafana_url
+    return page(request, caller, "cluster.html", view=facts, grafana=grafana, now=now_utc())
 
 
 @router.get("/live/cluster")
@@ -60,4 +63,11 @@ def _read(request: Request, plane: ControlPlane, caller: Caller) -> ClusterFacts
     live: Sequence[JobRecord] = request.app.state.live_jobs.get()
     seen = [job for job in live if caller.may_see(job.ownership)]
     view = cluster_view(plane, caller, live, limit=MAX_QUEUE)
-    return cluster_facts(view, seen, plane.store.read_at_once(read_drain))
+    held = {one.holder for node in view.nodes for one in node.held if one.num_gpus}
+    ids = [job.id for job in seen if f"{job.id}-{job.attempt}" in held]
+
+    def read(connection: Connection) -> tuple[Drain | None, Mapping[str, GpuIds]]:
+        return read_drain(connection), read_gpu_ids(connection, ids) if ids else {}
+
+    drain, gpu_ids = plane.store.read(read)
+    return cluster_facts(view, seen, drain, gpu_ids)

@@ -11,10 +11,10 @@ from service.ui.states import ShownState, shown
 from service.views.cluster import ClusterView, HeldView, NodeView, QueuedView
 
 NUM_COLOURS = 8
-# GPUs are used in pairs: a tower on each.
-_PAIR = 2
 # Sums of Ray's ten-thousandths are off by less.
 _ROUNDING = 1e-3
+# Of each replica of an attempt.
+GpuIds = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Holder:
     cpu_percent: float
     """Of the node's CPUs."""
     gpus: tuple[float, ...]
-    """Its GPUs here, those of a replica together."""
+    """Its GPUs here, those of a replica together where its attempt told which they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class NodeCard:
     gpu_type: str
     holders: tuple[Holder, ...]
     free_gpus: tuple[float, ...]
-    """In pairs, as far as they go."""
+    """Each by itself: nothing tells which of them are neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +86,27 @@ class ClusterFacts:
 
 
 def cluster_facts(
-    view: ClusterView, jobs: Iterable[JobRecord], drain: Drain | None
+    view: ClusterView,
+    jobs: Iterable[JobRecord],
+    drain: Drain | None,
+    gpu_ids: Mapping[str, GpuIds],
 ) -> ClusterFacts:
-    """Say what a caller's view of the cluster comes to; `jobs`: those of which they are told."""
+    """Say what a caller's view of the cluster comes to.
+
+    `jobs`: those of which they are told; `gpu_ids`: by job, what its attempt told.
+    """
     by_holder = {f"{job.id}-{job.attempt}": job for job in jobs}
     by_id = {job.id: job for job in by_holder.values()}
     ours = [one.holder for node in view.nodes for one in node.held if one.holder in by_holder]
     colours = {holder: place % NUM_COLOURS + 1 for place, holder in enumerate(dict.fromkeys(ours))}
+    # Of one on several nodes nothing tells which replica is where.
+    in_one_place = {holder: by_holder[holder] for holder in ours if ours.count(holder) == 1}
+    told = {holder: gpu_ids.get(job.id, ()) for holder, job in in_one_place.items()}
     return ClusterFacts(
         figures=_figures(view),
         trouble=view.trouble or "",
         drain=_drain(drain),
-        nodes=tuple(_node(node, by_holder, colours) for node in view.nodes),
+        nodes=tuple(_node(node, by_holder, colours, told) for node in view.nodes),
         queue=tuple(_waiting(one, by_id) for one in view.queue),
         num_more=view.num_waiting - len(view.queue),
     )
@@ -131,7 +140,10 @@ def _drain(drain: Drain | None) -> str:
 
 
 def _node(
-    node: NodeView, by_holder: Mapping[str, JobRecord], colours: Mapping[str, int]
+    node: NodeView,
+    by_holder: Mapping[str, JobRecord],
+    colours: Mapping[str, int],
+    told: Mapping[str, GpuIds],
 ) -> NodeCard:
     return NodeCard(
         id=node.id,
@@ -142,31 +154,43 @@ def _node(
         memory=formats.size(node.memory_bytes),
         gpu_type=node.gpu_type or "",
         holders=tuple(
-            _holder(one, node, by_holder.get(one.holder), colours.get(one.holder, 0))
+            _holder(
+                one,
+                node,
+                by_holder.get(one.holder),
+                colours.get(one.holder, 0),
+                told.get(one.holder, ()),
+            )
             for one in node.held
         ),
-        free_gpus=_grouped(node.free_gpus, _PAIR),
+        free_gpus=_singly(node.free_gpus),
     )
 
 
-def _holder(held: HeldView, node: NodeView, job: JobRecord | None, colour: int) -> Holder:
+def _holder(
+    held: HeldView, node: NodeView, job: JobRecord | None, colour: int, told: GpuIds
+) -> Holder:
     have = [(held.num_cpus, "CPU"), (held.num_gpus, "GPU")]
-    together = 1 if job is None else job.spec.scale.devices_per_replica
+    amount = ", ".join(f"{_number(number)} {kind}" for number, kind in have if number)
+    is_told = sum(map(len, told)) == held.num_gpus > 0
+    # Others than numbers are long, as those of slices are.
+    if is_told and all(one.isdigit() for gpus in told for one in gpus):
+        amount += f": {', '.join('+'.join(gpus) for gpus in told)}"
     return Holder(
         name=held.holder if job is None else job.spec.name,
         job_id=None if job is None else job.id,
         colour=colour,
-        amount=", ".join(f"{_number(number)} {kind}" for number, kind in have if number),
+        amount=amount,
         cpu_percent=min(held.num_cpus / node.num_cpus, 1) * 100 if node.num_cpus else 0,
-        gpus=_grouped(held.num_gpus, together),
+        gpus=tuple(float(len(gpus)) for gpus in told) if is_told else _singly(held.num_gpus),
     )
 
 
-def _grouped(number: float, together: int) -> tuple[float, ...]:
-    """Cut a number of GPUs into groups; the last is what is left."""
-    groups = int((number + _ROUNDING) // together)
-    left = round(number - groups * together, 4)
-    return (*(float(together) for _ in range(groups)), *((left,) if left > _ROUNDING else ()))
+def _singly(number: float) -> tuple[float, ...]:
+    """Cut a number of GPUs into single ones; the last is what is left."""
+    whole = int(number + _ROUNDING)
+    left = round(number - whole, 4)
+    return (*(1.0 for _ in range(whole)), *((left,) if left > _ROUNDING else ()))
 
 
 def _waiting(queued: QueuedView, by_id: Mapping[str, JobRecord]) -> Waiting:

@@ -38,6 +38,23 @@ def test_nodes_holders_and_the_queue_are_shown(
     assert "waits: &lt;script&gt;" in html
 
 
+@pytest.mark.parametrize(
+    ("path", "dashboard"), [("/ui/", "fleet"), ("/ui/cluster", "fleet"), ("/ui/data", "data")]
+)
+def test_a_page_leads_to_its_dashboard_in_grafana_where_there_is_one(
+    http: httpx.Client,
+    plane: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    dashboard: str,
+) -> None:
+    assert "Grafana" not in http.get(path).text
+    changed = plane.settings.model_copy(update={"grafana_url": "https://host/grafana"})
+    monkeypatch.setattr(plane, "settings", changed)
+    html = http.get(path).raise_for_status().text
+    assert f'href="https://host/grafana/d/alexnet-{dashboard}"' in html
+
+
 def test_nodes_that_are_not_known_are_told_so(
     http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

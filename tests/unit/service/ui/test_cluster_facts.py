@@ -1,8 +1,10 @@
 """What the page of the cluster says."""
 
+import pytest
+
 from service.store.store import Store
 from service.store.switches import Drain
-from service.ui.cluster_facts import cluster_facts
+from service.ui.cluster_facts import GpuIds, cluster_facts
 from service.views.cluster import ClusterView, HeldView, NodeView, QueuedView
 from tests.unit.service.conftest import job_in, make_spec, now
 from trainer.contract.status import Status
@@ -28,25 +30,51 @@ def test_a_node_tells_what_it_has_and_who_holds_it(store: Store) -> None:
     job = job_in(store, Status.RUNNING, "runs", spec=make_spec(name="holds pairs"))
     held = HeldView(holder=f"runs-{job.attempt}", num_cpus=2, num_gpus=4)
     another = HeldView(holder="in use", num_cpus=1, num_gpus=1.5)
-    facts = cluster_facts(view_of(held, another, gpus=9), [job], None)
+    facts = cluster_facts(view_of(held, another, gpus=9), [job], None, {})
     (node,) = facts.nodes
     assert (node.cpus, node.gpus) == ("5 of 8 free", "3.5 of 9 free")
     assert (node.memory, node.gpu_type) == ("64.0 GB", "H100")
     ours, other = node.holders
     assert (ours.name, ours.job_id, ours.amount) == ("holds pairs", "runs", "2 CPU, 4 GPU")
-    assert (ours.gpus, ours.cpu_percent, ours.colour) == ((2.0, 2.0), 25, 1)
+    assert (ours.gpus, ours.cpu_percent, ours.colour) == ((1.0,) * 4, 25, 1)
     assert (other.name, other.job_id, other.colour) == ("in use", None, 0)
     assert other.gpus == (1.0, 0.5)
-    assert node.free_gpus == (2.0, 1.5)
+    assert node.free_gpus == (1.0, 1.0, 1.0, 0.5)
     assert [figure.value for figure in facts.figures] == ["1", "3.5 of 9", "5 of 8", "3"]
 
 
-def test_a_replica_with_one_device_holds_no_pair(store: Store) -> None:
-    job = job_in(store, Status.RUNNING, "runs", spec=make_spec(scale={"devices_per_replica": 1}))
-    held = HeldView(holder=f"runs-{job.attempt}", num_cpus=2, num_gpus=2)
-    (node,) = cluster_facts(view_of(held, gpus=2), [job], None).nodes
-    assert node.holders[0].gpus == (1.0, 1.0)
-    assert node.free_gpus == ()
+@pytest.mark.parametrize(
+    ("told", "gpus", "amount"),
+    [
+        ((("0", "3"), ("1", "2")), (2.0, 2.0), "2 CPU, 4 GPU: 0+3, 1+2"),
+        ((("0",), ("1",), ("2",), ("3",)), (1.0,) * 4, "2 CPU, 4 GPU: 0, 1, 2, 3"),
+        ((("MIG-a/1/2", "MIG-a/3/4"), ("b", "c")), (2.0, 2.0), "2 CPU, 4 GPU"),
+        # What it has by now is not what it told.
+        ((("0", "1"),), (1.0,) * 4, "2 CPU, 4 GPU"),
+        ((), (1.0,) * 4, "2 CPU, 4 GPU"),
+    ],
+)
+def test_gpus_are_together_whose_attempt_told_so(
+    store: Store, told: GpuIds, gpus: tuple[float, ...], amount: str
+) -> None:
+    job = job_in(store, Status.RUNNING, "runs")
+    held = HeldView(holder=f"runs-{job.attempt}", num_cpus=2, num_gpus=4)
+    (node,) = cluster_facts(view_of(held, gpus=6), [job], None, {"runs": told}).nodes
+    assert (node.holders[0].gpus, node.holders[0].amount) == (gpus, amount)
+    # Of the rest nobody told which are neighbours.
+    assert node.free_gpus == (1.0, 1.0)
+
+
+def test_of_a_job_on_several_nodes_nothing_tells_which_gpus_are_where(store: Store) -> None:
+    job = job_in(store, Status.RUNNING, "runs")
+    held = HeldView(holder=f"runs-{job.attempt}", num_cpus=1, num_gpus=2)
+    view = view_of(held, gpus=2)
+    (node,) = view.nodes
+    other = node.model_copy(update={"id": "other"})
+    told = {"runs": (("0", "1"), ("0", "1"))}
+    two = view.model_copy(update={"nodes": (node, other)})
+    for card in cluster_facts(two, [job], None, told).nodes:
+        assert (card.holders[0].gpus, card.holders[0].amount) == ((1.0, 1.0), "1 CPU, 2 GPU")
 
 
 def test_who_waits_is_told_why_and_others_private_jobs_have_no_name(store: Store) -> None:
@@ -56,7 +84,7 @@ def test_who_waits_is_told_why_and_others_private_jobs_have_no_name(store: Store
         QueuedView(place=1, job_id=None, message=None, **common),
         QueuedView(place=2, job_id="mine", message="waits for 2 GPU", **common),
     )
-    facts = cluster_facts(view_of(queue=queue), [job], None)
+    facts = cluster_facts(view_of(queue=queue), [job], None, {})
     assert [(one.name, one.why) for one in facts.queue] == [
         ("a private job", ""),
         ("my job", "waits for 2 GPU"),
@@ -66,14 +94,14 @@ def test_who_waits_is_told_why_and_others_private_jobs_have_no_name(store: Store
 
 
 def test_a_drain_is_told_with_what_ends_it() -> None:
-    assert cluster_facts(view_of(), [], None).drain == ""
-    told = cluster_facts(view_of(), [], Drain(since=now(), pause=True)).drain
+    assert cluster_facts(view_of(), [], None, {}).drain == ""
+    told = cluster_facts(view_of(), [], Drain(since=now(), pause=True), {}).drain
     assert "what ran is paused" in told
     assert "alexnet undrain" in told
 
 
 def test_without_nodes_that_is_said_and_no_figure_is_made_up() -> None:
     away = ClusterView(ray_address=None, trouble="Ray: away", nodes=(), num_waiting=0, queue=())
-    facts = cluster_facts(away, [], None)
+    facts = cluster_facts(away, [], None, {})
     assert facts.trouble == "Ray: away"
     assert [figure.name for figure in facts.figures] == ["Jobs that wait"]
