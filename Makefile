@@ -48,8 +48,9 @@ test-dashboards: $(STAMP) ## Ask a real Prometheus, beside a real job, what the 
 test-browser: $(STAMP) ## Drive the page by chromium, beside a real job; pictures of it in build/browser-shots.
 	$(PYTEST) tests/browser
 
-dashboards: $(STAMP) ## Write the dashboards and the rules of Prometheus (SERVICE_URL=where browsers reach it).
-	@$(BIN)/python -m deploy.grafana.generate $(SERVICE_URL)
+dashboards: $(STAMP) ## Write the dashboards and the rules of Prometheus (SERVICE_URL=, GRAFANA_URL=, RUNBOOK_URL=: docs/monitoring.md).
+	@$(BIN)/python -m deploy.grafana.generate $(if $(SERVICE_URL),--service-url $(SERVICE_URL)) \
+		$(if $(GRAFANA_URL),--grafana-url $(GRAFANA_URL)) $(if $(RUNBOOK_URL),--runbook-url $(RUNBOOK_URL))
 
 quick: lint types layers $(STAMP) ## Lint, types, layers and the fast tests: a few minutes, for every commit.
 	$(PYTEST) -q $(PARALLEL) -m "not slow and not ray and not compose" tests/unit

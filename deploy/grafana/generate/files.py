@@ -9,7 +9,7 @@ from deploy.grafana.generate.alerts import ALERTS
 from deploy.grafana.generate.data import data
 from deploy.grafana.generate.fleet import fleet
 from deploy.grafana.generate.job import job
-from deploy.grafana.generate.rules import RECORDS, groups
+from deploy.grafana.generate.rules import RECORDS, RUNBOOK, groups
 
 DEPLOY = Path(__file__).resolve().parents[2]
 DASHBOARDS = DEPLOY / "grafana/dashboards"
@@ -19,8 +19,13 @@ SERVICE_URL = "http://127.0.0.1:8000"
 HEADER = "# Written by `make dashboards`; change deploy/grafana/generate/ instead.\n"
 
 
-def files(service_url: str = SERVICE_URL) -> dict[Path, str]:
-    """Return the text of each file; `service_url` is where browsers reach the service."""
+def files(
+    service_url: str = SERVICE_URL, *, grafana_url: str = "", runbook_url: str = RUNBOOK
+) -> dict[Path, str]:
+    """Return the text of each file.
+
+    `service_url`: where browsers reach the service; the others as `rules.groups` has them.
+    """
     encoder = JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False)
     dashboards = {"fleet": fleet, "job": job, "data": data}
     return {
@@ -29,7 +34,7 @@ def files(service_url: str = SERVICE_URL) -> dict[Path, str]:
     } | {
         RULES: HEADER
         + yaml.dump(
-            {"groups": groups(RECORDS, ALERTS)},
+            {"groups": groups(RECORDS, ALERTS, grafana_url=grafana_url, runbook_url=runbook_url)},
             Dumper=_Dumper,
             sort_keys=False,
             allow_unicode=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Any, Literal
 
+# Of this repository; a mail can follow it where it is told as a URL.
 RUNBOOK = "docs/monitoring.md"
 # What asks for health is answered 503 while the service starts, and that is no error.
 REQUESTS = 'http_requests_total{handler!~"/healthz|/readyz"}'
@@ -87,18 +88,28 @@ def unsaved(matcher: str = "") -> str:
     )
 
 
-def groups(records: Iterable[Record], alerts: Iterable[Alert]) -> list[dict[str, Any]]:
-    """Return the groups of a file of rules."""
+def groups(
+    records: Iterable[Record],
+    alerts: Iterable[Alert],
+    *,
+    grafana_url: str = "",
+    runbook_url: str = RUNBOOK,
+) -> list[dict[str, Any]]:
+    """Return the groups of a file of rules.
+
+    `grafana_url`: where whoever is told reaches Grafana, without a slash at its end; '': not known,
+    and an alert names its dashboard's path. `runbook_url`: where they read what to do.
+    """
     return [
         {
             "name": "alexnet-records",
             "rules": [{"record": record.name, "expr": record.expr} for record in records],
         },
-        {"name": "alexnet-alerts", "rules": [_alert(alert) for alert in alerts]},
+        {"name": "alexnet-alerts", "rules": [_alert(one, grafana_url, runbook_url) for one in alerts]},
     ]
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def _alert(alert: Alert, grafana_url: str, runbook_url: str) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": alert.expr,
@@ -107,7 +118,7 @@ def _alert(alert: Alert) -> dict[str, Any]:
         "annotations": {
             "summary": alert.summary,
             "description": alert.description,
-            "dashboard": alert.dashboard,
-            "runbook_url": f"{RUNBOOK}#{alert.name.lower()}",
+            "dashboard": f"{grafana_url}{alert.dashboard}",
+            "runbook_url": f"{runbook_url}#{alert.name.lower()}",
         },
     }

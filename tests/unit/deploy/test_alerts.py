@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.grafana.generate.files import RULES, files
 from tests.dashboards.checked_in import CONFIGURATION_FILE, RULES_FILE, alerts
 from tests.dashboards.promtool import needs_promtool, promtool
 
@@ -64,6 +65,17 @@ def test_an_alert_says_what_is_wrong_how_badly_and_what_to_do(name: str) -> None
     page, _, section = said["runbook_url"].partition("#")
     headings = re.findall(r"^#+ (.*)$", (REPOSITORY / page).read_text(), re.MULTILINE)
     assert section in [heading.lower().replace(" ", "-") for heading in headings]
+
+
+def test_a_mail_can_follow_what_an_alert_names_where_that_is_said() -> None:
+    grafana, runbook = "https://grafana.example.org", "https://docs.example.org/monitoring"
+    written = yaml.safe_load(files(grafana_url=grafana, runbook_url=runbook)[RULES])
+    rules = [rule for group in written["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(rules) == len(alerts())
+    for rule in rules:
+        told, said = rule["annotations"], alerts()[rule["alert"]]["annotations"]
+        assert told["dashboard"] == f"{grafana}{said['dashboard']}"
+        assert told["runbook_url"] == f"{runbook}#{rule['alert'].lower()}"
 
 
 def test_compose_mounts_the_rules() -> None:
