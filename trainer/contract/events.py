@@ -54,6 +54,10 @@ SecondsByPhase = Annotated[
 ]
 
 
+# More are no lines that anybody tells apart: a median and two extremes are as good of these.
+MAX_REPLICAS_TOLD = 64
+
+
 class Started(Record):
     """The workers stand and the first step is about to be taken."""
 
@@ -89,6 +93,14 @@ class Progress(Record):
         description="Mean seconds of a step by phase, of rank 0's host; together its wall time "
         "since the last event. A GPU is not waited for to tell its phases apart. Empty in events "
         "of release 0.1.",
+    )
+    replica_images_per_second: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(),
+        max_length=MAX_REPLICAS_TOLD,
+        description="Of each replica, by rank: its own images by the time in which it did not wait "
+        f"for the others. Of more than {MAX_REPLICAS_TOLD} so many of these rates, ascending and "
+        "evenly spread, the least and the greatest among them. Empty of one replica alone, before "
+        "all have told, in an evaluation, and in events of release 0.1.",
     )
 
 

@@ -38,6 +38,8 @@ class Known:
     num_samples: int
     num_corrupt: int
     votes: Votes
+    rates: tuple[float, ...] = ()
+    """Images a second of each replica as it last read them, by rank; of one alone empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +155,13 @@ class TrainStep:
             for parameter in network.parameters():
                 parameter.grad_dtype = None
 
-    def __call__(self, batch: Batch, *, learning_rate: float, votes: Votes) -> Pending:
+    def __call__(
+        self, batch: Batch, *, learning_rate: float, votes: Votes, own_rate: float = 0.0
+    ) -> Pending:
         """Train on a batch, which may be written again at once.
 
-        Where the loss is not finite the weights stay as they are, from then on.
+        `own_rate`: this replica's images a second, which the others are told of. Where the loss is
+        not finite the weights stay as they are, from then on.
         """
         marks = self._marks()
         self._stopwatch.enter("transfer")
@@ -181,7 +186,12 @@ class TrainStep:
             self._buckets.backward(loss, is_last=stop >= len(labels))
             loss_sum += loss.detach()
 
-        own = Known(num_samples=int(batch.real.sum()), num_corrupt=len(batch.corrupt), votes=votes)
+        own = Known(
+            num_samples=int(batch.real.sum()),
+            num_corrupt=len(batch.corrupt),
+            votes=votes,
+            rates=self._in_its_place(own_rate),
+        )
         self._stopwatch.enter("all_reduce")
         known, loss_sum = self._sum(own, loss_sum)
         self._stopwatch.enter("optimizer")
@@ -209,9 +219,17 @@ class TrainStep:
         if marks is not None:
             self._stopwatch.hear(marks.seconds())
 
+    def _in_its_place(self, own_rate: float) -> tuple[float, ...]:
+        """Return a rate of each replica, of which those of the others are zero."""
+        if self._replicas.size == 1:
+            return ()
+        ranks = range(self._replicas.size)
+        return tuple(own_rate if rank == self._replicas.rank else 0.0 for rank in ranks)
+
     def _sum(self, own: Known, loss_sum: Tensor) -> tuple[Known, Tensor]:
         """Sum over all replicas: what the hosts know by the hosts, the loss where it is."""
-        numbers = own.num_samples, own.num_corrupt, *astuple(own.votes)
+        votes = astuple(own.votes)
+        numbers = own.num_samples, own.num_corrupt, *votes, *own.rates
         if self._answers_late:
             if self._replicas.size > 1:
                 self._replicas.start_sum(loss_sum).wait()
@@ -222,7 +240,8 @@ class TrainStep:
         return Known(
             num_samples=int(summed[0]),
             num_corrupt=int(summed[1]),
-            votes=Votes(*(count > 0 for count in summed[2:])),
+            votes=Votes(*(count > 0 for count in summed[2 : 2 + len(votes)])),
+            rates=tuple(summed[2 + len(votes) :]),
         ), loss_sum
 
     def _failure(

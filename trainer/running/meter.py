@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from data_shards.feeding.reader import Batch
 from trainer.attempt.stopwatch import Stopwatch
-from trainer.contract.events import Phase
+from trainer.contract.events import MAX_REPLICAS_TOLD, Phase
+
+# Assumed: of a replica that seems to do nothing but wait, a device's marks say too much.
+_LEAST_OWN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Meter:
         self._stopwatch = stopwatch
         self._clock = clock
         self._total_images = self._total_s = 0.0
+        self.own_images_per_second = 0.0
+        """This replica's as last read, by the time in which it did not wait for the others."""
         self.restart()
 
     def restart(self) -> None:
@@ -44,19 +49,23 @@ class Meter:
         self._step_since = self._since
 
     def _begin(self) -> None:
-        self._num_steps = 0
+        self._num_steps = self._num_own_images = 0
         self._loss_sum = self._num_images = self._wait_s = 0.0
         self._since = self._clock()
 
-    def add(self, *, loss_sum: float, num_images: float, wait_s: float) -> float:
+    def add(
+        self, *, loss_sum: float, num_images: float, wait_s: float, num_own_images: int = 0
+    ) -> float:
         """Add a step: its summed loss, its images over all replicas, and its wait for data.
 
-        Returns the seconds since the step before it, or since this began anew.
+        `num_own_images` are those of this replica. Returns the seconds since the step before it,
+        or since this began anew.
         """
         before, self._step_since = self._step_since, self._clock()
         self._num_steps += 1
         self._loss_sum += loss_sum
         self._num_images += num_images
+        self._num_own_images += num_own_images
         self._wait_s += wait_s
         return self._step_since - before
 
@@ -75,13 +84,15 @@ class Meter:
         if not self._num_steps:
             return None
         elapsed_s = max(self.elapsed_s, 1e-9)
+        phase_seconds = self._stopwatch.read()
+        own_s = elapsed_s - phase_seconds.get("all_reduce", 0.0)
+        self.own_images_per_second = self._num_own_images / max(own_s, elapsed_s * _LEAST_OWN_SHARE)
         means = Means(
             loss=self._loss_sum / max(self._num_images, 1),
             images_per_second=self._num_images / elapsed_s,
             data_wait_ratio=min(self._wait_s / elapsed_s, 1.0),
             phase_seconds={
-                phase: seconds / self._num_steps
-                for phase, seconds in self._stopwatch.read().items()
+                phase: seconds / self._num_steps for phase, seconds in phase_seconds.items()
             },
             num_steps=self._num_steps,
             num_images=self._num_images,
@@ -112,6 +123,19 @@ def overall(readings: Sequence[Means]) -> Means:
         num_images=num_images,
         seconds=seconds,
     )
+
+
+def rates_to_tell(rates: Sequence[float]) -> tuple[float, ...]:
+    """Return the replicas' rates, by rank, as an event has them: pure.
+
+    Four digits are more than they are measured to. None before each replica has one.
+    """
+    if len(rates) < 2 or min(rates) <= 0:
+        return ()
+    told = sorted(rates) if len(rates) > MAX_REPLICAS_TOLD else rates
+    num_told = min(len(rates), MAX_REPLICAS_TOLD)
+    places = (place * (len(rates) - 1) // (num_told - 1) for place in range(num_told))
+    return tuple(float(f"{told[place]:.4g}") for place in places)
 
 
 def timed(batches: Iterator[Batch], stopwatch: Stopwatch) -> Iterator[tuple[Batch, float]]:

@@ -17,7 +17,7 @@ from trainer.learning.schedule import learning_rate
 from trainer.learning.state import begin
 from trainer.learning.train_step import Pending, TrainStep
 from trainer.running.datasets import Datasets
-from trainer.running.meter import Means, Meter, timed
+from trainer.running.meter import Means, Meter, rates_to_tell, timed
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Steps:
             spec.data.corrupt_sample_limit, setting.replicas, setting.report
         )
         self.meter = Meter(self.stopwatch)
+        self._rates: tuple[float, ...] = ()
+        """Images a second of each replica, as the newest step told of them."""
 
     def restart(self) -> None:
         """Measure from now on."""
@@ -87,7 +89,10 @@ class Steps:
         fed = self._setting.watchdog.fed(batches, self._datasets.train)
         for batch, wait_s in timed(fed, self.stopwatch):
             pending = self._train_step(
-                batch, learning_rate=self._learning_rate(batch.step), votes=votes()
+                batch,
+                learning_rate=self._learning_rate(batch.step),
+                votes=votes(),
+                own_rate=self.meter.own_images_per_second,
             )
             yield Taken(batch, wait_s, pending)
 
@@ -115,10 +120,15 @@ class Steps:
             self.corruption.add(batch.step, "training", batch.corrupt)
         if result.votes.disowned:
             raise StaleAttemptError("the control plane refused this attempt's events")
+        self._rates = result.rates
+        num_trained = int(np.count_nonzero(batch.real))
         step_s = self.meter.add(
-            loss_sum=result.loss_sum, num_images=result.num_samples, wait_s=taken.wait_s
+            loss_sum=result.loss_sum,
+            num_images=result.num_samples,
+            wait_s=taken.wait_s,
+            num_own_images=num_trained,
         )
-        self._setting.metrics.note_step(step_s, num_trained=int(np.count_nonzero(batch.real)))
+        self._setting.metrics.note_step(step_s, num_trained=num_trained)
 
     def report_started(self, *, planned_steps: int) -> None:
         """Tell that the first step is about to be taken; every replica must."""
@@ -152,6 +162,7 @@ class Steps:
                 images_per_second=means.images_per_second,
                 data_wait_ratio=means.data_wait_ratio,
                 phase_seconds=dict(means.phase_seconds),
+                replica_images_per_second=rates_to_tell(self._rates),
             )
         )
         return means

@@ -4,7 +4,13 @@ import pytest
 from pydantic import ValidationError
 
 from data_shards.feeding.corrupt import CorruptReason
-from trainer.contract.events import CorruptReasonName, Progress, SamplesSkipped, in_words
+from trainer.contract.events import (
+    MAX_REPLICAS_TOLD,
+    CorruptReasonName,
+    Progress,
+    SamplesSkipped,
+    in_words,
+)
 
 
 def skipped(**by_reason: int) -> SamplesSkipped:
@@ -51,7 +57,14 @@ PROGRESS = {
 
 
 def test_progress_of_the_first_release_is_read() -> None:
-    assert Progress.model_validate(PROGRESS).phase_seconds == {}
+    read = Progress.model_validate(PROGRESS)
+    assert (read.phase_seconds, read.replica_images_per_second) == ({}, ())
+
+
+def test_rates_of_replicas_stay_few_and_none_is_negative() -> None:
+    for rates in ([1.0] * (MAX_REPLICAS_TOLD + 1), [-1.0]):
+        with pytest.raises(ValidationError):
+            Progress.model_validate(PROGRESS | {"replica_images_per_second": rates})
 
 
 def test_phases_by_their_former_names_are_read() -> None:

@@ -121,7 +121,13 @@ def train_share(
             num_images=GLOBAL_BATCH_SIZE, num_real=num_real, step=number, seed=number
         )
         part = share(batch, start, start + spec.replica_batch_size)
-        losses.append(step(part, learning_rate=0.01, votes=Votes()).result().loss)
+        result = step(
+            part, learning_rate=0.01, votes=Votes(), own_rate=replicas.rank + 1.5
+        ).result()
+        # Everyone is told everyone's.
+        rates = [rank + 1.5 for rank in range(replicas.size)]
+        assert list(result.rates) == (rates if replicas.size > 1 else [])
+        losses.append(result.loss)
     return losses, network
 
 

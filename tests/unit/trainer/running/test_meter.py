@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.attempt.stopwatch import Stopwatch
-from trainer.contract.events import Phase
-from trainer.running.meter import Means, Meter, overall
+from trainer.contract.events import MAX_REPLICAS_TOLD, Phase
+from trainer.running.meter import Means, Meter, overall, rates_to_tell
 
 
 class Clock:
@@ -126,3 +126,42 @@ def test_nothing_divides_by_zero() -> None:
     means = meter.read()
     assert means is not None
     assert (means.loss, means.images_per_second, means.data_wait_ratio) == (0.0, 0.0, 1.0)
+
+
+def test_a_replicas_own_rate_leaves_out_what_it_waits_for_the_others() -> None:
+    clock = Clock()
+    stopwatch = Stopwatch(clock)
+    meter = Meter(stopwatch, clock)
+    assert meter.own_images_per_second == 0
+    with stopwatch.within("backward"):
+        clock.now += 2
+    with stopwatch.within("all_reduce"):
+        clock.now += 6
+    meter.add(loss_sum=1.0, num_images=40, wait_s=0.0, num_own_images=20)
+    means = meter.read()
+    assert means is not None
+    assert (means.images_per_second, meter.own_images_per_second) == (5, 10)
+    # What a device's marks make of a step may be all waiting.
+    with stopwatch.within("all_reduce"):
+        clock.now += 10
+    meter.add(loss_sum=1.0, num_images=40, wait_s=0.0, num_own_images=20)
+    meter.read()
+    assert meter.own_images_per_second == pytest.approx(20 / 0.1)
+
+
+def test_rates_are_told_by_rank_when_every_replica_has_one() -> None:
+    assert rates_to_tell(()) == ()
+    assert rates_to_tell((5.0,)) == ()
+    assert rates_to_tell((5.0, 0.0)) == ()
+    assert rates_to_tell((123.456, 7.0)) == (123.5, 7.0)
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=MAX_REPLICAS_TOLD + 1, max_size=1024))
+def test_of_very_many_replicas_few_rates_are_told_with_the_extremes(rates: list[float]) -> None:
+    told = rates_to_tell(rates)
+    assert len(told) == MAX_REPLICAS_TOLD
+    assert list(told) == sorted(told)
+    assert (told[0], told[-1]) == (
+        pytest.approx(min(rates), rel=1e-3),
+        pytest.approx(max(rates), rel=1e-3),
+    )
