@@ -21,6 +21,8 @@ INDEX_NAME = "pictures.json"
 CLASSES_NAME = "classes.json"
 CONFUSION_NAME = "confusion.png"
 IMAGES_NAME = "images"
+# Of the run up to then, in the folder of what an attempt's pictures share.
+CURVES_NAME = "curves.svg"
 
 # A confusion of more classes is told by its worst pairs alone: at a pixel a cell it fills a screen.
 MAX_CLASSES_OF_CONFUSION = 1000
@@ -150,6 +152,14 @@ def pictures_of(run: RunDirectory, attempts: Iterable[int] | None = None) -> lis
 def classes_of(run: RunDirectory, pictures: StepPictures) -> ClassCounts | None:
     """Read what the evaluation after a step made of each class; None: none that can be read."""
     return None if pictures.classes is None else _read(ClassCounts, run.path / pictures.classes)
+
+
+def curves_of(run: RunDirectory, attempts: Iterable[int]) -> str | None:
+    """Return the newest curves of these attempts, which hold those before; None: there are none."""
+    files = (
+        run.attempt(number).pictures / CURVES_NAME for number in sorted(attempts, reverse=True)
+    )
+    return next((str(file.relative_to(run.path)) for file in files if file.is_file()), None)
 
 
 def _read(kind: type[R], file: Path) -> R | None:

@@ -124,6 +124,12 @@ def compared() -> tuple[ComparedResult, ...]:
     return tuple(row for row in RESULTS if row.measured_on == COMPARED_SET)
 
 
+def results_like(spec: JobSpec) -> tuple[ComparedResult, ...]:
+    """Return the rows of one network like a spec's."""
+    names = {"1 CNN*"} if spec.model.sixth_conv else {"1 CNN", "Caffe's AlexNet"}
+    return tuple(row for row in compared() if row.network in names)
+
+
 def ablations_of(spec: JobSpec) -> tuple[PublishedAblation, ...]:
     """Return what is published of each change that a spec makes."""
     model = spec.model

@@ -10,7 +10,7 @@ from data_shards.manifest import ManifestError
 from service.jobs.records import JobRecord
 from service.submission.manifests import StoreBusyError, read_manifest
 from trainer.contract.ilsvrc import has_its_classes
-from trainer.contract.published import ComparedResult, compared
+from trainer.contract.published import ComparedResult, results_like
 from trainer.contract.report import CalibrationReport, Report, note_on_classes
 from trainer.contract.spec import JobSpec
 
@@ -89,5 +89,4 @@ def _published(spec: JobSpec, *, is_ilsvrc: bool, num_classes: int) -> Published
     """Choose the rows of one network like the spec's. Pure."""
     if not is_ilsvrc:
         return Published(note=note_on_classes(num_classes))
-    names = {"1 CNN*"} if spec.model.sixth_conv else {"1 CNN", "Caffe's AlexNet"}
-    return Published(rows=[row for row in compared() if row.network in names])
+    return Published(rows=results_like(spec))
