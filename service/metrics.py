@@ -33,16 +33,12 @@ from service.jobs.progress import seconds_left
 from service.jobs.records import JobRecord
 from service.run_files.room import Room
 from service.steady_clock import now_utc
-from service.store.statistics import (
-    BUCKETS_S,
-    NO_DURATIONS,
-    Durations,
-    Statistics,
-    statistics,
-)
+from service.store.counters import BUCKETS_S
+from service.store.statistics import Durations, Statistics, statistics
 from service.store.store import Store
+from trainer.contract.attempt import Reason
 from trainer.contract.events import AttemptEvent, CorruptReasonName, Phase, SamplesSkipped
-from trainer.contract.status import TERMINAL, Status
+from trainer.contract.status import LIVE, TERMINAL, Status
 
 # An attempt is at work; in any other status the last rate is of the past.
 TRAINING = frozenset({Status.RUNNING, Status.PAUSING, Status.CANCELLING})
@@ -192,20 +188,21 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
         "alexnet_jobs_finished", "Jobs that have ended.", labels=["outcome"]
     )
     for status in Status:
-        count = seen.jobs_by_status.get(status, 0)
-        by_status.add_metric([status], count)
-        if status in TERMINAL:
-            finished.add_metric([status], count)
+        by_status.add_metric([status], seen.jobs_by_status.get(status, 0))
+    for status in sorted(TERMINAL):
+        finished.add_metric([status], seen.finished_by_status[status])
     yield by_status
     yield finished
-    num_submitted = sum(seen.jobs_by_status.values())
+    num_live = sum(seen.jobs_by_status.get(status, 0) for status in LIVE)
+    num_submitted = num_live + sum(seen.finished_by_status.values())
     yield CounterMetricFamily(
         "alexnet_jobs_submitted", "Jobs that were accepted.", value=num_submitted
     )
     restarts = CounterMetricFamily(
         "alexnet_job_restarts", "Attempts after one that failed.", labels=["reason"]
     )
-    for reason, count in seen.restarts_by_reason.items():
+    # From the beginning, as above; whatever another release has stored besides.
+    for reason, count in (dict.fromkeys(Reason, 0) | seen.restarts_by_reason).items():
         restarts.add_metric([reason], count)
     yield restarts
     # By a job's end: a replica that meets one is gone before anybody could scrape it.
@@ -229,7 +226,7 @@ def _fleet(seen: Statistics) -> Iterator[Metric]:
         "alexnet_job_run_seconds", "From admission to the end.", labels=["outcome"]
     )
     for status in sorted(TERMINAL):
-        durations = seen.run_by_status.get(status, NO_DURATIONS)
+        durations = seen.run_by_status[status]
         run.add_metric([status], _buckets(durations), durations.sum_s)
     yield run
 

@@ -8,6 +8,7 @@ from service.access.audit import Action
 from service.access.caller import Caller
 from service.jobs.lifecycle import RefusedError
 from service.store.audit import note_audit
+from service.store.counters import keep_counts
 from service.store.errors import JobNotFoundError
 from service.store.quotas import keep_gpu_time
 from service.store.tables import deliveries, events, jobs, metadata, points
@@ -59,6 +60,7 @@ def delete_job(connection: Connection, job_id: str, by: Caller, now: datetime) -
     """
     check_deletable(connection, job_id)
     keep_gpu_time(connection, job_id, now)
+    keep_counts(connection, job_id)
     for table in _ROWS:
         connection.execute(delete(table).where(table.c.job_id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))

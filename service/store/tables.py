@@ -249,6 +249,19 @@ spent = Table(
     Column("gpu_seconds", Float, nullable=False),
 )
 
+# What deleted jobs counted in /metrics, by the names and labels there: no counter falls.
+counted = Table(
+    "counted",
+    metadata,
+    Column("metric", String, primary_key=True),
+    # The outcome or the reason; empty where it has none.
+    Column("label", String, primary_key=True),
+    # Of a histogram: the first of its buckets that holds what was measured.
+    Column("le", String, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("milliseconds", BigInteger, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,
