@@ -30,8 +30,8 @@ from deploy.grafana.generate.service_panels import FIRING, api, service
 # Every control plane tells what is in the store, so that is taken once, not added up.
 IMAGES_PER_SECOND = "max by (job_id) (alexnet_train_images_per_second)"
 LIVE = 'alexnet_jobs{status!~"SUCCEEDED|FAILED|CANCELLED"}'
-RESTARTS = "max by (reason) (alexnet_job_restarts_total)"
-EARLIER_RESTARTS = "max by (reason) (alexnet_job_restarts_total offset 1h)"
+RESTARTS = "max by (reason) (increase(alexnet_job_restarts_total[1h]))"
+EVER_RESTARTED = "max by (reason) (alexnet_job_restarts_total) > 0"
 GPU_BUSY = "ray_node_gpus_utilization / 100"
 NO_GPU = "no GPU"
 
@@ -60,9 +60,8 @@ def fleet(service_url: str) -> Dashboard:
 
 
 def _ended(outcomes: str, span: str) -> str:
-    # A job that is deleted is counted no more: that is no restart of the counter.
     counted = f'alexnet_jobs_finished_total{{outcome=~"{outcomes}"}}'
-    return f"max by (outcome) (clamp_min(delta({counted}[{span}]), 0))"
+    return f"max by (outcome) (increase({counted}[{span}]))"
 
 
 def _head() -> list[Panel]:
@@ -189,12 +188,8 @@ def _jobs() -> list[Panel]:
         series(
             "Restarts in an hour",
             "Attempts that followed on one that failed, by its reason, within the hour before each "
-            "moment; in Prometheus's own first hour, all there have been.",
-            # A reason's series begins with its first restart, which has no earlier value.
-            Query(
-                f"clamp_min({RESTARTS} - ({EARLIER_RESTARTS} or 0 * {RESTARTS}), 0)",
-                "{{reason}}",
-            ),
+            "moment; of reasons that there have been.",
+            Query(f"{RESTARTS} and ({EVER_RESTARTED})", "{{reason}}"),
             unit=units.Short,
             width=6,
             stacked=True,
@@ -202,7 +197,7 @@ def _jobs() -> list[Panel]:
         series(
             "Losses without a number",
             "Jobs that ended as a loss was not finite, within the hour before each moment.",
-            Query("max(clamp_min(delta(alexnet_train_nonfinite_steps_total[1h]), 0))", "jobs"),
+            Query("max(increase(alexnet_train_nonfinite_steps_total[1h]))", "jobs"),
             unit=units.Short,
             width=6,
             colours={"jobs": RED},

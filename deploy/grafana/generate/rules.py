@@ -37,9 +37,8 @@ class Alert:
     """The path, in Grafana, of what shows it."""
 
 
-# Seen by every control plane that shares the store, so the greatest is taken, not the sum. A job
-# that is deleted is counted no more: what falls is taken for nothing, not for a restart.
-QUEUE = "max by (le) (clamp_min(delta(alexnet_job_queue_seconds_bucket[1h]), 0))"
+# Seen by every control plane that shares the store, so the greatest is taken, not the sum.
+QUEUE = "max by (le) (increase(alexnet_job_queue_seconds_bucket[1h]))"
 STEP_BUCKETS = "job_replica_le:alexnet_train_step_seconds_bucket:rate5m"
 REQUEST_BUCKETS = "handler_le:http_request_duration_seconds_bucket:rate5m"
 DATA_STALL = "job_replica:alexnet_data_stall:ratio_rate5m"
@@ -105,7 +104,10 @@ def groups(
             "name": "alexnet-records",
             "rules": [{"record": record.name, "expr": record.expr} for record in records],
         },
-        {"name": "alexnet-alerts", "rules": [_alert(one, grafana_url, runbook_url) for one in alerts]},
+        {
+            "name": "alexnet-alerts",
+            "rules": [_alert(one, grafana_url, runbook_url) for one in alerts],
+        },
     ]
 
 

@@ -1,6 +1,7 @@
 """The dashboards: as their code writes them, readable, explained, and made of metrics we export."""
 
 import contextlib
+import importlib.util
 import json
 import re
 from itertools import combinations
@@ -135,6 +136,22 @@ def test_every_metric_of_the_service_is_one_that_it_exports(tmp_path: Path) -> N
     assert {"alexnet_train_loss", "alexnet_jobs", "http_requests_total"} <= asked
     ours = {SUFFIX.sub("", name) for name in asked if name.startswith(("alexnet_", "http_"))}
     assert ours <= exported
+
+
+def test_every_metric_of_ray_is_one_that_its_sources_name() -> None:
+    # Of GPUs there is none to see where there are none: what they are called is read, not scraped.
+    package = importlib.util.find_spec("ray")
+    assert package is not None
+    assert package.origin is not None
+    folder = Path(package.origin).parent / "dashboard"
+    sources = (folder / "modules/reporter/reporter_agent.py").read_text()
+    labels = (folder / "consts.py").read_text()
+    expressions = [query.expr for query in panel_queries()] + [rule["expr"] for rule in rules()]
+    asked = {name for expr in expressions for name in metrics(expr)}
+    of_nodes = {name for name in asked if name.startswith("ray_node_")}
+    assert {"ray_node_gpus_utilization", "ray_node_gram_used"} <= of_nodes
+    assert [name for name in of_nodes if f'"{name.removeprefix("ray_")}"' not in sources] == []
+    assert '"GpuIndex"' in labels
 
 
 def test_every_recorded_metric_is_recorded_and_asked_for() -> None:
