@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import Connection, MetaData, Table, insert, select
 from sqlalchemy.exc import OperationalError
 
 from service.access.caller import Caller, Role
@@ -26,6 +27,19 @@ from tests.unit.service.store import release_0_1
 from trainer.contract.events import AttemptEvent, CheckpointSaved, Progress
 from trainer.contract.status import Desired
 
+# Release 0.1 kept its store in SQLite alone; the later ones are of both.
+_EARLIER = ("0001", "0002", "0003")
+# One a type, so that each row refers to those that there are.
+_VALUES: dict[type, Any] = {
+    bool: True,
+    datetime: datetime(2026, 1, 1, 12, 0, 0, 250_000),  # as columns hold it
+    float: 1.5,
+    int: 1,
+    # Of documents, which may be anything.
+    object: {"labels": {"team": "vision"}},
+    str: "one",
+}
+
 
 def test_the_migrations_lead_to_the_tables(empty_store_url: str) -> None:
     engine = connect(empty_store_url)
@@ -35,7 +49,7 @@ def test_the_migrations_lead_to_the_tables(empty_store_url: str) -> None:
             connection, opts={"compare_type": True, "render_as_batch": True}
         )
         assert compare_metadata(context, metadata) == []
-        assert current_version(connection) == "0003"
+        assert current_version(connection) == "0004"
     engine.dispose()
 
 
@@ -127,10 +141,41 @@ def test_a_store_before_indexes_of_pages_keeps_everything(empty_store_url: str) 
         before = store.jobs(limit=9)
         assert len(before) == 2
         store.migrate()
-        assert store.read(current_version) == "0003"
+        assert store.read(current_version) == "0004"
         assert store.jobs(limit=9) == store.jobs(seen_by=ann, limit=9) == before
         seen = store.jobs(seen_by=replace(ann, owner="bob"), limit=9)
         assert [job.id for job in seen] == ["shown"]
+
+
+@pytest.mark.parametrize("revision", _EARLIER)
+def test_a_store_of_every_earlier_schema_keeps_its_rows(
+    empty_store_url: str, revision: str
+) -> None:
+    engine = connect(empty_store_url)
+    with writing(engine).begin() as connection:
+        command.upgrade(alembic_config(connection), revision)
+        earlier = MetaData()
+        earlier.reflect(connection)
+        for table in _tables_of(earlier):
+            row = {column.name: _VALUES[column.type.python_type] for column in table.c}
+            connection.execute(insert(table).values(row))
+        before = _rows(connection, earlier)
+    assert all(before.values())
+    migrate(writing(engine))
+    with engine.connect() as connection:
+        assert _rows(connection, earlier) == before
+    engine.dispose()
+
+
+def _tables_of(schema: MetaData) -> list[Table]:
+    return [table for table in schema.sorted_tables if table.name != "alembic_version"]
+
+
+def _rows(connection: Connection, schema: MetaData) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        table.name: [tuple(row) for row in connection.execute(select(table))]
+        for table in _tables_of(schema)
+    }
 
 
 def test_progress_is_moved_however_many_events_tell_of_it(tmp_path: Path) -> None:
@@ -170,4 +215,4 @@ def test_two_that_start_at_once_migrate_one_after_the_other(empty_store_url: str
             return store.read(current_version)
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(start, range(4))) == ["0003"] * 4
+        assert list(pool.map(start, range(4))) == ["0004"] * 4
