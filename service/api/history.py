@@ -1,19 +1,23 @@
 """/jobs/{id}/metrics: history by step, down-sampled on read."""
 
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Connection
 
 from service.api.dependencies import INVALID, Plane, SeenJobId
-from service.jobs.history import Series
+from service.jobs.history import History, Series
 from service.problems import Problem
+from service.store.breakdowns import read_breakdowns
 from service.store.points import read_history
 from service.views.history import MetricHistory
 from trainer.contract.bounds import MAX_STEP
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=INVALID)
 
-_SERIES = "(loss|images_per_second|learning_rate|data_wait_ratio)"
+_BREAKDOWN = "breakdown"
+_SERIES = f"(loss|images_per_second|learning_rate|data_wait_ratio|{_BREAKDOWN})"
 _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such job."}}
 
 
@@ -28,7 +32,8 @@ def job_metrics(
             pattern=rf"^{_SERIES}(,{_SERIES})*$",
             max_length=200,
             description="What to show, with commas between: loss, images_per_second, "
-            "learning_rate, data_wait_ratio.",
+            "learning_rate, data_wait_ratio; breakdown: the time of a step by phase, and images/s "
+            "by replica.",
         ),
     ] = "loss,images_per_second",
     first: Annotated[
@@ -45,10 +50,16 @@ def job_metrics(
     steps, with their mean, least and greatest: no extreme is lost. What an attempt did is shown up
     to where a later one began; of a job that ended long ago fewer points are kept.
     """
-    asked = cast("list[Series]", list(dict.fromkeys(series.split(","))))
-    history = plane.store.read(
-        lambda connection: read_history(
-            connection, job_id, asked, first=first, last=last, max_points=points
+    asked = dict.fromkeys(series.split(","))
+    curves = cast("list[Series]", [name for name in asked if name != _BREAKDOWN])
+
+    def read(connection: Connection) -> History:
+        history = read_history(
+            connection, job_id, curves, first=first, last=last, max_points=points
         )
-    )
-    return MetricHistory.model_validate(history, from_attributes=True)
+        if _BREAKDOWN not in asked:
+            return history
+        breakdowns = read_breakdowns(connection, job_id, first=first, last=last, at_most=points)
+        return replace(history, breakdowns=breakdowns)
+
+    return MetricHistory.model_validate(plane.store.read(read), from_attributes=True)

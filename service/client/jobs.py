@@ -21,12 +21,11 @@ from service.client.errors import (
 )
 from service.client.outage import RECONNECT_PAUSE_S, Outage, may_have_arrived, will_pass
 from service.jobs.events import StatusChanged
-from service.jobs.history import Series
 from service.loopback import is_loopback
 from service.problems import Problem, ProblemType
 from service.views.access import OwnerUsage, UsageList
 from service.views.cluster import ClusterView
-from service.views.history import MetricHistory
+from service.views.history import AskedSeries, MetricHistory
 from service.views.jobs import (
     Checkpoint,
     CheckpointList,
@@ -198,7 +197,7 @@ class JobClient:
         self,
         job_id: str,
         *,
-        series: Sequence[Series] = ("loss", "images_per_second"),
+        series: Sequence[AskedSeries] = ("loss", "images_per_second"),
         first: int | None = None,
         last: int | None = None,
         points: int = 500,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.contract.events import Evaluated
+from trainer.contract.events import Evaluated, Phase
 
 Series = Literal["loss", "images_per_second", "learning_rate", "data_wait_ratio"]
 
@@ -46,11 +46,28 @@ class HistoryPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """What a point, or some that follow each other, tells by phase and by replica."""
+
+    first_step: int
+    step: int
+    """The last."""
+    epoch: float
+    """Of the last."""
+    phase_seconds: Mapping[Phase, float]
+    """Of a step; empty: it was not told."""
+    replica_images_per_second: Sequence[float]
+    """Images a second, by rank, as `Progress` has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class History:
     """What the lineage of a job has come through, in the order of steps."""
 
     points: Sequence[HistoryPoint]
     evaluations: Sequence[Evaluated]
+    breakdowns: Sequence[Breakdown] = ()
+    """Of fewer points; none where nobody asked for them."""
 
 
 def stretches(starts: Iterable[tuple[int, int]], *, last_step: int) -> list[Stretch]:
@@ -110,6 +127,32 @@ def together(parts: Sequence[HistoryPoint]) -> HistoryPoint:
             )
             for series in parts[0].values
         },
+    )
+
+
+def broken_down(singles: Sequence[Breakdown], *, at_most: int) -> list[Breakdown]:
+    """Make at most so many of these that follow each other: each the mean of as many."""
+    size = -(-len(singles) // at_most)
+    return [_mean(singles[at : at + size]) for at in range(0, len(singles), size or 1)]
+
+
+def _mean(parts: Sequence[Breakdown]) -> Breakdown:
+    timed = [one.phase_seconds for one in parts if one.phase_seconds]
+    phases = dict.fromkeys(phase for seconds in timed for phase in seconds)
+    rated = [one.replica_images_per_second for one in parts if one.replica_images_per_second]
+    # Where a job was resized in between, as it is since.
+    alike = [rates for rates in rated if len(rates) == len(rated[-1])]
+    return Breakdown(
+        first_step=parts[0].first_step,
+        step=parts[-1].step,
+        epoch=parts[-1].epoch,
+        phase_seconds={
+            phase: sum(seconds.get(phase, 0.0) for seconds in timed) / len(timed)
+            for phase in phases
+        },
+        replica_images_per_second=[
+            sum(of_rank) / len(alike) for of_rank in zip(*alike, strict=True)
+        ],
     )
 
 

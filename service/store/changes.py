@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, update
 from service.jobs.events import JobEventData, StatusChanged
 from service.jobs.lifecycle import Decision
 from service.jobs.records import JobRecord
+from service.store.breakdowns import document_of
 from service.store.dialects import upsert
 from service.store.errors import ChangedMeanwhileError
 from service.store.outbox import put_out
@@ -147,7 +148,7 @@ def point_of(job_id: str, attempt: int, at: datetime, progress: Progress) -> dic
         "learning_rate": progress.learning_rate,
         "images_per_second": progress.images_per_second,
         "data_wait_ratio": progress.data_wait_ratio,
-        "phase_seconds": progress.phase_seconds or None,
+        "phase_seconds": document_of(progress),
     }
 
 

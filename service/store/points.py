@@ -6,7 +6,8 @@ nothing is sorted; one GROUP BY over all of them sorts or hashes (measured: no f
 asked for one range after another, PostgreSQL, which is a journey away, for all of them at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -44,6 +45,9 @@ from trainer.contract.lineage import step_of
 # A history of one evaluation an epoch is far below it.
 MAX_EVALUATIONS = 10_000
 
+QueryOf = Callable[[ColumnElement[int], ColumnElement[int], ColumnElement[int]], Select[Any]]
+"""Makes a query of one range: of an attempt, after which step, and through which."""
+
 
 def read_history(
     connection: Connection,
@@ -59,7 +63,7 @@ def read_history(
     Where there are more, each stands for those of an equal range of steps: mean, least and
     greatest, so that no extreme is lost.
     """
-    starts = _starts(connection, job_id)
+    starts = starts_of(connection, job_id)
     lineage = stretches(starts, last_step=MAX_STEP)
     clipped = [part for one in lineage if (part := one.within(first, last)) is not None]
     return History(
@@ -72,7 +76,7 @@ def read_history(
     )
 
 
-def _starts(connection: Connection, job_id: str) -> list[tuple[int, int]]:
+def starts_of(connection: Connection, job_id: str) -> list[tuple[int, int]]:
     """Return, of each attempt that has told of a step, its number and the steps done before."""
     has_points = exists().where(
         points.c.job_id == attempts.c.job_id, points.c.attempt == attempts.c.number
@@ -101,7 +105,7 @@ def _read_points(
     ]
     if len(single) <= max_points:
         return single
-    edges = [ends(connection, _is_of(job_id, one)) for one in lineage]
+    edges = [ends(connection, is_of(job_id, one)) for one in lineage]
     first = min(edge for edge, _ in edges if edge is not None)
     last = max(edge for _, edge in edges if edge is not None)
     ranges = [
@@ -127,7 +131,7 @@ def _each(
 ) -> Iterator[HistoryPoint]:
     query = (
         select(points.c.step, points.c.epoch, *(points.c[name] for name in series))
-        .where(_is_of(job_id, stretch))
+        .where(is_of(job_id, stretch))
         .order_by(points.c.step)
         .limit(limit)
     )
@@ -149,6 +153,20 @@ def _sums(
     connection: Connection, job_id: str, parts: Sequence[Stretch], series: Sequence[Series]
 ) -> Iterator[HistoryPoint | None]:
     """Give what the points of each part come to together; None: it has none."""
+    rows = rows_of_parts(connection, job_id, parts, partial(_sums_of, series))
+    return (_summed(row, series) for row in rows)
+
+
+def rows_of_parts(
+    connection: Connection,
+    job_id: str,
+    parts: Sequence[Stretch],
+    query_of: QueryOf,
+) -> Sequence[Row[Any]]:
+    """Return the rows of one query of each part, part after part.
+
+    It must ask for the job that is bound as `job`.
+    """
     if connection.dialect.name == "postgresql":
         parameters: dict[str, Any] = {
             "job": job_id,
@@ -156,22 +174,16 @@ def _sums(
             "after": [part.after for part in parts],
             "through": [part.through for part in parts],
         }
-        rows = connection.execute(_sums_of_all(series), parameters).all()
-    else:
-        # One statement for all: to make each anew takes longer than to run it.
-        query = _sums_of_one(series)
-        rows = [connection.execute(query, {"job": job_id, **vars(part)}).one() for part in parts]
-    return (_summed(row, series) for row in rows)
+        return connection.execute(_of_all(query_of), parameters).all()
+    # One statement for all: to make each anew takes longer than to run it.
+    query = query_of(bindparam("attempt"), bindparam("after"), bindparam("through"))
+    return [
+        row for part in parts for row in connection.execute(query, {"job": job_id, **vars(part)})
+    ]
 
 
-def _sums_of_one(series: Sequence[Series]) -> Select[Any]:
-    return _sums_of(
-        series, attempt=bindparam("attempt"), after=bindparam("after"), through=bindparam("through")
-    )
-
-
-def _sums_of_all(series: Sequence[Series]) -> Select[Any]:
-    """Return the query of a row a part, in their order: SQLite has no LATERAL."""
+def _of_all(query_of: QueryOf) -> Select[Any]:
+    """Return the query of all parts, in their order: SQLite has no LATERAL."""
     steps = ARRAY(Integer)
     parts = (
         func.unnest(
@@ -182,15 +194,12 @@ def _sums_of_all(series: Sequence[Series]) -> Select[Any]:
         .table_valued("attempt", "after", "through", with_ordinality="place")
         .render_derived("parts")
     )
-    of_part = _sums_of(
-        series, attempt=parts.c.attempt, after=parts.c.after, through=parts.c.through
-    ).lateral()
+    of_part = query_of(parts.c.attempt, parts.c.after, parts.c.through).lateral()
     return select(of_part).select_from(parts.join(of_part, true())).order_by(parts.c.place)
 
 
 def _sums_of(
     series: Sequence[Series],
-    *,
     attempt: ColumnElement[int],
     after: ColumnElement[int],
     through: ColumnElement[int],
@@ -232,7 +241,8 @@ def _summed(row: Row[Any], series: Sequence[Series]) -> HistoryPoint | None:
     )
 
 
-def _is_of(job_id: str, stretch: Stretch) -> ColumnElement[bool]:
+def is_of(job_id: str, stretch: Stretch) -> ColumnElement[bool]:
+    """Return whether a point is one of a stretch of a job."""
     return and_(
         points.c.job_id == job_id,
         points.c.attempt == stretch.attempt,

@@ -4,9 +4,11 @@ A colour is one of the style sheet's by name, such as "var(--series-1)", so that
 theme; where none is given, traces take --series-1 to --series-8 in turn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _TEMPLATES = frozenset({"hovertemplate", "texttemplate"})
 
@@ -27,6 +29,10 @@ class Chart:
     """Of the table; the first cell of each names the row."""
     note: str = ""
     """What one should know to read it."""
+    smoothing: float | None = None
+    """What its switch for lines that are `noisy` begins with, 0 to 0.99; None: it has none."""
+    may_be_log: bool = False
+    """Whether it has a switch for a scale of powers of ten."""
 
     @property
     def figure(self) -> Mapping[str, Any]:
@@ -45,6 +51,12 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 def line(name: str, x: Sequence[float], y: Sequence[float | None], **more: Any) -> dict[str, Any]:
     """Return a trace that is a line."""
     return {"type": "scatter", "mode": "lines", "name": name, "x": [*x], "y": [*y], **more}
+
+
+def some(items: Sequence[T], at_most: int) -> Iterator[T]:
+    """Give at most so many for a table, evenly spread, from the newest back."""
+    every = -(-len(items) // at_most) or 1
+    yield from items[::-1][::every]
 
 
 def _inert(value: Any) -> Any:

@@ -1,13 +1,14 @@
 """The charts of a job by step, and of what the time of a step goes to. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service.jobs.history import History, HistoryPoint, Series
 from service.jobs.records import JobRecord
 from service.ui import formats
-from service.ui.charts import Chart, axis, line
+from service.ui.charts import Chart, axis, line, some
+from service.ui.job.breakdown import phases_over_time, replicas_over_time
 from service.ui.job.errors import errors_chart
 from service.ui.job.published import Published
 
@@ -34,7 +35,9 @@ def curves(job: JobRecord, history: History, published: Published) -> list[Chart
         _loss(job, history),
         errors_chart(history.evaluations, published),
         _phases(job),
+        phases_over_time(history.breakdowns),
         _throughput(history.points),
+        replicas_over_time(history.breakdowns),
         _rate(history.points),
     ]
     return [chart for chart in charts if chart is not None]
@@ -52,6 +55,13 @@ def drops_of(points: Sequence[HistoryPoint]) -> list[Drop]:
         elif rate is None or spread.mean > rate:
             rate = spread.max
     return found
+
+
+def rate_axis(learned: Sequence[float]) -> dict[str, Any]:
+    """Return the axis of learning rates, none of them zero."""
+    is_fine = max(learned) / min(learned) <= _MAX_FINE_SPAN
+    # Without a format plotly writes powers of ten larger than what is between them.
+    return axis("ε", type="log", dtick="D2" if is_fine else 1, tickformat="~g")
 
 
 def _loss(job: JobRecord, history: History) -> Chart | None:
@@ -76,6 +86,8 @@ def _loss(job: JobRecord, history: History) -> Chart | None:
         layout=_by_step("Loss") | {"shapes": [_mark(drop, last_step) for drop in drops]},
         columns=("Steps", "Epoch", "Training loss", "ε"),
         rows=rows,
+        smoothing=0.6,
+        may_be_log=True,
     )
 
 
@@ -91,6 +103,7 @@ def _throughput(points: Sequence[HistoryPoint]) -> Chart | None:
         layout=_by_step("Images/s") | {"yaxis": y, "showlegend": False},
         columns=("Steps", "Epoch", "Images/s"),
         rows=_rows(points, [("images_per_second", formats.count)]),
+        smoothing=0,
     )
 
 
@@ -100,14 +113,11 @@ def _rate(points: Sequence[HistoryPoint]) -> Chart | None:
     learned = [rate for rate in rates if rate > 0]
     if not learned:
         return None
-    is_fine = max(learned) / min(learned) <= _MAX_FINE_SPAN
-    # Without a format plotly writes powers of ten larger than what is between them.
-    y = axis("ε", type="log", dtick="D2" if is_fine else 1, tickformat="~g")
     return Chart(
         id="rate",
         title="Learning rate ε",
         data=[_of(points, "learning_rate", "ε", line={"shape": "hv"})],
-        layout=_by_step("ε") | {"yaxis": y, "showlegend": False},
+        layout=_by_step("ε") | {"yaxis": rate_axis(learned), "showlegend": False},
         columns=("Steps", "Epoch", "ε"),
         rows=_rows(points, [("learning_rate", formats.decimal)]),
     )
@@ -190,12 +200,5 @@ def _rows(points: Sequence[HistoryPoint], told: Sequence[tuple[Series, Any]]) ->
             f"{point.epoch:.2f}",
             *(write(point.values[series].mean) for series, write in told),
         ]
-        for point in _some(points)
+        for point in some(points, _MAX_ROWS)
     ]
-
-
-def _some(points: Sequence[HistoryPoint]) -> Iterator[HistoryPoint]:
-    every = -(-len(points) // _MAX_ROWS)
-    for place, point in enumerate(reversed(points)):
-        if place % every == 0:
-            yield point

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,18 @@ from service.jobs.history import History, Series
 from service.jobs.records import AttemptRecord, CheckpointRecord, EventRecord, JobRecord
 from service.run_files.kept_checkpoints import KeptCheckpoint, kept_checkpoints
 from service.store.attempts import read_attempts, read_checkpoints
+from service.store.breakdowns import read_breakdowns
 from service.store.happenings import newest_event, newest_events, newest_of_kinds
 from service.store.jobs import read_job
 from service.store.losses import losses_before
 from service.store.points import read_history
-from trainer.contract.pictures import ClassCounts, StepPictures, classes_of, pictures_of
+from trainer.contract.pictures import (
+    ClassCounts,
+    StepPictures,
+    classes_of,
+    curves_of,
+    pictures_of,
+)
 from trainer.contract.report import Report
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -28,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 SERIES: tuple[Series, ...] = ("loss", "images_per_second", "learning_rate")
 MAX_POINTS = 500
+MAX_BREAKDOWNS = 125
 MAX_EVENTS = 100
 MAX_MILESTONES = 200
 MILESTONES = ("status", "started", "resized")
@@ -67,6 +75,8 @@ class Findings:
     """Pictures, by step."""
     classes: tuple[StepPictures, ClassCounts] | None
     """The newest evaluation class by class, and its pictures."""
+    curves: str | None = None
+    """Path of a picture of loss and errors, relative to the run directory."""
 
 
 def read_pulse(plane: ControlPlane, caller: Caller, job_id: str) -> Pulse:
@@ -109,16 +119,21 @@ def read_findings(plane: ControlPlane, state: State) -> Findings:
     drawn = read_drawn(plane, job.id, [one.number for one in state.attempts])
     losses = plane.store.read(partial(losses_before, job_id=job.id, places=places))
     return Findings(
-        history=plane.store.read(
-            partial(read_history, job_id=job.id, series=SERIES, max_points=MAX_POINTS)
-        ),
+        history=plane.store.read(partial(_read_history, job_id=job.id)),
         kept=kept,
         losses=[losses[place] for place in places],
         trouble=trouble,
         report=_report(root / job.id, job),
         drawn=drawn,
         classes=_classes(RunDirectory(root / job.id), drawn),
+        curves=_curves(RunDirectory(root / job.id), [one.number for one in state.attempts]),
     )
+
+
+def _read_history(connection: Connection, job_id: str) -> History:
+    history = read_history(connection, job_id, SERIES, max_points=MAX_POINTS)
+    breakdowns = read_breakdowns(connection, job_id, at_most=MAX_BREAKDOWNS)
+    return replace(history, breakdowns=breakdowns)
 
 
 def read_drawn(plane: ControlPlane, job_id: str, attempts: Sequence[int]) -> list[StepPictures]:
@@ -138,6 +153,14 @@ def _classes(
         if counts is not None:
             return one, counts
     return None
+
+
+def _curves(run: RunDirectory, attempts: Sequence[int]) -> str | None:
+    try:
+        return curves_of(run, attempts)
+    except OSError as error:
+        logger.warning("the curves of %s cannot be found: %s", run.path, error)
+        return None
 
 
 def _report(run: Path, job: JobRecord) -> Report | None:

@@ -76,6 +76,7 @@ def job_page(
         grafana=plane.settings.grafana_url,
         views={section.id: section.view for section in sections},
         charts=overview.charts,
+        curves=overview.found.curves,
         recipes=recipes(
             job.spec, str(request.base_url).rstrip("/"), by_token=caller.token_id is not None
         ),

@@ -61,10 +61,14 @@
     for (const one of switches(plot)) {
       if (one.dataset.does === "log" && one.checked) layout = { ...layout, yaxis: { ...layout.yaxis, type: "log" } };
       if (one.dataset.does === "smooth" && Number(one.value) > 0) {
-        data = data.flatMap((trace) => trace.meta !== "noisy" ? [trace] : [
-          { ...trace, opacity: 0.28, showlegend: false, hoverinfo: "skip", line: { ...trace.line, width: 1, color: "var(--series-1)" } },
-          { ...trace, y: smoothed(trace.y, Number(one.value)), line: { ...trace.line, color: "var(--series-1)" } },
-        ]);
+        data = data.flatMap((trace) => {
+          if (trace.meta !== "noisy") return [trace];
+          const line = { color: "var(--series-1)", ...trace.line };
+          return [
+            { ...trace, opacity: 0.28, showlegend: false, hoverinfo: "skip", line: { ...line, width: 1 } },
+            { ...trace, y: smoothed(trace.y, Number(one.value)), line },
+          ];
+        });
       }
     }
     return { data, layout };

@@ -70,6 +70,25 @@ def test_what_there_is_no_history_of_is_refused(
     assert answer.json()["errors"][0]["field"] == field
 
 
+def test_history_is_broken_down_where_that_is_asked_for(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    job_in(plane.store, Status.RUNNING, "broken-down")
+    phases = {"forward": 0.5, "data_wait": 0.25}
+    for step in (10, 20, 30):
+        rates = (4.0, 2.0 * step)
+        told = progress(step, phase_seconds=phases, replica_images_per_second=rates)
+        report(plane.store, "broken-down", told)
+    path = "/jobs/broken-down/metrics?from=20&series="
+    answer = http.get(f"{path}breakdown").raise_for_status()
+    history = MetricHistory.model_validate_json(answer.content)
+    assert [one.step for one in history.breakdowns] == [20, 30]
+    assert history.breakdowns[0].phase_seconds == phases
+    assert history.breakdowns[0].replica_images_per_second == (4.0, 40.0)
+    assert [point.values for point in history.points] == [{}, {}]
+    assert http.get(f"{path}loss").raise_for_status().json()["breakdowns"] == []
+
+
 def test_the_client_reads_history(plane: ControlPlane, trained: str) -> None:
     with Client(plane.settings.advertised_url) as client:
         history = client.history(trained, first=10, last=19, points=5)

@@ -1,16 +1,21 @@
+from collections.abc import Mapping
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.jobs.history import (
+    Breakdown,
     HistoryPoint,
     Spread,
+    broken_down,
     buckets,
     evaluations_that_count,
     stretches,
     thinned,
     together,
 )
-from trainer.contract.events import Evaluated
+from trainer.contract.events import Evaluated, Phase
 
 STARTS = st.lists(st.integers(0, 50), min_size=1, max_size=6).map(
     lambda afters: list(enumerate(afters, 1))
@@ -94,3 +99,37 @@ def test_thinning_keeps_one_of_each_range_both_ends_and_is_done_once(
         piece = [step for step in ordered if start <= step < start + width * ranges_at_once]
         piecewise |= set(thinned(piece, first=first, width=width, last=last))
     assert piecewise == dropped
+
+
+def broken(step: int, phases: Mapping[Phase, float], *rates: float) -> Breakdown:
+    return Breakdown(
+        first_step=step,
+        step=step,
+        epoch=step / 10,
+        phase_seconds=phases,
+        replica_images_per_second=rates,
+    )
+
+
+def test_breakdowns_become_fewer_by_their_means() -> None:
+    singles = [
+        broken(1, {"forward": 1.0}, 4.0, 2.0),
+        broken(2, {"forward": 2.0, "checkpoint": 1.0}, 8.0, 4.0),
+        broken(3, {}),
+        broken(4, {"forward": 3.0}),
+    ]
+    assert broken_down(singles, at_most=4) == [
+        replace(one, replica_images_per_second=list(one.replica_images_per_second))
+        for one in singles
+    ]
+    both, rest = broken_down(singles, at_most=2)
+    assert (both.first_step, both.step, both.epoch) == (1, 2, 0.2)
+    assert both.phase_seconds == {"forward": 1.5, "checkpoint": 0.5}
+    assert both.replica_images_per_second == [6.0, 3.0]
+    assert (rest.phase_seconds, rest.replica_images_per_second) == ({"forward": 3.0}, [])
+    assert broken_down([], at_most=4) == []
+
+
+def test_a_resize_in_between_is_shown_as_it_is_since() -> None:
+    (one,) = broken_down([broken(1, {}, 9.0, 9.0), broken(2, {}, 1.0, 2.0, 3.0)], at_most=1)
+    assert one.replica_images_per_second == [1.0, 2.0, 3.0]

@@ -16,7 +16,7 @@ from tests.unit.service.ui.job.test_pictures import drawn
 from tests.unit.service.world import World
 from tests.unit.trainer.contract.reports import training_report
 from trainer.contract.events import Evaluated, Progress, SamplesSkipped
-from trainer.contract.pictures import INDEX_NAME
+from trainer.contract.pictures import CURVES_NAME, INDEX_NAME
 from trainer.contract.pins import is_pinned
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -64,6 +64,34 @@ def test_the_page_leads_to_grafana_where_there_is_one(
     monkeypatch.setattr(plane, "settings", changed)
     html = shown(browser, f"/ui/jobs/{job_id}")
     assert f'href="https://host/grafana/d/alexnet-job?var-job={job_id}"' in html
+
+
+def test_without_a_script_the_curves_are_a_picture_where_there_is_one(
+    browser: httpx.Client, plane: ControlPlane, job_id: str
+) -> None:
+    assert "noscript" not in shown(browser, f"/ui/jobs/{job_id}")
+    attempt = RunDirectory(plane.settings.run_root / job_id).attempt(1)
+    attempt.pictures.mkdir(parents=True)
+    (attempt.pictures / CURVES_NAME).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    html = shown(browser, f"/ui/jobs/{job_id}")
+    (url,) = re.findall(r'<noscript>.*?<img src="([^"]*)"', html)
+    assert f'<a href="{url}">Loss and errors as a picture</a>' in html
+    answer = browser.get(url).raise_for_status()
+    assert answer.headers["Content-Type"].startswith("image/svg+xml")
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_run_is_broken_down_by_phase_and_by_replica(
+    browser: httpx.Client, plane: ControlPlane, job_id: str
+) -> None:
+    html = shown(browser, f"/ui/jobs/{job_id}")
+    assert 'id="phases-by-step-rows"' in html
+    assert 'id="replicas-rows"' not in html
+    report(plane.store, job_id, progress(40, replica_images_per_second=(6.0, 2.5)))
+    html = shown(browser, f"/ui/jobs/{job_id}")
+    (rows,) = re.findall(r'<table id="replicas-rows">.*?</table>', html, re.DOTALL)
+    assert "Replica 1" in rows
+    assert re.search(r">6\.0</td>\s*<td[^>]*>2\.5</td>", rows)
 
 
 @pytest.mark.parametrize("path", ["/ui/jobs/{}", "/ui/?q={}"])
