@@ -14,13 +14,14 @@ from service.api.dependencies import Plane, Viewer
 from service.api.errors import RefusedRequestError
 from service.api.present import read_report
 from service.control_plane import ControlPlane
-from service.jobs.history import Series
+from service.jobs.history import History, Series
 from service.jobs.records import JobRecord
 from service.problems import ProblemType
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.jobs import read_job
 from service.store.points import read_history
-from service.ui.compare_charts import Compared, compare_charts, published_note
+from service.ui.compare_charts import compare_charts
+from service.ui.compare_ended import EndedJobs
 from service.ui.compare_facts import (
     MAX_JOBS,
     MIN_JOBS,
@@ -30,6 +31,7 @@ from service.ui.compare_facts import (
     spec_rows,
 )
 from service.ui.compare_live import LOOK_EVERY_S, LiveCompare
+from service.ui.compared import AXES, By, Compared, published_note
 from service.ui.job.published import published_beside
 from service.ui.live import stream
 from service.ui.live_charts import asked_ids, chart_ids
@@ -39,12 +41,14 @@ from trainer.contract.status import Status
 
 router = page_router()
 
-SERIES: tuple[Series, ...] = ("loss", "images_per_second")
+SERIES: tuple[Series, ...] = ("loss", "learning_rate", "images_per_second")
 # Eight curves of so many are read in a second.
 MAX_POINTS = 300
 # Of one table, whose boxes are all ticked; more are refused before any is read.
 _MAX_IDS = 100
 MAX_TEXT = 200
+
+_ended = EndedJobs()
 
 Ids = Annotated[
     list[Annotated[str, StringConstraints(max_length=64, strip_whitespace=True)]],
@@ -59,6 +63,7 @@ def compare_page(
     caller: Viewer,
     *,
     asked: Ids = [],  # noqa: B006
+    by: By = "step",
 ) -> Response:
     """Show the jobs side by side, or ask for jobs."""
     ids = _given(asked)
@@ -68,7 +73,7 @@ def compare_page(
     is_shown = not problem and len(jobs) >= MIN_JOBS
     compared = [_read_compared(plane, job) for job in jobs] if is_shown else []
     rows = spec_rows(jobs) if is_shown else []
-    charts = compare_charts(compared)
+    charts = compare_charts(compared, by)
     lives = is_shown and not all(job.is_terminal for job in jobs)
     return page(
         request,
@@ -80,7 +85,9 @@ def compare_page(
         has_room=len(jobs) < MAX_JOBS,
         is_shown=is_shown,
         charts=charts,
-        stream=_stream_of(ids, chart_ids(charts)) if lives else "",
+        by=by,
+        axes=[(_page_of(ids, one), words, one == by) for one, words in AXES.items()],
+        stream=_stream_of(ids, chart_ids(charts), by) if lives else "",
         results=result_rows(compared),
         results_note=published_note(compared),
         different=[row for row in rows if row.differs],
@@ -96,6 +103,7 @@ def compare_stream(
     *,
     asked: Ids = [],  # noqa: B006
     charts: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    by: By = "step",
 ) -> Response:
     """Send what the page shows, and then what changes, until all the jobs have ended."""
     ids = _given(asked)
@@ -105,6 +113,7 @@ def compare_stream(
         )
 
     def jobs() -> Sequence[JobRecord]:
+        # Those that have ended too: one may have been deleted, or made private.
         found, unknown = _read_jobs(plane, caller, ids)
         if not found:
             raise JobNotFoundError(unknown[0])
@@ -123,7 +132,7 @@ def compare_stream(
         read.add(job.id)
         return _read_compared(plane, job, may_read_manifest=is_first)
 
-    look = LiveCompare(jobs=jobs, read=compared, charts=asked_ids(charts))
+    look = LiveCompare(jobs=jobs, read=compared, charts=asked_ids(charts), by=by)
     return stream(request, plane, look, every_s=LOOK_EVERY_S)
 
 
@@ -132,8 +141,12 @@ def _given(asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(one for one in asked if one))
 
 
-def _stream_of(ids: Sequence[str], charts: Sequence[str]) -> str:
-    pairs = [*(("job", one) for one in ids), ("charts", ",".join(charts))]
+def _page_of(ids: Sequence[str], by: By) -> str:
+    return f"/ui/compare?{urlencode([*(('job', one) for one in ids), ('by', by)])}"
+
+
+def _stream_of(ids: Sequence[str], charts: Sequence[str], by: By) -> str:
+    pairs = [*(("job", one) for one in ids), ("charts", ",".join(charts)), ("by", by)]
     return f"/ui/live/compare?{urlencode(pairs)}"
 
 
@@ -157,14 +170,24 @@ def _read_jobs(
 def _read_compared(
     plane: ControlPlane, job: JobRecord, *, may_read_manifest: bool = True
 ) -> Compared:
-    history = plane.store.read(
-        partial(read_history, job_id=job.id, series=SERIES, max_points=MAX_POINTS)
-    )
+    known = _ended.known(job)
+    # Whether anything is published beside a job may not be known at first.
+    if known is not None and (known.published.rows or known.published.note):
+        return known
+    history = known.history if known is not None else _read_history(plane, job.id)
     report = (
         read_report(plane.settings.run_root / job.id) if job.status is Status.SUCCEEDED else None
     )
-    return Compared(
+    found = Compared(
         job=job,
         history=history,
         published=published_beside(job, report, may_read=may_read_manifest),
+    )
+    _ended.keep(found)
+    return found
+
+
+def _read_history(plane: ControlPlane, job_id: str) -> History:
+    return plane.store.read(
+        partial(read_history, job_id=job_id, series=SERIES, max_points=MAX_POINTS)
     )

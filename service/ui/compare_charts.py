@@ -1,79 +1,81 @@
 """The curves of several jobs in one chart each. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from service.jobs.history import History, HistoryPoint, Series
-from service.jobs.records import JobRecord
+from service.jobs.history import Series
 from service.ui import formats
-from service.ui.charts import Chart, axis, line
-from service.ui.job.published import Published
-from trainer.contract.events import Evaluated
-from trainer.contract.published import ComparedResult
-from trainer.contract.report_text import PROTOCOLS
-
-# Told apart by more than colour.
-_DASHES = ("solid", "dash", "dot", "dashdot")
-_SYMBOLS = {"centre_crop": "circle", "ten_view": "diamond"}
-_MAX_ROWS = 24
-# More points of a line hide it.
-_MAX_MARKED = 40
-_LEGEND_CHARACTERS = 22
-
-Error = Literal["top1", "top5"]
+from service.ui.charts import Chart, axis, line, some
+from service.ui.compare_errors import errors_chart
+from service.ui.compared import AXES, MAX_MARKED, MAX_ROWS, By, Compared, style
+from service.ui.job.curves import rate_axis
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """A job, its history, and what is published of networks like its own."""
-
-    job: JobRecord
-    history: History
-    published: Published
-
-    @property
-    def title(self) -> str:
-        """Name and id: names are not unique."""
-        return f"{self.job.spec.name} ({self.job.id})"
-
-    @property
-    def legend(self) -> str:
-        """The same, as short as a legend has room for."""
-        name = self.job.spec.name
-        short = name if len(name) <= _LEGEND_CHARACTERS else f"{name[: _LEGEND_CHARACTERS - 1]}…"
-        return f"{short} ({self.job.id})"
-
-
-def compare_charts(compared: Sequence[Compared]) -> list[Chart]:
+def compare_charts(compared: Sequence[Compared], by: By = "step") -> list[Chart]:
     """Return the charts of which there is something to see, in their order."""
     charts = [
-        _by_step(compared, "loss", "Training loss", formats.decimal, "mean cross-entropy, nats"),
-        _errors(compared, "top1", "Top-1 error"),
-        _errors(compared, "top5", "Top-5 error"),
-        _by_step(
-            compared, "images_per_second", "Images per second", formats.count, "over all replicas"
-        ),
+        _loss(compared, by),
+        _validation_loss(compared, by),
+        errors_chart(compared, "top1", "Top-1 error", by),
+        errors_chart(compared, "top5", "Top-5 error", by),
+        _rate(compared, by),
+        _throughput(compared, by),
     ]
     return [chart for chart in charts if chart is not None]
 
 
-def published_rows(compared: Sequence[Compared]) -> list[ComparedResult]:
-    """Return what is published of networks like the jobs', each once."""
-    return list(dict.fromkeys(row for one in compared for row in one.published.rows))
+def _loss(compared: Sequence[Compared], by: By) -> Chart | None:
+    return _of_points(
+        compared,
+        by,
+        series="loss",
+        title="Training loss",
+        write=formats.decimal,
+        note="mean cross-entropy, nats",
+        smoothing=0.6,
+        may_be_log=True,
+    )
 
 
-def published_note(compared: Sequence[Compared]) -> str:
-    """Say why nothing published stands beside some of the jobs; '': it does beside all."""
-    return " ".join(dict.fromkeys(one.published.note for one in compared if one.published.note))
+def _rate(compared: Sequence[Compared], by: By) -> Chart | None:
+    # An evaluation learns nothing.
+    learning = [one for one in compared if any(_rates(one))]
+    if not learning:
+        return None
+    return _of_points(
+        compared,
+        by,
+        series="learning_rate",
+        title="Learning rate ε",
+        write=formats.decimal,
+        y=rate_axis([rate for one in learning for rate in _rates(one) if rate > 0]),
+    )
 
 
-def _by_step(
+def _throughput(compared: Sequence[Compared], by: By) -> Chart | None:
+    return _of_points(
+        compared,
+        by,
+        series="images_per_second",
+        title="Images per second",
+        write=formats.count,
+        note="over all replicas",
+        y=axis("Images per second", rangemode="tozero"),
+        smoothing=0,
+    )
+
+
+def _of_points(
     compared: Sequence[Compared],
+    by: By,
+    *,
     series: Series,
     title: str,
     write: Callable[[float | None], str],
-    note: str,
+    note: str = "",
+    y: Mapping[str, Any] | None = None,
+    smoothing: float | None = None,
+    may_be_log: bool = False,
 ) -> Chart | None:
     shown = [(place, one) for place, one in enumerate(compared) if one.history.points]
     if not shown:
@@ -81,23 +83,19 @@ def _by_step(
     traces = [
         line(
             one.legend,
-            [point.step for point in one.history.points],
+            [one.along(by, point) for point in one.history.points],
             [point.values[series].mean for point in one.history.points],
-            line=_style(place),
+            line=style(place),
+            meta="noisy",
         )
         for place, one in shown
     ]
-    is_rate = series == "images_per_second"
     return Chart(
         id=series.replace("_", "-"),
         title=title,
         note=note,
         data=traces,
-        layout={
-            "xaxis": axis("Step"),
-            "yaxis": axis(title, **({"rangemode": "tozero"} if is_rate else {})),
-            "showlegend": True,
-        },
+        layout={"xaxis": axis(AXES[by]), "yaxis": y or axis(title), "showlegend": True},
         columns=("Job", "Steps", "Epoch", title),
         rows=[
             (
@@ -107,116 +105,51 @@ def _by_step(
                 write(point.values[series].mean),
             )
             for _, one in shown
-            for point in _some(one.history.points)
+            for point in some(one.history.points, MAX_ROWS)
         ],
+        smoothing=smoothing,
+        may_be_log=may_be_log,
     )
 
 
-def _errors(compared: Sequence[Compared], error: Error, title: str) -> Chart | None:
-    if not any(one.history.evaluations for one in compared):
+def _validation_loss(compared: Sequence[Compared], by: By) -> Chart | None:
+    # By another protocol it is measured at the end alone.
+    shown = [
+        (place, one, found)
+        for place, one in enumerate(compared)
+        if (found := [each for each in one.history.evaluations if each.protocol == "centre_crop"])
+    ]
+    if not shown:
         return None
-    rows = [row for row in published_rows(compared) if _published_error(row, error) is not None]
-    measured = [one for each in compared for one in each.history.evaluations]
-    has_ten_views = any(one.protocol == "ten_view" for one in measured)
     return Chart(
-        id=error,
-        title=title,
-        note="on each job's validation set"
-        + ("; diamonds are ten views" if has_ten_views else "")
-        + ("; grey lines are published results" if rows else ""),
+        id="validation-loss",
+        title="Validation loss",
+        note="mean cross-entropy by the centre crop, nats",
         data=[
-            *(
-                trace
-                for place, one in enumerate(compared)
-                for trace in _measured(place, one, error)
-            ),
-            *(_published(row, error, measured) for row in rows),
+            line(
+                one.legend,
+                [one.along(by, each) for each in found],
+                [each.loss for each in found],
+                mode="lines+markers" if len(found) <= MAX_MARKED else "lines",
+                line=style(place),
+            )
+            for place, one, found in shown
         ],
-        layout={
-            "xaxis": axis("Epoch"),
-            "yaxis": axis(title, tickformat=".0%", rangemode="tozero"),
-            "showlegend": True,
-        },
-        columns=("Job", "Epoch", "Views", title),
+        layout={"xaxis": axis(AXES[by]), "yaxis": axis("Validation loss"), "showlegend": True},
+        columns=("Job", "Steps", "Epoch", "Validation loss"),
         rows=[
-            *(
-                (
-                    f"{row.network} ({row.source})",
-                    formats.NONE,
-                    PROTOCOLS[row.protocol],
-                    formats.percent(_published_error(row, error)),
-                )
-                for row in rows
-            ),
-            *(
-                (
-                    one.title,
-                    f"{each.epoch:.2f}",
-                    PROTOCOLS[each.protocol],
-                    formats.percent(1 - getattr(each, error)),
-                )
-                for one in compared
-                for each in reversed(one.history.evaluations[-_MAX_ROWS:])
-            ),
+            (
+                one.title,
+                formats.count(each.step),
+                f"{each.epoch:.2f}",
+                formats.decimal(each.loss),
+            )
+            for _, one, found in shown
+            for each in some(found, MAX_ROWS)
         ],
+        may_be_log=True,
     )
 
 
-def _measured(place: int, one: Compared, error: Error) -> Iterator[dict[str, Any]]:
-    for protocol, words in PROTOCOLS.items():
-        found = [each for each in one.history.evaluations if each.protocol == protocol]
-        if not found:
-            continue
-        # What is measured at every epoch is a line, and the end of a job a point.
-        is_point = protocol != "centre_crop"
-        is_marked = len(found) <= _MAX_MARKED
-        mode = "markers" if is_point else "lines+markers" if is_marked else "lines"
-        yield line(
-            f"{one.legend}, {words}" if is_point else one.legend,
-            [each.epoch for each in found],
-            [1 - getattr(each, error) for each in found],
-            mode=mode,
-            line=_style(place),
-            marker={
-                "symbol": _SYMBOLS[protocol],
-                "size": 10 if is_point else 7,
-                "color": _colour(place),
-            },
-            hovertemplate="%{y:.2%}",
-            legendgroup=one.job.id,
-            showlegend=not is_point or len(found) == len(one.history.evaluations),
-        )
-
-
-def _published(row: ComparedResult, error: Error, measured: Sequence[Evaluated]) -> dict[str, Any]:
-    value = _published_error(row, error)
-    last = max(one.epoch for one in measured)
-    return line(
-        f"{row.network} ({row.source}), {PROTOCOLS[row.protocol]}",
-        [0, max(last, 1)],
-        [value, value],
-        line={
-            "color": "var(--muted)",
-            "width": 1.5,
-            "dash": "dash" if row.protocol == "centre_crop" else "dot",
-        },
-        hovertemplate="%{y:.1%}",
-    )
-
-
-def _published_error(row: ComparedResult, error: Error) -> float | None:
-    return row.top1_error if error == "top1" else row.top5_error
-
-
-def _style(place: int) -> dict[str, Any]:
-    return {"color": _colour(place), "dash": _DASHES[place % len(_DASHES)]}
-
-
-def _colour(place: int) -> str:
-    return f"var(--series-{place + 1})"
-
-
-def _some(points: Sequence[HistoryPoint]) -> Iterator[HistoryPoint]:
-    """Give at most some of the points, the newest first."""
-    every = -(-len(points) // _MAX_ROWS)
-    yield from points[::-1][::every]
+def _rates(one: Compared) -> list[float]:
+    return [point.values["learning_rate"].mean for point in one.history.points]

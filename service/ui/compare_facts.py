@@ -8,7 +8,7 @@ from typing import Any
 from service.jobs.progress import fraction
 from service.jobs.records import JobRecord
 from service.ui import formats
-from service.ui.compare_charts import Compared, published_rows
+from service.ui.compared import Compared, published_rows
 from service.ui.states import ShownState, shown
 from trainer.contract.events import Evaluated
 from trainer.contract.report_text import PROTOCOLS

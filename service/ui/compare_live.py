@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.jobs.records import JobRecord
-from service.ui.compare_charts import Compared, compare_charts, published_note
+from service.ui.compare_charts import compare_charts
 from service.ui.compare_facts import columns_of, result_rows
+from service.ui.compared import By, Compared, published_note
 from service.ui.live import Change, Look
 from service.ui.live_charts import LiveCharts
 from service.ui.rendering import fragment
@@ -26,6 +27,7 @@ class LiveCompare:
     read: Callable[[JobRecord], Compared]
     charts: Sequence[str]
     """Ids of those that the page has."""
+    by: By = "step"
     _known: dict[str, Compared] = field(default_factory=dict)
     """By the ids of the jobs."""
     _shown: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class LiveCompare:
         jobs = self.jobs()
         compared = [self._compared(job) for job in jobs]
         parts: dict[str, tuple[str, dict[str, Any]]] = {
-            "chosen": ("_compare_jobs.html", {"columns": columns_of(jobs)}),
+            "chosen": ("_compare_jobs.html", {"columns": columns_of(jobs), "by": self.by}),
             "results": (
                 "_compare_results.html",
                 {"results": result_rows(compared), "results_note": published_note(compared)},
@@ -52,7 +54,7 @@ class LiveCompare:
                 self._shown[target] = view
                 html = fragment(template, **view)
                 changes.append(Change(kind="fragment", target=target, html=html))
-        changes += self._drawn.changes(compare_charts(compared))
+        changes += self._drawn.changes(compare_charts(compared, self.by))
         return Look(changes=changes, is_last=all(job.is_terminal for job in jobs))
 
     def _compared(self, job: JobRecord) -> Compared:

@@ -90,7 +90,7 @@ def test_a_job_is_submitted_followed_paused_and_resumed(
 def test_what_a_job_has_learned_is_seen(page: Page, trained: Trained) -> None:
     page.goto(trained.job_url(trained.over_id))
     wait_drawn(page)
-    for chart in ("loss", "errors", "phases", "throughput", "rate"):
+    for chart in ("loss", "errors", "phases", "phases-by-step", "throughput", "rate"):
         expect(page.locator(f"#{chart} .main-svg").first).to_be_visible()
     assert page.locator("#timeline svg.stretches rect").count() >= 3
     for entry in ("Queued", "Starting", "Running", "Succeeded"):
@@ -151,6 +151,14 @@ def test_two_jobs_are_compared(page: Page, trained: Trained) -> None:
     page.get_by_role("button", name="Compare those that are ticked").click()
     wait_drawn(page)
     assert page.locator(".plot .main-svg").count() > 0
+    page.get_by_role("link", name="Epoch", exact=True).click()
+    wait_drawn(page)
+    expect(page.locator("#loss .xtitle")).to_have_text("Epoch")
+    # Each line that is smoothed stays, faint.
+    lines = page.locator("#loss .scatterlayer .trace")
+    expect(lines).to_have_count(4)
+    page.get_by_label("Smoothing").first.fill("0")
+    expect(lines).to_have_count(2)
     differs = page.get_by_role("row", name="optim.epochs")
     expect(differs).to_contain_text("differs")
     expect(differs).to_contain_text("2000")

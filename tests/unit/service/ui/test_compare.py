@@ -1,14 +1,16 @@
 """Jobs side by side, over real HTTP."""
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from service.access.caller import Caller, Role
 from service.control_plane import ControlPlane
+from service.jobs.history import History
+from service.store.points import read_history
 from service.store.tables import jobs
 from service.ui import compare
 from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
@@ -28,10 +30,46 @@ def test_two_jobs_are_shown_with_curves_and_what_differs(http: httpx.Client) -> 
     html = http.get("/ui/compare?job=left&job=right&job=left&job=").raise_for_status().text
     for told in ("job left", "job right", 'id="loss-figure"', "differs", "keys that are the same"):
         assert told in html
-    assert html.count('href="/ui/compare?job=') == 2
+    assert html.count('href="/ui/compare?by=step&job=') == 2
     different, _, equal = html.partition("keys that are the same")
     assert "<code>seed</code>" in different
     assert "<code>model.lrn</code>" in equal
+
+
+def test_what_curves_go_by_is_chosen_and_kept(http: httpx.Client) -> None:
+    html = http.get("/ui/compare?job=left&job=right&by=epoch").raise_for_status().text
+    assert '<a href="/ui/compare?job=left&amp;job=right&amp;by=epoch" aria-current="true">' in html
+    assert '<a href="/ui/compare?job=left&amp;job=right&amp;by=images">' in html
+    assert re.search(r'data-live="[^"]*by=epoch"', html)
+    assert '<input type="hidden" name="by" value="epoch">' in html
+    assert 'href="/ui/compare?by=epoch&amp;job=right"' in html.replace("epoch&job", "epoch&amp;job")
+    assert '"text": "Epoch"' in html
+    assert http.get("/ui/compare?job=left&job=right&by=hour").status_code == 422
+
+
+def test_the_switches_are_those_of_a_jobs_page(http: httpx.Client) -> None:
+    for path in ("/ui/compare?job=left&job=right", "/ui/jobs/left"):
+        html = http.get(path).raise_for_status().text
+        assert 'data-chart="loss" data-does="smooth" data-key="loss-smooth"' in html
+        assert 'data-chart="loss" data-does="log" data-key="loss-log"' in html
+
+
+def test_jobs_that_have_ended_are_read_once(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in ("once1", "once2"):
+        job_in(plane.store, Status.CANCELLED, job_id)
+    read: list[str] = []
+
+    def counted(connection: Connection, job_id: str, **more: Any) -> History:
+        read.append(job_id)
+        return read_history(connection, job_id, **more)
+
+    monkeypatch.setattr(compare, "read_history", counted)
+    for path in ("/ui/compare", "/ui/compare", "/ui/live/compare"):
+        http.get(f"{path}?job=once1&job=once2").raise_for_status()
+    http.get("/ui/compare?job=once1&job=left").raise_for_status()
+    assert read == ["once1", "once2", "left"]
 
 
 def test_nothing_asked_for_is_nothing_wrong(http: httpx.Client) -> None:
@@ -63,7 +101,7 @@ def test_jobs_that_live_are_followed_and_those_that_have_ended_are_not(
     html = http.get("/ui/compare?job=left&job=right").text
     (live,) = re.findall(r'data-live="([^"]*)"', html)
     assert live.replace("&amp;", "&") == (
-        "/ui/live/compare?job=left&job=right&charts=loss%2Cimages-per-second"
+        "/ui/live/compare?job=left&job=right&charts=loss%2Clearning-rate%2Cimages-per-second&by=step"
     )
     for job_id in ("over1", "over2"):
         job_in(plane.store, Status.CANCELLED, job_id)

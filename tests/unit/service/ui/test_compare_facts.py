@@ -1,12 +1,15 @@
 """What jobs came to, and how their specs differ."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from service.jobs.history import History, HistoryPoint, Series, Spread
 from service.jobs.records import JobRecord
 from service.store.store import Store
-from service.ui.compare_charts import Compared, compare_charts
+from service.ui.compare_charts import compare_charts
 from service.ui.compare_facts import (
     MAX_JOBS,
     columns_of,
@@ -14,6 +17,7 @@ from service.ui.compare_facts import (
     result_rows,
     spec_rows,
 )
+from service.ui.compared import By, Compared
 from service.ui.job.published import Published
 from tests.unit.service.conftest import job_in, make_spec
 from trainer.contract.events import Evaluated
@@ -40,6 +44,7 @@ def point(step: int, loss: float) -> HistoryPoint:
     values: Mapping[Series, Spread] = {
         "loss": Spread(mean=loss, min=loss, max=loss),
         "images_per_second": Spread(mean=100, min=90, max=110),
+        "learning_rate": Spread(mean=0.01, min=0.01, max=0.01),
     }
     return HistoryPoint(first_step=step, step=step, epoch=step / 10, num_points=1, values=values)
 
@@ -85,18 +90,69 @@ def test_each_chart_has_a_curve_a_job_and_the_papers_lines_once(store: Store) ->
         compared(job(store, "b", name="two"), PAPER, measured(2, 0.45, "ten_view")),
     ]
     charts = {chart.id: chart for chart in compare_charts(pair)}
-    assert list(charts) == ["loss", "top1", "top5", "images-per-second"]
+    assert list(charts) == [
+        "loss",
+        "validation-loss",
+        "top1",
+        "top5",
+        "learning-rate",
+        "images-per-second",
+    ]
     assert [trace["name"] for trace in charts["loss"].data] == ["one (a)", "two (b)"]
     assert charts["loss"].data[1]["y"] == [3.0, 2.5]
     colours = [trace["line"]["color"] for trace in charts["loss"].data]
     assert colours == ["var(--series-1)", "var(--series-2)"]
     assert charts["loss"].data[0]["line"]["dash"] != charts["loss"].data[1]["line"]["dash"]
     one, two, paper = charts["top1"].data
-    assert (one["x"], one["y"]) == ([1, 2], [0.6, 0.5])
+    assert (one["x"], one["y"]) == ([10, 20], [0.6, 0.5])
     assert (two["name"], two["mode"]) == ("two (b), ten views", "markers")
     assert paper["name"] == "1 CNN (the paper, Table 2), ten views"
     assert paper["y"] == [0.407, 0.407]
     assert ("one (a)", "2.00", "centre crop", "50.0 %") in charts["top1"].rows
+    # Ten views are measured at the end alone.
+    (validation,) = charts["validation-loss"].data
+    assert (validation["x"], validation["y"]) == ([10, 20], [2.0, 2.0])
+    assert charts["validation-loss"].rows[0] == ("one (a)", "20", "2.00", "2")
+    assert [(chart.id, chart.smoothing, chart.may_be_log) for chart in charts.values()] == [
+        ("loss", 0.6, True),
+        ("validation-loss", None, True),
+        ("top1", None, False),
+        ("top5", None, False),
+        ("learning-rate", None, False),
+        ("images-per-second", 0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "title", "loss", "top1"),
+    [
+        ("step", "Step", [1, 2], [10]),
+        ("epoch", "Epoch", [0.1, 0.2], [1]),
+        ("images", "Images trained on", [64, 128], [640]),
+    ],
+)
+def test_curves_of_different_batch_sizes_go_by_what_is_alike(
+    store: Store, by: By, title: str, loss: list[float], top1: list[float]
+) -> None:
+    large = job(store, "a", optim={"global_batch_size": 64})
+    pair = [compared(large, PAPER, measured(1, 0.4)), compared(job(store, "b"), PAPER)]
+    charts = {chart.id: chart for chart in compare_charts(pair, by)}
+    assert {chart.layout["xaxis"]["title"]["text"] for chart in charts.values()} == {title}
+    for name in ("loss", "learning-rate", "images-per-second"):
+        assert charts[name].data[0]["x"] == loss
+    for name in ("top1", "validation-loss"):
+        assert charts[name].data[0]["x"] == top1
+    # The published line is as long as what is measured.
+    assert charts["top1"].data[-1]["x"] == [0, *top1]
+
+
+def test_what_learns_nothing_has_no_learning_rate(store: Store) -> None:
+    still = replace(
+        point(1, 3.0), values={**point(1, 3.0).values, "learning_rate": Spread(0, 0, 0)}
+    )
+    history = History(points=[still], evaluations=[])
+    one = Compared(job=job(store, "a"), history=history, published=PAPER)
+    assert [chart.id for chart in compare_charts([one, one])] == ["loss", "images-per-second"]
 
 
 def test_results_end_with_what_is_published_of_such_networks(store: Store) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from service.jobs.history import History
 from service.jobs.records import JobRecord
-from service.ui.compare_charts import Compared
 from service.ui.compare_live import LiveCompare
+from service.ui.compared import Compared
 from service.ui.job.published import Published
 from tests.unit.service.conftest import progress
 from tests.unit.service.jobs.records import job as job_record
