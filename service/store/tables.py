@@ -175,7 +175,7 @@ points = Table(
     Column("learning_rate", Float, nullable=False),
     Column("images_per_second", Float, nullable=False),
     Column("data_wait_ratio", Float, nullable=False),
-    # Seconds of a step by phase.
+    # Seconds of a step by phase, and images/s by replica (service/store/breakdowns.py).
     Column("phase_seconds", Document),
     ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
     # In SQLite the rows lie in their key: a report is one place in the file, and so is a range.
