@@ -32,13 +32,18 @@ def main(folder: Path) -> None:
     from trainer.attempt.attempt_folder import attempt_at, log_to  # noqa: PLC0415
     from trainer.contract.order_file import read_order  # noqa: PLC0415
     from trainer.pictures.artist import Artist  # noqa: PLC0415
+    from trainer.pictures.curves import Curves  # noqa: PLC0415
 
     torch.set_num_threads(1)
     attempt = attempt_at(folder)
     log_to(attempt)
-    artist = Artist(attempt, read_order(attempt))
+    order = read_order(attempt)
+    artist, curves = Artist(attempt, order), Curves(attempt, order.spec)
     for wanted in wishes:
         artist.draw(wanted)
+        curves.draw()
+    # A job may be measured once more after its last checkpoint.
+    curves.draw()
 
 
 if __name__ == "__main__":
