@@ -19,6 +19,7 @@ from tests.waiting import wait_for
 from trainer.attempt.fence import Fence
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import Setting
+from trainer.attempt.spool import Spool
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import read_order, write_order
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
@@ -146,6 +147,7 @@ def _train(
     dist.init_process_group(
         "gloo", init_method=f"file://{attempt.path}/store", rank=rank, world_size=num_replicas
     )
+    spool = Spool(attempt.events) if rank == 0 else None
     train(
         Setting(
             order=read_order(attempt),
@@ -154,7 +156,7 @@ def _train(
             devices=(CPU, CPU),
             pid=os.getpid(),
             gpu_ids=(),
-            report=lambda _: None,
+            report=(lambda _: None) if spool is None else spool.append,
             desired=desired,
             disowned=lambda: False,
             fence=Fence(attempt, disowned=lambda: False),

@@ -21,7 +21,7 @@ from tests.unit.trainer.late import answering_late
 from trainer.attempt.stopwatch import Stopwatch
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.checkpoint_folder import list_folders, read_manifest
-from trainer.contract.events import AttemptEventData, Evaluated, Progress
+from trainer.contract.events import AttemptEvent, AttemptEventData, Evaluated, Progress
 from trainer.contract.order_file import write_order
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
@@ -219,6 +219,10 @@ def test_replicas_that_answer_late_leave_the_same(
             AttemptOrder(job_id="job", attempt=1, spec=spec, accelerator="cpu", resume_from=None),
         )
         assert run_loops(run.path, late=late) == [0, 0]
+        lines = attempt.events.read_text().splitlines()
+        told = [AttemptEvent.model_validate_json(line).data for line in lines]
+        *_, last = [one for one in told if isinstance(one, Progress)]
+        assert len(last.replica_images_per_second) == NUM_REPLICAS
         ledgers = [attempt.ledger(rank).read_text() for rank in range(NUM_REPLICAS)]
         return [*ledgers, [read_manifest(folder) for folder in list_folders(run)]]
 
