@@ -31,6 +31,7 @@ def test_a_job_is_read(plain: Page, trained: Trained) -> None:
     expect(plain.locator("#loss")).to_contain_text("As a table")
     plain.locator("#loss summary").click()
     expect(plain.locator("#loss-rows tbody tr").first).to_be_visible()
+    expect(plain.locator("img[src$='/curves.svg']")).to_be_visible()
     expect(plain.locator("img.kernels")).to_have_count(2)
     # What needs a script is not offered.
     for one in plain.locator("[data-script]").all():

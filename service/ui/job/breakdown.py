@@ -22,9 +22,9 @@ _COLOURS: Mapping[Phase, str] = {
     "all_reduce": "var(--series-6)",
     "optimizer": "var(--series-7)",
     "checkpoint": "var(--series-8)",
-    "evaluation": "var(--line-strong)",
+    "evaluation": "var(--muted)",
     "compute": "var(--series-3)",
-    "other": "var(--muted)",
+    "other": "var(--line-strong)",
 }
 
 # Two greys are told apart by more than colour.
