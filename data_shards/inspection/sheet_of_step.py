@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_shards.arrays import Int64s, Pixels
 from data_shards.errors import PlanError
-from data_shards.feeding.colour import colour_axes
+from data_shards.feeding.colour import Unit, colour_axes
 from data_shards.feeding.crops import crops
 from data_shards.feeding.decode import Decoder
 from data_shards.feeding.draws import colour_normals
@@ -47,7 +47,8 @@ class StepOfEpoch:
     step: int
     """Counted within the epoch."""
     colour_strength: float
-    """Of the recipe `paper`."""
+    colour_unit: Unit = "variance"
+    """What that is a multiple of, by the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def presented(opened: OpenedSet, asked: StepOfEpoch) -> list[Presented]:
         step=asked.step,
         margin=manifest.image_size - plan.crop_size,
     )
-    axes = colour_axes(manifest.rgb_pca, asked.colour_strength, "variance")
+    axes = colour_axes(manifest.rgb_pca, asked.colour_strength, asked.colour_unit)
     # (n, 3) @ (3, 3)
     shifts = colour_normals(samples, seed=plan.seed, epoch=asked.epoch) @ axes
     return [
@@ -115,12 +116,16 @@ def sheet_of_step(opened: OpenedSet, asked: StepOfEpoch) -> SheetOfStep:
 
 def _facts(opened: OpenedSet, asked: StepOfEpoch, *, num_shown: int, num_images: int) -> list[str]:
     plan, edge = asked.plan, opened.manifest.image_size
+    cut = "crops" if plan.random_crop else "centre crops"
+    mirrored = "half of them mirrored" if plan.mirror else "none mirrored"
+    together = f", {plan.images_per_crop} images alike" if plan.images_per_crop > 1 else ""
     return [
         f"{num_shown:,} of the {num_images:,} images of step {asked.step:,} in epoch {asked.epoch}",
         f"seed {plan.seed}",
         f"batch of {plan.global_batch_size:,} from {plan.num_streams:,} streams",
         f"window of {plan.window:,} shards",
-        f"crops of {plan.crop_size}×{plan.crop_size} from {edge}×{edge}",
+        f"{cut} of {plan.crop_size}×{plan.crop_size} from {edge}×{edge}{together}",
+        mirrored,
         f"colour strength {asked.colour_strength:g}",
         "each source, pale but for its crop, and what is made of it before the mean is subtracted",
     ]

@@ -24,6 +24,7 @@ def test_a_step_is_drawn_and_told(packed: Path, tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert {name: document[name] for name in asked} == asked
     told = {"num_shown": 5, "num_images": 5, "image_size": 32, "colour": 0.1}
+    told |= {"recipe": "paper", "random_crop": True, "mirror": True}
     assert told.items() <= document.items()
     with Image.open(out) as image:
         assert image.width > 1000
@@ -44,3 +45,15 @@ def test_what_cannot_be_drawn_is_told_in_a_sentence(
 def test_what_is_not_said_fits_the_set(packed: Path, tmp_path: Path) -> None:
     document = json.loads(run(packed, tmp_path / "batch.png", "--json").stdout)
     assert (document["crop_size"], document["num_shown"], document["num_images"]) == (32, 32, 37)
+
+
+def test_a_job_may_leave_out_parts_of_the_augmentation(packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "batch.png"
+    options = ("--batch", 8, "--crop-size", 24)
+    left_out = ("--recipe", "source2012", "--centre-crop", "--no-mirror")
+    document = json.loads(run(packed, out, *options, *left_out, "--json").stdout)
+    told = {"recipe": "source2012", "random_crop": False, "mirror": False}
+    assert told.items() <= document.items()
+    without = out.read_bytes()
+    run(packed, out, *options)
+    assert out.read_bytes() != without

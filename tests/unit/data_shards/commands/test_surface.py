@@ -37,7 +37,7 @@ SURFACE = {
     ],
     "batch": [
         *("LOCATION", "OUT", "--seed", "--epoch", "--step", "--streams", "--window", "--batch"),
-        *("--crop-size", "--colour", "--json"),
+        *("--crop-size", "--colour", "--recipe", "--centre-crop", "--no-mirror", "--json"),
     ],
 }
 SET_COMMANDS = [["verify"], ["inspect"], ["index", "--split", "train"]]

@@ -1,5 +1,6 @@
 """What is drawn of a step is what feeds a network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from data_shards.errors import PlanError
+from data_shards.feeding.draws import colour_normals
 from data_shards.feeding.plan import ReaderPlan
 from data_shards.feeding.reader import Reader
 from data_shards.inspection import sheet_of_step as module
@@ -74,13 +76,34 @@ def test_it_is_what_a_network_is_given_but_for_the_mean_image(
     np.testing.assert_array_equal(shown, np.clip(np.rint(given), 0, 255))
 
 
+def test_it_is_what_another_recipe_gives_too(packed: Path) -> None:
+    one = step_of(packed, random_crop=False, images_per_crop=32)
+    asked = replace(one, colour_unit="deviation")
+    images = presented(open_set(str(packed)), asked)
+    # (32 - 24) // 2
+    assert {image.offset for image in images} == {(4, 4)}
+    assert len({image.mirrored for image in images}) == 1
+    pca = load_manifest(packed).rgb_pca
+    axes = Colour(pca, 0.1, "source2012").axes()
+    samples = np.array([image.sample for image in images])
+    normals = colour_normals(samples, seed=5, epoch=2)
+    np.testing.assert_allclose([image.shift for image in images], normals @ axes, rtol=1e-5)
+    none = step_of(packed, mirror=False)
+    assert not any(image.mirrored for image in presented(open_set(str(packed)), none))
+
+
 def test_each_stands_beside_its_source_whose_crop_is_bright(
     packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = step_of(packed)
     _, facts, rows = drawn(packed, asked, monkeypatch)
     assert [len(row) for row in rows] == [8, 8]
-    for told in ("8 of the 8 images of step 1 in epoch 2", "seed 5", "crops of 24×24 from 32×32"):
+    for told in (
+        "8 of the 8 images of step 1 in epoch 2",
+        "seed 5",
+        "crops of 24×24 from 32×32",
+        "half of them mirrored",
+    ):
         assert told in facts
     one = presented(open_set(str(packed)), asked)[0]
     source, made = rows[0][:2]
