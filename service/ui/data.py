@@ -1,31 +1,36 @@
 """/ui/data: what lies in the sets of shards that jobs name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from data_shards.manifest import Manifest, ManifestError
+from data_shards.manifest import ManifestError
 from service.access.caller import Caller, Role
-from service.api.dependencies import Leader, Plane, Submitter, Viewer
+from service.api.dependencies import MAX_INTEGER, Leader, Plane, Submitter, Viewer
 from service.control_plane import ControlPlane
-from service.jobs.records import JobRecord
-from service.submission.admission import confine
-from service.submission.manifests import StoreBusyError, read_manifest
+from service.submission.manifests import StoreBusyError
+from service.ui.data_choice import ChoiceError
 from service.ui.data_facts import (
-    NamedSet,
     balance_chart,
     cards_of,
     mean_swatch,
     named_sets,
     pca_swatches,
 )
-from service.ui.data_looks import LookError, Looks, is_installed, key_of
+from service.ui.data_looks import Looks
+from service.ui.data_program import LookError, is_installed
+from service.ui.data_sets import (
+    MAX_WHOSE_CHARACTERS,
+    Asked,
+    located,
+    open_asked,
+    read_asked,
+    seen_jobs,
+    wanted_batch,
+)
 from service.ui.forms import read_form
 from service.ui.pages import router as page_router
 from service.ui.rendering import page
@@ -33,21 +38,9 @@ from trainer.contract.spec import MAX_LOCATION_CHARACTERS
 
 router = page_router()
 
-# Jobs whose data are listed.
-_LATEST = 200
 _SHARDS_SHOWN = 200
 
 Key = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Opened:
-    """A set that was asked for."""
-
-    file: str
-    """True path, or URL, of its manifest."""
-    manifest: Manifest
-    key: str
 
 
 @router.get("/data")
@@ -57,17 +50,19 @@ def data_page(
     caller: Viewer,
     *,
     location: Annotated[str, Query(max_length=MAX_LOCATION_CHARACTERS)] = "",
+    whose: Annotated[str, Query(max_length=MAX_WHOSE_CHARACTERS)] = "",
+    step: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
 ) -> Response:
-    """Show a set: the one asked for, else the newest job's."""
-    return _show(request, plane, caller, location.strip())
+    """Show a set, the one asked for, else the newest job's; and a batch of it."""
+    asked = Asked(location=location.strip(), whose=whose, step=step)
+    return _show(request, plane, caller, asked)
 
 
 @router.post("/data/look")
 async def look(request: Request, plane: Leader, caller: Submitter) -> Response:
-    """Look into a set, and lead back to it."""
+    """Look into a set, draw a batch of it, and lead back to it."""
     form = await read_form(request)
-    location = form.get("location", "").strip()[:MAX_LOCATION_CHARACTERS]
-    return await run_in_threadpool(_look, request, plane, caller, location)
+    return await run_in_threadpool(_look, request, plane, caller, read_asked(form))
 
 
 @router.get("/data/sheets/{key}.png")
@@ -78,7 +73,7 @@ def contact_sheet(request: Request, _caller: Viewer, key: Key) -> Response:
 
 @router.get("/data/batches/{key}.png")
 def batch(request: Request, _caller: Viewer, key: Key) -> Response:
-    """Send the picture of a batch of an earlier look."""
+    """Send the picture of a batch that was drawn."""
     return _picture(_looks(request).batch(key))
 
 
@@ -89,47 +84,59 @@ def _picture(path: FilePath | None) -> Response:
     return FileResponse(path, media_type="image/png", headers=headers)
 
 
-def _look(request: Request, plane: ControlPlane, caller: Caller, location: str) -> Response:
+def _look(request: Request, plane: ControlPlane, caller: Caller, asked: Asked) -> Response:
+    looks = _looks(request)
     try:
-        opened = _open(plane, caller, location, _named(plane, caller))
-        draws_batch = _is_trained_on(opened.manifest)
-        _looks(request).take(opened.key, opened.file, draws_batch=draws_batch)
-    except (ManifestError, StoreBusyError):
+        opened = open_asked(plane, caller, asked, seen_jobs(plane, caller))
+        wanted = wanted_batch(opened, asked)
+        looks.take(opened.key, opened.file)
+        if wanted is not None:
+            looks.draw(wanted.key, opened.file, wanted.options)
+    except (ManifestError, StoreBusyError, ChoiceError):
         # The page tells it.
-        return _show(request, plane, caller, location)
+        return _show(request, plane, caller, asked)
     except LookError as error:
-        return _show(request, plane, caller, location, look_problem=str(error))
-    return RedirectResponse(f"/ui/data?{urlencode({'location': location})}", 303)
+        return _show(request, plane, caller, asked, look_problem=str(error))
+    return RedirectResponse(f"/ui/data?{asked.query}", 303)
 
 
 def _show(
     request: Request,
     plane: ControlPlane,
     caller: Caller,
-    location: str,
+    asked: Asked,
     *,
     look_problem: str = "",
 ) -> Response:
-    sets = _named(plane, caller)
-    shown = location or (sets[0].location if sets else "")
-    opened, problem = None, ""
+    jobs = seen_jobs(plane, caller)
+    shown = located(asked, jobs)
+    opened = wanted = None
+    problem = choice_problem = ""
     try:
-        opened = _open(plane, caller, shown, sets) if shown else None
+        opened = open_asked(plane, caller, shown, jobs) if shown.location else None
+        wanted = None if opened is None else wanted_batch(opened, shown)
+    except ChoiceError as error:
+        choice_problem = str(error)
     except (ManifestError, StoreBusyError) as error:
         problem = str(error)
-    looks, key = _looks(request), "" if opened is None else opened.key
-    found = looks.found(key) if key else None
+    looks = _looks(request)
+    key, batch_key = (None if one is None else one.key for one in (opened, wanted))
+    found = None if key is None else looks.found(key)
     manifest = None if opened is None else opened.manifest
+    is_refused = choice_problem or (problem and asked.location)
     return page(
         request,
         caller,
         "data.html",
-        status=422 if problem and location else 503 if look_problem else 200,
-        sets=sets,
-        shown=shown,
+        status=422 if is_refused else 503 if look_problem else 200,
+        sets=named_sets(jobs),
+        asked=shown,
         problem=problem,
+        grafana=plane.settings.grafana_url,
         look_problem=look_problem,
         is_installed=is_installed(),
+        is_leader=plane.is_leader,
+        may_look=caller.role.covers(Role.SUBMITTER),
         cards=[] if manifest is None else cards_of(manifest),
         components=[] if manifest is None else pca_swatches(manifest.rgb_pca),
         shards=[] if manifest is None else manifest.shards[:_SHARDS_SHOWN],
@@ -139,38 +146,14 @@ def _show(
         found=found,
         mean=None if found is None else mean_swatch(found.mean_colour),
         balance=None if found is None else balance_chart(found.classes),
-        sheet="" if looks.sheet(key) is None else f"/ui/data/sheets/{key}.png",
-        batch="" if looks.batch(key) is None else f"/ui/data/batches/{key}.png",
-        drawn=looks.drawn_batch(key),
-        lacks_batch=manifest is not None
-        and _is_trained_on(manifest)
-        and looks.drawn_batch(key) is None,
-        why_no_batch=looks.why_no_batch(key) if key else "",
+        sheet="" if key is None or not looks.sheet(key) else f"/ui/data/sheets/{key}.png",
+        choices=[] if opened is None else opened.choices,
+        max_step=MAX_INTEGER,
+        wanted=wanted,
+        choice_problem=choice_problem,
+        batch=f"/ui/data/batches/{batch_key}.png" if batch_key and looks.batch(batch_key) else "",
+        drawn=None if batch_key is None else looks.drawn_batch(batch_key),
     )
-
-
-def _is_trained_on(manifest: Manifest) -> bool:
-    """Whether a set is shuffled, cropped and coloured, by its name: others are measured on."""
-    return manifest.split.startswith("train")
-
-
-def _open(plane: ControlPlane, caller: Caller, location: str, sets: Sequence[NamedSet]) -> _Opened:
-    """Read a set's manifest. Raises ManifestError, StoreBusyError."""
-    # Whoever submits is told as much of every path below the roots.
-    is_named = any(one.location == location for one in sets)
-    if not is_named and not caller.role.covers(Role.SUBMITTER):
-        raise ManifestError(
-            "no job that you can see names this set; a token that may submit jobs may look at "
-            "others too"
-        )
-    file = confine(location, plane.settings.data_roots)
-    manifest = read_manifest(file)
-    return _Opened(file=file, manifest=manifest, key=key_of(manifest, file))
-
-
-def _named(plane: ControlPlane, caller: Caller) -> list[NamedSet]:
-    found = plane.store.jobs(seen_by=caller, limit=_LATEST)
-    return named_sets(job for job in found if isinstance(job, JobRecord))
 
 
 def _looks(request: Request) -> Looks:

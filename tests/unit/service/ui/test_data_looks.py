@@ -1,22 +1,26 @@
 """Looks into sets: programs that stand for `python -m data_shards`, but for one real set."""
 
-import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_shards.manifest import load_manifest
-from service.ui.data_looks import LookError, Looks, is_installed, key_of
-from tests.unit.trainer.running.packed import pack_pictures
+from service.ui.data_batch import options_of
+from service.ui.data_looks import Looks, batch_key, key_of
+from service.ui.data_program import LookError, is_installed
+from tests.unit.service.conftest import make_spec
+from tests.unit.trainer.running.packed import NUM_IMAGES, pack_pictures
 
 KEY = "a" * 64
-BATCH: dict[str, float] = {"seed": 0, "epoch": 0, "step": 0, "streams": 8, "window": 4}
-BATCH |= {"batch": 128, "image_size": 72, "crop_size": 64, "colour": 0.1}
-BATCH |= {"num_shown": 32, "num_images": 50}
+BATCH: dict[str, Any] = {"seed": 0, "epoch": 0, "step": 0, "streams": 8, "window": 4}
+BATCH |= {"batch": 128, "image_size": 72, "crop_size": 64, "colour": 0.1, "recipe": "paper"}
+BATCH |= {"random_crop": True, "mirror": False, "num_shown": 32, "num_images": 50}
+OPTIONS = ("--seed", "7", "--no-mirror")
 TELLS = f"""
 import json, sys
 if sys.argv[1] == "batch":
@@ -25,12 +29,20 @@ if sys.argv[1] == "batch":
 else:
     print(json.dumps({{"classes": [{{"name": "cat", "num_samples": 2}}], "problems": []}}))
     open(sys.argv[sys.argv.index("--contact-sheet") + 1], "wb").write(b"PNG")
-open("RAN", "a").write(" ".join(sys.argv[sys.argv.index("--") :][:2]) + "\\n")
+open("RAN", "a").write(" ".join(sys.argv[1:-1]) + "\\n")
 """
 
 
 def program(text: str, folder: Path) -> Sequence[str]:
     return (sys.executable, "-c", text.replace("RAN", str(folder / "ran")))
+
+
+def take(looks: Looks) -> None:
+    looks.take(KEY, "/data")
+
+
+def draw(looks: Looks) -> None:
+    looks.draw(KEY, "/data", OPTIONS)
 
 
 def test_what_was_told_and_drawn_is_kept(tmp_path: Path) -> None:
@@ -44,78 +56,46 @@ def test_what_was_told_and_drawn_is_kept(tmp_path: Path) -> None:
     assert [one.num_samples for one in found.classes] == [2]
     assert sheet is not None
     assert sheet.read_bytes() == b"PNG"
+    assert (tmp_path / "ran").read_text().count("inspect") == 1
+    assert (tmp_path / "ran").read_text().count("\n") == 1
+    assert looks.batch(KEY) is None
+
+
+def test_a_batch_is_drawn_as_it_is_asked_for_and_kept(tmp_path: Path) -> None:
+    looks = Looks(tmp_path / "looks", program=program(TELLS, tmp_path))
+    for _ in range(2):
+        looks.draw(KEY, "/data/manifest.json", OPTIONS)
     batch, drawn = looks.batch(KEY), looks.drawn_batch(KEY)
     assert batch is not None
     assert batch.read_bytes() == b"BATCH"
     assert drawn is not None
     assert drawn.model_dump() == BATCH
-    assert (tmp_path / "ran").read_text() == "-- /data/manifest.json\n" * 2
+    asked = "batch --json --seed 7 --no-mirror -- /data/manifest.json\n"
+    assert (tmp_path / "ran").read_text() == asked
+    assert looks.sheet(KEY) is None
 
 
-def test_a_batch_that_cannot_be_drawn_hides_nothing_else(tmp_path: Path) -> None:
-    fails = TELLS.replace(
-        "import json, sys",
-        "import json, sys\nsys.argv[1] == 'batch' and sys.exit('Error: no step')",
-    )
-    looks = Looks(tmp_path / "looks", program=program(fails, tmp_path))
-    looks.take(KEY, "/data")
-    assert looks.sheet(KEY) is not None
-    assert (looks.batch(KEY), looks.drawn_batch(KEY)) == (None, None)
-    assert looks.why_no_batch(KEY) == "no step"
+def test_each_batch_is_kept_by_set_owner_and_options() -> None:
+    keys = {
+        batch_key(of_set, whose, options)
+        for of_set in (KEY, "b" * 64)
+        for whose in ("job:1", "preset:small")
+        for options in ((), OPTIONS)
+    }
+    assert len(keys) == 8
+    assert all(len(key) == 64 for key in keys)
 
 
-def test_of_what_is_not_trained_on_no_batch_is_drawn(tmp_path: Path) -> None:
-    looks = Looks(tmp_path / "looks", program=program(TELLS, tmp_path))
-    for _ in range(2):
-        looks.take(KEY, "/data", draws_batch=False)
-    assert (looks.batch(KEY), looks.why_no_batch(KEY)) == (None, "")
-    assert (tmp_path / "ran").read_text() == "-- /data\n"
-    # One that was kept without is looked at anew where one is wanted.
-    looks.take(KEY, "/data")
-    assert looks.batch(KEY) is not None
-
-
-def test_what_the_program_complains_of_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [take, draw])
+def test_what_the_program_complains_of_is_told(
+    tmp_path: Path, asked: Callable[[Looks], None]
+) -> None:
     complains = "import sys; sys.exit('Error: /data/index.npy is damaged; pack the images again')"
     looks = Looks(tmp_path, program=program(complains, tmp_path))
     with pytest.raises(LookError, match=r"^/data/index.npy is damaged"):
-        looks.take(KEY, "/data")
-    assert looks.found(KEY) is None
+        asked(looks)
+    assert (looks.found(KEY), looks.batch(KEY)) == (None, None)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("location", "told"),
-    [
-        ("/data", {"PATH"}),
-        ("s3:/data", {"PATH"}),
-        ("s3://a/b", {"PATH", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}),
-        ("gs://a/b", {"PATH", "GOOGLE_APPLICATION_CREDENTIALS"}),
-        ("az://a/b", {"PATH", "AZURE_STORAGE_ACCOUNT_KEY"}),
-    ],
-)
-def test_the_program_is_told_no_secret_that_it_does_not_need(
-    tmp_path: Path, location: str, told: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = (
-        "ALEXNET_STORE_URL",
-        "ALEXNET_TOKEN",
-        "PGPASSWORD",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_REGION",
-        "GOOGLE_APPLICATION_CREDENTIALS",
-        "AZURE_STORAGE_ACCOUNT_KEY",
-    )
-    for name in names:
-        monkeypatch.setenv(name, "secret")
-    says = (
-        "import json, os, sys\n"
-        "known = [n for n in os.environ if n == 'PATH' or os.environ[n] == 'secret']\n"
-        "sys.exit(json.dumps(known))"
-    )
-    with pytest.raises(LookError) as refused:
-        Looks(tmp_path, program=program(says, tmp_path)).take(KEY, location)
-    assert set(json.loads(str(refused.value))) & {*names, "PATH"} == told
 
 
 def test_one_that_failed_is_tried_again_after_five_minutes_alone(tmp_path: Path) -> None:
@@ -147,7 +127,7 @@ def test_one_that_draws_nothing_is_not_repeated_at_once(tmp_path: Path) -> None:
     found = looks.found(KEY)
     assert found is not None
     assert found.problems == ("damaged",)
-    assert (tmp_path / "ran").read_text() == "inspect batch "
+    assert (tmp_path / "ran").read_text() == "inspect "
 
 
 def test_what_a_killed_process_left_is_deleted_once_it_is_old(tmp_path: Path) -> None:
@@ -161,29 +141,11 @@ def test_what_a_killed_process_left_is_deleted_once_it_is_old(tmp_path: Path) ->
     assert new.exists()
 
 
-def test_one_that_writes_too_much_cannot(tmp_path: Path) -> None:
-    writes = "open('RAN', 'wb').truncate(257 << 20)"
-    with pytest.raises(LookError, match="File too large"):
-        Looks(tmp_path, program=program(writes, tmp_path)).take(KEY, "/data")
-
-
-def test_one_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    waits = "import threading; threading.Event().wait()"
-    looks = Looks(tmp_path, program=program(waits, tmp_path), timeout_s=0.5)
-    with pytest.raises(LookError, match=r"took longer than 0\.5 s"):
-        looks.take(KEY, "/data")
-
-
-def test_one_that_wants_too_much_memory_gets_none(tmp_path: Path) -> None:
-    wants = "bytearray(1 << 40)"
-    with pytest.raises(LookError, match="MemoryError"):
-        Looks(tmp_path, program=program(wants, tmp_path)).take(KEY, "/data")
-
-
 def test_one_is_taken_at_a_time(tmp_path: Path) -> None:
     looks = Looks(tmp_path, program=program(TELLS, tmp_path))
-    with looks._lock, pytest.raises(LookError, match="another set is being looked into"):
-        looks.take(KEY, "/data")
+    for asked in (take, draw):
+        with looks._lock, pytest.raises(LookError, match="another set is being looked into"):
+            asked(looks)
 
 
 @pytest.mark.parametrize("key", ["..", "../../etc", "A" * 64, "a" * 63])
@@ -205,10 +167,18 @@ def test_a_real_set_is_looked_into(tmp_path: Path) -> None:
     assert found.mean_colour is not None
     assert found.problems == ()
     assert sheet is not None
-    batch, drawn = looks.batch(key), looks.drawn_batch(key)
+    spec = make_spec(
+        model={"input_size": 64}, optim={"global_batch_size": 16}, augment={"mirror": False}
+    )
+    options = options_of(spec, 6, num_samples=NUM_IMAGES)
+    key_of_batch = batch_key(key, "job:1", options)
+    looks.draw(key_of_batch, str(file), options)
+    batch, drawn = looks.batch(key_of_batch), looks.drawn_batch(key_of_batch)
     assert batch is not None
     for picture in (sheet, batch):
         assert picture.read_bytes().startswith(b"\x89PNG")
     assert drawn is not None
-    assert (drawn.crop_size, drawn.image_size, drawn.num_images) == (64, 72, 50)
+    assert (drawn.crop_size, drawn.image_size, drawn.batch) == (64, 72, 16)
+    # Of four steps an epoch.
+    assert (drawn.epoch, drawn.step, drawn.mirror) == (1, 2, False)
     assert key_of(manifest, "/elsewhere") != key
