@@ -33,15 +33,18 @@ def main(folder: Path) -> None:
     from trainer.contract.order_file import read_order  # noqa: PLC0415
     from trainer.pictures.artist import Artist  # noqa: PLC0415
     from trainer.pictures.curves import Curves  # noqa: PLC0415
+    from trainer.pictures.training_sheet import TrainingSheet  # noqa: PLC0415
 
     torch.set_num_threads(1)
     attempt = attempt_at(folder)
     log_to(attempt)
     order = read_order(attempt)
-    artist, curves = Artist(attempt, order), Curves(attempt, order.spec)
+    artist, sheet = Artist(attempt, order), TrainingSheet(attempt, order.spec)
+    curves = Curves(attempt, order.spec)
     for wanted in wishes:
         artist.draw(wanted)
         curves.draw()
+        sheet.draw()
     # A job may be measured once more after its last checkpoint.
     curves.draw()
 

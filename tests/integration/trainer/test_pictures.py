@@ -21,9 +21,10 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.waiting import wait_for
-from trainer.contract.pictures import classes_of, pictures_of
+from trainer.contract.pictures import classes_of, curves_of, pictures_of
 from trainer.contract.report import TrainingReport
 from trainer.contract.run_directory import RunDirectory
+from trainer.pictures.training_sheet import SHEET_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +61,10 @@ def test_a_run_ends_with_pictures_of_its_checkpoints(undisturbed: Path) -> None:
         files = [*(tower.path for tower in one.towers), *(image.path for image in one.images)]
         for file in files:
             Image.open(undisturbed / file).verify()
+    Image.open(run.attempt(1).pictures / SHEET_NAME).verify()
+    drawn = curves_of(run, [1])
+    assert drawn is not None
+    assert "Top-1, centre crop" in (undisturbed / drawn).read_text()
     # The kernels form.
     first, last = (
         np.asarray(Image.open(undisturbed / pictures[at].towers[0].path)) for at in (0, -1)
