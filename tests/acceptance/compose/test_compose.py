@@ -5,6 +5,7 @@ deploy/README.md gives the same commands.
 
 import contextlib
 import json
+import re
 import signal
 import socket
 from dataclasses import dataclass
@@ -173,6 +174,37 @@ def test_containers_run_as_an_ordinary_user(stack: Stack) -> None:
         "ray-worker": "alexnet",
         "prometheus": "nobody",
     }
+
+
+def test_the_page_of_data_shows_a_sheet_and_a_batch_of_the_job(
+    stack: Stack, observed: Observed
+) -> None:
+    location = observed.job["spec"]["data"]["train"]
+    # By the page's own form; of its two processes each has a minute.
+    looked = stack.api.post("/ui/data/look", data={"location": location}, timeout=150)
+    assert looked.status_code == 303, looked.text
+    html = stack.api.get(looked.headers["Location"]).raise_for_status().text
+    assert "no packages that read images" not in html
+    assert 'id="balance-figure"' in html
+    for kind in ("sheets", "batches"):
+        paths = re.findall(rf"/ui/data/{kind}/[0-9a-f]{{64}}\.png", html)
+        assert paths, f"{kind}\n{html}"
+        picture = stack.api.get(paths[0]).raise_for_status()
+        assert picture.content.startswith(b"\x89PNG")
+    assert f'href="/ui/jobs/{observed.job["id"]}"' in html
+    # As the demo trains: the preset mirrors nothing.
+    assert "batch of 64" in html
+    assert "none mirrored" in html
+
+
+def test_the_contact_sheet_of_the_training_set_is_among_the_artifacts(
+    stack: Stack, observed: Observed
+) -> None:
+    artifacts = f"/jobs/{observed.job['id']}/artifacts"
+    listed = stack.api.get(artifacts).raise_for_status().json()["artifacts"]
+    [path] = [one["path"] for one in listed if one["path"].endswith("/training-set.png")]
+    picture = stack.api.get(f"{artifacts}/{path}").raise_for_status()
+    assert picture.content.startswith(b"\x89PNG")
 
 
 def test_containers_stop_before_they_are_killed(stack: Stack) -> None:
