@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.acceptance.product import ControlPlane, run
 from tests.bench.service.server import serving
+from tests.browser.invented import Invented, inventing
 from tests.browser.watch import Watch
 from tests.integration.trainer.conftest import Shards, pack_few
 
@@ -97,6 +98,13 @@ def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("ALEXNET_STATE_DIR", str(folder / "state"))
         run("service", "tokens", "create", "--owner", "ann", "--role", "admin")
         yield url
+
+
+@pytest.fixture(scope="session")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invented]:
+    """Another service, whose jobs nobody trained."""
+    with inventing(tmp_path_factory.mktemp("invented")) as invented:
+        yield invented
 
 
 @pytest.fixture(scope="session")
