@@ -27,7 +27,7 @@ _COLUMNS = (points.c.step, points.c.epoch, points.c.phase_seconds)
 
 def document_of(progress: Progress) -> dict[str, Any] | None:
     """Return what is kept of a point; None: it tells nothing of it."""
-    told: dict[str, Any] = {**progress.phase_seconds}
+    told: dict[str, Any] = dict(progress.phase_seconds.items())
     if progress.replica_images_per_second:
         told[_RATES] = list(progress.replica_images_per_second)
     return told or None

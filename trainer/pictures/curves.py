@@ -83,7 +83,7 @@ def panels(told: Told, published: Sequence[ComparedResult]) -> list[Panel]:
     validation = [(one.step, one.loss) for one in told.evaluations if one.protocol == "centre_crop"]
     is_marked = len(told.evaluations) <= _MOST_MARKED
     lines = [
-        Line(name="Training", points=told.loss, colour=_FIRST),
+        Line(name="Training", points=told.loss, colour=_FIRST, is_marked=len(told.loss) == 1),
         Line(name="Validation", points=validation, colour=_SECOND, is_marked=is_marked),
     ]
     found = []

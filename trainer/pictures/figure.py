@@ -104,11 +104,10 @@ def _draw(svg: ET.Element, panel: Panel, top: float, stop: float) -> float:
         _text(svg, f"{tick:,.0f}", across(tick), end + 18, anchor="middle")
     _text(svg, "Step", _WIDTH - _RIGHT, end + 36, anchor="end")
     for line in panel.lines:
-        placed = [f"{across(x):.1f} {down(y):.1f}" for x, y in line.points]
-        _add(svg, "path", d="M" + "L".join(placed), **_stroke(line))
-        for place in placed if line.is_marked else ():
-            x, _, y = place.partition(" ")
-            _add(svg, "circle", cx=x, cy=y, r="3", fill=line.colour)
+        placed = [(f"{across(x):.1f}", f"{down(y):.1f}") for x, y in line.points]
+        _add(svg, "path", d="M" + "L".join(map(" ".join, placed)), **_stroke(line))
+        for cx, cy in placed if line.is_marked else ():
+            _add(svg, "circle", cx=cx, cy=cy, r="3", fill=line.colour)
     return end + _BELOW
 
 
