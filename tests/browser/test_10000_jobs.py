@@ -1,21 +1,29 @@
-"""The table of jobs with 10,000 of them stored. First of all, while nothing trains."""
+"""The table of jobs with 10,000 of them stored, of which 2,000 wait. First: nothing trains yet.
+
+It is to be there within a second where nothing else is done. How long it takes beside other work is
+the machine's affair, and is told. Asserted is the processor time that the service takes for it: at
+most half of that second.
+"""
 
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import Page
+from sqlalchemy import insert, select
 
+from service.store.engine import connect
 from service.store.store import Store
-from service.ui.jobs import PAGE
-from tests.bench.service.filled_store import fill
+from service.store.tables import jobs, labels
+from tests.bench.service.filled_store import fill, spec_for
 from tests.bench.service.server import serving
+from tests.unit.service.conftest import now
 
-NUM_JOBS = 10_000
+NUM_ENDED, NUM_WAITING = 8_000, 2_000
 _TIMES = 7
-_WITHIN_MS = 1000
+_SERVED_WITHIN_S = 0.5
 # By the page's own clock: from the request until the table was laid out.
 _LOADED_MS = """() => {
   const [one] = performance.getEntriesByType("navigation");
@@ -23,45 +31,81 @@ _LOADED_MS = """() => {
 }"""
 
 
-@contextmanager
-def _stored(folder: Path, num_jobs: int) -> Iterator[str]:
-    """Serve a store of so many jobs, with no Ray."""
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where they are stored, with no Ray."""
+    folder = tmp_path_factory.mktemp("full")
     store_url = f"sqlite:///{folder / 'store.db'}"
     store = Store(store_url)
     store.migrate()
+    fill(store_url, folder, num_jobs=NUM_ENDED, points_per_job=20)
+    store.submit("waits", spec_for(folder), now())
     store.close()
-    fill(store_url, folder, num_jobs=num_jobs, points_per_job=20)
+    _copy(store_url, "waits", NUM_WAITING - 1)
     with serving(folder / "state", store_url, {}) as url:
         yield url
 
 
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Where all are stored, and where only a page of them is."""
-    with (
-        _stored(tmp_path_factory.mktemp("full"), NUM_JOBS) as full,
-        _stored(tmp_path_factory.mktemp("few"), PAGE + 1) as few,
-    ):
-        yield full, few
+def _copy(store_url: str, job_id: str, num: int) -> None:
+    """Store a job that waits again, under other ids."""
+    engine = connect(store_url)
+    with engine.begin() as connection:
+        own = dict(connection.execute(select(jobs).where(jobs.c.id == job_id)).one()._mapping)
+        first_seq = own.pop("seq") + 1
+        ids = [f"{job_id}-{number}" for number in range(num)]
+        connection.execute(insert(jobs), [own | {"id": one} for one in ids])
+        rows = [
+            dict(row._mapping) | {"job_id": one, "job_seq": first_seq + place}
+            for row in connection.execute(select(labels).where(labels.c.job_id == job_id)).all()
+            for place, one in enumerate(ids)
+        ]
+        connection.execute(insert(labels), rows)
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?status=SUCCEEDED", "?label=team%3Dteam-0", "?q=bench", "?q=0000000000"]
+    ("query", "finds"),
+    [
+        ("", True),
+        ("?status=SUCCEEDED", True),
+        ("?status=QUEUED", True),
+        ("?label=team%3Dteam-0", True),
+        ("?q=bench", True),
+        ("?q=0000000000", True),
+        ("?status=FAILED", False),
+        ("?label=team%3Dnobody", False),
+        ("?q=what+nothing+is+called", False),
+    ],
 )
-def test_the_table_answers_within_a_second(page: Page, urls: tuple[str, str], query: str) -> None:
-    taken: tuple[list[float], list[float]] = ([], [])
-    # In turns, so that both meet what else the machine does.
+def test_the_table_answers_within_a_second(page: Page, url: str, query: str, finds: bool) -> None:
+    service = _listening(urlsplit(url).port)
+    loaded_ms, served_s = [], []
     for _ in range(_TIMES):
-        for url, found in zip(urls, taken, strict=True):
-            found.append(_loaded_ms(page, f"{url}/ui/{query}"))
-    full, few = map(statistics.median, taken)
-    print(f"/ui/{query}: {full:.0f} ms of {NUM_JOBS} jobs, {few:.0f} ms of {PAGE + 1}")
-    # Where even a few take long, it is the machine.
-    assert full < max(_WITHIN_MS, 2 * few)
+        before = service.cpu_times()
+        loaded_ms.append(_loaded_ms(page, f"{url}/ui/{query}"))
+        after = service.cpu_times()
+        served_s.append(after.user + after.system - before.user - before.system)
+        assert (page.locator("#jobs tr[id]").count() > 0) is finds
+    print(
+        f"/ui/{query}: {statistics.median(loaded_ms):.0f} ms, of the service's processor time "
+        f"{1000 * min(served_s):.0f} to {1000 * max(served_s):.0f} ms"
+    )
+    # The least: what it does besides, all the time, does not fall upon each of them.
+    assert min(served_s) < _SERVED_WITHIN_S
+
+
+def _listening(port: int | None) -> psutil.Process:
+    """Return the one of this process's children that listens there."""
+    [found] = [
+        child
+        for child in psutil.Process().children()
+        for one in child.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN and one.laddr.port == port
+    ]
+    return found
 
 
 def _loaded_ms(page: Page, url: str) -> float:
     page.goto(url)
-    assert page.locator("#jobs tr").count() > 0
     page.wait_for_function("() => performance.getEntriesByType('navigation')[0].loadEventEnd")
     return float(page.evaluate(_LOADED_MS))
