@@ -23,7 +23,7 @@ def test_a_step_is_drawn_and_told(packed: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert {name: document[name] for name in asked} == asked
-    told = {"num_shown": 5, "num_images": 5, "image_size": 32, "colour": 0.1}
+    told: dict[str, object] = {"num_shown": 5, "num_images": 5, "image_size": 32, "colour": 0.1}
     told |= {"recipe": "paper", "random_crop": True, "mirror": True}
     assert told.items() <= document.items()
     with Image.open(out) as image:

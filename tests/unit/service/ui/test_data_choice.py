@@ -44,8 +44,8 @@ def job(number: int, **fields: object) -> JobRecord:
     )
 
 
-def manifest(**options: int) -> Manifest:
-    return Manifest.model_validate(manifest_document(**options))
+def manifest(*, image_size: int = 72) -> Manifest:
+    return Manifest.model_validate(manifest_document(image_size=image_size))
 
 
 def of_preset(name: str) -> Choice:
