@@ -78,7 +78,7 @@ def _copy(store_url: str, job_id: str, num: int) -> None:
     ],
 )
 def test_the_table_answers_within_a_second(page: Page, url: str, query: str, finds: bool) -> None:
-    service = _listening(urlsplit(url).port)
+    service = listening(urlsplit(url).port)
     loaded_ms, served_s = [], []
     for _ in range(_TIMES):
         before = service.cpu_times()
@@ -94,7 +94,7 @@ def test_the_table_answers_within_a_second(page: Page, url: str, query: str, fin
     assert min(served_s) < _SERVED_WITHIN_S
 
 
-def _listening(port: int | None) -> psutil.Process:
+def listening(port: int | None) -> psutil.Process:
     """Return the one of this process's children that listens there."""
     [found] = [
         child
