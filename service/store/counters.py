@@ -50,7 +50,7 @@ class Series(NamedTuple):
 class Sum(NamedTuple):
     """What was counted."""
 
-    count: int
+    num: int
     milliseconds: int = 0
     """Of a histogram. Whole ones come to the same in whichever order they are added."""
 
@@ -64,7 +64,7 @@ def counts(connection: Connection) -> Counts:
     for metric, label, le, count, milliseconds in connection.execute(select(counted)):
         series = Series(metric, label, le)
         stored = found.get(series, Sum(0))
-        found[series] = Sum(stored.count + count, stored.milliseconds + milliseconds)
+        found[series] = Sum(stored.num + count, stored.milliseconds + milliseconds)
     return found
 
 
@@ -72,7 +72,8 @@ def keep_counts(connection: Connection, job_id: str) -> None:
     """Keep what is counted of a job that is being deleted."""
     # In one order: of two that are deleted at once, none waits for what the other waits for.
     for series, summed in sorted(_of_rows(connection, job_id)):
-        add(connection, counted, series._asdict() | summed._asdict())
+        row = {"count": summed.num, "milliseconds": summed.milliseconds}
+        add(connection, counted, series._asdict() | row)
 
 
 def _of_rows(connection: Connection, job_id: str | None = None) -> Iterator[tuple[Series, Sum]]:
@@ -87,21 +88,21 @@ def _of_rows(connection: Connection, job_id: str | None = None) -> Iterator[tupl
         for label, count in connection.execute(query):
             if count:
                 yield Series(metric, label), Sum(count)
-    for metric, label, since, until in (
+    for metric, labelled_by, since, until in (
         (QUEUE, literal(""), jobs.c.created_at, jobs.c.started_at),
         (RUN, jobs.c.status, jobs.c.started_at, jobs.c.finished_at),
     ):
-        found = connection.execute(_durations(label, since, until, is_job))
+        found = connection.execute(_durations(labelled_by, since, until, is_job))
         for of_label, le, count, milliseconds in found:
             yield Series(metric, of_label, le), Sum(count, int(milliseconds))
 
 
-def _finished() -> Select[tuple[str, int]]:
+def _finished() -> Select[str, int]:
     ended = jobs.c.status.in_(TERMINAL)
     return select(jobs.c.status, func.count()).where(ended).group_by(jobs.c.status)
 
 
-def _restarts() -> Select[tuple[str, int]]:
+def _restarts() -> Select[str, int]:
     """Count the attempts that followed on one that failed, by its reason."""
     successor = attempts.alias()
     reason = case((IsJson(attempts.c.outcome), attempts.c.outcome["reason"].as_string()))
@@ -117,7 +118,7 @@ def _restarts() -> Select[tuple[str, int]]:
     )
 
 
-def _nonfinite() -> Select[tuple[str, int]]:
+def _nonfinite() -> Select[str, int]:
     ended_by_it = (jobs.c.status == Status.FAILED) & (jobs.c.reason == Reason.NONFINITE_LOSS)
     return select(literal(""), func.count()).where(ended_by_it)
 
@@ -127,7 +128,7 @@ def _durations(
     since: Column[datetime],
     until: Column[datetime],
     is_job: ColumnElement[bool],
-) -> Select[tuple[str, str, int, int]]:
+) -> Select[str, str, int, int]:
     """Measure what lies between the two moments, of the jobs that have passed both."""
     lasted = SecondsBetween(since, until)
     # Clocks that were set back make no time negative.

@@ -90,18 +90,17 @@ def _durations(counted: Counts, metric: str, label: str = "") -> Durations:
         (series.le, summed) for series, summed in counted.items() if series[:2] == (metric, label)
     ]
     return Durations(
-        count=sum(summed.count for _, summed in buckets),
+        count=sum(summed.num for _, summed in buckets),
         sum_s=sum(summed.milliseconds for _, summed in buckets) / 1000,
         at_most=tuple(
-            sum(summed.count for le, summed in buckets if float(le) <= edge_s)
-            for edge_s in BUCKETS_S
+            sum(summed.num for le, summed in buckets if float(le) <= edge_s) for edge_s in BUCKETS_S
         ),
     )
 
 
 def _by_label(counted: Counts, metric: str) -> dict[str, int]:
     return {
-        series.label: summed.count for series, summed in counted.items() if series.metric == metric
+        series.label: summed.num for series, summed in counted.items() if series.metric == metric
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlalchemy import Connection
 
 from service.access.caller import EVERYONE
 from service.access.identity import COOKIE
@@ -71,13 +72,13 @@ def test_a_job_that_is_deleted_under_its_page_is_said_to_be_gone(
     _let_in(context, invented)
     page.goto(f"{invented.url}/ui/jobs/{job.id}")
     expect(page.locator("#live")).to_have_text("Live")
+
+    def end_and_delete(connection: Connection) -> None:
+        apply_decision(connection, job, Decision(status=Status.CANCELLED), now())
+        delete_job(connection, job.id, EVERYONE, now())
+
     # At once, or the stream would tell of the end first.
-    invented.plane.store.write(
-        lambda connection: (
-            apply_decision(connection, job, Decision(status=Status.CANCELLED), now()),
-            delete_job(connection, job.id, EVERYONE, now()),
-        )
-    )
+    invented.plane.store.write(end_and_delete)
     expect(page.locator("#live")).to_have_text("Gone", timeout=_SILENT_MS)
     expect(page.locator("h1")).to_have_text("soon gone")
 
