@@ -110,7 +110,8 @@ def values_of(request: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
 
     Without a preset a request begins from the paper's, which the form begins with.
     """
-    values, untold = {}, []
+    values: dict[str, str] = {}
+    untold: list[str] = []
     for path, value in _leaves(request):
         field, text = _BY_PATH.get(path), _text(value)
         if path == ("private",) and isinstance(value, bool):
