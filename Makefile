@@ -11,6 +11,8 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(shell expr $$(nproc) + 1) --maxprocesses 4 --dist worksteal --max-worker-restart 0
 # What runs a Ray or the whole product has the machine to itself.
 ALONE := tests/integration/service tests/integration/trainer/test_pictures.py tests/acceptance
+# Tests start hundreds of processes: none is to compile what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this help.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +39,7 @@ test: $(STAMP) ## Run every test but those that have a target of their own.
 	$(PYTEST) -m "not compose" $(ALONE)
 
 test-compose: $(STAMP) ## Run the tests that need a Docker engine.
-	$(PYTEST) -s -m compose
+	$(PYTEST) -s -m compose tests/acceptance/compose
 
 test-faults: $(STAMP) ## Strike the product with faults and attacks, print the table (TRIALS=N of each).
 	$(PYTEST) --numprocesses 2 --max-worker-restart 0 --all-rows tests/faults
