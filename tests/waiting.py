@@ -6,6 +6,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+ANSWERED_WITHIN_S = 60.0
+"""How long an answer over HTTP may take: a machine of two cores that runs tests is busy."""
+
 
 def wait_for(
     what: str, probe: Callable[[], T | None], *, timeout_s: float, every_s: float = 0.05

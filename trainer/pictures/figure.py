@@ -66,7 +66,7 @@ def figure(title: str, panels: Sequence[Panel]) -> bytes:
 def ticks(low: float, high: float, wanted: int = _WANTED_TICKS) -> list[float]:
     """Return round numbers, about so many, that hold a range between them: pure."""
     span = high - low
-    if span <= abs(high) * _LEAST_SPAN:
+    if span <= max(abs(high), _LEAST_SPAN) * _LEAST_SPAN:
         span = abs(high) if abs(high) > _LEAST_SPAN else 1.0
     magnitude = 10.0 ** math.floor(math.log10(span / wanted))
     step = next(k * magnitude for k in (1, 2, 5, 10) if span / (k * magnitude) <= wanted)

@@ -21,7 +21,7 @@ import pytest
 
 from service.cluster.ray_processes import is_marked
 from tests.acceptance.product import ControlPlane, draw_images, pack
-from tests.waiting import wait_for
+from tests.waiting import ANSWERED_WITHIN_S, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -202,6 +202,7 @@ def _status_in_ray(plane: ControlPlane, submission_id: str) -> str:
         f"{url}/api/jobs/{submission_id}",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
+        timeout=ANSWERED_WITHIN_S,
     )
     return str(answer.raise_for_status().json()["status"])
 

@@ -19,7 +19,7 @@ from service.cluster.ray_jobs import RayJobs
 from service.cluster.submission import Origin
 from tests.bench.service.lone_ray import processes_of
 from tests.integration.service.running_ray import running_ray
-from tests.waiting import wait_for
+from tests.waiting import ANSWERED_WITHIN_S, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -139,7 +139,7 @@ def test_http_is_refused_without_the_token_and_with_another(
     base = ray.jobs.url if is_dashboard else f"http://127.0.0.1:{ray.port(server)}"
 
     def status(headers: dict[str, str]) -> int:
-        with httpx.Client(trust_env=False) as http:
+        with httpx.Client(trust_env=False, timeout=ANSWERED_WITHIN_S) as http:
             return http.request(method, base + path, headers=headers, json={}).status_code
 
     assert status({}) == httpx.codes.UNAUTHORIZED

@@ -9,7 +9,7 @@ from service.reconciling.starter import sha256_of_token
 from service.store.store import Store
 from tests.acceptance.product import ControlPlane
 from tests.unit.service.conftest import job_in, progress
-from tests.waiting import wait_for
+from tests.waiting import ANSWERED_WITHIN_S, wait_for
 from trainer.attempt.reporter import Reporter, post_to
 from trainer.contract.attempt import AttemptOrder
 from trainer.contract.order_file import read_order, write_order
@@ -116,7 +116,7 @@ def test_an_attempt_is_heard_by_the_one_that_takes_over_and_hears_its_pause(
         first.start()
         second.start()
         with (
-            httpx.Client(trust_env=False) as client,
+            httpx.Client(trust_env=False, timeout=ANSWERED_WITHIN_S) as client,
             Reporter(
                 attempt.events, post=post_to(read_order(attempt), attempt, client)
             ) as reporter,

@@ -32,7 +32,7 @@ from tests.unit.service.databases import (
     migrated_database,
     migrated_file,
 )
-from tests.waiting import wait_for
+from tests.waiting import ANSWERED_WITHIN_S, wait_for
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import AttemptEvent, AttemptEventData, Progress
 from trainer.contract.spec import JobSpec
@@ -247,7 +247,7 @@ def serving(
 
 @pytest.fixture(scope="module")
 def http(plane: ControlPlane) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=plane.settings.advertised_url) as client:
+    with httpx.Client(base_url=plane.settings.advertised_url, timeout=ANSWERED_WITHIN_S) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.store.tokens import create_token
 from tests.unit.service.conftest import free_port, now, serving
 from tests.unit.service.databases import Databases
+from tests.waiting import ANSWERED_WITHIN_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,9 @@ def guarding(
         def client(owner: str | None = None, role: Role = Role.SUBMITTER) -> httpx.Client:
             asked = with_tokens and owner is not None
             headers = bearer(add_token(plane, str(owner), role)) if asked else {}
-            return stack.enter_context(httpx.Client(base_url=url, headers=headers))
+            return stack.enter_context(
+                httpx.Client(base_url=url, headers=headers, timeout=ANSWERED_WITHIN_S)
+            )
 
         yield Guarded(
             plane=plane,

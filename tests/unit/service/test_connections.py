@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.connections import BoundedServer, Bounds, max_open
 from tests.unit.service.conftest import wait_until
+from tests.waiting import ANSWERED_WITHIN_S
 
 ASK = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 ASK_LONG = b"GET /long HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -158,7 +159,10 @@ def test_neither_a_long_answer_nor_one_of_many_requests_is_cut(
     strict: Served, asked: bytes
 ) -> None:
     strict.app.is_over.clear()
-    with strict.connected(asked) as long, httpx.Client(base_url=strict.url) as often:
+    with (
+        strict.connected(asked) as long,
+        httpx.Client(base_url=strict.url, timeout=ANSWERED_WITHIN_S) as often,
+    ):
         assert long.recv(12) == b"HTTP/1.1 200"
         peer = often.get("/").extensions["network_stream"].get_extra_info("client_addr")
         # Twice as long as a head may take.
@@ -182,12 +186,12 @@ def test_where_too_many_are_connected_the_longest_awaited_makes_room() -> None:
         for sent in (b"GET", b"", b"GET /"):
             idle.append(stack.enter_context(one.connected(sent)))
             wait_until(lambda: one.num_open == 1 + len(idle))
-        assert httpx.get(one.url).text == "end"
+        assert httpx.get(one.url, timeout=ANSWERED_WITHIN_S).text == "end"
         wait_until(lambda: is_ended(idle[0]))
         wait_until(lambda: one.num_open == 3)
         stack.enter_context(one.connected())
         wait_until(lambda: one.num_open == 4)
-        assert httpx.get(one.url).text == "end"
+        assert httpx.get(one.url, timeout=ANSWERED_WITHIN_S).text == "end"
         wait_until(lambda: is_ended(idle[1]))
         assert not is_ended(idle[2])
         assert not is_ended(long)
@@ -199,7 +203,7 @@ def test_who_is_awaited_with_a_body_makes_room_too() -> None:
         one.connected(BEGUN) as late,
     ):
         wait_until(lambda: one.num_open == 1)
-        assert httpx.get(one.url).text == "end"
+        assert httpx.get(one.url, timeout=ANSWERED_WITHIN_S).text == "end"
         wait_until(lambda: is_ended(late))
 
 
@@ -221,7 +225,7 @@ def test_an_answer_that_is_long_not_read_makes_room_where_nobody_else_is_awaited
 
         def is_let_in() -> bool:
             with contextlib.suppress(httpx.TransportError):
-                return httpx.get(one.url).text == "end"
+                return httpx.get(one.url, timeout=ANSWERED_WITHIN_S).text == "end"
             return False
 
         wait_until(is_let_in)
@@ -233,12 +237,12 @@ def test_while_all_are_answered_no_more_come_in() -> None:
             for long in (first, second):
                 assert long.recv(12) == b"HTTP/1.1 200"
             with pytest.raises(httpx.TransportError):
-                httpx.get(one.url)
+                httpx.get(one.url, timeout=ANSWERED_WITHIN_S)
             assert one.server.server_state.num_let_go == 1
             assert not is_ended(first)
             assert not is_ended(second)
         wait_until(lambda: one.num_open == 0)
-        assert httpx.get(one.url).text == "end"
+        assert httpx.get(one.url, timeout=ANSWERED_WITHIN_S).text == "end"
 
 
 @given(asked=st.integers(1, 10**6), num_files=st.integers(1, 10**6))

@@ -17,6 +17,7 @@ from service.store.attempts import NewAttempt
 from service.store.store import Store
 from tests.unit.service.conftest import FIRST_ATTEMPT, job_in, make_spec, progress, report
 from tests.unit.service.databases import change
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.attempt import Outcome, Reason
 from trainer.contract.events import CheckpointSaved, Evaluated, Phase
 from trainer.contract.status import TERMINAL, Status
@@ -313,7 +314,12 @@ def test_what_nobody_caught_is_counted_as_a_500(
     before = _requests(http).get(("GET", "/jobs/{job_id}", "500"), 0)
     monkeypatch.setattr("service.api.jobs.detail_fields", fail)
     # On a connection of its own: the server closes it after such a failure.
-    assert httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen").status_code == 500
+    assert (
+        httpx.get(
+            f"{plane.settings.advertised_url}/jobs/unforeseen", timeout=ANSWERED_WITHIN_S
+        ).status_code
+        == 500
+    )
     assert _requests(http)["GET", "/jobs/{job_id}", "500"] == before + 1
 
 

@@ -19,6 +19,7 @@ from service.serve import listen, serve, stop_leftover_ray
 from service.settings import Settings, SettingsError
 from tests.unit.service.conftest import free_port, job_in, serving, wait_until
 from tests.unit.service.guarded import add_token
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.status import Status
 
 
@@ -165,10 +166,21 @@ def test_a_client_that_takes_nothing_of_what_it_asked_for_is_let_go(
     ):
         idle.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert idle.recv(12) == b"HTTP/1.1 200", "it has the one slot"
-        wait_until(lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_error)
+        wait_until(
+            lambda: (
+                httpx.get(
+                    url + path, headers={"Range": "bytes=0-0"}, timeout=ANSWERED_WITHIN_S
+                ).is_error
+            )
+        )
         # It is still connected, as far as it knows, and has the one slot no longer.
         wait_until(
-            lambda: httpx.get(url + path, headers={"Range": "bytes=0-0"}).is_success, timeout_s=60
+            lambda: (
+                httpx.get(
+                    url + path, headers={"Range": "bytes=0-0"}, timeout=ANSWERED_WITHIN_S
+                ).is_success
+            ),
+            timeout_s=60,
         )
     plane.stop()
 

@@ -28,6 +28,7 @@ from tests.unit.service.conftest import (
 )
 from tests.unit.service.guarded import Guarded, add_token, bearer
 from tests.unit.service.routes import routes_of, rules_of
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.status import Status
 
 UNIDENTIFIED = "urn:alexnet:problem:no-token"
@@ -212,8 +213,11 @@ def test_a_standby_lets_in_by_the_same_tokens_and_writes_nothing_down(
     standby.try_to_lead()
     assert not standby.is_leader
     with serving(standby) as url:
-        assert httpx.get(f"{url}/jobs", headers=bearer(token)).status_code == 200
-        assert httpx.get(f"{url}/jobs").status_code == 401
+        assert (
+            httpx.get(f"{url}/jobs", headers=bearer(token), timeout=ANSWERED_WITHIN_S).status_code
+            == 200
+        )
+        assert httpx.get(f"{url}/jobs", timeout=ANSWERED_WITHIN_S).status_code == 401
         record = guarded.plane.store.read(lambda connection: find_token(connection, token.id))
         assert record is not None
         assert record.used_at is None

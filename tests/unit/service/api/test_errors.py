@@ -20,6 +20,7 @@ from tests.unit.service.conftest import (
     write_manifest,
 )
 from tests.unit.service.databases import written_by_another
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.status import Status
 
 JSON = {"Content-Type": "application/json"}
@@ -243,7 +244,7 @@ def test_a_standby_reads_and_names_the_leader_to_whoever_writes(
     standby = ControlPlane(settings, token=None)
     standby.try_to_lead()
     assert not standby.is_leader
-    with serving(standby) as url, httpx.Client(base_url=url) as second:
+    with serving(standby) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as second:
         assert second.get(f"/jobs/{job_id}").json()["id"] == job_id
         assert second.get("/readyz").json()["role"] == "standby"
         of_attempt = {"Authorization": "Bearer of-an-attempt"}
@@ -285,7 +286,7 @@ def test_a_store_that_no_leader_has_made_yet_is_a_503(
 ) -> None:
     standby = ControlPlane(settings.model_copy(update={"store_url": empty_store_url}), token=None)
     with serving(standby, port=free_port()) as url:
-        problem = problem_of(httpx.get(f"{url}/jobs"), 503)
+        problem = problem_of(httpx.get(f"{url}/jobs", timeout=ANSWERED_WITHIN_S), 503)
         assert "the store does not answer" in problem["detail"]
     standby.stop()
 
@@ -298,6 +299,8 @@ def test_the_unforeseen_is_a_500_without_its_inside(
 
     job_in(plane.store, Status.QUEUED, "unforeseen")
     monkeypatch.setattr("service.api.jobs.detail_fields", fail)
-    answer = httpx.get(f"{plane.settings.advertised_url}/jobs/unforeseen")
+    answer = httpx.get(
+        f"{plane.settings.advertised_url}/jobs/unforeseen", timeout=ANSWERED_WITHIN_S
+    )
     problem_of(answer, 500)
     assert "the inside" not in answer.text

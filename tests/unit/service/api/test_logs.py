@@ -12,6 +12,7 @@ from service.jobs.lifecycle import Decision
 from service.store.errors import JobNotFoundError
 from tests.unit.service.api.test_streams import frames, locked, lose
 from tests.unit.service.conftest import FIRST_ATTEMPT, free_port, job_in, now, serving
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.attempt import Outcome
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -176,7 +177,7 @@ def test_a_stream_goes_on_behind_the_last_event_of_another_service(
     standby = ControlPlane(
         plane.settings.model_copy(update={"port": free_port(), "max_event_streams": 1}), token=None
     )
-    with serving(standby) as url, httpx.Client(base_url=url) as http:
+    with serving(standby) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as http:
         path = f"/jobs/{printed}/logs?follow=true"
         headers = STREAM | {"Last-Event-ID": "1:8"}
         with http.stream("GET", path, headers=headers) as answer:

@@ -12,6 +12,7 @@ from service.store.errors import JobNotFoundError
 from service.store.switches import begin_drain
 from tests.unit.service.conftest import free_port, now, serving, wait_until
 from tests.unit.service.guarded import add_token
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.presets import PRESETS
 
 
@@ -47,7 +48,7 @@ def test_a_leader_without_ray_is_not_ready_and_says_why(plane: ControlPlane) -> 
     )
     alone = ControlPlane(settings, token=None)
     alone.start()
-    with serving(alone) as url, httpx.Client(base_url=url) as http:
+    with serving(alone) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as http:
         wait_until(lambda: "does not answer" in http.get("/readyz").json()["ray"])
         answer = http.get("/readyz")
         to_an_admin = http.get("/cluster").json()
@@ -81,7 +82,7 @@ def test_a_new_leader_tells_of_a_drain_at_once_and_one_that_leads_no_more_of_non
     first.try_to_lead()
     first.store.write(lambda connection: begin_drain(connection, EVERYONE, now(), pause=False))
     second = ControlPlane(settings.model_copy(update={"port": free_port()}), token=None)
-    with serving(second) as url, httpx.Client(base_url=url) as http:
+    with serving(second) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as http:
         second.try_to_lead()
         told = http.get("/readyz").json()
         assert (told["role"], told["draining"]) == ("standby", False)

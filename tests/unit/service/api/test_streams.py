@@ -21,6 +21,7 @@ from tests.unit.service.conftest import (
     serving,
     wait_until,
 )
+from tests.waiting import ANSWERED_WITHIN_S
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import SamplesSkipped
 from trainer.contract.status import Status
@@ -161,7 +162,7 @@ def test_a_stream_goes_on_at_another_control_plane_without_a_gap(plane: ControlP
         update = {"port": free_port()}
         other = ControlPlane(plane.settings.model_copy(update=update), token=None)
         last = numbered(seen)[-1]["id"] if seen else "0"
-        with serving(other) as url, httpx.Client(base_url=url) as http:
+        with serving(other) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as http:
             headers = STREAM | {"Last-Event-ID": last}
             with http.stream("GET", "/jobs/restarted/events", headers=headers) as answer:
                 coming = frames(answer.iter_lines())
@@ -174,7 +175,7 @@ def test_a_stream_goes_on_at_another_control_plane_without_a_gap(plane: ControlP
     report(plane.store, "restarted", skipped(4))
     done = Decision(status=Status.SUCCEEDED, ended=Outcome(outcome="succeeded"))
     plane.store.apply(plane.store.job("restarted"), done, now())
-    with httpx.Client(base_url=plane.settings.advertised_url) as http:
+    with httpx.Client(base_url=plane.settings.advertised_url, timeout=ANSWERED_WITHIN_S) as http:
         seen += streamed(http, "restarted", **{"Last-Event-ID": numbered(seen)[-1]["id"]})
     assert [int(frame["id"]) for frame in numbered(seen)] == list(range(1, 9))
     told = [json.loads(frame["data"])["progress"]["step"] for frame in seen if "id" not in frame]
@@ -265,7 +266,7 @@ def test_one_stream_more_than_may_be_open_is_refused_until_another_ends(
     job_in(plane.store, Status.QUEUED, "capped")
     update = {"port": free_port(), "max_event_streams": 1}
     standby = ControlPlane(plane.settings.model_copy(update=update), token=None)
-    with serving(standby) as url, httpx.Client(base_url=url) as http:
+    with serving(standby) as url, httpx.Client(base_url=url, timeout=ANSWERED_WITHIN_S) as http:
         with http.stream("GET", "/jobs/capped/events", headers=STREAM) as answer:
             assert answer.status_code == 200
             refused = http.get("/jobs/capped/events", headers=STREAM)

@@ -14,11 +14,12 @@ from tests.unit.service.conftest import make_spec, now
 from tests.unit.service.databases import Databases
 from tests.unit.service.guarded import Guarded, add_token, guarding
 from tests.unit.service.ui.conftest import OURS
+from tests.waiting import ANSWERED_WITHIN_S
 
 
 @pytest.fixture
 def browser(guarded: Guarded) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=guarded.url, headers=OURS) as client:
+    with httpx.Client(base_url=guarded.url, headers=OURS, timeout=ANSWERED_WITHIN_S) as client:
         yield client
 
 
@@ -191,7 +192,9 @@ def test_the_page_reads_the_api_by_its_cookie_and_no_other_site_writes_by_it(
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
         for path in ("/jobs/own/cancel", "/ui/jobs/own/cancel", "/jobs", "/ui/submit"):
             assert browser.post(path, headers=headers).status_code == 403
-    bare = httpx.post(f"{guarded.url}/jobs/own/cancel", cookies=dict(browser.cookies))
+    bare = httpx.post(
+        f"{guarded.url}/jobs/own/cancel", cookies=dict(browser.cookies), timeout=ANSWERED_WITHIN_S
+    )
     assert bare.status_code == 403
     assert store.job("own").desired == "run"
     assert browser.post("/ui/jobs/own/pause").status_code == 303

@@ -1,7 +1,7 @@
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.pictures.figure import Line, Panel, figure, ticks
@@ -14,6 +14,7 @@ def texts(svg: bytes) -> list[str]:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+@example(0.0, 5e-324)
 def test_ticks_are_round_few_and_hold_the_range(low: float, span: float) -> None:
     found = ticks(low, low + span)
     assert found[0] <= low + abs(low) * 1e-9
