@@ -83,7 +83,10 @@ class DrawnBatch(BaseModel):
     @property
     def _mirrored(self) -> str:
         ways = "half of them mirrored" if self.mirror else "none mirrored"
-        return ways if self.recipe == "paper" else f"{ways}, 32 images in a row alike"
+        # Nothing else is drawn for a chunk: the colour is each image's own.
+        is_drawn = self.random_crop or self.mirror
+        is_alike = is_drawn and self.recipe == "source2012"
+        return f"{ways}, 32 images in a row alike" if is_alike else ways
 
     @property
     def _coloured(self) -> str:

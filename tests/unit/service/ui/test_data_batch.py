@@ -102,6 +102,18 @@ def test_what_the_2012_source_does_otherwise_is_told() -> None:
         assert told in caption
 
 
+@pytest.mark.parametrize(
+    ("random_crop", "mirror", "is_alike"),
+    [(True, True, True), (True, False, True), (False, True, True), (False, False, False)],
+)
+def test_images_in_a_row_are_alike_only_where_something_is_drawn_for_them(
+    random_crop: bool, mirror: bool, is_alike: bool
+) -> None:
+    one = drawn(recipe="source2012", random_crop=random_crop, mirror=mirror)
+    assert ("alike" in one.caption) == is_alike
+    assert "alike" not in drawn(random_crop=random_crop, mirror=mirror).caption
+
+
 def test_where_all_are_shown_none_are_left_out() -> None:
     one = drawn(num_shown=20, num_images=20)
     assert ": 20 images, each beside its source" in one.caption
