@@ -17,7 +17,7 @@ from trainer.contract.report_text import PROTOCOLS
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.pictures.figure import Line, Panel, figure
-from trainer.pictures.told import Spooled, Told, lineage_of
+from trainer.pictures.told import Spooled, Told, fewer, lineage_of
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Curves:
         if self._published is None:
             try:
                 classes = read_manifest(self._spec.data.train).classes
-            except DataError:
+            except (DataError, OSError):
                 return ()
             is_like = has_its_classes(entry.synset for entry in classes)
             self._published = results_like(self._spec) if is_like else ()
@@ -82,9 +82,10 @@ def panels(told: Told, published: Sequence[ComparedResult]) -> list[Panel]:
     # By another protocol it is measured at the end alone.
     validation = [(one.step, one.loss) for one in told.evaluations if one.protocol == "centre_crop"]
     is_marked = len(told.evaluations) <= _MOST_MARKED
+    is_alone = len(told.loss) == 1
     lines = [
-        Line(name="Training", points=told.loss, colour=_FIRST, is_marked=len(told.loss) == 1),
-        Line(name="Validation", points=validation, colour=_SECOND, is_marked=is_marked),
+        Line(name="Training", points=fewer(told.loss), colour=_FIRST, is_marked=is_alone),
+        Line(name="Validation", points=fewer(validation), colour=_SECOND, is_marked=is_marked),
     ]
     found = []
     if drawn := [line for line in lines if line.points]:
@@ -111,7 +112,12 @@ def _measured(told: Told, *, is_marked: bool) -> Iterator[Line]:
             ("Top-1", _FIRST, [(one.step, 1 - one.top1) for one in measured]),
             ("Top-5", _SECOND, [(one.step, 1 - one.top5) for one in measured]),
         ):
-            yield Line(name=f"{name}, {words}", points=points, colour=colour, is_marked=is_marked)
+            yield Line(
+                name=f"{name}, {words}",
+                points=fewer(points),
+                colour=colour,
+                is_marked=is_marked,
+            )
 
 
 def _lines(told: Told, published: Sequence[ComparedResult]) -> Iterator[Line]:

@@ -6,6 +6,8 @@ A spool is read on from where it was read to, and what is kept of a curve is bou
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from trainer.contract.events import Evaluated
 from trainer.contract.lineage import Span
 
 # Assumed: twice what a picture is wide enough for, halved when it is too much.
-_MOST_POINTS = 2000
+MOST_POINTS = 2000
 
 
 @dataclass
@@ -33,10 +35,38 @@ class Thinned:
             return
         self.points.append((step, sum(self._pending) / len(self._pending)))
         self._pending.clear()
-        if len(self.points) >= _MOST_POINTS:
+        if len(self.points) >= MOST_POINTS:
             pairs = zip(self.points[::2], self.points[1::2], strict=True)
             self.points = [(step, (one + other) / 2) for (_, one), (step, other) in pairs]
             self._width *= 2
+
+
+def fewer(
+    points: Sequence[tuple[int, float]], most: int = MOST_POINTS
+) -> Sequence[tuple[int, float]]:
+    """Return at most so many points of any number of attempts: of equal spans of steps the means.
+
+    Ascending by step. A point counts as many times as it stands for steps, and its step is the last
+    of its span. Pure.
+    """
+    if len(points) <= most:
+        return points
+    first, last = points[0][0], points[-1][0]
+    kept: list[tuple[int, float]] = []
+    spans = groupby(_weighed(points), key=lambda one: (one[0] - first) * most // (last - first + 1))
+    for _, span in spans:
+        steps, numbers, weights = zip(*span, strict=True)
+        mean = sum(map(mul, numbers, weights)) / sum(weights)
+        kept.append((steps[-1], mean))
+    return kept
+
+
+def _weighed(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float, int]]:
+    before = 0
+    for step, number in points:
+        # Of a step that was told twice both count.
+        yield step, number, max(1, step - before)
+        before = step
 
 
 class Spooled:

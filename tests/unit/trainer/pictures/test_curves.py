@@ -12,7 +12,7 @@ from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.pictures.curves import Curves, panels
 from trainer.pictures.thinning import thin
-from trainer.pictures.told import Told
+from trainer.pictures.told import MOST_POINTS, Told
 
 
 @pytest.fixture
@@ -65,6 +65,29 @@ def test_what_keeps_it_from_drawing_is_logged_once(
     attempt.pictures.unlink()
     curves.draw()
     assert ET.parse(attempt.pictures / CURVES_NAME)
+
+
+def test_curves_of_many_attempts_and_evaluations_are_no_larger() -> None:
+    steps = range(1, 5001)
+    many = Told(
+        loss=[(step, 3.0) for step in steps], evaluations=[measured(step, 0.5) for step in steps]
+    )
+    lines = [line for panel in panels(many, results_like(SPEC)) for line in panel.lines]
+    assert {len(line.points) for line in lines} == {2, MOST_POINTS}
+    assert all(line.points[-1][0] == 5000 for line in lines)
+
+
+def test_a_manifest_that_cannot_be_read_costs_the_published_lines_alone(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_location: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("trainer.pictures.curves.read_manifest", denied)
+    attempt = add_attempt(run)
+    tell(attempt, told(1, 3.0), measured(1, 0.5))
+    Curves(attempt, SPEC).draw()
+    assert "Top-1, centre crop" in texts((attempt.pictures / CURVES_NAME).read_bytes())
 
 
 def test_published_results_are_broken_lines_as_long_as_the_run() -> None:

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from trainer.contract.events import AttemptEventData, Evaluated, Progress, Sampl
 from trainer.contract.lineage import Span, spans
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import Protocol
-from trainer.pictures.told import Spooled, Thinned, lineage_of
+from trainer.pictures.told import Spooled, Thinned, fewer, lineage_of
 
 
 def told(step: int, loss: float) -> Progress:
@@ -72,6 +72,36 @@ def test_of_a_long_run_some_points_remain_and_their_mean_is_true(num_steps: int)
     steps = [0, *(step for step, _ in thinned.points)]
     for (before, last), (_, mean) in zip(pairwise(steps), thinned.points, strict=True):
         assert mean == pytest.approx((before + 1 + last) / 2)
+
+
+def _area(points: Sequence[tuple[int, float]]) -> float:
+    """Return the sum over steps, where a point stands for those since the one before."""
+    steps = [0, *(step for step, _ in points)]
+    return sum(
+        (step - before) * number for before, (step, number) in zip(steps, points, strict=False)
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(-99, 99)), max_size=200), st.integers(2, 50)
+)
+def test_of_many_attempts_no_more_points_remain_and_their_mean_is_the_runs(
+    told_after: list[tuple[int, int]], most: int
+) -> None:
+    steps = accumulate(gap for gap, _ in told_after)
+    points = [(step, float(one)) for step, (_, one) in zip(steps, told_after, strict=True)]
+    kept = fewer(points, most)
+    assert len(kept) <= most
+    assert [step for step, _ in kept[-1:]] == [step for step, _ in points[-1:]]
+    assert _area(kept) == pytest.approx(_area(points))
+    if len(points) <= most:
+        assert kept == points
+
+
+def test_a_point_counts_as_many_times_as_it_stands_for_steps() -> None:
+    # An attempt told each step, the next every fifth.
+    points = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 5.0), (10, 8.0), (15, 9.0), (20, 10.0)]
+    assert fewer(points, 2) == [(10, 5.5), (20, 9.5)]
 
 
 def _spooled(attempts: Sequence[AttemptDirectory]) -> list[Spooled]:
