@@ -12,6 +12,9 @@ from trainer.contract.spec_error import SpecError
 Recipe = Literal["paper", "source2012"]
 LayerName = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc6", "fc7", "fc8"]
 
+# Assumed: more than any set of images has.
+MAX_NUM_CLASSES = 100_000
+
 
 class ModelSpec(Record):
     """The two-tower network and its ablations (paper section 3)."""
@@ -25,7 +28,7 @@ class ModelSpec(Record):
         "mirror for 32 consecutive images, and the centre of the mean image under every crop. Its "
         "drops of the rate are optim.schedule = steps.",
     )
-    num_classes: int = Field(default=1000, ge=2, le=100_000, description="Outputs of fc8.")
+    num_classes: int = Field(default=1000, ge=2, le=MAX_NUM_CLASSES, description="Outputs of fc8.")
     width: float = Field(
         default=1.0,
         gt=0,

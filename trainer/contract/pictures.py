@@ -1,4 +1,4 @@
-"""What was drawn of a job as it trained: pictures.json of a step, and classes.json beside it.
+"""What was drawn of a job as it trained: pictures.json of a step, and what lies beside it.
 
 An attempt's pictures lie in its own folder, in one of each step; the index is written last, so that
 what it names is there. Paths are relative to the run directory: `GET /jobs/{id}/artifacts/PATH`.
@@ -13,12 +13,14 @@ from pydantic import Field, ValidationError
 from trainer.contract.events import Ratio
 from trainer.contract.lineage import spans
 from trainer.contract.model import Record
+from trainer.contract.model_spec import MAX_NUM_CLASSES
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import Protocol
 
 PICTURES_VERSION: Literal[1] = 1
 INDEX_NAME = "pictures.json"
 CLASSES_NAME = "classes.json"
+PAIRS_NAME = "pairs.json"
 CONFUSION_NAME = "confusion.png"
 IMAGES_NAME = "images"
 # Of the run up to then, in the folder of what an attempt's pictures share.
@@ -29,8 +31,11 @@ MAX_CLASSES_OF_CONFUSION = 1000
 # Of more it is written down by its pairs: most of a million cells are empty.
 MAX_CLASSES_OF_MATRIX = 128
 MAX_WORST_PAIRS = 50
-# Assumed: ten times what those of a thousand classes have.
-_LARGEST_BYTES = 4 << 20
+# Assumed: a hundred times what eight images of classes with long names have.
+_LARGEST_INDEX_BYTES = 4 << 20
+# A class has a name of up to 400 characters, and numbers with their keys in up to 112. Files of
+# before hold pairs as well, 12 MB of a million.
+_LARGEST_CLASSES_BYTES = 512 * MAX_NUM_CLASSES
 
 R = TypeVar("R", bound=Record)
 
@@ -103,6 +108,21 @@ class ConfusedPair(Record):
     count: int = Field(ge=1)
 
 
+Pairs = tuple[tuple[int, int, int], ...]
+
+
+class ConfusionPairs(Record):
+    """The confusion of more classes than a matrix is written of, which nobody needs to list them.
+
+    In a file of its own: of a thousand classes it may have a million pairs.
+    """
+
+    version: Literal[1] = PICTURES_VERSION
+    pairs: Pairs = Field(
+        description="True class, first guess, and how many samples, where there are any."
+    )
+
+
 class ClassCounts(Record):
     """An evaluation class by class."""
 
@@ -114,11 +134,11 @@ class ClassCounts(Record):
         description="Samples by true class and first guess, (classes, classes); None of more than "
         f"{MAX_CLASSES_OF_MATRIX} classes. A guess that is none of the classes is in no place."
     )
-    pairs: tuple[tuple[int, int, int], ...] | None = Field(
+    pairs: Pairs | None = Field(
         default=None,
-        description="The same of more classes: true class, first guess, and how many samples, "
-        f"where there are any; None of more than {MAX_CLASSES_OF_CONFUSION} classes, of as few as "
-        "`confusion` has, and in files of release 0.1.",
+        exclude=True,
+        description=f"The same of more classes, up to {MAX_CLASSES_OF_CONFUSION}. It is written "
+        f"beside the classes ({PAIRS_NAME}), and read from files that were written before that.",
     )
     worst_pairs: tuple[ConfusedPair, ...] = Field(
         description=f"Most frequent first, at most {MAX_WORST_PAIRS}."
@@ -142,7 +162,7 @@ def pictures_of(run: RunDirectory, attempts: Iterable[int] | None = None) -> lis
     for span in spans(run, attempts):
         for step, folder in span.attempt.pictured().items():
             if span.start <= step and (span.stop is None or step <= span.stop):
-                pictures = _read(StepPictures, folder / INDEX_NAME)
+                pictures = _read(StepPictures, folder / INDEX_NAME, _LARGEST_INDEX_BYTES)
                 if pictures is not None and pictures.step == step:
                     # Of a step that two attempts drew, the later's.
                     found[step] = pictures
@@ -151,7 +171,9 @@ def pictures_of(run: RunDirectory, attempts: Iterable[int] | None = None) -> lis
 
 def classes_of(run: RunDirectory, pictures: StepPictures) -> ClassCounts | None:
     """Read what the evaluation after a step made of each class; None: none that can be read."""
-    return None if pictures.classes is None else _read(ClassCounts, run.path / pictures.classes)
+    if pictures.classes is None:
+        return None
+    return _read(ClassCounts, run.path / pictures.classes, _LARGEST_CLASSES_BYTES)
 
 
 def curves_of(run: RunDirectory, attempts: Iterable[int]) -> str | None:
@@ -162,10 +184,10 @@ def curves_of(run: RunDirectory, attempts: Iterable[int]) -> str | None:
     return next((str(file.relative_to(run.path)) for file in files if file.is_file()), None)
 
 
-def _read(kind: type[R], file: Path) -> R | None:
+def _read(kind: type[R], file: Path, largest_bytes: int) -> R | None:
     try:
         # What is no file might never end.
-        if not file.is_file() or file.stat().st_size > _LARGEST_BYTES:
+        if not file.is_file() or file.stat().st_size > largest_bytes:
             return None
         return kind.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):

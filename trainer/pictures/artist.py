@@ -17,7 +17,9 @@ from trainer.contract.pictures import (
     CLASSES_NAME,
     CONFUSION_NAME,
     INDEX_NAME,
+    PAIRS_NAME,
     ClassCounts,
+    ConfusionPairs,
     Guess,
     KernelPicture,
     ShownImage,
@@ -180,6 +182,10 @@ def judge(
 
 def _draw_confusion(classes: Path) -> Path | None:
     counts = ClassCounts.model_validate_json(classes.read_bytes())
+    pairs = classes.with_name(PAIRS_NAME)
+    if pairs.exists():
+        written = ConfusionPairs.model_validate_json(pairs.read_bytes())
+        counts = counts.model_copy(update={"pairs": written.pairs})
     if not has_confusion(counts):
         return None
     file = classes.with_name(CONFUSION_NAME)

@@ -17,7 +17,7 @@ from typing import Self
 from data_shards.user_cache import KERNELS_VARIABLE, kernels_folder
 from trainer.contract.description import describe
 from trainer.contract.durable import write_whole
-from trainer.contract.pictures import CLASSES_NAME, ClassCounts
+from trainer.contract.pictures import CLASSES_NAME, PAIRS_NAME, ClassCounts, ConfusionPairs
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.spec import JobSpec
 from trainer.devices.memory import spare_bytes
@@ -74,6 +74,9 @@ class Painter:
             if counts is not None:
                 folder = self._attempt.pictures_at(step)
                 folder.mkdir(parents=True, exist_ok=True)
+                if counts.pairs is not None:
+                    pairs = ConfusionPairs(pairs=counts.pairs)
+                    write_whole(folder / PAIRS_NAME, pairs.model_dump_json().encode())
                 write_whole(folder / CLASSES_NAME, counts.model_dump_json().encode())
             self._tell(
                 Wanted(

@@ -1,9 +1,11 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.unit.trainer.runs import add_attempt
+from trainer.contract.model_spec import MAX_NUM_CLASSES
 from trainer.contract.pictures import (
     CLASSES_NAME,
     INDEX_NAME,
@@ -99,6 +101,36 @@ def test_classes_are_read_where_there_are_any(run: RunDirectory) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(_counts((4, 2, 3)).model_dump_json())
     assert classes_of(run, pictures) == _counts((4, 2, 3))
+
+
+def _read_back(run: RunDirectory, content: str) -> ClassCounts | None:
+    file = add_attempt(run).pictures_at(10) / CLASSES_NAME
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    path = str(file.relative_to(run.path))
+    return classes_of(run, StepPictures(attempt=1, step=10, epoch=1, classes=path))
+
+
+def test_as_many_classes_as_a_network_may_have_are_read_and_no_more(run: RunDirectory) -> None:
+    one = ClassCount(
+        label=MAX_NUM_CLASSES - 1, name="n" * 400, num_samples=10**9, right=10**9, within_five=10**9
+    )
+    few = _counts().model_copy(update={"classes": (one,) * 100})
+    largest_bytes = len(few.model_dump_json()) * MAX_NUM_CLASSES // 100
+    # Spaces instead of classes: so many of these take seconds to read.
+    assert _read_back(run, few.model_dump_json() + " " * largest_bytes) == few
+    assert _read_back(run, few.model_dump_json() + " " * 2 * largest_bytes) is None
+
+
+def test_pairs_are_not_listed_with_the_classes_but_read_from_files_of_before(
+    run: RunDirectory,
+) -> None:
+    counts = _counts((4, 2, 3), (1, 1, 1))
+    paired = counts.model_copy(update={"pairs": ((0, 0, 2), (0, 1, 2))})
+    assert _read_back(run, paired.model_dump_json()) == counts
+    before = json.loads(paired.model_dump_json()) | {"pairs": paired.pairs}
+    # More than 4 MiB, as they were of a set evenly spread.
+    assert _read_back(run, json.dumps(before) + " " * (8 << 20)) == paired
 
 
 def test_classes_are_ranked_by_the_share_that_is_right() -> None:

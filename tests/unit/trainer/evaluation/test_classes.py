@@ -120,4 +120,4 @@ def test_of_more_classes_than_a_matrix_is_written_of_the_pairs_are(num_classes: 
     counts = class_counts(_written(pairs, num_classes), names, step=7, protocol="centre_crop")
     assert counts.confusion is None
     assert counts.pairs == tuple(pairs)
-    assert ClassCounts.model_validate_json(counts.model_dump_json()) == counts
+    assert "pairs" not in ClassCounts.model_validate_json(counts.model_dump_json()).model_fields_set

@@ -15,15 +15,19 @@ from trainer.contract.order_file import read_order, replace_order
 from trainer.contract.pictures import (
     CLASSES_NAME,
     INDEX_NAME,
+    PAIRS_NAME,
     ClassCount,
     ClassCounts,
+    ConfusionPairs,
     classes_of,
     pictures_of,
 )
 from trainer.contract.run_directory import RunDirectory
 from trainer.network.alexnet import AlexNet
 from trainer.pictures.artist import Artist
+from trainer.pictures.confusion import draw_confusion
 from trainer.pictures.kernels import draw_tower
+from trainer.pictures.thinning import thin
 from trainer.pictures.wanted import Wanted
 
 STEP = 20
@@ -144,6 +148,29 @@ def test_an_evaluation_is_drawn_beside_its_counts(run: RunDirectory) -> None:
         None,
         f"attempts/0001/pictures/{folder.name}/{CLASSES_NAME}",
     )
+
+
+def test_the_pairs_of_many_classes_are_drawn_and_go_with_their_step(run: RunDirectory) -> None:
+    attempt = run.attempt(1)
+    folder = attempt.pictures_at(STEP)
+    folder.mkdir(parents=True)
+    matrix = _counts()
+    many = matrix.model_copy(update={"confusion": None})
+    (folder / CLASSES_NAME).write_text(many.model_dump_json())
+    pairs = ConfusionPairs(pairs=((0, 0, 3), (0, 1, 1), (1, 0, 1), (1, 1, 3)))
+    (folder / PAIRS_NAME).write_text(pairs.model_dump_json())
+    wanted = WANTED.model_copy(update={"has_checkpoint": False, "has_classes": True})
+    drawn = _artist(run).draw(wanted)
+    assert drawn is not None
+    assert drawn.confusion is not None
+    picture = np.asarray(Image.open(run.path / drawn.confusion))
+    np.testing.assert_array_equal(picture, np.asarray(draw_confusion(matrix)))
+    assert classes_of(run, drawn) == many
+    assert (folder / PAIRS_NAME).exists()
+    # Half drawn, it is too much once a later step is.
+    (folder / INDEX_NAME).unlink()
+    thin(attempt, drawn=STEP + 1)
+    assert not folder.exists()
 
 
 def test_a_checkpoint_that_was_deleted_meanwhile_is_left_out_without_a_word(

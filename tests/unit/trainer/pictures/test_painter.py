@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.trainer.runs import add_attempt
 from tests.waiting import wait_for
-from trainer.contract.pictures import CLASSES_NAME, ClassCounts
+from trainer.contract.pictures import CLASSES_NAME, PAIRS_NAME, ClassCounts, ConfusionPairs
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.pictures import painter as module
@@ -92,6 +92,20 @@ def test_the_process_is_told_what_to_draw_and_awaited(
     assert "no_more" in last
     classes = attempt.pictures_at(7) / CLASSES_NAME
     assert ClassCounts.model_validate_json(classes.read_bytes()) == COUNTS
+
+
+def test_pairs_lie_beside_the_classes(attempt: AttemptDirectory, stand_in: StandIn) -> None:
+    stand_in(_DRAWS)
+    paired = COUNTS.model_copy(update={"pairs": ((0, 0, 2), (0, 128, 1))})
+    with Painter(attempt) as painter:
+        _draw(painter, 6, COUNTS)
+        _draw(painter, 7, paired)
+        painter.finish(TIMEOUT_S)
+    assert not (attempt.pictures_at(6) / PAIRS_NAME).exists()
+    classes, pairs = (attempt.pictures_at(7) / name for name in (CLASSES_NAME, PAIRS_NAME))
+    assert ClassCounts.model_validate_json(classes.read_bytes()) == COUNTS
+    written = ConfusionPairs.model_validate_json(pairs.read_bytes())
+    assert written.pairs == paired.pairs
 
 
 def test_who_does_not_listen_is_neither_waited_for_nor_left_behind(
