@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.acceptance.product import ControlPlane, run
 from tests.bench.service.server import serving
@@ -117,6 +117,8 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Of root, whom chromium gives no sandbox; what is opened is this project's own page.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        # Which no context's own timeout is for.
+        expect.set_options(timeout=WAIT_MS)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()

@@ -1,8 +1,8 @@
 """The table of jobs with 10,000 of them stored, of which 2,000 wait. First: nothing trains yet.
 
-It is to be there within a second where nothing else is done. How long it takes beside other work is
-the machine's affair, and is told. Asserted is the processor time that the service takes for it: at
-most half of that second.
+It is to be there within a second where nothing else is done. Beside other work all takes longer,
+which a page that reads no job tells, loaded in turn: it may then take many times as long as that.
+The service's own processor time for it is at most half of that second.
 """
 
 import statistics
@@ -24,6 +24,9 @@ from tests.unit.service.conftest import now
 NUM_ENDED, NUM_WAITING = 8_000, 2_000
 _TIMES = 7
 _SERVED_WITHIN_S = 0.5
+_LOADED_WITHIN_MS = 1_000
+# Assumed: a page of 50 rows costs a browser that much more than one of a sentence, at most.
+_TIMES_CONTROL = 20
 # By the page's own clock: from the request until the table was laid out.
 _LOADED_MS = """() => {
   const [one] = performance.getEntriesByType("navigation");
@@ -79,19 +82,22 @@ def _copy(store_url: str, job_id: str, num: int) -> None:
 )
 def test_the_table_answers_within_a_second(page: Page, url: str, query: str, finds: bool) -> None:
     service = listening(urlsplit(url).port)
-    loaded_ms, served_s = [], []
+    loaded_ms, control_ms, served_s = [], [], []
     for _ in range(_TIMES):
+        control_ms.append(_loaded_ms(page, f"{url}/ui/nowhere"))
         before = service.cpu_times()
         loaded_ms.append(_loaded_ms(page, f"{url}/ui/{query}"))
         after = service.cpu_times()
         served_s.append(after.user + after.system - before.user - before.system)
         assert (page.locator("#jobs tr[id]").count() > 0) is finds
+    loaded, control, served = map(statistics.median, (loaded_ms, control_ms, served_s))
     print(
-        f"/ui/{query}: {statistics.median(loaded_ms):.0f} ms, of the service's processor time "
-        f"{1000 * min(served_s):.0f} to {1000 * max(served_s):.0f} ms"
+        f"/ui/{query}: {loaded:.0f} ms, a page of nothing {control:.0f} ms, of the service's "
+        f"processor time {1000 * served:.0f} ms"
     )
-    # The least: what it does besides, all the time, does not fall upon each of them.
-    assert min(served_s) < _SERVED_WITHIN_S
+    # What the service does besides falls upon some of them, and not upon most.
+    assert served < _SERVED_WITHIN_S
+    assert loaded < max(_LOADED_WITHIN_MS, _TIMES_CONTROL * control)
 
 
 def listening(port: int | None) -> psutil.Process:
