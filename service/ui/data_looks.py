@@ -18,6 +18,7 @@ from service.ui.data_batch import DrawnBatch
 from service.ui.data_facts import Inspected
 from service.ui.data_program import PROGRAM, TIMEOUT_S, LookError, run
 
+# Of looks, and of batches: these, of which each step has another, drive out none of the others.
 _MAX_KEPT = 200
 # So long one that failed is not tried again, whoever asks for it.
 _FAILED_S = 300.0
@@ -164,11 +165,13 @@ class Looks:
             raise LookError(words or "python -m data_shards batch drew nothing")
 
     def _forget(self) -> None:
-        """Delete the oldest of too many, and what processes left that were killed."""
+        """Delete the oldest of too many of a kind, and what processes left that were killed."""
         for path in self._folder.glob(f"{_NEW}*"):
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
         kept = [path for path in self._folder.iterdir() if _KEY.fullmatch(path.name)]
         kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in kept[_MAX_KEPT:]:
-            shutil.rmtree(path, ignore_errors=True)
+        batches = {path for path in kept if (path / _BATCH_TOLD).exists()}
+        for is_batch in (False, True):
+            for path in [one for one in kept if (one in batches) is is_batch][_MAX_KEPT:]:
+                shutil.rmtree(path, ignore_errors=True)

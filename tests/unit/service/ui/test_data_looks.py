@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from data_shards.manifest import load_manifest
+from service.ui import data_looks
 from service.ui.data_batch import options_of
 from service.ui.data_looks import Looks, batch_key, key_of
 from service.ui.data_program import LookError, is_installed
@@ -31,6 +32,10 @@ else:
     open(sys.argv[sys.argv.index("--contact-sheet") + 1], "wb").write(b"PNG")
 open("RAN", "a").write(" ".join(sys.argv[1:-1]) + "\\n")
 """
+
+
+def repeated(letter: str) -> str:
+    return letter * 64
 
 
 def program(text: str, folder: Path) -> Sequence[str]:
@@ -139,6 +144,26 @@ def test_what_a_killed_process_left_is_deleted_once_it_is_old(tmp_path: Path) ->
     looks.take(KEY, "/data")
     assert not old.exists()
     assert new.exists()
+
+
+def test_batches_drive_out_older_batches_and_no_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_looks, "_MAX_KEPT", 2)
+    folder = tmp_path / "looks"
+    looks = Looks(folder, program=program(TELLS, tmp_path))
+    sets, batches = (list(map(repeated, letters)) for letters in ("abc", "def"))
+    for age_s, (one, batch) in enumerate(zip(sets[:2], batches[:2], strict=True)):
+        looks.take(one, "/data")
+        looks.draw(batch, "/data", OPTIONS)
+        for key in (one, batch):
+            os.utime(folder / key, (time.time() - 60 + age_s,) * 2)
+    looks.draw(batches[2], "/data", OPTIONS)
+    assert [looks.batch(key) is not None for key in batches] == [False, True, True]
+    assert [looks.sheet(key) is not None for key in sets] == [True, True, False]
+    looks.take(sets[2], "/data")
+    assert [looks.batch(key) is not None for key in batches] == [False, True, True]
+    assert [looks.sheet(key) is not None for key in sets] == [False, True, True]
 
 
 def test_one_is_taken_at_a_time(tmp_path: Path) -> None:
