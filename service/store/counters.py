@@ -68,10 +68,18 @@ def counts(connection: Connection) -> Counts:
     return found
 
 
-def keep_counts(connection: Connection, job_id: str) -> None:
-    """Keep what is counted of a job that is being deleted."""
+def counts_of(connection: Connection, job_id: str) -> Counts:
+    """Count one job, as long as it is stored."""
+    return dict(_of_rows(connection, job_id))
+
+
+def keep_counts(connection: Connection, of_job: Counts) -> None:
+    """Keep what was counted of a job that is being deleted.
+
+    Other deletions then wait until this one is committed.
+    """
     # In one order: of two that are deleted at once, none waits for what the other waits for.
-    for series, summed in sorted(_of_rows(connection, job_id)):
+    for series, summed in sorted(of_job.items()):
         row = {"count": summed.num, "milliseconds": summed.milliseconds}
         add(connection, counted, series._asdict() | row)
 

@@ -8,9 +8,9 @@ from service.access.audit import Action
 from service.access.caller import Caller
 from service.jobs.lifecycle import RefusedError
 from service.store.audit import note_audit
-from service.store.counters import keep_counts
+from service.store.counters import counts_of, keep_counts
 from service.store.errors import JobNotFoundError
-from service.store.quotas import keep_gpu_time
+from service.store.quotas import gpu_time_of, keep_gpu_time
 from service.store.tables import deliveries, events, jobs, metadata, points
 from trainer.contract.status import TERMINAL
 
@@ -59,9 +59,12 @@ def delete_job(connection: Connection, job_id: str, by: Caller, now: datetime) -
     `delete_some_history` first leaves it little to do. Raises as check_deletable does.
     """
     check_deletable(connection, job_id)
-    keep_gpu_time(connection, job_id, now)
-    keep_counts(connection, job_id)
+    taken = gpu_time_of(connection, job_id, now)
+    counts = counts_of(connection, job_id)
     for table in _ROWS:
         connection.execute(delete(table).where(table.c.job_id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    # Last, for other deletions share these rows, and wait for them until this one is committed.
+    keep_gpu_time(connection, taken)
+    keep_counts(connection, counts)
     note_audit(connection, by, Action.DELETE, job_id, now)

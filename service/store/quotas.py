@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,6 +23,13 @@ from trainer.contract.status import ACTIVE, LIVE, Status
 
 _WAITING = (Status.QUEUED, Status.RETRYING)
 _SECONDS_PER_HOUR = 3600
+
+
+class GpuTime(NamedTuple):
+    """What a job held of GPUs, and whose it is."""
+
+    owner: str | None
+    seconds: float
 
 
 def quota_of(connection: Connection, owner: str, *, lock: bool = False) -> Quota:
@@ -93,13 +101,19 @@ def active_limits(connection: Connection, now: datetime) -> dict[str, int]:
     return limits
 
 
-def keep_gpu_time(connection: Connection, job_id: str, now: datetime) -> None:
-    """Keep what a job that is being deleted took against its owner, if anybody owns it."""
+def gpu_time_of(connection: Connection, job_id: str, now: datetime) -> GpuTime:
+    """Measure what a job took, as long as it is stored."""
     owner = connection.execute(select(jobs.c.owner).where(jobs.c.id == job_id)).scalar_one()
-    if owner is None:
-        return
-    seconds = _gpu_seconds(connection, attempts.c.job_id == job_id, now)
-    add(connection, spent, {"owner": owner, "gpu_seconds": seconds})
+    return GpuTime(owner, _gpu_seconds(connection, attempts.c.job_id == job_id, now))
+
+
+def keep_gpu_time(connection: Connection, taken: GpuTime) -> None:
+    """Keep what a job that is being deleted took against its owner, if anybody owns it.
+
+    Other deletions of the owner's jobs then wait until this one is committed.
+    """
+    if taken.owner is not None:
+        add(connection, spent, {"owner": taken.owner, "gpu_seconds": taken.seconds})
 
 
 def _gpu_hours(connection: Connection, owner: str, now: datetime) -> float:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from service.access.caller import EVERYONE
 from service.jobs.lifecycle import Decision, RefusedError
@@ -11,8 +11,9 @@ from service.store.audit import read_audit
 from service.store.deletion import check_deletable, delete_job, delete_some_history
 from service.store.errors import JobNotFoundError
 from service.store.store import Store
-from service.store.tables import audit, counted, metadata, points
+from service.store.tables import audit, counted, jobs, metadata, points
 from tests.unit.service.conftest import job_in, make_spec, now, progress, report
+from tests.unit.service.store.statements import statements
 from trainer.contract.attempt import Outcome
 from trainer.contract.events import CheckpointSaved
 from trainer.contract.status import TERMINAL, Status
@@ -62,6 +63,19 @@ def test_every_row_of_the_job_goes_and_none_of_another(store: Store) -> None:
         store.write(lambda connection: delete_job(connection, "a", EVERYONE, now()))
     entries = store.read(lambda connection: read_audit(connection, target="a", limit=10))
     assert entries[0].action == "job.delete"
+
+
+def test_rows_that_deletions_share_are_locked_last(store: Store) -> None:
+    fill(store, "a")
+    store.write(lambda connection: connection.execute(update(jobs).values(owner="ann")))
+    with statements(store._engine) as asked:
+        store.write(lambda connection: delete_job(connection, "a", EVERYONE, now()))
+    did = [statement.split()[:3] for statement, _ in asked]
+    writes = [words for words in did if words[0] in {"DELETE", "INSERT"}]
+    first_shared = writes.index(["INSERT", "INTO", "spent"])
+    assert {words[0] for words in writes[:first_shared]} == {"DELETE"}
+    tables = [words[2] for words in writes[first_shared:]]
+    assert list(dict.fromkeys(tables)) == ["spent", "counted", "audit"]
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
