@@ -12,12 +12,13 @@ from service.api.dependencies import Plane, Viewer
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord
 from service.steady_clock import now_utc
-from service.store.gpu_ids import read_gpu_ids
+from service.store.gpu_ids import GpuIds
 from service.store.switches import Drain, read_drain
-from service.ui.cluster_facts import ClusterFacts, GpuIds, cluster_facts
+from service.ui.cluster_facts import ClusterFacts, cluster_facts
 from service.ui.live import Change, Look, stream
 from service.ui.pages import router as page_router
 from service.ui.rendering import fragment, page
+from service.ui.told_gpus import ToldGpus
 
 router = page_router()
 
@@ -61,13 +62,14 @@ class LiveCluster:
 
 def _read(request: Request, plane: ControlPlane, caller: Caller) -> ClusterFacts:
     live: Sequence[JobRecord] = request.app.state.live_jobs.get()
+    told: ToldGpus = request.app.state.told_gpus
     seen = [job for job in live if caller.may_see(job.ownership)]
     view = cluster_view(plane, caller, live, limit=MAX_QUEUE)
     held = {one.holder for node in view.nodes for one in node.held if one.num_gpus}
-    ids = [job.id for job in seen if f"{job.id}-{job.attempt}" in held]
+    holders = [job for job in seen if f"{job.id}-{job.attempt}" in held]
 
     def read(connection: Connection) -> tuple[Drain | None, Mapping[str, GpuIds]]:
-        return read_drain(connection), read_gpu_ids(connection, ids) if ids else {}
+        return read_drain(connection), told.read(connection, holders)
 
     drain, gpu_ids = plane.store.read(read)
     return cluster_facts(view, seen, drain, gpu_ids)

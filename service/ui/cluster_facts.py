@@ -1,10 +1,12 @@
 """What the page of the cluster says: nodes, who holds them, and who waits. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from service.jobs.records import JobRecord
+from service.store.gpu_ids import GpuIds
 from service.store.switches import Drain
 from service.ui import formats
 from service.ui.states import ShownState, shown
@@ -13,8 +15,6 @@ from service.views.cluster import ClusterView, HeldView, NodeView, QueuedView
 NUM_COLOURS = 8
 # Sums of Ray's ten-thousandths are off by less.
 _ROUNDING = 1e-3
-# Of each replica of an attempt.
-GpuIds = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +98,11 @@ def cluster_facts(
     by_holder = {f"{job.id}-{job.attempt}": job for job in jobs}
     by_id = {job.id: job for job in by_holder.values()}
     ours = [one.holder for node in view.nodes for one in node.held if one.holder in by_holder]
-    colours = {holder: place % NUM_COLOURS + 1 for place, holder in enumerate(dict.fromkeys(ours))}
+    num_places = Counter(ours)
+    colours = {holder: place % NUM_COLOURS + 1 for place, holder in enumerate(num_places)}
     # Of one on several nodes nothing tells which replica is where.
-    in_one_place = {holder: by_holder[holder] for holder in ours if ours.count(holder) == 1}
-    told = {holder: gpu_ids.get(job.id, ()) for holder, job in in_one_place.items()}
+    in_one_place = [holder for holder, times in num_places.items() if times == 1]
+    told = {holder: gpu_ids.get(by_holder[holder].id, ()) for holder in in_one_place}
     return ClusterFacts(
         figures=_figures(view),
         trouble=view.trouble or "",

@@ -1,7 +1,6 @@
 """/ui/compare: curves, results and specs of two to eight jobs side by side, and what changes."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -12,16 +11,12 @@ from sqlalchemy import Connection
 from service.access.caller import Caller
 from service.api.dependencies import Plane, Viewer
 from service.api.errors import RefusedRequestError
-from service.api.present import read_report
 from service.control_plane import ControlPlane
-from service.jobs.history import History, Series
 from service.jobs.records import JobRecord
 from service.problems import ProblemType
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.jobs import read_job
-from service.store.points import read_history
 from service.ui.compare_charts import compare_charts
-from service.ui.compare_ended import EndedJobs
 from service.ui.compare_facts import (
     MAX_JOBS,
     MIN_JOBS,
@@ -30,25 +25,20 @@ from service.ui.compare_facts import (
     result_rows,
     spec_rows,
 )
-from service.ui.compare_live import LOOK_EVERY_S, LiveCompare
+from service.ui.compare_live import LiveCompare
+from service.ui.compare_shared import LOOK_EVERY_S, Courses
 from service.ui.compared import AXES, By, Compared, published_note
 from service.ui.job.published import published_beside
 from service.ui.live import stream
 from service.ui.live_charts import asked_ids, chart_ids
 from service.ui.pages import router as page_router
 from service.ui.rendering import page
-from trainer.contract.status import Status
 
 router = page_router()
 
-SERIES: tuple[Series, ...] = ("loss", "learning_rate", "images_per_second")
-# Eight curves of so many are read in a second.
-MAX_POINTS = 300
 # Of one table, whose boxes are all ticked; more are refused before any is read.
 _MAX_IDS = 100
 MAX_TEXT = 200
-
-_ended = EndedJobs()
 
 Ids = Annotated[
     list[Annotated[str, StringConstraints(max_length=64, strip_whitespace=True)]],
@@ -71,7 +61,7 @@ def compare_page(
     problem = problem_with(ids, unknown)
     status = 200 if not problem else 404 if unknown else 422
     is_shown = not problem and len(jobs) >= MIN_JOBS
-    compared = [_read_compared(plane, job) for job in jobs] if is_shown else []
+    compared = [_compared(request, job) for job in jobs] if is_shown else []
     rows = spec_rows(jobs) if is_shown else []
     charts = compare_charts(compared, by)
     lives = is_shown and not all(job.is_terminal for job in jobs)
@@ -130,7 +120,7 @@ def compare_stream(
         # Once, as another process may have made the page; not again and again.
         is_first = job.id not in read
         read.add(job.id)
-        return _read_compared(plane, job, may_read_manifest=is_first)
+        return _compared(request, job, may_read_manifest=is_first)
 
     look = LiveCompare(jobs=jobs, read=compared, charts=asked_ids(charts), by=by)
     return stream(request, plane, look, every_s=LOOK_EVERY_S)
@@ -167,27 +157,12 @@ def _read_jobs(
     return found, unknown
 
 
-def _read_compared(
-    plane: ControlPlane, job: JobRecord, *, may_read_manifest: bool = True
-) -> Compared:
-    known = _ended.known(job)
-    # Whether anything is published beside a job may not be known at first.
-    if known is not None and (known.published.rows or known.published.note):
-        return known
-    history = known.history if known is not None else _read_history(plane, job.id)
-    report = (
-        read_report(plane.settings.run_root / job.id) if job.status is Status.SUCCEEDED else None
-    )
-    found = Compared(
-        job=job,
-        history=history,
-        published=published_beside(job, report, may_read=may_read_manifest),
-    )
-    _ended.keep(found)
-    return found
-
-
-def _read_history(plane: ControlPlane, job_id: str) -> History:
-    return plane.store.read(
-        partial(read_history, job_id=job_id, series=SERIES, max_points=MAX_POINTS)
+def _compared(request: Request, job: JobRecord, *, may_read_manifest: bool = True) -> Compared:
+    courses: Courses = request.app.state.courses
+    course = courses.of(job)
+    return Compared(
+        job=course.job,
+        history=course.history,
+        num_samples=course.num_samples,
+        published=published_beside(job, course.report, may_read=may_read_manifest),
     )

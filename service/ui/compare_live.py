@@ -12,9 +12,6 @@ from service.ui.live import Change, Look
 from service.ui.live_charts import LiveCharts
 from service.ui.rendering import fragment
 
-# Eight histories take a while to read.
-LOOK_EVERY_S = 5.0
-
 
 @dataclass(kw_only=True)
 class LiveCompare:

@@ -30,6 +30,8 @@ class Compared:
     job: JobRecord
     history: History
     published: Published
+    num_samples: int | None = None
+    """Of the set that it goes through; None: it is not known."""
 
     @property
     def title(self) -> str:
@@ -47,7 +49,15 @@ class Compared:
         """Return where a place in the job's history lies on an axis."""
         if by == "epoch":
             return place.epoch
-        return place.step * (self.job.spec.optim.global_batch_size if by == "images" else 1)
+        return self._num_images(place.step) if by == "images" else place.step
+
+    def _num_images(self, step: int) -> int:
+        """Return how many images so many steps take; the last of an epoch takes what is left."""
+        batch = self.job.spec.optim.global_batch_size
+        if not self.num_samples:
+            return step * batch
+        epochs, of_epoch = divmod(step, -(-self.num_samples // batch))
+        return epochs * self.num_samples + of_epoch * batch
 
 
 def published_rows(compared: Sequence[Compared]) -> list[ComparedResult]:

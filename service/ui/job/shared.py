@@ -18,7 +18,7 @@ from service.ui.job.facts import Findings, Pulse, State, read_findings, read_pul
 from service.ui.job.published import published_beside
 from service.ui.job.sections import charts_of
 from service.ui.live import LOOK_EVERY_S
-from service.ui.recent import Recent
+from service.ui.recent import Recent, RecentOf
 
 # What takes longer to read is read no more often than that.
 SLOW_EVERY_S = 5.0
@@ -38,7 +38,6 @@ class Snapshot:
     """An overview, and what the job was before it was read: it is no older."""
 
     pulse: Pulse
-    read_at: float
     overview: Overview
 
 
@@ -53,10 +52,11 @@ class SharedJob:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pulse = Recent(pulse, for_s=LOOK_EVERY_S, clock=clock)
-        self._overview = overview
-        self._clock = clock
-        self._lock = Lock()
-        self._known: Snapshot | None = None
+        self._snapshot = RecentOf(
+            lambda pulse: Snapshot(pulse=pulse, overview=overview()),
+            for_s=SLOW_EVERY_S,
+            clock=clock,
+        )
 
     def pulse(self, caller: Caller) -> Pulse:
         """Return the job and the number of its newest event, of a second ago at most.
@@ -73,29 +73,7 @@ class SharedJob:
         Who comes while another reads has what was read before. Raises JobNotFoundError.
         """
         _check_seen(pulse[0], caller)
-        known = self._good(pulse)
-        if known is not None:
-            return known
-        stand_in = None if pulse[0].is_terminal else self._known
-        if not self._lock.acquire(blocking=stand_in is None):
-            assert stand_in is not None
-            return stand_in
-        try:
-            known = self._good(pulse)
-            if known is None:
-                overview = self._overview()
-                known = Snapshot(pulse=pulse, read_at=self._clock(), overview=overview)
-                self._known = known
-            return known
-        finally:
-            self._lock.release()
-
-    def _good(self, pulse: Pulse) -> Snapshot | None:
-        known = self._known
-        if known is None or known.pulse == pulse:
-            return known
-        is_young = self._clock() - known.read_at < SLOW_EVERY_S
-        return known if is_young and not pulse[0].is_terminal else None
+        return self._snapshot.get(pulse, is_last=pulse[0].is_terminal)
 
 
 class SharedJobs:

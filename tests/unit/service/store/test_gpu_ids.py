@@ -2,7 +2,7 @@
 
 from sqlalchemy import update
 
-from service.store.gpu_ids import read_gpu_ids
+from service.store.gpu_ids import Attempt, GpuIds, read_gpu_ids
 from service.store.store import Store
 from service.store.tables import jobs
 from tests.unit.service.conftest import job_in, progress, report
@@ -33,12 +33,12 @@ def test_each_replicas_gpus_are_told_of_the_newest_attempt(store: Store) -> None
         report(store, job_id, first, progress(2))
     asked = ["pairs", "on cpu", "silent", "none"]
 
-    def told() -> dict[str, object]:
+    def told() -> dict[Attempt, GpuIds]:
         return {**store.read(lambda connection: read_gpu_ids(connection, asked))}
 
     found = told()
-    assert found.keys() == {"pairs"}
-    assert found["pairs"] == (("0", "1"), ("2", "3"))
+    assert found.pop(("pairs", 1)) == (("0", "1"), ("2", "3"))
+    assert found == {("on cpu", 1): ((), ())}
     begun = update(jobs).where(jobs.c.id == "pairs").values(attempt=2)
     store.write(lambda connection: connection.execute(begun))
-    assert told() == {}
+    assert told() == found

@@ -1,10 +1,13 @@
 """What the page of the cluster says."""
 
+from dataclasses import replace
+
 import pytest
 
+from service.store.gpu_ids import GpuIds
 from service.store.store import Store
 from service.store.switches import Drain
-from service.ui.cluster_facts import GpuIds, cluster_facts
+from service.ui.cluster_facts import cluster_facts
 from service.views.cluster import ClusterView, HeldView, NodeView, QueuedView
 from tests.unit.service.conftest import job_in, make_spec, now
 from trainer.contract.status import Status
@@ -75,6 +78,36 @@ def test_of_a_job_on_several_nodes_nothing_tells_which_gpus_are_where(store: Sto
     two = view.model_copy(update={"nodes": (node, other)})
     for card in cluster_facts(two, [job], None, told).nodes:
         assert (card.holders[0].gpus, card.holders[0].amount) == ((1.0, 1.0), "1 CPU, 2 GPU")
+
+
+class Compared(str):
+    """A holder's name that counts how often it is compared with another."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+
+def test_many_holders_are_gone_through_a_few_times_each(store: Store) -> None:
+    job = job_in(store, Status.RUNNING, "runs")
+    jobs = [replace(job, id=f"runs{number}") for number in range(100)]
+    held = [
+        HeldView.model_construct(
+            holder=Compared(f"{one.id}-{one.attempt}"), num_cpus=0.01, num_gpus=0
+        )
+        for one in jobs
+    ]
+    (node,) = view_of().nodes
+    full = node.model_construct(**{**dict(node), "held": tuple(held)})
+    view = view_of().model_copy(update={"nodes": (full,)})
+    Compared.times = 0
+    (card,) = cluster_facts(view, jobs, None, {}).nodes
+    assert len(card.holders) == 100
+    assert Compared.times < 1000
 
 
 def test_who_waits_is_told_why_and_others_private_jobs_have_no_name(store: Store) -> None:

@@ -8,14 +8,16 @@ import pytest
 from sqlalchemy import Connection, update
 
 from service.access.caller import Caller, Role
+from service.application import create_application
 from service.control_plane import ControlPlane
 from service.jobs.history import History
 from service.store.points import read_history
 from service.store.tables import jobs
-from service.ui import compare
+from service.ui import compare, compare_shared
 from tests.unit.service.conftest import bring_to, job_in, make_spec, now, progress, report
 from tests.unit.service.guarded import Guarded
 from tests.unit.service.ui.test_jobs import Messages
+from trainer.contract.events import Evaluated
 from trainer.contract.status import Status
 
 
@@ -54,22 +56,83 @@ def test_the_switches_are_those_of_a_jobs_page(http: httpx.Client) -> None:
         assert 'data-chart="loss" data-does="log" data-key="loss-log"' in html
 
 
+def test_no_two_switches_of_a_page_are_called_the_same(
+    http: httpx.Client, plane: ControlPlane
+) -> None:
+    for job_id in ("named1", "named2"):
+        job_in(plane.store, Status.RUNNING, job_id)
+        measured = Evaluated(step=25, epoch=1.0, num_samples=9, loss=1.5, top1=0.5, top5=0.8)
+        report(plane.store, job_id, progress(25), measured)
+    for path, name in (
+        ("/ui/compare?job=named1&job=named2", "Log scale of Validation loss"),
+        ("/ui/jobs/named1", "Smoothing of Loss"),
+    ):
+        html = http.get(path).raise_for_status().text
+        labels = re.findall(r"<label>(.*?data-chart=.*?)</label>", html)
+        names = [" ".join(re.sub("<[^>]*>", "", label).split()) for label in labels]
+        assert name in names
+        assert len(set(names)) == len(names)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of which jobs a history is read, one after another."""
+    read: list[str] = []
+
+    def counted(connection: Connection, job_id: str, *given: Any, **more: Any) -> History:
+        read.append(job_id)
+        return read_history(connection, job_id, *given, **more)
+
+    monkeypatch.setattr(compare_shared, "read_history", counted)
+    return read
+
+
 def test_jobs_that_have_ended_are_read_once(
-    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, plane: ControlPlane, read: list[str]
 ) -> None:
     for job_id in ("once1", "once2"):
         job_in(plane.store, Status.CANCELLED, job_id)
-    read: list[str] = []
-
-    def counted(connection: Connection, job_id: str, **more: Any) -> History:
-        read.append(job_id)
-        return read_history(connection, job_id, **more)
-
-    monkeypatch.setattr(compare, "read_history", counted)
+    job_in(plane.store, Status.RUNNING, "once3")
     for path in ("/ui/compare", "/ui/compare", "/ui/live/compare"):
         http.get(f"{path}?job=once1&job=once2").raise_for_status()
-    http.get("/ui/compare?job=once1&job=left").raise_for_status()
-    assert read == ["once1", "once2", "left"]
+    http.get("/ui/compare?job=once1&job=once3").raise_for_status()
+    assert read == ["once1", "once2", "once3"]
+
+
+def test_jobs_that_run_are_read_once_for_all_who_look(
+    http: httpx.Client,
+    plane: ControlPlane,
+    read: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Longer than the test takes on whatever machine.
+    monkeypatch.setattr(compare_shared, "LOOK_EVERY_S", 3600)
+    for job_id in ("runs1", "runs2"):
+        job_in(plane.store, Status.RUNNING, job_id)
+    for number in range(3):
+        report(plane.store, "runs1", progress(number + 1))
+        http.get("/ui/compare?job=runs1&job=runs2").raise_for_status()
+    with http.stream("GET", "/ui/live/compare?job=runs1&job=runs2") as answer:
+        Messages(answer.raise_for_status()).next_of("results")
+    assert read == ["runs1", "runs2"]
+
+
+def test_images_are_counted_by_the_plan_of_the_job(http: httpx.Client, plane: ControlPlane) -> None:
+    spec = make_spec(optim={"global_batch_size": 128})
+    for job_id, plan in (("planned", {"num_samples": 300}), ("unplanned", None)):
+        job = job_in(plane.store, Status.RUNNING, job_id, spec=spec)
+        if plan is not None:
+            foresee = update(jobs).where(jobs.c.id == job_id).values(plan=plan)
+            plane.store.write(lambda connection, foresee=foresee: connection.execute(foresee))
+        report(plane.store, job.id, progress(3), progress(4))
+    html = http.get("/ui/compare?job=planned&job=unplanned&by=images").raise_for_status().text
+    for numbers in ("[300, 428]", "[384, 512]"):
+        assert f'"x": {numbers}' in html
+
+
+def test_each_application_keeps_what_it_has_read(plane: ControlPlane) -> None:
+    one, other = (create_application(plane).state.courses for _ in range(2))
+    assert one is not other
 
 
 def test_nothing_asked_for_is_nothing_wrong(http: httpx.Client) -> None:
@@ -144,8 +207,11 @@ def test_the_stream_goes_on_when_one_of_its_jobs_is_gone(
         report(store, stays, progress(50))
         assert "50.0 %" in messages.next_of("chosen")["html"]
         bring_to(store, running, Status.CANCELLED)
-        *_, (_, last) = iter(messages.next, ("ended", {}))
-        assert "Cancelled" in last["html"]
+        rest = [told for _, told in iter(messages.next, ("ended", {}))]
+        chosen = [told["html"] for told in rest if told["target"] == "chosen"]
+        assert "Cancelled" in chosen[-1]
+        # The end of it too was read.
+        assert "curves" in {told["target"] for told in rest}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.jobs.history import History, HistoryPoint, Series, Spread
 from service.jobs.records import JobRecord
@@ -20,6 +22,7 @@ from service.ui.compare_facts import (
 from service.ui.compared import By, Compared
 from service.ui.job.published import Published
 from tests.unit.service.conftest import job_in, make_spec
+from tests.unit.service.jobs.records import job as job_record
 from trainer.contract.events import Evaluated
 from trainer.contract.published import compared as published_results
 from trainer.contract.spec import Protocol
@@ -128,14 +131,16 @@ def test_each_chart_has_a_curve_a_job_and_the_papers_lines_once(store: Store) ->
     [
         ("step", "Step", [1, 2], [10]),
         ("epoch", "Epoch", [0.1, 0.2], [1]),
-        ("images", "Images trained on", [64, 128], [640]),
+        # Of 100 samples the second step of an epoch has 36.
+        ("images", "Images trained on", [64, 100], [500]),
     ],
 )
 def test_curves_of_different_batch_sizes_go_by_what_is_alike(
     store: Store, by: By, title: str, loss: list[float], top1: list[float]
 ) -> None:
     large = job(store, "a", optim={"global_batch_size": 64})
-    pair = [compared(large, PAPER, measured(1, 0.4)), compared(job(store, "b"), PAPER)]
+    one = replace(compared(large, PAPER, measured(1, 0.4)), num_samples=100)
+    pair = [one, compared(job(store, "b"), PAPER)]
     charts = {chart.id: chart for chart in compare_charts(pair, by)}
     assert {chart.layout["xaxis"]["title"]["text"] for chart in charts.values()} == {title}
     for name in ("loss", "learning-rate", "images-per-second"):
@@ -144,6 +149,27 @@ def test_curves_of_different_batch_sizes_go_by_what_is_alike(
         assert charts[name].data[0]["x"] == top1
     # The published line is as long as what is measured.
     assert charts["top1"].data[-1]["x"] == [0, *top1]
+
+
+@given(
+    num_samples=st.integers(1, 100),
+    batch=st.integers(1, 15).map(lambda of_stream: 8 * of_stream),
+    step=st.integers(0, 200),
+)
+def test_each_sample_of_an_epoch_is_counted_once(num_samples: int, batch: int, step: int) -> None:
+    record = replace(job_record(), spec=make_spec(optim={"global_batch_size": batch}))
+    one = replace(compared(record, PAPER), num_samples=num_samples)
+    left, images = 0, 0
+    for _ in range(step):
+        left = left or num_samples
+        taken = min(batch, left)
+        left, images = left - taken, images + taken
+    assert one.along("images", point(step, 1.0)) == images
+
+
+def test_where_no_plan_is_known_every_step_counts_as_a_whole_one(store: Store) -> None:
+    one = compared(job(store, "a", optim={"global_batch_size": 64}), PAPER)
+    assert one.along("images", point(3, 1.0)) == 192
 
 
 def test_what_learns_nothing_has_no_learning_rate(store: Store) -> None:

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from service.ui.recent import Recent
+from service.ui.recent import Recent, RecentOf
 
 
 class Source:
@@ -110,3 +110,41 @@ def test_what_is_old_is_waited_for_and_read_once() -> None:
             lambda: waiters.extend(threads.submit(source.recent.get) for _ in range(3))
         )
         assert [waiter.result() for waiter in waiters] == [2, 2, 2]
+
+
+def test_the_last_state_is_waited_for_while_an_earlier_one_is_read() -> None:
+    begun, goes_on, read = Event(), Event(), list[str]()
+
+    def look(state: str) -> str:
+        read.append(state)
+        if state == "second":
+            begun.set()
+            assert goes_on.wait(10)
+        return state
+
+    recent = RecentOf(look, for_s=0.0)
+    assert recent.get("first", is_last=False) == "first"
+    with ThreadPoolExecutor(2) as threads:
+        reading = threads.submit(recent.get, "second", is_last=False)
+        try:
+            assert begun.wait(10)
+            assert recent.get("third", is_last=False) == "first"
+            ending = threads.submit(recent.get, "last", is_last=True)
+        finally:
+            goes_on.set()
+        assert (reading.result(), ending.result()) == ("second", "last")
+    assert recent.get("last", is_last=True) == "last"
+    assert read == ["first", "second", "last"]
+
+
+def test_a_read_of_a_state_that_failed_is_tried_again() -> None:
+    answers: list[Callable[[], str]] = []
+    recent = RecentOf(lambda _state: answers.pop()(), for_s=60.0)
+
+    def fail() -> str:
+        raise ValueError("away")
+
+    answers += [lambda: "read", fail]
+    with pytest.raises(ValueError, match="away"):
+        recent.get("state", is_last=True)
+    assert recent.get("state", is_last=True) == "read"
