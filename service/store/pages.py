@@ -52,7 +52,9 @@ class _Asked(NamedTuple):
     status: Status | None
     num_labels: int
     is_of_owner: bool
-    """Whether it is of the jobs of one owner, of all of which the caller is told."""
+    """Whether it is of the jobs of one owner."""
+    sees_all: bool
+    """Whether the caller is told of whatever that owner has."""
     goes_on: bool
     """Whether another page came before."""
     oldest_first: bool
@@ -83,16 +85,17 @@ def page_of_jobs(
 ) -> Query:
     """Return a query of the newest or oldest `limit` jobs of this status with all of these labels.
 
-    `owner`: whose, if the caller is told of all of them; `cursor`: on from the job of that `seq`.
-    Of jobs that have not ended, which are few, the page is cut from the indexes of statuses; of
-    others from that of the label that the fewest have, unless fewer are told to the caller.
+    `owner`: whose; `cursor`: on from the job of that `seq`. Of jobs that have not ended, which are
+    few, the page is cut from the indexes of statuses; of others from that of the label that the
+    fewest have, unless fewer are told to the caller. What another owner has for themselves alone is
+    passed over, however much that is.
     """
-    assert owner is None or sees_all_of(seen_by, owner)
     asked = _Asked(
         told=audience(seen_by),
         status=status,
         num_labels=len(labelled),
         is_of_owner=owner is not None,
+        sees_all=owner is not None and sees_all_of(seen_by, owner),
         goes_on=cursor is not None,
         oldest_first=oldest_first,
     )
@@ -141,6 +144,8 @@ def _cut(asked: _Asked) -> Select[Any]:
     """Return a query of the first of each of the indexes, together."""
     conditions = [_has_label(number) for number in range(asked.num_labels)]
     conditions += asked.on(jobs.c.seq)
+    if asked.is_of_owner and not asked.sees_all:
+        conditions.append(visible_to(asked.told))
     by_age = asked.by_age(jobs.c.seq)
     whose = _told_to(asked)
     if len(whose) == 1:

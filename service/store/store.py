@@ -169,8 +169,8 @@ class Store:
     ) -> Sequence[JobRecord | UnreadableJob]:
         """Return jobs, the newest first; `labels`: only those that have all of them.
 
-        `owner`: only theirs, of whom the caller sees all. Where the oldest are first, `before_seq`
-        is the job that comes before those.
+        `owner`: only theirs. Where the oldest are first, `before_seq` is the job that comes before
+        those.
         """
         page = partial(
             page_of_jobs,
