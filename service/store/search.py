@@ -1,7 +1,7 @@
 """Jobs by a part of their name, or the start of their id: a window of them is looked through.
 
 Names are in the specs, which no index has; so each page looks at so many jobs at most, and the
-next goes on from there. So are those of an owner some of whose jobs the caller is not told of.
+next goes on from there.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def search_jobs(
         told.append(jobs.c.status == status)
     if owner is not None:
         told.append(jobs.c.owner == owner)
-    if before_seq is None and text.strip():
+    if before_seq is None:
         of_id = read_jobs(connection, STORED_JOBS.where(jobs.c.id == text.strip(), *told))
         if of_id:
             return Found(jobs=of_id, next_cursor=None)
@@ -69,8 +69,7 @@ def search_jobs(
         last = first - window
         looked_at = and_(jobs.c.seq < first, jobs.c.seq >= last)
         is_end, by_age = last <= 1, jobs.c.seq.desc()
-    named = [_is_named(text)] if text.strip() else []
-    query = STORED_JOBS.where(looked_at, *named, *told).order_by(by_age).limit(limit + 1)
+    query = STORED_JOBS.where(looked_at, _is_named(text), *told).order_by(by_age).limit(limit + 1)
     found = read_jobs(connection, query)
     if len(found) > limit:
         return Found(jobs=found[:limit], next_cursor=found[limit - 1].seq)

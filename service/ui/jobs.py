@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from sqlalchemy import Connection
 
 from service.access.caller import Caller
-from service.api.dependencies import MAX_INTEGER, Plane, Viewer
+from service.api.dependencies import Plane, Viewer
 from service.api.errors import RefusedRequestError
 from service.control_plane import ControlPlane
 from service.jobs.records import JobRecord, UnreadableJob
@@ -19,8 +19,7 @@ from service.problems import ProblemType
 from service.steady_clock import now_utc
 from service.store.errors import JobNotFoundError, UnreadableJobError
 from service.store.jobs import read_job
-from service.store.ownership import sees_all_of
-from service.store.search import search_jobs
+from service.store.search import WINDOW, search_jobs
 from service.ui.compare import Ids
 from service.ui.compare_facts import MAX_JOBS, MIN_JOBS
 from service.ui.filters import FilterError, Filters
@@ -46,19 +45,19 @@ def _filters(
     q: Annotated[str, Query(max_length=MAX_TEXT)] = "",
     owner: Annotated[str, Query(max_length=MAX_TEXT)] = "",
     order: str = "",
-    cursor: Annotated[int | None, Query(ge=1, le=MAX_INTEGER)] = None,
+    cursor: Annotated[str, Query(max_length=MAX_TEXT)] = "",
     ticked: Ids = [],  # noqa: B006
 ) -> Filters:
     # A form sends what was left empty, too.
-    return Filters(
+    asked = Filters(
         status=Status(status) if status in set(Status) else None,
         label=label,
         q=_askable(q),
         owner=_askable(owner).strip(),
         order=Order(order) if order in set(Order) else Order.NEWEST,
-        cursor=cursor,
         ticked=tuple(dict.fromkeys(one for one in ticked if one)),
     )
+    return asked.turned_to(cursor)
 
 
 def _askable(text: str) -> str:
@@ -85,9 +84,15 @@ def jobs_page(
     filters: Asked,
     *,
     compare: Annotated[str, Query(max_length=MAX_TEXT)] = "",
+    every: Annotated[str, Query(max_length=MAX_TEXT)] = "",
 ) -> Response:
-    """Show the jobs that are asked for; `compare`: lead to those that are ticked, side by side."""
+    """Show the jobs that are asked for.
+
+    `compare`: lead to those that are ticked, side by side; `every`: to all, with these ticked.
+    """
     ticked = filters.ticked
+    if every:
+        return RedirectResponse(f"/ui/{Filters(ticked=ticked).query()}", 303)
     if compare and MIN_JOBS <= len(ticked) <= MAX_JOBS:
         return RedirectResponse(f"/ui/compare?{urlencode({'job': ticked}, doseq=True)}", 303)
     error, found = "", _Page(jobs=())
@@ -103,6 +108,7 @@ def jobs_page(
         rows=_rows(request, plane, caller, found.jobs),
         unreadable=found.unreadable,
         further=found.further,
+        window=WINDOW,
         filters=filters,
         ticked=ticked,
         ticked_elsewhere=_ticked_elsewhere(plane, caller, ticked, found.jobs),
@@ -141,15 +147,16 @@ def jobs_stream(request: Request, plane: Plane, caller: Viewer, filters: Asked) 
 
 
 def _read(request: Request, plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
+    # Refused in every order alike: what is sorted by its figures may have no job to try them on.
+    labels = filters.labels
     if filters.order.is_of_live:
         return _sorted(request.app.state.live_jobs.get(), caller, filters)
-    owner = filters.owner or None
-    if filters.q.strip() or (owner is not None and not sees_all_of(caller, owner)):
+    if filters.q.strip():
         return _search(plane, caller, filters)
     found = plane.store.jobs(
         status=filters.status,
-        labels=filters.labels,
-        owner=owner,
+        labels=labels,
+        owner=filters.owner or None,
         seen_by=caller,
         before_seq=filters.cursor,
         oldest_first=filters.order is Order.OLDEST,
@@ -179,6 +186,7 @@ def _search(plane: ControlPlane, caller: Caller, filters: Filters) -> _Page:
             before_seq=filters.cursor,
             oldest_first=filters.order is Order.OLDEST,
             limit=PAGE,
+            window=WINDOW,
         )
     )
     return _page(found.jobs, further=found.next_cursor)

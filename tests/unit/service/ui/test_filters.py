@@ -52,11 +52,27 @@ def test_labels_that_cannot_be_asked_for_are_refused_and_how_to_write_them_is_sa
 def test_an_address_has_what_is_asked_for_and_no_more() -> None:
     filters = Filters(status=Status.RUNNING, label="a=b c", q="x&y")
     assert filters.query() == "?status=RUNNING&label=a%3Db+c&q=x%26y"
-    assert filters.query(cursor=7) == filters.query() + "&cursor=7"
-    assert Filters(cursor=7).query(cursor=None) == ""
+    assert Filters().query() == ""
     assert Filters(label=" ", cursor=3).is_any
     assert not filters.is_any
     assert not Filters(owner="ann").is_any
     mine = Filters(owner="ann", order=Order.TOP1, ticked=("a", "b"))
     assert mine.query() == "?owner=ann&order=top1&job=a&job=b"
-    assert mine.query(job=()) == "?owner=ann&order=top1"
+
+
+def test_a_page_is_turned_to_where_it_is_of_the_same_jobs_in_the_same_order() -> None:
+    shown = Filters(label="a=b", q="name")
+    page = shown.page(7)
+    assert shown.turned_to(page) == Filters(label="a=b", q="name", cursor=7)
+    assert shown.turned_to(page).query() == f"{shown.query()}&cursor={page}"
+    # What is ticked, and which page is left, is no matter.
+    assert Filters(label="a=b ", q="name", ticked=("x",), cursor=4).turned_to(page).cursor == 7
+    for other in (Filters(), Filters(label="a=b", q="name", order=Order.TOP1), Filters(q="a=b")):
+        assert other.turned_to(page) == other
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "7", "7-", "", "٣", "2147483648", "9" * 5000])
+def test_of_what_is_no_page_the_first_is_shown(number: str) -> None:
+    mark = Filters().page(7).removeprefix("7")
+    for page in (number, number + mark if number != "7" else ""):
+        assert Filters(cursor=3).turned_to(page).cursor is None

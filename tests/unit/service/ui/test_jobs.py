@@ -120,8 +120,18 @@ def test_what_is_ticked_stays_so_on_every_page_and_is_refused_beside_the_table(
     assert "Compare those that are ticked" in http.get("/ui/?q=there+is+none").text
 
 
-def test_a_filter_that_cannot_be_is_told_beside_its_field(http: httpx.Client) -> None:
-    answer = http.get("/ui/?label=%3Cb%3E")
+def test_all_jobs_are_led_to_with_what_is_ticked_by_then(http: httpx.Client) -> None:
+    assert '<button name="every"' in http.get("/ui/?status=FAILED").text
+    assert '<button name="every"' not in http.get("/ui/").text
+    asked = {"status": "FAILED", "q": "edited", "every": "job", "job": ["a", "b"]}
+    led = http.get("/ui/", params=asked)
+    assert (led.status_code, led.headers["Location"]) == (303, "/ui/?job=a&job=b")
+
+
+# Of those that have ended none is sorted by a figure: no job is held against the label.
+@pytest.mark.parametrize("more", ["", "&order=priority&status=SUCCEEDED"])
+def test_a_filter_that_cannot_be_is_told_beside_its_field(http: httpx.Client, more: str) -> None:
+    answer = http.get(f"/ui/?label=%3Cb%3E{more}")
     assert answer.status_code == 422
     assert 'id="label-error"' in answer.text
     assert "&lt;b&gt;" in answer.text
@@ -141,11 +151,48 @@ def test_pages_follow_each_other(http: httpx.Client, plane: ControlPlane, order:
         html = http.get("/ui/", params=asked).text
         return html if rows(html) == expected[:PAGE] else None
 
-    (cursor,) = re.findall(r'name="cursor" value="(\d+)"', wait_until(first))
+    cursor = next_page(wait_until(first))
     second = http.get("/ui/", params=asked | {"cursor": cursor}).text
     assert rows(second) == expected[PAGE:]
     assert "First page" in second
     assert "Next page" not in second
+    # As the button sends what was edited meanwhile, and not shown.
+    for edited in ({"order": "top1"}, {"q": f"{order}0"}, {"status": "PAUSED"}):
+        first_of_others = http.get("/ui/", params=asked | edited | {"cursor": cursor}).text
+        assert "First page" not in first_of_others
+
+
+def next_page(html: str) -> str:
+    (cursor,) = re.findall(r'name="cursor" value="([^"]+)"', html)
+    return str(cursor)
+
+
+def test_a_search_that_goes_on_says_so(
+    http: httpx.Client, plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sought", "another", "a third"):
+        plane.store.submit(name, make_spec(name=f"goes on {name}"), now())
+    monkeypatch.setattr("service.ui.jobs.WINDOW", 2)
+    asked = {"q": "goes on sought"}
+    html = http.get("/ui/", params=asked).text
+    assert rows(html) == []
+    assert "None of the 2 jobs that were looked through is like that" in html
+    assert "No job is like that" not in html
+    html = http.get("/ui/", params=asked | {"cursor": next_page(html)}).text
+    assert rows(html) == ["sought"]
+
+
+def test_an_owners_jobs_are_found_behind_however_many_of_others(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = guarded.plane.store
+    for number, name in enumerate(("dora", "dora", "ann", "ann", "ann")):
+        owner = Caller(owner=name, role=Role.SUBMITTER)
+        store.submit(f"behind{number}", make_spec(), now(), by=owner, private=number == 1)
+    monkeypatch.setattr("service.ui.jobs.WINDOW", 2)
+    html = guarded.bob.get("/ui/?owner=dora").text
+    assert rows(html) == ["behind0"]
+    assert "Next page" not in html
 
 
 def test_without_jobs_that_is_said(http: httpx.Client) -> None:
