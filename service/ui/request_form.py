@@ -123,6 +123,13 @@ def values_of(request: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     return values, untold
 
 
+def why_untold(key: str) -> str:
+    """Say why the form cannot tell a key of a request."""
+    has_field = key == "private" or tuple(key.split(".")) in _BY_PATH
+    why = "the form's field cannot hold this" if has_field else "the form has no field for this"
+    return f"{why}; submit it by its spec"
+
+
 def read_request(text: str) -> dict[str, Any]:
     """Return a request that was pasted. Raises RequestError."""
     try:

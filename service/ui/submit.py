@@ -32,6 +32,7 @@ from service.ui.request_form import (
     request_of,
     shown_fields,
     values_of,
+    why_untold,
 )
 from service.views.plans import PlannedJob
 
@@ -70,7 +71,7 @@ def submit_page(
 async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
     """Show what would become of the job, and what is wrong with it beside the field."""
     values = await read_form(request, max_bytes=None)
-    by = _tab(values.get("by"))
+    by = _written_by(values)
     try:
         # In a thread: a spec that is pasted may be large.
         asked = await run_in_threadpool(_asked, by, values)
@@ -92,8 +93,8 @@ async def plan(request: Request, plane: Plane, caller: Submitter, desk: CallersD
 async def turn(request: Request, plane: Plane, caller: Submitter) -> Response:
     """Show by the tab that is asked for what was written by the other, as far as it can be told."""
     values = await read_form(request, max_bytes=None)
-    to = _tab(values.get("to"))
-    by, turned, errors = await run_in_threadpool(_turned, _tab(values.get("by")), to, values)
+    to = "spec" if values.get("to") == "spec" else "form"
+    by, turned, errors = await run_in_threadpool(_turned, _written_by(values), to, values)
     return await run_in_threadpool(
         _show, request, plane, caller, by=by, values=turned, errors=errors
     )
@@ -103,7 +104,7 @@ async def turn(request: Request, plane: Plane, caller: Submitter) -> Response:
 async def submit(request: Request, plane: Plane, caller: Submitter, desk: CallersDesk) -> Response:
     """Accept the job that was shown, once however often the button is pressed, and lead to it."""
     values = await read_form(request, max_bytes=None)
-    by = _tab(values.get("by"))
+    by = _written_by(values)
     try:
         # Not by the route's own rule: what was filled in is to stay.
         check_leads(plane)
@@ -122,8 +123,9 @@ async def submit(request: Request, plane: Plane, caller: Submitter, desk: Caller
     return RedirectResponse(f"/ui/jobs/{accepted.job.id}", 303)
 
 
-def _tab(text: str | None) -> str:
-    return "spec" if text == "spec" else "form"
+def _written_by(values: Mapping[str, str]) -> str:
+    """Return the tab that was filled in: that by spec has one field, which no other has."""
+    return "spec" if "spec" in values else "form"
 
 
 def _turned(
@@ -145,8 +147,7 @@ def _turned(
         asked = {"preset": asked["preset"]} if "preset" in asked else {}
     filled, untold = values_of(asked)
     if untold:
-        message = "the form has no field for this; submit it by its spec"
-        return "spec", values, [FieldError(field=one, message=message) for one in untold]
+        return "spec", values, [FieldError(field=one, message=why_untold(one)) for one in untold]
     return "form", filled, ()
 
 
@@ -225,7 +226,7 @@ def _show(
 def _written(by: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return what is sent again with a job that was shown: by it a refused one is shown again."""
     names = ["spec"] if by == "spec" else [*(field.path for field in FIELDS), "private"]
-    return {"by": by, **{name: values[name] for name in names if values.get(name)}}
+    return {name: values[name] for name in names if values.get(name)}
 
 
 def _locations(plane: ControlPlane, caller: Caller) -> list[str]:

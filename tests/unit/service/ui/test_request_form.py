@@ -14,6 +14,7 @@ from service.ui.request_form import (
     request_of,
     shown_fields,
     values_of,
+    why_untold,
 )
 from trainer.contract.presets import expand_preset
 from trainer.contract.spec import JobSpec
@@ -103,6 +104,15 @@ def test_a_request_fills_the_form_that_comes_to_it_again() -> None:
 )
 def test_what_the_form_cannot_tell_is_named(request_: dict[str, Any], untold: list[str]) -> None:
     assert values_of(request_)[1] == untold
+
+
+@pytest.mark.parametrize(
+    ("key", "has_field"),
+    [("seed", True), ("optim.epochs", True), ("private", True), ("clone", False), ("optim", False)],
+)
+def test_why_it_cannot_is_said(key: str, has_field: bool) -> None:
+    why = "the form's field cannot hold this" if has_field else "the form has no field for this"
+    assert why_untold(key) == f"{why}; submit it by its spec"
 
 
 def test_errors_are_told_beside_the_field_and_others_above() -> None:

@@ -21,7 +21,6 @@ EVIL = "</textarea><script>alert(1)</script>"
 @pytest.fixture
 def form(request_body: dict[str, Any]) -> dict[str, str]:
     return {
-        "by": "form",
         "name": "by form",
         "preset": "small",
         "data.train": request_body["data"]["train"],
@@ -145,7 +144,7 @@ def test_what_was_written_is_carried_to_the_other_tab_and_back(
     form |= {"optim.epochs": "3", "labels": "team", "private": "yes"}
     spec = spec_in(turned(browser, "spec", form).text)
     assert (spec["optim"], spec["labels"], spec["private"]) == ({"epochs": 3}, "team", True)
-    back = turned(browser, "form", {"by": "spec", "spec": json.dumps(spec)})
+    back = turned(browser, "form", {"spec": json.dumps(spec)})
     assert back.status_code == 200
     for told in ('value="by form"', 'value="3"', 'value="team"', 'value="yes" checked'):
         assert told in back.text
@@ -154,21 +153,25 @@ def test_what_was_written_is_carried_to_the_other_tab_and_back(
 def test_an_untouched_form_turns_to_an_example_and_that_to_an_empty_form(
     browser: httpx.Client,
 ) -> None:
-    page = turned(browser, "spec", {"by": "form", "preset": "large_batch", "name": ""}).text
+    page = turned(browser, "spec", {"preset": "large_batch", "name": ""}).text
     assert (spec_in(page)["name"], spec_in(page)["preset"]) == ("first light", "large_batch")
-    back = turned(browser, "form", {"by": "spec", "spec": json.dumps(spec_in(page))}).text
+    back = turned(browser, "form", {"spec": json.dumps(spec_in(page))}).text
     assert "first light" not in back
     assert "<option selected>large_batch" in back
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
-    [('{"model": {"width": 0.5}}', "<code>model</code>"), ("{", "this is not JSON")],
+    [
+        ('{"model": {"width": 0.5}}', "<code>model</code>: the form has no field"),
+        ('{"seed": "3"}', "<code>seed</code>: the form&#39;s field cannot hold this"),
+        ("{", "this is not JSON"),
+    ],
 )
 def test_what_the_form_cannot_tell_stays_a_spec_and_is_named(
     browser: httpx.Client, spec: str, says: str
 ) -> None:
-    page = turned(browser, "form", {"by": "spec", "spec": spec})
+    page = turned(browser, "form", {"spec": spec})
     assert page.status_code == 422
     assert says in page.text
     assert html.escape(spec) in page.text.replace("&#34;", "&quot;")
@@ -178,7 +181,7 @@ def test_a_spec_is_pasted(
     browser: httpx.Client, plane: ControlPlane, request_body: dict[str, Any]
 ) -> None:
     spec = json.dumps(request_body | {"name": "pasted", "seed": 7})
-    page = browser.post("/ui/submit/plan", data={"by": "spec", "spec": spec})
+    page = browser.post("/ui/submit/plan", data={"spec": spec})
     assert page.status_code == 200, page.text
     answer = confirmed(browser, page.text)
     job = plane.store.job(answer.headers["Location"].removeprefix("/ui/jobs/"))
@@ -198,11 +201,26 @@ def test_a_spec_that_is_refused_stays_with_what_is_wrong(
     browser: httpx.Client, spec: str, says: str
 ) -> None:
     for path in ("/ui/submit/plan", "/ui/submit"):
-        page = browser.post(path, data={"by": "spec", "spec": spec})
+        page = browser.post(path, data={"spec": spec})
         assert page.status_code == 422
         assert says in page.text
         assert html.escape(spec, quote=False) in html.unescape(page.text) or spec == EVIL
         assert EVIL not in page.text
+
+
+def test_a_spec_that_is_refused_after_its_plan_is_shown_again(
+    browser: httpx.Client, request_body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = json.dumps(request_body | {"name": "kept"})
+    page = browser.post("/ui/submit/plan", data={"spec": spec}).text
+    monkeypatch.setattr(ControlPlane, "is_leader", property(lambda _: False))
+    # The page of another release has other fields beside it.
+    for answer in (
+        confirmed(browser, page),
+        browser.post("/ui/submit", data={"key": "of before", "spec": spec}),
+    ):
+        assert answer.status_code == 503
+        assert spec_in(answer.text)["name"] == "kept"
 
 
 def test_a_clone_begins_from_an_earlier_job(
@@ -213,7 +231,7 @@ def test_a_clone_begins_from_an_earlier_job(
             browser,
             browser.post(
                 "/ui/submit/plan",
-                data={"by": "spec", "spec": json.dumps(request_body | {"seed": 3})},
+                data={"spec": json.dumps(request_body | {"seed": 3})},
             ).text,
         )
         .headers["Location"]
@@ -222,7 +240,7 @@ def test_a_clone_begins_from_an_earlier_job(
     page = browser.get(f"/ui/submit?clone={source}").text
     assert source in page
     spec = json.dumps({"clone": source, "name": "twin"})
-    shown = browser.post("/ui/submit/plan", data={"by": "spec", "spec": spec}).text
+    shown = browser.post("/ui/submit/plan", data={"spec": spec}).text
     twin = plane.store.job(confirmed(browser, shown).headers["Location"].removeprefix("/ui/jobs/"))
     assert (twin.cloned_from, twin.spec.seed, twin.spec.name) == (source, 3, "twin")
 
