@@ -100,8 +100,9 @@ def open_asked(
     Raises ManifestError, StoreBusyError, and JobNotFoundError where its batch is to be that of a
     job that the caller is not told of.
     """
+    named = _job_named(plane, caller, asked, jobs)
     # Whoever submits is told as much of every path below the roots.
-    is_named = any(one.location == asked.location for one in named_sets(jobs))
+    is_named = any(one.location == asked.location for one in named_sets([*jobs, *named]))
     if not is_named and not caller.role.covers(Role.SUBMITTER):
         raise ManifestError(
             "no job that you can see names this set; a token that may submit jobs may look at "
@@ -114,12 +115,7 @@ def open_asked(
     default = next(iter([*of_jobs, *presets]), None)
     if is_only_measured_on(jobs, places):
         default = None
-    job_id = job_named(asked.whose)
-    if job_id is not None and all(one.job_id != job_id for one in of_jobs):
-        older = plane.store.read_at_once(
-            lambda connection: read_job(connection, job_id, seen_by=caller)
-        )
-        of_jobs += job_choices([older], places)
+    of_jobs += [one for one in job_choices(named, places) if one not in of_jobs]
     return OpenedSet(
         file=file,
         manifest=manifest,
@@ -127,6 +123,19 @@ def open_asked(
         choices=[*of_jobs, *presets],
         default=default,
     )
+
+
+def _job_named(
+    plane: ControlPlane, caller: Caller, asked: Asked, jobs: Sequence[JobRecord]
+) -> list[JobRecord]:
+    """Return the job whose batch is asked for, if one is; it may be older than those."""
+    job_id = job_named(asked.whose)
+    if job_id is None:
+        return []
+    known = [job for job in jobs if job.id == job_id]
+    return known or [
+        plane.store.read_at_once(lambda connection: read_job(connection, job_id, seen_by=caller))
+    ]
 
 
 def wanted_batch(opened: OpenedSet, asked: Asked) -> WantedBatch | None:

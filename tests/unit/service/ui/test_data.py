@@ -12,7 +12,7 @@ import pytest
 from service.access.caller import Caller, Role
 from service.control_plane import ControlPlane
 from service.settings import Settings
-from service.ui import data
+from service.ui import data, data_sets
 from service.ui.data_batch import DrawnBatch
 from service.ui.data_facts import Inspected, InspectedClass
 from service.ui.data_looks import Looks
@@ -203,6 +203,23 @@ def test_the_batch_is_that_of_the_newest_job_or_of_the_one_that_is_chosen(
     assert late.status_code == 422
     assert "takes 10 steps" in late.text
     assert len(drawn.batches) == 2
+
+
+def test_a_set_that_an_older_job_names_is_shown_with_its_batch(
+    over_data: Guarded, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Caller(owner="ann", role=Role.SUBMITTER)
+    old, new = (str(write_manifest(data_root / name).resolve()) for name in ("of-old", "of-new"))
+    for location in (old, new):
+        spec = make_spec(data={"train": location, "validation": location, "num_streams": 4})
+        over_data.plane.store.submit(f"on-{Path(location).parent.name}", spec, now(), by=ann)
+    monkeypatch.setattr(data_sets, "_LATEST", 1)
+    assert over_data.vic.get("/ui/data", params={"location": old}).status_code == 422
+    shown = over_data.vic.get("/ui/data", params={"location": old, "whose": "job:on-of-old"})
+    assert shown.status_code == 200
+    assert '<a href="/ui/jobs/on-of-old">' in shown.text
+    refused = over_data.vic.get("/ui/data", params={"location": old, "whose": "job:on-of-new"})
+    assert refused.status_code == 422
 
 
 def test_others_are_told_of_no_private_job_by_its_batch(
