@@ -1,5 +1,7 @@
 """The contact sheet of a packed set."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 
@@ -13,12 +15,19 @@ from data_shards.shards.index import LABEL, OFFSET, SHARD, SIZE
 
 
 def sheet_of_set(
-    opened: OpenedSet, *, columns: int, rows: int, seed: int, by_class: bool
+    opened: OpenedSet,
+    *,
+    columns: int,
+    rows: int,
+    seed: int,
+    by_class: bool,
+    before_each: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """Draw samples spread over the set, or over classes, one a row; each with label and class.
 
-    A sample that cannot be read is a placeholder with the reason. Raises ShardError for an index
-    that is not the manifest's, StorageDownError.
+    A sample that cannot be read is a placeholder with the reason. `before_each` is called before
+    one is read, and may raise to give it all up. Raises ShardError for an index that is not the
+    manifest's, StorageDownError.
     """
     index = opened.index()
     manifest = opened.manifest
@@ -32,7 +41,7 @@ def sheet_of_set(
         # (n,) -> rows of (columns,), the last perhaps shorter
         chosen = np.split(spread, range(columns, len(spread), columns))
         how = f"{len(spread):,} of {manifest.num_samples:,} samples of {num_classes:,} classes"
-    tiles = _Tiles(opened, index)
+    tiles = _Tiles(opened, index, before_each)
     size = f"{manifest.image_size}×{manifest.image_size}"
     facts = [
         how,
@@ -44,13 +53,15 @@ def sheet_of_set(
 
 
 class _Tiles:
-    def __init__(self, opened: OpenedSet, index: Int64s) -> None:
+    def __init__(self, opened: OpenedSet, index: Int64s, before_each: Callable[[], None]) -> None:
         self._opened = opened
         self._index = index
+        self._before_each = before_each
         manifest = opened.manifest
         self._decoder = Decoder(manifest.encoding, manifest.image_size, squared=manifest.squared)
 
     def of(self, sample: np.int64) -> Tile:
+        self._before_each()
         shard, offset, size, label = (
             int(self._index[sample, column]) for column in (SHARD, OFFSET, SIZE, LABEL)
         )

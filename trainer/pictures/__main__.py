@@ -39,12 +39,12 @@ def main(folder: Path) -> None:
     attempt = attempt_at(folder)
     log_to(attempt)
     order = read_order(attempt)
-    artist, sheet = Artist(attempt, order), TrainingSheet(attempt, order.spec)
-    curves = Curves(attempt, order.spec)
+    artist, curves = Artist(attempt, order), Curves(attempt, order.spec)
+    sheet = TrainingSheet(attempt, order.spec, wishes.when_idle)
     for wanted in wishes:
         artist.draw(wanted)
         curves.draw()
-        sheet.draw()
+        sheet.begin()
     # A job may be measured once more after its last checkpoint.
     curves.draw()
 

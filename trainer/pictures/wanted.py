@@ -65,6 +65,7 @@ class Wishes:
         self._told = told
         self._at_end = at_end
         self._waiting: tuple[Wanted, ...] = ()
+        self._is_drawing = False
         self._is_last = False
         self._changed = threading.Condition()
         threading.Thread(target=self._listen, name="wishes", daemon=True).start()
@@ -73,11 +74,20 @@ class Wishes:
         """Wait for what is wanted, until no more is."""
         while True:
             with self._changed:
+                self._is_drawing = False
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._is_last)
                 waiting, self._waiting = self._waiting[:1], self._waiting[1:]
+                self._is_drawing = bool(waiting)
             if not waiting:
                 return
             yield from waiting
+
+    def when_idle(self) -> bool:
+        """Wait until nothing is drawn or waits to be; False: nothing will be any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_last or not (self._is_drawing or self._waiting))
+            return not self._is_last
 
     def _listen(self) -> None:
         for line in self._told:
@@ -87,5 +97,5 @@ class Wishes:
                     self._waiting = left_to_draw(self._waiting, message)
                 else:
                     self._is_last = True
-                self._changed.notify()
+                self._changed.notify_all()
         self._at_end()

@@ -55,6 +55,20 @@ def test_the_last_row_may_be_shorter(packed, monkeypatch):
     assert [len(row) for row in rows] == [8, 8, 8, 8, 5]
 
 
+def test_before_each_image_it_may_be_given_up(packed, monkeypatch):
+    asked = []
+
+    def ask() -> None:
+        asked.append(len(asked))
+        if len(asked) > 8:
+            raise TimeoutError
+
+    rows_of(packed, monkeypatch, before_each=ask)
+    assert len(asked) == 6
+    with pytest.raises(TimeoutError):
+        rows_of(packed, monkeypatch, before_each=ask)
+
+
 def test_a_class_a_row(packed, monkeypatch):
     rows = rows_of(packed, monkeypatch, columns=6, rows=9, by_class=True)
     assert [[tile.caption for tile in row] for row in rows] == [

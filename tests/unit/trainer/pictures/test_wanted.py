@@ -2,6 +2,7 @@ import os
 import threading
 from collections.abc import Iterator
 from io import FileIO
+from queue import Queue
 
 import pytest
 from hypothesis import given
@@ -86,3 +87,51 @@ def test_the_end_is_noticed_while_something_is_drawn(pipe: tuple[FileIO, FileIO]
     assert not ended
     tells.close()
     wait_for("the end", lambda: ended, timeout_s=TIMEOUT_S)
+
+
+def test_there_is_time_for_else_only_while_nothing_is_drawn_or_waits(
+    pipe: tuple[FileIO, FileIO],
+) -> None:
+    told, tells = pipe
+    wishes = Wishes(told, at_end=lambda: None)
+    drawing = iter(wishes)
+    found: Queue[bool] = Queue()
+
+    def ask() -> None:
+        found.put(wishes.when_idle())
+
+    def is_asked() -> threading.Thread:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        return asking
+
+    assert wishes.when_idle()
+    tells.write(line_of(_wanted(1)))
+    next(drawing)
+    asking = is_asked()
+    tells.write(line_of(_wanted(2)))
+    # Begins the second at once.
+    next(drawing)
+    assert asking.is_alive()
+    assert found.empty()
+    # Has drawn it, and waits for another.
+    rest = threading.Thread(target=lambda: [None for _ in drawing], daemon=True)
+    rest.start()
+    assert found.get(timeout=TIMEOUT_S)
+    tells.write(line_of(NoMore()))
+    rest.join(TIMEOUT_S)
+    is_asked()
+    assert not found.get(timeout=TIMEOUT_S)
+    tells.close()
+
+
+def test_the_end_is_told_to_who_waits_for_time_while_something_is_drawn(
+    pipe: tuple[FileIO, FileIO],
+) -> None:
+    told, tells = pipe
+    wishes = Wishes(told, at_end=lambda: None)
+    tells.write(line_of(_wanted(1)))
+    next(iter(wishes))
+    tells.write(line_of(NoMore()))
+    assert not wishes.when_idle()
+    tells.close()
