@@ -1,8 +1,9 @@
 """Which GPUs attempts say that they were given."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from service.store.jobs import UNREADABLE
 from service.store.rows import event_of
@@ -28,9 +29,13 @@ def read_gpu_ids(connection: Connection, job_ids: Collection[str]) -> Mapping[At
     )
     told: dict[Attempt, GpuIds] = {}
     for row in connection.execute(query):
-        try:
-            data = event_of(row).data
-        except UNREADABLE:
-            data = None
-        told[row.job_id, row.attempt] = data.gpu_ids if isinstance(data, Started) else ()
+        told[row.job_id, row.attempt] = _gpus_of(row)
     return told
+
+
+def _gpus_of(row: Row[Any]) -> GpuIds:
+    try:
+        data = event_of(row).data
+    except UNREADABLE:
+        return ()
+    return data.gpu_ids if isinstance(data, Started) else ()

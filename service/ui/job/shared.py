@@ -52,7 +52,7 @@ class SharedJob:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pulse = Recent(pulse, for_s=LOOK_EVERY_S, clock=clock)
-        self._snapshot = RecentOf(
+        self._snapshot: RecentOf[Pulse, Snapshot] = RecentOf(
             lambda pulse: Snapshot(pulse=pulse, overview=overview()),
             for_s=SLOW_EVERY_S,
             clock=clock,

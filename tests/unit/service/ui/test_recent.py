@@ -139,7 +139,7 @@ def test_the_last_state_is_waited_for_while_an_earlier_one_is_read() -> None:
 
 def test_a_read_of_a_state_that_failed_is_tried_again() -> None:
     answers: list[Callable[[], str]] = []
-    recent = RecentOf(lambda _state: answers.pop()(), for_s=60.0)
+    recent: RecentOf[str, str] = RecentOf(lambda _state: answers.pop()(), for_s=60.0)
 
     def fail() -> str:
         raise ValueError("away")
