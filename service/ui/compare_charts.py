@@ -82,7 +82,7 @@ def _of_points(
         return None
     traces = [
         line(
-            one.legend,
+            one.title,
             [one.along(by, point) for point in one.history.points],
             [point.values[series].mean for point in one.history.points],
             line=style(place),
@@ -127,7 +127,7 @@ def _validation_loss(compared: Sequence[Compared], by: By) -> Chart | None:
         note="mean cross-entropy by the centre crop, nats",
         data=[
             line(
-                one.legend,
+                one.title,
                 [one.along(by, each) for each in found],
                 [each.loss for each in found],
                 mode="lines+markers" if len(found) <= MAX_MARKED else "lines",

@@ -86,7 +86,7 @@ def _measured(place: int, one: Compared, error: Error, by: By) -> Iterator[dict[
         is_marked = len(found) <= MAX_MARKED
         mode = "markers" if is_point else "lines+markers" if is_marked else "lines"
         yield line(
-            f"{one.legend}, {words}" if is_point else one.legend,
+            f"{one.title}, {words}" if is_point else one.title,
             [one.along(by, each) for each in found],
             [1 - getattr(each, error) for each in found],
             mode=mode,

@@ -16,7 +16,6 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 MAX_ROWS = 24
 # More points of a line hide it.
 MAX_MARKED = 40
-_LEGEND_CHARACTERS = 22
 
 By = Literal["step", "epoch", "images"]
 AXES: Mapping[By, str] = {"step": "Step", "epoch": "Epoch", "images": "Images trained on"}
@@ -37,13 +36,6 @@ class Compared:
     def title(self) -> str:
         """Name and id: names are not unique."""
         return f"{self.job.spec.name} ({self.job.id})"
-
-    @property
-    def legend(self) -> str:
-        """The same, as short as a legend has room for."""
-        name = self.job.spec.name
-        short = name if len(name) <= _LEGEND_CHARACTERS else f"{name[: _LEGEND_CHARACTERS - 1]}…"
-        return f"{short} ({self.job.id})"
 
     def along(self, by: By, place: HistoryPoint | Evaluated) -> float:
         """Return where a place in the job's history lies on an axis."""

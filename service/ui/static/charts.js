@@ -2,7 +2,6 @@
 "use strict";
 (() => {
   const style = () => getComputedStyle(document.documentElement);
-  const quiet = matchMedia("(prefers-reduced-motion: reduce)");
 
   // Colours are named as the style sheet names them: "var(--accent)".
   const coloured = (value, css) => {
@@ -23,6 +22,8 @@
     zerolinecolor: css.getPropertyValue("--line").trim(),
     automargin: true,
     title: { standoff: 10, font: { size: 13 } },
+    // Where both axes begin in one corner, their ticks do not.
+    ticklabelstandoff: 6,
     spikecolor: css.getPropertyValue("--line-strong").trim(),
     spikethickness: 1,
     spikedash: "solid",
@@ -39,7 +40,7 @@
       margin: { l: 8, r: 8, t: 24, b: 8 },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       hovermode: "x unified",
-      hoverlabel: { bgcolor: css.getPropertyValue("--surface").trim(), bordercolor: css.getPropertyValue("--line-strong").trim() },
+      hoverlabel: { namelength: -1, bgcolor: css.getPropertyValue("--surface").trim(), bordercolor: css.getPropertyValue("--line-strong").trim() },
     },
   });
 
@@ -53,6 +54,22 @@
       weights = weight * weights + 1;
       return sum / weights;
     });
+  };
+
+  // Names take half of a plot: under the pointer their values stand beside them. Of longer ones the
+  // middle is left out, since they often begin alike; what is written for a character stays whole.
+  const written = document.createElement("canvas").getContext("2d");
+  const shortened = (name, room) => {
+    const characters = name.match(/&(?:amp|lt);|./gsu) ?? [];
+    let short = name;
+    for (let kept = characters.length - 1; kept > 1 && written.measureText(short).width > room; kept--) {
+      short = [...characters.slice(0, kept >> 1), "…", ...characters.slice(-((kept + 1) >> 1))].join("");
+    }
+    return short;
+  };
+  const named = (plot, data, { font }) => {
+    written.font = `${font.size}px ${font.family}`;
+    return data.map((trace) => (trace.name ? { ...trace, name: shortened(trace.name, plot.clientWidth / 2) } : trace));
   };
 
   // Switches of a chart: <input data-chart="ID" data-does="log|smooth">. What is smoothed stays, faint.
@@ -81,8 +98,9 @@
     // What was zoomed or hidden by hand stays.
     layout.uirevision ??= "kept";
     layout.template = template(css);
-    if (quiet.matches) layout.transition = { duration: 0 };
-    Plotly.react(plot, coloured(figure.data, css), layout, { responsive: true, displaylogo: false, displayModeBar: false });
+    layout.width = plot.clientWidth;
+    layout.height = plot.clientHeight;
+    Plotly.react(plot, coloured(named(plot, figure.data, layout.template.layout), css), layout, { displaylogo: false, displayModeBar: false });
   };
 
   const figureOf = (plot) => JSON.parse(document.getElementById(plot.dataset.figure).textContent);
@@ -104,5 +122,11 @@
     if (plot) draw(plot, figureOf(plot));
   });
   document.addEventListener("theme", drawAll);
+  // What fits is another then.
+  let resized;
+  addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(drawAll, 100);
+  });
   drawAll();
 })();
