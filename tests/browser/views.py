@@ -9,7 +9,11 @@ from tests.browser.conftest import Trained
 # Each plot has something drawn in it.
 _ALL_DRAWN = """() => [...document.querySelectorAll(".plot[data-figure]")]
   .every((plot) => plot.querySelector(".main-svg .trace, .main-svg .point, .main-svg .points"))"""
-_ALL_LOADED = "() => [...document.images].every((image) => image.complete && image.naturalWidth)"
+# Those too that wait until they are scrolled to.
+_ALL_LOADED = """() => [...document.images].every((image) => {
+  image.loading = "eager";
+  return image.complete && image.naturalWidth;
+})"""
 
 
 def _open_jobs(page: Page, trained: Trained) -> None:

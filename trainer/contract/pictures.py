@@ -25,6 +25,8 @@ CONFUSION_NAME = "confusion.png"
 IMAGES_NAME = "images"
 # Of the run up to then, in the folder of what an attempt's pictures share.
 CURVES_NAME = "curves.svg"
+# Of the training set, in that folder of one attempt.
+SHEET_NAME = "training-set.png"
 
 # A confusion of more classes is told by its worst pairs alone: at a pixel a cell it fills a screen.
 MAX_CLASSES_OF_CONFUSION = 1000
@@ -178,9 +180,16 @@ def classes_of(run: RunDirectory, pictures: StepPictures) -> ClassCounts | None:
 
 def curves_of(run: RunDirectory, attempts: Iterable[int]) -> str | None:
     """Return the newest curves of these attempts, which hold those before; None: there are none."""
-    files = (
-        run.attempt(number).pictures / CURVES_NAME for number in sorted(attempts, reverse=True)
-    )
+    return _newest(run, attempts, CURVES_NAME)
+
+
+def sheet_of(run: RunDirectory, attempts: Iterable[int]) -> str | None:
+    """Return the contact sheet of the training set; None: none of these attempts drew it."""
+    return _newest(run, attempts, SHEET_NAME)
+
+
+def _newest(run: RunDirectory, attempts: Iterable[int], name: str) -> str | None:
+    files = (run.attempt(number).pictures / name for number in sorted(attempts, reverse=True))
     return next((str(file.relative_to(run.path)) for file in files if file.is_file()), None)
 
 

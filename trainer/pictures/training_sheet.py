@@ -11,13 +11,13 @@ from collections.abc import Callable
 from data_shards.inspection.opened_set import open_set
 from data_shards.inspection.sheet_of_set import sheet_of_set
 from trainer.contract.durable import write_whole
+from trainer.contract.pictures import SHEET_NAME
 from trainer.contract.run_directory import AttemptDirectory
 from trainer.contract.spec import JobSpec
 from trainer.pictures.shown_images import png
 
 _log = logging.getLogger(__name__)
 
-SHEET_NAME = "training-set.png"
 # As the page of data shows it. Each image is as large whatever the set's are, so that this bounds
 # the file too: 1,800 x 1,000 pixels, uncompressed 5 MB.
 _COLUMNS, _ROWS = 10, 4

@@ -1,7 +1,7 @@
 """What the store and the run directory know of a job, read for its page."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from trainer.contract.pictures import (
     classes_of,
     curves_of,
     pictures_of,
+    sheet_of,
 )
 from trainer.contract.report import Report
 from trainer.contract.run_directory import RunDirectory
@@ -77,6 +78,8 @@ class Findings:
     """The newest evaluation class by class, and its pictures."""
     curves: str | None = None
     """Path of a picture of loss and errors, relative to the run directory."""
+    sheet: str | None = None
+    """The same of the contact sheet of the training set."""
 
 
 def read_pulse(plane: ControlPlane, caller: Caller, job_id: str) -> Pulse:
@@ -116,17 +119,20 @@ def read_findings(plane: ControlPlane, state: State) -> Findings:
         trouble = f"the run directory cannot be read: {error.strerror or error}"
         logger.warning("the checkpoints of job %s cannot be listed: %s", job.id, error)
     places = [(one.checkpoint.manifest.attempt, one.step) for one in kept]
-    drawn = read_drawn(plane, job.id, [one.number for one in state.attempts])
+    numbers = [one.number for one in state.attempts]
+    drawn = read_drawn(plane, job.id, numbers)
+    run = RunDirectory(root / job.id)
     losses = plane.store.read(partial(losses_before, job_id=job.id, places=places))
     return Findings(
         history=plane.store.read(partial(_read_history, job_id=job.id)),
         kept=kept,
         losses=[losses[place] for place in places],
         trouble=trouble,
-        report=_report(root / job.id, job),
+        report=_report(run.path, job),
         drawn=drawn,
-        classes=_classes(RunDirectory(root / job.id), drawn),
-        curves=_curves(RunDirectory(root / job.id), [one.number for one in state.attempts]),
+        classes=_classes(run, drawn),
+        curves=_found(curves_of, run, numbers),
+        sheet=_found(sheet_of, run, numbers),
     )
 
 
@@ -155,11 +161,15 @@ def _classes(
     return None
 
 
-def _curves(run: RunDirectory, attempts: Sequence[int]) -> str | None:
+def _found(
+    find: Callable[[RunDirectory, Sequence[int]], str | None],
+    run: RunDirectory,
+    attempts: Sequence[int],
+) -> str | None:
     try:
-        return curves_of(run, attempts)
+        return find(run, attempts)
     except OSError as error:
-        logger.warning("the curves of %s cannot be found: %s", run.path, error)
+        logger.warning("the pictures of %s cannot be found: %s", run.path, error)
         return None
 
 

@@ -122,6 +122,11 @@ def pictures(
     )
 
 
+def artifact_url(job_id: str, path: str) -> str:
+    """Return where the API gives a file of the run directory away."""
+    return f"/jobs/{job_id}/artifacts/{quote(path)}"
+
+
 def guessed(job_id: str, drawn: StepPictures) -> tuple[GuessedImage, ...]:
     """Return what the images were taken for after a step."""
     return tuple(_image(job_id, one) for one in drawn.images)
@@ -133,7 +138,7 @@ def _step(job_id: str, drawn: StepPictures) -> Step:
         label=f"step {formats.count(drawn.step)}, epoch {drawn.epoch:.2f}",
         towers=tuple(
             Tower(
-                url=_url(job_id, one.path),
+                url=artifact_url(job_id, one.path),
                 width=one.width,
                 height=one.height,
                 num_kernels=one.num_kernels,
@@ -145,7 +150,7 @@ def _step(job_id: str, drawn: StepPictures) -> Step:
 
 def _image(job_id: str, shown: ShownImage) -> GuessedImage:
     return GuessedImage(
-        url=_url(job_id, shown.path),
+        url=artifact_url(job_id, shown.path),
         name=shown.name,
         bars=tuple(
             GuessBar(name=one.name, probability=one.probability, is_right=one.label == shown.label)
@@ -166,14 +171,10 @@ def _classes(job_id: str, drawn: StepPictures, counts: ClassCounts) -> Classes:
             (one.name, one.guess_name, formats.count(one.count))
             for one in counts.worst_pairs[:NUM_PAIRS]
         ),
-        confusion=None if drawn.confusion is None else _url(job_id, drawn.confusion),
+        confusion=None if drawn.confusion is None else artifact_url(job_id, drawn.confusion),
     )
 
 
 def _class(counted: ClassCount) -> ClassRow:
     told = f"{formats.count(counted.right)} of {formats.count(counted.num_samples)}"
     return ClassRow(name=counted.name, right=counted.right / counted.num_samples, told=told)
-
-
-def _url(job_id: str, path: str) -> str:
-    return f"/jobs/{job_id}/artifacts/{quote(path)}"

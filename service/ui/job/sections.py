@@ -10,7 +10,7 @@ from service.ui.job.checkpoints import checkpoint_table
 from service.ui.job.curves import curves
 from service.ui.job.facts import Findings, State
 from service.ui.job.head import head
-from service.ui.job.pictures import pictures
+from service.ui.job.pictures import artifact_url, pictures
 from service.ui.job.published import Published
 from service.ui.job.result import result_of
 from service.ui.job.timeline import timeline
@@ -59,10 +59,12 @@ def slow_sections(
 ) -> list[Section]:
     """Return what takes longer to read, but for the charts; `asked_step`: of the pictures."""
     drawn = pictures(state.job.id, found.drawn, found.classes, asked_step)
+    sheet = None if found.sheet is None else artifact_url(state.job.id, found.sheet)
     table = checkpoint_table(state.job, caller, found.kept, found.losses, found.trouble)
     return [
         Section(id="result", view=result_of(found.report)),
         Section(id="pictures", view=drawn),
+        Section(id="sheet", view=sheet),
         Section(id="checkpoints", view=table),
     ]
 

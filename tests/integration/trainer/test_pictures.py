@@ -21,10 +21,9 @@ from tests.integration.trainer.conftest import (
     write_job,
 )
 from tests.waiting import wait_for
-from trainer.contract.pictures import classes_of, curves_of, pictures_of
+from trainer.contract.pictures import SHEET_NAME, classes_of, curves_of, pictures_of
 from trainer.contract.report import TrainingReport
 from trainer.contract.run_directory import RunDirectory
-from trainer.pictures.training_sheet import SHEET_NAME
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,11 @@ from PIL import Image
 
 from tests.unit.trainer.running.packed import pack_pictures
 from tests.unit.trainer.runs import add_attempt
+from trainer.contract.pictures import SHEET_NAME, sheet_of
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.spec import JobSpec
 from trainer.pictures.thinning import thin
-from trainer.pictures.training_sheet import SHEET_NAME, TrainingSheet
+from trainer.pictures.training_sheet import TrainingSheet
 
 TIMEOUT_S = 60
 
@@ -57,6 +58,8 @@ def test_a_run_has_one_however_often_it_is_asked_for(run: RunDirectory, packed: 
     second = add_attempt(run)
     _draw(TrainingSheet(second, _spec(packed), _idle))
     assert not (second.pictures / SHEET_NAME).exists()
+    assert sheet_of(run, [1, 2]) == f"attempts/0001/pictures/{SHEET_NAME}"
+    assert sheet_of(run, [2]) is None
     assert not list(first.pictures.glob(".*"))
 
 

@@ -16,7 +16,7 @@ from tests.unit.service.ui.job.test_pictures import drawn
 from tests.unit.service.world import World
 from tests.unit.trainer.contract.reports import training_report
 from trainer.contract.events import Evaluated, Progress, SamplesSkipped
-from trainer.contract.pictures import CURVES_NAME, INDEX_NAME
+from trainer.contract.pictures import CURVES_NAME, INDEX_NAME, SHEET_NAME
 from trainer.contract.pins import is_pinned
 from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
@@ -79,6 +79,23 @@ def test_without_a_script_the_curves_are_a_picture_where_there_is_one(
     answer = browser.get(url).raise_for_status()
     assert answer.headers["Content-Type"].startswith("image/svg+xml")
     assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+
+def test_the_contact_sheet_of_what_it_trains_on_leads_to_its_file(
+    browser: httpx.Client, plane: ControlPlane, job_id: str
+) -> None:
+    assert '<section id="sheet" hidden>' in shown(browser, f"/ui/jobs/{job_id}")
+    attempt = RunDirectory(plane.settings.run_root / job_id).attempt(1)
+    attempt.pictures.mkdir(parents=True)
+    (attempt.pictures / SHEET_NAME).write_bytes(b"a sheet")
+    html = shown(browser, f"/ui/jobs/{job_id}")
+    ((url, picture),) = re.findall(r'<a href="([^"]*)"><img class="sheet" ([^>]*)>', html)
+    assert f'src="{url}"' in picture
+    assert 'loading="lazy"' in picture
+    assert 'alt="Samples spread over the training set' in picture
+    answer = browser.get(url).raise_for_status()
+    assert answer.content == b"a sheet"
+    assert answer.headers["Content-Type"] == "image/png"
 
 
 def test_a_run_is_broken_down_by_phase_and_by_replica(
@@ -156,6 +173,7 @@ def test_the_stream_sends_the_page_and_ends_with_the_job(
         "events",
         "result",
         "pictures",
+        "sheet",
         "checkpoints",
         "log-text",
     ]
