@@ -10,22 +10,8 @@ from tests.browser.looks import flaws_of, graves_of
 from tests.browser.views import wait_drawn
 
 
-def _not_yet(view: str, flaw: str) -> object:
-    """Return a view that is not as it should be yet; the mark fails the test once it is."""
-    return pytest.param(view, marks=pytest.mark.xfail(strict=True, reason=flaw))
-
-
 @pytest.mark.parametrize(
-    "name",
-    [
-        _not_yet("jobs", "long owners and labels widen the header and the table"),
-        _not_yet("paper", "names of classes widen their tables, and labels the head of a job"),
-        _not_yet("failed", "a label widens the head; a tick of x lies on the lowest one of y"),
-        _not_yet("retrying", "a long label widens the head of a job"),
-        _not_yet("compare", "long names are cut off in the legends of a narrow screen"),
-        "queue",
-        "clone",
-    ],
+    "name", ["jobs", "paper", "failed", "retrying", "compare", "queue", "clone"]
 )
 def test_what_is_seldom_seen_is_seen_whole(
     chromium: Browser, invented: Invented, name: str
