@@ -22,10 +22,12 @@ from trainer.contract.status import Status
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _two(plane: ControlPlane) -> None:
+def _two(plane: ControlPlane, http: httpx.Client) -> None:
     for job_id, seed in (("left", 1), ("right", 2)):
         job_in(plane.store, Status.RUNNING, job_id, spec=make_spec(name=f"job {job_id}", seed=seed))
         report(plane.store, job_id, progress(25, loss=1.5), progress(50, loss=1.25))
+    # The first page with a chart waits until plotly's script is compressed.
+    http.get("/ui/compare?job=left&job=right", timeout=60)
 
 
 def test_two_jobs_are_shown_with_curves_and_what_differs(http: httpx.Client) -> None:
