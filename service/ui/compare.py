@@ -26,7 +26,7 @@ from service.ui.compare_facts import (
     spec_rows,
 )
 from service.ui.compare_live import LiveCompare
-from service.ui.compare_shared import LOOK_EVERY_S, Courses
+from service.ui.compare_shared import LOOK_EVERY_S, SharedCurves
 from service.ui.compared import AXES, By, Compared, published_note
 from service.ui.job.published import published_beside
 from service.ui.live import stream
@@ -158,11 +158,11 @@ def _read_jobs(
 
 
 def _compared(request: Request, job: JobRecord, *, may_read_manifest: bool = True) -> Compared:
-    courses: Courses = request.app.state.courses
-    course = courses.of(job)
+    shared: SharedCurves = request.app.state.curves
+    curves = shared.of(job)
     return Compared(
-        job=course.job,
-        history=course.history,
-        num_samples=course.num_samples,
-        published=published_beside(job, course.report, may_read=may_read_manifest),
+        job=curves.job,
+        history=curves.history,
+        num_samples=curves.num_samples,
+        published=published_beside(job, curves.report, may_read=may_read_manifest),
     )

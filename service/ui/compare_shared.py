@@ -30,8 +30,8 @@ _MAX_JOBS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """What a job came through."""
+class Curves:
+    """What the curves of a job are drawn from."""
 
     job: JobRecord
     """As it was before the rest was read, which is no older."""
@@ -41,25 +41,25 @@ class Course:
     report: Report | None
 
 
-class Courses:
-    """Those of the jobs that were compared last; for any thread."""
+class SharedCurves:
+    """The curves of the jobs that were compared last; for any thread."""
 
     def __init__(
         self,
-        read: Callable[[JobRecord], Course],
+        read: Callable[[JobRecord], Curves],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read = read
         self._clock = clock
         self._lock = Lock()
-        self._jobs: dict[str, RecentOf[JobRecord, Course]] = {}
+        self._jobs: dict[str, RecentOf[JobRecord, Curves]] = {}
 
-    def of(self, job: JobRecord) -> Course:
+    def of(self, job: JobRecord) -> Curves:
         """Return a job's, of a few seconds ago at most; of one that has ended, since then."""
         return self._shared(job.id).get(job, is_last=job.is_terminal)
 
-    def _shared(self, job_id: str) -> RecentOf[JobRecord, Course]:
+    def _shared(self, job_id: str) -> RecentOf[JobRecord, Curves]:
         with self._lock:
             shared = self._jobs.pop(job_id, None)
             if shared is None:
@@ -70,7 +70,7 @@ class Courses:
             return shared
 
 
-def read_course(plane: ControlPlane, job: JobRecord) -> Course:
+def read_curves(plane: ControlPlane, job: JobRecord) -> Curves:
     """Read a job's from the store and its run directory."""
 
     def read(connection: Connection) -> tuple[History, int | None]:
@@ -79,7 +79,7 @@ def read_course(plane: ControlPlane, job: JobRecord) -> Course:
 
     history, num_samples = plane.store.read(read)
     has_report = job.status is Status.SUCCEEDED
-    return Course(
+    return Curves(
         job=job,
         history=history,
         num_samples=num_samples,

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from service.control_plane import ControlPlane
 from service.ui import asset_files, cluster, compare, data, jobs, nowhere, sign_in, submit, wishes
-from service.ui.compare_shared import Courses, read_course
+from service.ui.compare_shared import SharedCurves, read_curves
 from service.ui.data_looks import Looks
 from service.ui.job import checkpoints as job_checkpoints
 from service.ui.job import page as job_page
@@ -22,7 +22,7 @@ def add_pages(app: FastAPI, plane: ControlPlane) -> None:
     app.state.sparks = Sparks()
     app.state.live_jobs = Recent(plane.store.live_jobs, for_s=LOOK_EVERY_S)
     app.state.shared_jobs = SharedJobs(plane)
-    app.state.courses = Courses(partial(read_course, plane))
+    app.state.curves = SharedCurves(partial(read_curves, plane))
     app.state.told_gpus = ToldGpus()
     app.state.looks = Looks(plane.settings.state_dir / "looks")
     for module in (

@@ -56,7 +56,7 @@ def test_the_last_row_may_be_shorter(packed, monkeypatch):
 
 
 def test_before_each_image_it_may_be_given_up(packed, monkeypatch):
-    asked = []
+    asked: list[int] = []
 
     def ask() -> None:
         asked.append(len(asked))

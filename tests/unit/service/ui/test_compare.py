@@ -132,7 +132,7 @@ def test_images_are_counted_by_the_plan_of_the_job(http: httpx.Client, plane: Co
 
 
 def test_each_application_keeps_what_it_has_read(plane: ControlPlane) -> None:
-    one, other = (create_application(plane).state.courses for _ in range(2))
+    one, other = (create_application(plane).state.curves for _ in range(2))
     assert one is not other
 
 

@@ -12,9 +12,8 @@ from tests.unit.trainer.running.packed import pack_pictures
 from tests.unit.trainer.runs import add_attempt
 from tests.waiting import wait_for
 from trainer.contract.order_file import read_order, replace_order
-from trainer.contract.pictures import INDEX_NAME
+from trainer.contract.pictures import INDEX_NAME, SHEET_NAME
 from trainer.contract.run_directory import AttemptDirectory, RunDirectory
-from trainer.pictures.training_sheet import SHEET_NAME
 from trainer.pictures.wanted import NoMore, Wanted, line_of
 
 TIMEOUT_S = 120
