@@ -11,8 +11,8 @@ from tests.faults.beside import Beside, place
 from tests.faults.report import as_json, rows, table, untried
 from tests.faults.small_jobs import SmallJobs, alone_in
 from tests.faults.trials import Trials
-from tests.faults.warm_python import warm_process
 from tests.integration.trainer.conftest import Shards, pack_few
+from tests.warm_python import warm_process
 
 _reported = Trials()
 """Of all tests, whichever process they ran in."""

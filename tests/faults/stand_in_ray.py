@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.faults.warm_python import python
 from tests.unit.service.stub_server import Answer, Request, StubServer
+from tests.warm_python import python
 
 PACE_VARIABLE = "FAULTS_PACE_S"
 ROOT = Path(__file__).parents[2]

@@ -1,8 +1,10 @@
 """A small set of shards that `python -m trainer` learns from, and runs of it."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,21 @@ from typing import Any
 import pytest
 import torch
 
+from service.cluster.warm_process import launcher
 from tests.acceptance.product import draw_images, pack
+from tests.warm_python import fork_server
 from trainer.contract.checkpoint_folder import latest_checkpoint
 from trainer.contract.run_directory import RunDirectory
 from trainer.devices import machine
+from trainer.warm.launcher import SOCKET_VARIABLE
 
 # Prime, so that no batch, stream or shard divides it.
 NUM_TRAINING_IMAGES = 401
 NUM_VALIDATION_IMAGES = 53
 EPOCHS = 4
+
+# Not in this process's environment, which other tests have too.
+_WARM: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,15 @@ def pack_few(root: Path) -> Shards:
         train=pack(train, root / "train", split="train"),
         validation=pack(validation, root / "validation", split="validation"),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have `train` fork what it runs: most of these jobs take less time than torch's import."""
+    socket = tmp_path_factory.mktemp("warm") / "fork.sock"
+    with fork_server(socket), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_WARM, SOCKET_VARIABLE, str(socket))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -68,17 +85,23 @@ def write_job(folder: Path, shards: Shards, **over: Any) -> Path:
 
 def command(job: Path, run_dir: Path, *arguments: str) -> list[str]:
     """Return the command line that trains."""
-    return [
-        *(sys.executable, "-m", "trainer", "--spec", str(job), "--run-dir", str(run_dir)),
-        *arguments,
-    ]
+    return [sys.executable, *_arguments(job, run_dir), *arguments]
 
 
 def train(job: Path, run_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Train to the end."""
     return subprocess.run(
-        command(job, run_dir, *arguments), capture_output=True, text=True, check=False, timeout=540
+        [*launcher(), *_arguments(job, run_dir), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+        env={**os.environ, **_WARM},
     )
+
+
+def _arguments(job: Path, run_dir: Path) -> list[str]:
+    return ["-m", "trainer", "--spec", str(job), "--run-dir", str(run_dir)]
 
 
 def final_weights(run_dir: Path) -> str:

@@ -1,4 +1,4 @@
-"""A Python that has what attempts import: the product's warm process, one for all trials."""
+"""A Python that has what attempts import: the product's warm process, one for many tests."""
 
 import os
 import subprocess
@@ -17,6 +17,17 @@ _IMPORTED = ("trainer.running.replica", "trainer.running.loop")
 @contextmanager
 def warm_process(socket: Path) -> Iterator[None]:
     """Have attempts of the block forked: importing torch is most of what such a one costs."""
+    with fork_server(socket):
+        try:
+            os.environ[SOCKET_VARIABLE] = str(socket)
+            yield
+        finally:
+            os.environ.pop(SOCKET_VARIABLE, None)
+
+
+@contextmanager
+def fork_server(socket: Path) -> Iterator[None]:
+    """Have it listen while the block runs."""
     server = subprocess.Popen(
         [sys.executable, "-m", "trainer.warm.fork_server", socket, *_IMPORTED],
         stdin=subprocess.DEVNULL,
@@ -24,10 +35,8 @@ def warm_process(socket: Path) -> Iterator[None]:
     )
     try:
         wait_for("the warm process", socket.exists, timeout_s=90)
-        os.environ[SOCKET_VARIABLE] = str(socket)
         yield
     finally:
-        os.environ.pop(SOCKET_VARIABLE, None)
         server.terminate()
         server.wait()
 
