@@ -1,10 +1,12 @@
 """A Python that has what attempts import: the product's warm process, one for many tests."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from service.cluster.warm_process import launcher
@@ -39,6 +41,16 @@ def fork_server(socket: Path) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
+
+
+def replica_context() -> ForkServerContext:
+    """Return a context whose processes are forks of one that has what replicas import.
+
+    Their environment is that of the first of them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_IMPORTED])
+    return context
 
 
 def python(*, is_warm: bool) -> list[str]:

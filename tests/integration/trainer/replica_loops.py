@@ -1,7 +1,6 @@
 """Replicas of one loop as processes, which are paused, or die at a chosen moment."""
 
 import itertools
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import torch.distributed as dist
 from tests.acceptance.product import ledger_lines
 from tests.unit.trainer.late import answering_late
 from tests.waiting import wait_for
+from tests.warm_python import replica_context
 from trainer.attempt.fence import Fence
 from trainer.attempt.ledger import Ledger
 from trainer.attempt.setting import Setting
@@ -67,7 +67,7 @@ def run_attempt(
 
 
 def _run(num_replicas: int, target: Callable[..., None], *arguments: object) -> list[int | None]:
-    context = multiprocessing.get_context("spawn")
+    context = replica_context()
     processes = [
         context.Process(target=target, args=(rank, *arguments)) for rank in range(num_replicas)
     ]

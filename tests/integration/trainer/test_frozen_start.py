@@ -1,6 +1,5 @@
 """A replica that is frozen before the first step of its attempt."""
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch.distributed as dist
 
 from tests.integration.trainer.conftest import Shards, final_weights, write_job
 from tests.integration.trainer.replica_loops import run_attempt
+from tests.warm_python import replica_context
 from trainer.attempt import watchdog
 from trainer.attempt.failures import read_failure
 from trainer.attempt.watchdog import Watchdog
@@ -58,7 +58,7 @@ def test_it_is_told_as_a_hang_with_the_stage_and_the_next_attempt_changes_no_bit
     order = AttemptOrder(job_id="job", attempt=1, spec=spec, accelerator="cpu", resume_from=None)
     attempt = run.attempt(1)
     write_order(attempt, order)
-    context = multiprocessing.get_context("spawn")
+    context = replica_context()
     processes = [context.Process(target=_replica, args=(rank, attempt, stage)) for rank in range(2)]
     for process in processes:
         process.start()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ import torch.distributed as dist
 
 from tests.unit.trainer.batches import make_batch, share, whole
 from tests.unit.trainer.late import answering_late
+from tests.warm_python import replica_context
 from trainer.attempt.setting import Votes
 from trainer.contract.model_spec import ModelSpec
 from trainer.contract.spec import JobSpec
@@ -59,7 +59,7 @@ def _exit_codes(
     target: Callable[[int, int, Path], None], num_replicas: int, folder: Path
 ) -> list[int | None]:
     folder.mkdir()
-    context = multiprocessing.get_context("spawn")
+    context = replica_context()
     processes = [
         context.Process(target=target, args=(rank, num_replicas, folder), daemon=True)
         for rank in range(num_replicas)
