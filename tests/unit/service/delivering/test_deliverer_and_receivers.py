@@ -26,7 +26,9 @@ def raw_receiver(answer: Callable[[Any], None]) -> Iterator[str]:
         def handle(self) -> None:
             received = b""
             while b"\r\n\r\n" not in received:
-                received += self.request.recv(65_536)
+                if not (some := self.request.recv(65_536)):
+                    return
+                received += some
             try:
                 answer(self.request)
             except OSError:
