@@ -93,10 +93,12 @@ def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a service asks for a token."""
     folder = tmp_path_factory.mktemp("guarded")
     store_url = f"sqlite:///{folder / 'store.db'}"
-    with serving(folder / "state", store_url, {}) as url, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALEXNET_STORE_URL", store_url)
-        patch.setenv("ALEXNET_STATE_DIR", str(folder / "state"))
-        run("service", "tokens", "create", "--owner", "ann", "--role", "admin")
+    with serving(folder / "state", store_url, {}) as url:
+        # For the command alone: other services of these tests have other stores.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ALEXNET_STORE_URL", store_url)
+            patch.setenv("ALEXNET_STATE_DIR", str(folder / "state"))
+            run("service", "tokens", "create", "--owner", "ann", "--role", "admin")
         yield url
 
 

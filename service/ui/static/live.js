@@ -30,6 +30,11 @@
     const focused = old.contains(document.activeElement) && document.activeElement.dataset.key;
     for (const one of open) keyed(next, one)?.setAttribute("open", "");
     for (const one of old.querySelectorAll("input[data-key]:checked")) keyed(next, one.dataset.key)?.setAttribute("checked", "");
+    // A button that is pressed while its fragment changes is still the one that is let go.
+    for (const one of old.querySelectorAll("button[data-key]")) {
+      const other = keyed(next, one.dataset.key);
+      if (other?.isEqualNode(one)) other.replaceWith(one);
+    }
     old.replaceWith(next);
     if (focused) keyed(next, focused)?.focus({ preventScroll: true });
   };
