@@ -7,8 +7,7 @@ once.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from io import RawIOBase
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import TypeAdapter
@@ -61,7 +60,7 @@ class Wishes:
     `at_end` is called there when the input ends.
     """
 
-    def __init__(self, told: RawIOBase, *, at_end: Callable[[], None] = _end) -> None:
+    def __init__(self, told: Iterable[bytes], *, at_end: Callable[[], None] = _end) -> None:
         self._told = told
         self._at_end = at_end
         self._waiting: tuple[Wanted, ...] = ()

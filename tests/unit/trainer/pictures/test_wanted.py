@@ -89,27 +89,33 @@ def test_the_end_is_noticed_while_something_is_drawn(pipe: tuple[FileIO, FileIO]
     wait_for("the end", lambda: ended, timeout_s=TIMEOUT_S)
 
 
-def test_there_is_time_for_else_only_while_nothing_is_drawn_or_waits(
-    pipe: tuple[FileIO, FileIO],
-) -> None:
-    told, tells = pipe
-    wishes = Wishes(told, at_end=lambda: None)
-    drawing = iter(wishes)
+def test_there_is_time_for_else_only_while_nothing_is_drawn_or_waits() -> None:
+    told: Queue[bytes] = Queue()
     found: Queue[bool] = Queue()
 
-    def ask() -> None:
-        found.put(wishes.when_idle())
+    def lines() -> Iterator[bytes]:
+        while line := told.get():
+            yield line
+            told.task_done()
+
+    def tell(message: Wanted | NoMore) -> None:
+        told.put(line_of(message))
+        # Until it is taken in: who is done before the next was heard is idle, if for a moment.
+        told.join()
+
+    wishes = Wishes(lines(), at_end=lambda: None)
+    drawing = iter(wishes)
 
     def is_asked() -> threading.Thread:
-        asking = threading.Thread(target=ask, daemon=True)
+        asking = threading.Thread(target=lambda: found.put(wishes.when_idle()), daemon=True)
         asking.start()
         return asking
 
     assert wishes.when_idle()
-    tells.write(line_of(_wanted(1)))
+    tell(_wanted(1))
     next(drawing)
     asking = is_asked()
-    tells.write(line_of(_wanted(2)))
+    tell(_wanted(2))
     # Begins the second at once.
     next(drawing)
     assert asking.is_alive()
@@ -118,11 +124,11 @@ def test_there_is_time_for_else_only_while_nothing_is_drawn_or_waits(
     rest = threading.Thread(target=lambda: [None for _ in drawing], daemon=True)
     rest.start()
     assert found.get(timeout=TIMEOUT_S)
-    tells.write(line_of(NoMore()))
+    tell(NoMore())
     rest.join(TIMEOUT_S)
     is_asked()
     assert not found.get(timeout=TIMEOUT_S)
-    tells.close()
+    told.put(b"")
 
 
 def test_the_end_is_told_to_who_waits_for_time_while_something_is_drawn(
