@@ -3,6 +3,8 @@
 Away is killed, and frozen as well: a process that says nothing, and closes nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,12 +22,16 @@ from tests.browser.conftest import Trained
 from tests.browser.invented import Invented
 from tests.browser.test_10000_jobs import listening
 from tests.browser.test_training import assert_same, mark, wait_other_text
+from tests.browser.views import wait_drawn
 from tests.unit.service.conftest import now
+from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
 
 _AGAIN_MS = 90_000
 # Longer than live.js waits for a sign of life, and than a stream goes on for whoever is not let in.
 _SILENT_MS = 60_000
+_LAST_STEP = """() => Math.max(...document.querySelector(".plot[data-figure=loss]").data
+  .flatMap((trace) => [...trace.x]))"""
 
 
 def test_the_page_is_stale_while_the_service_is_gone_and_goes_on_by_itself(
@@ -35,17 +41,39 @@ def test_the_page_is_stale_while_the_service_is_gone_and_goes_on_by_itself(
     badge = page.locator("#live")
     expect(badge).to_have_text("Live")
     mark(page)
-    trained.control_plane.kill()
-    try:
+    with _killed(trained):
         expect(badge).to_contain_text("Stale")
         progress = f"#job-{trained.job_id} [data-name=Progress]"
         expect(page.locator(progress)).to_be_visible()
         before = page.inner_text(progress)
-    finally:
-        trained.control_plane.start()
     expect(badge).to_have_text("Live", timeout=_AGAIN_MS)
     wait_other_text(page, progress, before)
     expect(page.locator(f"#job-{trained.job_id} .state")).to_have_text("Running")
+    assert_same(page)
+
+
+def test_curves_and_log_of_a_job_go_on_after_a_restart(page: Page, trained: Trained) -> None:
+    page.goto(trained.job_url(trained.job_id))
+    wait_drawn(page)
+    badge = page.locator("#live")
+    expect(badge).to_have_text("Live")
+    mark(page)
+    attempt = trained.control_plane.job(trained.job_id)["attempt"]
+    run = RunDirectory(trained.control_plane.run_directory(trained.job_id))
+    log = run.attempt(attempt).log
+    with _killed(trained):
+        expect(badge).to_contain_text("Stale")
+        before = page.evaluate(_LAST_STEP)
+        with log.open("a") as file:
+            file.write("printed while nobody listened\n")
+    expect(badge).to_have_text("Live", timeout=_AGAIN_MS)
+    expect(page.locator("#log-text")).to_contain_text("printed while nobody listened")
+    page.wait_for_function(f"before => ({_LAST_STEP})() > before", arg=before)
+    # What was printed before is there once.
+    with log.open("a") as file:
+        file.write("printed again\n")
+    expect(page.locator("#log-text")).to_contain_text("printed again")
+    assert page.inner_text("#log-text").count("printed while nobody listened") == 1
     assert_same(page)
 
 
@@ -106,3 +134,13 @@ def test_whoever_is_not_known_any_more_keeps_what_is_shown_and_may_sign_in(
 def _let_in(context: BrowserContext, invented: Invented, token: str | None = None) -> None:
     value = token or invented.token
     context.add_cookies([{"name": COOKIE, "value": value, "url": invented.url}])
+
+
+@contextmanager
+def _killed(trained: Trained) -> Iterator[None]:
+    """Have no service while the block runs."""
+    trained.control_plane.kill()
+    try:
+        yield
+    finally:
+        trained.control_plane.start()

@@ -1,6 +1,12 @@
-"""The service, a job of two replicas and one that is over, and a Prometheus that watches them."""
+"""The service with some jobs, and a Prometheus that watches them.
+
+One of two replicas trains, from an object store; one is over; and of one a process was killed.
+"""
 
 import contextlib
+import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from data_shards.storage.folder import open_folder
 from tests.acceptance.product import ControlPlane, free_port
 from tests.dashboards.checked_in import PanelQuery, panel_queries
 from tests.dashboards.empty import may_be_empty
 from tests.dashboards.prometheus import Prometheus, running_prometheus
-from tests.integration.trainer.conftest import pack_few
+from tests.integration.trainer.conftest import Shards, pack_few
+from tests.object_store import ObjectStore, forget_clients
 from tests.waiting import wait_for
 
 _HERE = Path(__file__).parent
@@ -45,27 +53,43 @@ class Watched:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def bucket(object_store: ObjectStore) -> Iterator[str]:
+    """The URL of a bucket, which this process and its children can open by it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in object_store.environment.items():
+            patch.setenv(name, value)
+        forget_clients()
+        yield object_store.make_bucket("watched")
+    forget_clients()
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[Watched]:
     """Wait until whatever is to show something does."""
     shards = pack_few(tmp_path_factory.mktemp("shards"))
     folder = tmp_path_factory.mktemp("watched")
+    remote = _copied(shards, bucket)
 
-    def request(epochs: int, replicas: int) -> dict[str, Any]:
+    def request(epochs: int, replicas: int, train: str = str(shards.train)) -> dict[str, Any]:
         return {
             "preset": "small",
             "name": "watched",
-            "data": {"train": str(shards.train), "validation": str(shards.validation)},
+            "data": {"train": train, "validation": str(shards.validation)},
             "model": {"width": 0.125},
             "optim": {"global_batch_size": 16, "epochs": epochs},
             "scale": {"replicas": replicas, "cpus_per_replica": 1, "accelerator": "cpu"},
             "checkpoint": {"interval_steps": 10},
+            "retry": {"backoff_s": 1},
         }
 
     with contextlib.ExitStack() as opened:
         ray_port = str(free_port())
+        data_root = shards.train.parents[1]
         control_plane = ControlPlane(
             folder / "state",
-            shards.train.parents[1],
+            data_root,
+            ALEXNET_DATA_ROOTS=json.dumps([str(data_root), bucket]),
+            ALEXNET_SHARD_CACHE=str(folder / "cache"),
             ALEXNET_LOCAL_RAY_CPUS="3",
             ALEXNET_LOCAL_RAY_METRICS_PORT=ray_port,
             # Ten seconds otherwise, for which all that is seen of replicas would wait. What they
@@ -81,13 +105,31 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         )
         opened.enter_context(control_plane.running())
         # Long enough for all that is asked of it; the service takes it along when it is stopped.
-        job_id = control_plane.submit(**request(epochs=2000, replicas=2))
+        job_id = control_plane.submit(**request(epochs=2000, replicas=2, train=remote))
         over = control_plane.submit(**request(epochs=1, replicas=1))
         control_plane.wait_status(job_id, "RUNNING")
         control_plane.wait_status(over, "SUCCEEDED")
+        _restart(control_plane, control_plane.submit(**request(epochs=2000, replicas=1)))
         watched = Watched(control_plane, prometheus, job_id)
         _wait_for_data(watched)
         yield watched
+
+
+def _copied(shards: Shards, bucket: str) -> str:
+    """Put the training set into a bucket; return its manifest's URL."""
+    for file in shards.train.parent.iterdir():
+        open_folder(f"{bucket}/train").put(file, file.name)
+    return f"{bucket}/train/manifest.json"
+
+
+def _restart(control_plane: ControlPlane, job_id: str) -> None:
+    """Kill what trains, wait for the attempt that follows, and have it end."""
+    running = control_plane.wait_status(job_id, "RUNNING")
+    for pid in running["worker_pids"]:
+        os.kill(pid, signal.SIGKILL)
+    wait_for("another attempt", lambda: control_plane.job(job_id)["attempt"] == 2, timeout_s=120)
+    control_plane.http.post(f"/jobs/{job_id}/cancel").raise_for_status()
+    control_plane.wait_status(job_id, "CANCELLED")
 
 
 def _wait_for_data(watched: Watched) -> None:
