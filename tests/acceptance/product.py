@@ -17,6 +17,7 @@ import psutil
 from PIL import Image
 
 from tests.waiting import wait_for
+from trainer.contract.run_directory import AttemptDirectory, RunDirectory
 
 NUM_CLASSES = 10
 
@@ -170,6 +171,10 @@ class ControlPlane:
         run_root = self._environment.get("ALEXNET_RUN_ROOT", self.state_dir / "runs")
         return Path(run_root) / job_id
 
+    def attempt(self, job_id: str) -> AttemptDirectory:
+        """Return the newest of a job's attempts."""
+        return RunDirectory(self.run_directory(job_id)).attempt(self.job(job_id)["attempt"])
+
 
 def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:
     """Return the whole lines of a ledger that may still be growing."""
@@ -178,6 +183,14 @@ def ledger_lines(attempt: Path, rank: int = 0) -> list[dict[str, Any]]:
         return []
     text = file.read_text()
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def worker_pids(attempt: AttemptDirectory) -> list[int]:
+    """Return the process of each replica, as the attempt's first event tells; none before it."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in attempt.events.read_text().splitlines()[:1]:
+            return list(json.loads(line)["data"]["worker_pids"])
+    return []
 
 
 def traces(folder: Path, temporary: Path) -> set[str]:

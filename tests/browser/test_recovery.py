@@ -24,7 +24,6 @@ from tests.browser.test_10000_jobs import listening
 from tests.browser.test_training import assert_same, mark, wait_other_text
 from tests.browser.views import wait_drawn
 from tests.unit.service.conftest import now
-from trainer.contract.run_directory import RunDirectory
 from trainer.contract.status import Status
 
 _AGAIN_MS = 90_000
@@ -58,9 +57,7 @@ def test_curves_and_log_of_a_job_go_on_after_a_restart(page: Page, trained: Trai
     badge = page.locator("#live")
     expect(badge).to_have_text("Live")
     mark(page)
-    attempt = trained.control_plane.job(trained.job_id)["attempt"]
-    run = RunDirectory(trained.control_plane.run_directory(trained.job_id))
-    log = run.attempt(attempt).log
+    log = trained.control_plane.attempt(trained.job_id).log
     with _killed(trained):
         expect(badge).to_contain_text("Stale")
         before = page.evaluate(_LAST_STEP)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from data_shards.storage.folder import open_folder
-from tests.acceptance.product import ControlPlane, free_port
+from tests.acceptance.product import ControlPlane, free_port, worker_pids
 from tests.dashboards.checked_in import PanelQuery, panel_queries
 from tests.dashboards.empty import may_be_empty
 from tests.dashboards.prometheus import Prometheus, running_prometheus
@@ -124,8 +124,8 @@ def _copied(shards: Shards, bucket: str) -> str:
 
 def _restart(control_plane: ControlPlane, job_id: str) -> None:
     """Kill what trains, wait for the attempt that follows, and have it end."""
-    running = control_plane.wait_status(job_id, "RUNNING")
-    for pid in running["worker_pids"]:
+    control_plane.wait_status(job_id, "RUNNING")
+    for pid in worker_pids(control_plane.attempt(job_id)):
         os.kill(pid, signal.SIGKILL)
     wait_for("another attempt", lambda: control_plane.job(job_id)["attempt"] == 2, timeout_s=120)
     control_plane.http.post(f"/jobs/{job_id}/cancel").raise_for_status()

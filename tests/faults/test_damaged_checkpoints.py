@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import ControlPlane, ledger_lines
-from tests.faults.kills.local_cluster import worker_pids
+from tests.acceptance.product import ControlPlane, ledger_lines, worker_pids
 from tests.faults.small_jobs import INTERVAL_STEPS, SmallJobs
 from tests.faults.stand_in_ray import StandInRay
 from tests.faults.trials import Trial, Trials, seeds

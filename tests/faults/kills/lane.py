@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from tests.faults.kills.local_cluster import driver, launcher, loader, supervisor, worker_pids
+from tests.acceptance.product import worker_pids
+from tests.faults.kills.local_cluster import driver, launcher, loader, supervisor
 from tests.faults.kills.roles import FROZEN, Kill, Role
 from tests.faults.kills.shared_service import SharedService
 from tests.faults.kills.watch import RETRY, JobIsOverError, JobUnderFire, Watch

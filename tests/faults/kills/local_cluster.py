@@ -132,11 +132,3 @@ def loader(worker: int) -> int | None:
             if _LOADER in process.cmdline():
                 return process.pid
     return None
-
-
-def worker_pids(attempt: AttemptDirectory) -> list[int]:
-    """Return the process of each replica, as the attempt's first event tells; none before it."""
-    with suppress(FileNotFoundError):
-        for line in attempt.events.read_text().splitlines()[:1]:
-            return list(json.loads(line)["data"]["worker_pids"])
-    return []
