@@ -29,7 +29,7 @@ from trainer.contract.status import Status
 _AGAIN_MS = 90_000
 # Longer than live.js waits for a sign of life, and than a stream goes on for whoever is not let in.
 _SILENT_MS = 60_000
-_LAST_STEP = """() => Math.max(...document.querySelector(".plot[data-figure=loss]").data
+_LAST_STEP = """() => Math.max(...document.querySelector("#loss .plot").data
   .flatMap((trace) => [...trace.x]))"""
 
 

@@ -18,8 +18,8 @@ from trainer.contract.status import TERMINAL
 
 FAULT = "whatever the API's description allows or forbids, as {role}"
 # Of each operation as each role, for each trial.
-NUM_ALLOWED = 20
-NUM_REFUSED = 10
+NUM_ALLOWED = 10
+NUM_REFUSED = 5
 DATABASE = "whole_api"
 
 
