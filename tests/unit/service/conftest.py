@@ -83,7 +83,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def wait_until(probe: Callable[[], Any], *, timeout_s: float = 10.0) -> Any:
+def wait_until(probe: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
     """Return what `probe` gives as soon as it is true; fail after the deadline."""
     return wait_for("what the test asks for", probe, timeout_s=timeout_s, every_s=0.02)
 

@@ -27,7 +27,7 @@ def cache(own_copy, tmp_path, monkeypatch) -> Path:
     wait_for(
         "a step of the file system's time",
         lambda: file_system_ns(tmp_path / "probe") > copied_ns,
-        timeout_s=10,
+        timeout_s=30,
         every_s=0.001,
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -148,7 +148,7 @@ def test_asks_for_what_is_expected_while_the_disk_is_read(own_copy, monkeypatch)
     assert not in_memory(descriptor, 4096)
     monkeypatch.setattr(shard_files, "_blocks_read", lambda: 1)
     files.expect([(1, 5000, 600)])
-    wait_for("the disk", lambda: in_memory(descriptor, 4096), timeout_s=10, every_s=0.001)
+    wait_for("the disk", lambda: in_memory(descriptor, 4096), timeout_s=30, every_s=0.001)
     files.close()
     os.close(descriptor)
 

@@ -24,7 +24,7 @@ class Source:
     def _read(self) -> int:
         self.num_reads += 1
         self.begun.set()
-        assert self.goes_on.wait(10)
+        assert self.goes_on.wait(60)
         self.now_s += self.takes_s
         if self.is_away:
             raise ValueError("away")
@@ -37,7 +37,7 @@ class Source:
         with ThreadPoolExecutor(1) as threads:
             reading = threads.submit(self.recent.get)
             try:
-                assert self.begun.wait(10)
+                assert self.begun.wait(60)
                 act()
             finally:
                 self.goes_on.set()
@@ -119,7 +119,7 @@ def test_the_last_state_is_waited_for_while_an_earlier_one_is_read() -> None:
         read.append(state)
         if state == "second":
             begun.set()
-            assert goes_on.wait(10)
+            assert goes_on.wait(60)
         return state
 
     recent = RecentOf(look, for_s=0.0)
@@ -127,7 +127,7 @@ def test_the_last_state_is_waited_for_while_an_earlier_one_is_read() -> None:
     with ThreadPoolExecutor(2) as threads:
         reading = threads.submit(recent.get, "second", is_last=False)
         try:
-            assert begun.wait(10)
+            assert begun.wait(60)
             assert recent.get("third", is_last=False) == "first"
             ending = threads.submit(recent.get, "last", is_last=True)
         finally:

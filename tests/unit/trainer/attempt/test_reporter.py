@@ -160,7 +160,7 @@ class Hanging:
     def post(self, batch: EventBatch) -> EventReply | None:
         self.did.append(f"post {len(batch.events)}")
         self.taken.set()
-        assert self.answer.wait(10)
+        assert self.answer.wait(60)
         self.num_stored += len(batch.events)
         return EventReply(stored_through=self.num_stored, desired=Desired.RUN)
 
@@ -175,12 +175,12 @@ def test_nothing_is_posted_after_the_time_there_was_since_closing(tmp_path: Path
     with Reporter(
         spool, post=hanging.post, on_last_post=hanging.end, flush_timeout_s=0.05
     ) as reporter:
-        assert hanging.taken.wait(10)
+        assert hanging.taken.wait(60)
         reporter.emit(_event(1))
     # The post in flight has outlasted the time; what came after it stays in the spool.
     assert hanging.did == ["post 0"]
     hanging.answer.set()
-    assert hanging.over.wait(10)
+    assert hanging.over.wait(60)
     assert hanging.did == ["post 0", "end"]
     assert len(_spooled(spool)) == 1
 
@@ -190,7 +190,7 @@ def test_within_that_time_what_a_post_in_flight_lacks_is_sent(tmp_path: Path) ->
     with Reporter(
         tmp_path / "spool", post=hanging.post, on_last_post=hanging.end, flush_timeout_s=10
     ) as reporter:
-        assert hanging.taken.wait(10)
+        assert hanging.taken.wait(60)
         reporter.emit(_event(1))
         hanging.answer.set()
     assert hanging.did[-1] == "end"

@@ -252,7 +252,7 @@ def test_checkpointer_writes_beside_the_training(attempt: AttemptDirectory) -> N
     may_commit, saved = threading.Event(), []
 
     def wait() -> None:
-        assert may_commit.wait(10)
+        assert may_commit.wait(60)
 
     with _checkpointer(
         attempt, check_fence=wait, on_saved=lambda folder, _: saved.append(folder)

@@ -40,7 +40,7 @@ class Source:
     def _read_overview(self) -> Overview:
         self.read.append("overview")
         self.begun.set()
-        assert self.goes_on.wait(10)
+        assert self.goes_on.wait(60)
         # What it holds is nothing to what shares it.
         return Overview(state=None, found=None, charts=())  # type: ignore[arg-type]
 
@@ -57,7 +57,7 @@ class Source:
         with ThreadPoolExecutor(1) as threads:
             reading = threads.submit(self.look)
             try:
-                assert self.begun.wait(10)
+                assert self.begun.wait(60)
                 act()
             finally:
                 self.goes_on.set()
