@@ -111,7 +111,7 @@ def still_running() -> Callable[[list[psutil.Process]], list[psutil.Process]]:
             return False
 
     def wait(processes: list[psutil.Process]) -> list[psutil.Process]:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and any(map(is_running, processes)):
             psutil.wait_procs(processes, timeout=0.02)
         return [process for process in processes if is_running(process)]

@@ -25,7 +25,7 @@ def _event(step: int) -> Finished:
 
 
 def _wait_until(what: str, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline, what
         threading.Event().wait(0.005)
@@ -137,14 +137,14 @@ def test_training_does_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -
     hangs = threading.Event()
 
     def post(_batch: EventBatch) -> EventReply | None:
-        hangs.wait(10)
+        hangs.wait(60)
         return None
 
     with Reporter(tmp_path / "spool", post=post, flush_timeout_s=0.05) as reporter:
         begun = time.monotonic()
         for step in range(100):
             reporter.emit(_event(step))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     hangs.set()
     assert len(_spooled(tmp_path / "spool")) == 100
 
