@@ -101,7 +101,7 @@ def seal() -> Callable[[Path], None]:
 
 @pytest.fixture(scope="session")
 def still_running() -> Callable[[list[psutil.Process]], list[psutil.Process]]:
-    """Waits up to ten seconds for processes to end; returns those that have not."""
+    """Waits up to a minute for processes to end; returns those that have not."""
 
     def is_running(process: psutil.Process) -> bool:
         try:
