@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from service.terminal.cli import main as serve
-from tests.faults import attempt_here
 
 # Debian has it in the folder of the machine's kind.
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -52,6 +51,9 @@ def run() -> int:
     if sys.argv[1] == "serve":
         serve()
         return 0
+    # Takes torch, and seconds, which a service needs not.
+    from tests.faults import attempt_here  # noqa: PLC0415
+
     return attempt_here.main(Path(sys.argv[1]))
 
 

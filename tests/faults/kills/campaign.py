@@ -38,16 +38,25 @@ class Campaign:
     """So many processes killed, at moments that a seed decides; `run` once."""
 
     def __init__(
-        self, folder: Path, *, num_processes: int, seed: int, say: Callable[[str], None] = print
+        self,
+        folder: Path,
+        *,
+        num_processes: int,
+        seed: int,
+        epochs: int = EPOCHS,
+        say: Callable[[str], None] = print,
     ) -> None:
-        """`folder`: of its own; `say` is told how it gets on."""
+        """`folder`: of its own; `epochs`: of each job; `say` is told how it gets on."""
         self._say = say
         self._pending = deque(planned(num_processes, seed))
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._shm = shared_memory()
         shards = pack_few(folder)
-        self._jobs = {number: jobs_in(folder, shards, replicas=number) for number in set(REPLICAS)}
+        self._jobs = {
+            number: jobs_in(folder, shards, replicas=number, epochs=epochs)
+            for number in set(REPLICAS)
+        }
         # It needs all that there is.
         self._urgent = jobs_in(folder, shards, epochs=1, cpus_per_replica=NUM_CPUS)
         self._service = SharedService(folder, folder, **SETTINGS)
@@ -158,7 +167,7 @@ def jobs_in(
     *,
     replicas: int = 1,
     cpus_per_replica: int = 1,
-    epochs: int = EPOCHS,
+    epochs: int,
 ) -> SmallJobs:
     """Return a job of 17 steps an epoch, with a checkpoint every 10."""
     locations = {"train": str(shards.train), "validation": str(shards.validation)}
