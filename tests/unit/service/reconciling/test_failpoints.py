@@ -38,7 +38,7 @@ class Failpoints:
     ) -> None:
         self._world = world
         self.begin(None)
-        calls = [(world.store, name) for name in STORE_CALLS]
+        calls: list[tuple[object, str]] = [(world.store, name) for name in STORE_CALLS]
         calls += [] if of_store else [(world.ray, name) for name in RAY_CALLS]
         for place, name in calls:
             monkeypatch.setattr(place, name, partial(self._pass, getattr(place, name)))
