@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,11 @@ def _give_way(pid: int) -> None:
     """Have a process and those that it started compute where nothing else does."""
     process = psutil.Process(pid)
     for one in (process, *process.children(recursive=True)):
-        # Linux keeps it for each thread.
-        for thread in one.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, 15)
+        # Linux keeps it for each thread, and some end meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            for thread in one.threads():
+                with suppress(ProcessLookupError):
+                    os.setpriority(os.PRIO_PROCESS, thread.id, 15)
 
 
 @pytest.fixture(scope="session")

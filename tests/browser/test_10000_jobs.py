@@ -90,13 +90,12 @@ def test_the_table_answers_within_a_second(page: Page, url: str, query: str, fin
         after = service.cpu_times()
         served_s.append(after.user + after.system - before.user - before.system)
         assert (page.locator("#jobs tr[id]").count() > 0) is finds
-    loaded, control = map(statistics.median, (loaded_ms, control_ms))
-    # What the service does besides falls upon some of them.
-    served = min(served_s)
+    loaded, control, served = map(statistics.median, (loaded_ms, control_ms, served_s))
     print(
         f"/ui/{query}: {loaded:.0f} ms, a page of nothing {control:.0f} ms, of the service's "
         f"processor time {1000 * served:.0f} ms"
     )
+    # What the service does besides falls upon some of them, and not upon most.
     assert served < _SERVED_WITHIN_S
     assert loaded < max(_LOADED_WITHIN_MS, _TIMES_CONTROL * control)
 

@@ -184,7 +184,7 @@ def test_a_job_is_paused_resumed_and_cancelled(plane: ControlPlane, data: Path) 
     wait_for(
         "the next attempt in Ray",
         lambda: len(attempts := plane.job(job_id)["attempts"]) == 2 and attempts[1]["submitted_at"],
-        timeout_s=60,
+        timeout_s=10,
     )
     assert plane.job(job_id)["attempts"][1]["resume_from"] == checkpoints[-1]["path"]
     # It has not reported yet, so that there is nobody to tell: Ray is asked to stop it.
@@ -192,7 +192,7 @@ def test_a_job_is_paused_resumed_and_cancelled(plane: ControlPlane, data: Path) 
     job = wait_for("an end", lambda: _ended(plane, job_id), timeout_s=30)
     assert job["status"] == "CANCELLED"
     assert _status_in_ray(plane, f"{job_id}-2") == "STOPPED"
-    wait_for("its processes to end", lambda: not _processes_of(plane, job_id), timeout_s=60)
+    wait_for("its processes to end", lambda: not _processes_of(plane, job_id), timeout_s=10)
 
 
 def _status_in_ray(plane: ControlPlane, submission_id: str) -> str:

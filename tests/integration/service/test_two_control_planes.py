@@ -62,7 +62,7 @@ def test_the_second_stands_by_and_takes_over_when_the_first_is_killed(tmp_path: 
         assert first.http.post("/jobs", json=REQUEST).status_code == 422
 
         first.kill()
-        wait_for("the second to lead", lambda: second.role() == "leader", timeout_s=60)
+        wait_for("the second to lead", lambda: second.role() == "leader", timeout_s=10)
         assert second.http.post("/jobs", json=REQUEST).status_code == 422
 
         # The one that was killed comes back behind it.
@@ -122,10 +122,10 @@ def test_an_attempt_is_heard_by_the_one_that_takes_over_and_hears_its_pause(
             ) as reporter,
         ):
             reporter.emit(progress(1))
-            wait_for("the first to hear", lambda: step(first) == 1, timeout_s=60)
+            wait_for("the first to hear", lambda: step(first) == 1, timeout_s=10)
 
             first.kill()
-            wait_for("the second to lead", lambda: second.role() == "leader", timeout_s=60)
+            wait_for("the second to lead", lambda: second.role() == "leader", timeout_s=10)
             reporter.emit(progress(2))
             second.http.post("/jobs/running/pause").raise_for_status()
             wait_for("the second to hear", lambda: step(second) == 2, timeout_s=20)

@@ -38,7 +38,7 @@ def test_what_was_not_marked_when_the_leader_died_is_sent_again(tmp_path: Path) 
             leader.start()
             leader.http.post(f"/jobs/{job_id}/cancel").raise_for_status()
             wait_for("all to be told", lambda: len(receiver.requests) == 3, timeout_s=20)
-            wait_for("it to be marked", lambda: pending(leader) == 0, timeout_s=60)
+            wait_for("it to be marked", lambda: pending(leader) == 0, timeout_s=10)
         finally:
             leader.stop()
     first, again, last = receiver.requests

@@ -223,10 +223,10 @@ def test_what_a_tls_proxy_passed_on_by_http_is_known_by_the_stronger_one() -> No
 
 def test_a_long_header_of_cookies_takes_no_time() -> None:
     # Of the processor, which others may have meanwhile.
-    start = time.process_time()
+    start = time.thread_time()
     for value in ('"' + "\\1" * 40_000 + '"', "\\" * 60_000, "; =" * 30_000):
         assert sent(cookie=f"{COOKIE}={value}").token_id is None
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("other", ["Basic YTpi", "Negotiate abc", "", "token"])

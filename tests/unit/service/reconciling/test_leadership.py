@@ -205,7 +205,7 @@ def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
 ) -> None:
     monkeypatch.setattr(module, "is_gone", lambda holder: holder.startswith("gone"))
     keeping = Leadership(store_url, url="http://a", lease_s=0.5)
-    keeping.try_to_take()
+    assert keeping.try_to_take()
     with closing(Store(store_url)) as store:
 
         def lease() -> LeaseRecord:
@@ -215,7 +215,7 @@ def test_its_keeper_renews_until_it_is_released_and_notices_who_took_it_over(
 
         before = lease().renewals
         wait_until(lambda: lease().renewals > before + 2)
-        wait_until(lambda: keeping.is_held)
+        assert keeping.is_held
         seen = lease()
         # As of a moment; a renewal may come between.
         wait_until(
@@ -245,7 +245,7 @@ def test_what_fails_as_the_lease_is_lost_keeps_nobody_leading(
     first = Leadership(store_url, url="http://a", lease_s=0.5, on_lost=fail)
     other = Leadership(store_url, url="http://b", lease_s=5.0)
     with closing(first), closing(other):
-        first.try_to_take()
+        assert first.try_to_take()
         # A renewal may come between its look and its taking.
         wait_until(other.try_to_take)
         wait_until(lambda: not first.is_kept)
@@ -270,7 +270,7 @@ def test_one_that_cannot_do_its_work_lets_another_lead_until_it_can(
         closing(hindered),
         closing(Leadership(store_url, url="http://b", lease_s=5.0)) as other,
     ):
-        hindered.try_to_take()
+        assert hindered.try_to_take()
         wait_until(lambda: not hindered.is_held)
         # It has the lease as long as nobody takes it, and goes on if it can.
         why = None

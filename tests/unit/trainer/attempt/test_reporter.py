@@ -144,7 +144,7 @@ def test_training_does_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -
         begun = time.monotonic()
         for step in range(100):
             reporter.emit(_event(step))
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 5
     hangs.set()
     assert len(_spooled(tmp_path / "spool")) == 100
 
